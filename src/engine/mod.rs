@@ -1,0 +1,161 @@
+//! An engine looks at frames and answers with anomaly maps. Three exist: [`reference`] (plain Rust), OpenVINO and TensorRT.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::anomaly::Prediction;
+use crate::frame::Frame;
+
+/// Runs the model. Opened inside the thread that uses it; not `Send`.
+/// Implemented by the reference engine, the OpenVINO engine and by the bench's engine that replays one map.
+pub trait Engine {
+    /// One prediction per frame, in order. Takes at most [`EngineInfo::max_batch`] frames.
+    fn infer(&mut self, frames: &[&Frame]) -> Result<Vec<Prediction>, EngineError>;
+    /// Who is looking.
+    fn info(&self) -> &EngineInfo;
+}
+
+/// What the user asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, serde::Deserialize, serde::Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum EngineChoice {
+    /// The fastest engine that works here; which one is logged and shown in every event.
+    #[default]
+    Auto,
+    /// Plain Rust, float32.
+    Reference,
+    /// OpenVINO on the CPU.
+    Openvino,
+    /// TensorRT on an NVIDIA GPU.
+    Tensorrt,
+}
+
+/// Arithmetic of the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, serde::Deserialize, serde::Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// float32.
+    #[default]
+    Fp32,
+    /// bfloat16 matrix products.
+    Bf16,
+    /// float16.
+    Fp16,
+}
+
+/// Everything needed to open an engine.
+#[derive(Clone, Debug)]
+pub struct EngineSpec {
+    /// Directory of the model bundle.
+    pub bundle: PathBuf,
+    /// Which engine.
+    pub engine: EngineChoice,
+    /// Arithmetic.
+    pub precision: Precision,
+    /// Largest batch, at least 1.
+    pub max_batch: usize,
+    /// CPU threads for inference; `None` leaves it to the engine (all cores).
+    pub threads: Option<usize>,
+}
+
+/// Identity of an open engine; goes into every event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineInfo {
+    /// Model name in the manifest.
+    pub model: String,
+    /// SHA-256 of the bundle's weights, hexadecimal.
+    pub sha256: String,
+    /// The engine really used, never `Auto`.
+    pub engine: EngineChoice,
+    /// Arithmetic really used.
+    pub precision: Precision,
+    /// Largest batch.
+    pub max_batch: usize,
+    /// Side S of the model's input and of the map, pixels.
+    pub image_size: usize,
+}
+
+/// An engine could not be opened, or failed on a batch.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// This binary was built without the engine's feature.
+    #[error("engine '{engine}' is not in this build: rebuild with `cargo build --features {feature}`")]
+    NotBuilt {
+        /// The engine asked for.
+        engine: EngineChoice,
+        /// The cargo feature that brings it.
+        feature: &'static str,
+    },
+    /// The runtime library is not there or does not load.
+    #[error("engine '{engine}': {library} could not be loaded ({reason}); {next_step}")]
+    Library {
+        /// The engine asked for.
+        engine: EngineChoice,
+        /// File name of the library.
+        library: &'static str,
+        /// What the loader said.
+        reason: String,
+        /// What to do.
+        next_step: &'static str,
+    },
+    /// The engine cannot compute in this arithmetic.
+    #[error("engine '{engine}' has no precision '{precision}'; it has {available}")]
+    Precision {
+        /// The engine asked for.
+        engine: EngineChoice,
+        /// The precision asked for.
+        precision: Precision,
+        /// What there is instead.
+        available: &'static str,
+    },
+    /// The model bundle cannot be used.
+    #[error(transparent)]
+    Bundle(#[from] crate::weights::bundle::BundleError),
+    /// A file the engine writes for its runtime could not be written.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The runtime refused the model or a batch.
+    #[error("engine '{engine}': {step}: {reason}")]
+    Runtime {
+        /// The engine.
+        engine: EngineChoice,
+        /// What was being done.
+        step: &'static str,
+        /// What the runtime said.
+        reason: String,
+    },
+    /// More frames than the engine was opened for.
+    #[error("a batch of {got} frames, the engine takes 1 to {max}")]
+    Batch {
+        /// Frames handed in.
+        got: usize,
+        /// [`EngineInfo::max_batch`].
+        max: usize,
+    },
+}
+
+impl fmt::Display for EngineChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Auto => "auto",
+            Self::Reference => "reference",
+            Self::Openvino => "openvino",
+            Self::Tensorrt => "tensorrt",
+        })
+    }
+}
+
+impl fmt::Display for Precision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Fp32 => "fp32",
+            Self::Bf16 => "bf16",
+            Self::Fp16 => "fp16",
+        })
+    }
+}

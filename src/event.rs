@@ -1,0 +1,138 @@
+//! The public contract, schema 1: one event per inspected part, as JSON. `tests/schema/verdict.schema.json` judges it.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::clock::ClockSource;
+use crate::frame::Part;
+use crate::verdict::{Defect, NoVerdictReason, Verdict};
+
+/// Version of this contract. A field changes its meaning only together with this number.
+pub const SCHEMA: u32 = 1;
+
+/// The verdict as one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VerdictWord {
+    /// The part is good.
+    Pass,
+    /// The part is to be rejected.
+    Fail,
+    /// See `reason`.
+    NoVerdict,
+}
+
+/// The frame an event speaks of.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FrameInfo {
+    /// The camera's frame counter.
+    pub seq: u64,
+    /// Columns.
+    pub width: u32,
+    /// Rows.
+    pub height: u32,
+    /// Frames of this camera that were skipped since the event before this one.
+    pub skipped_before: u64,
+}
+
+/// When things happened, UTC.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EventTime {
+    /// When the frame was captured.
+    pub captured: Timestamp,
+    /// Which clock stamped it.
+    pub clock: ClockSource,
+    /// When the event was handed to the broker connection.
+    pub published: Timestamp,
+}
+
+/// Milliseconds per stage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Latency {
+    /// Waiting for the inference thread.
+    pub queue: f64,
+    /// Resize and normalisation.
+    pub preprocess: f64,
+    /// The network.
+    pub inference: f64,
+    /// Maps, regions, recipe.
+    pub postprocess: f64,
+    /// Capture to publish.
+    pub total: f64,
+}
+
+/// The recipe that judged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecipeInfo {
+    /// Configured name.
+    pub id: String,
+    /// Configured version.
+    pub version: u32,
+}
+
+/// The model that looked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelInfo {
+    /// Name in the bundle's manifest.
+    pub name: String,
+    /// Hash of the bundle's weights.
+    pub sha256: String,
+    /// `openvino`, `tensorrt` or `reference`.
+    pub engine: String,
+    /// `fp32`, `bf16` or `fp16`.
+    pub precision: String,
+}
+
+/// One event per inspected or owed part.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct InspectionEvent {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// UUIDv7; the key for removing duplicates.
+    pub event_id: Uuid,
+    /// One service start.
+    pub session: Uuid,
+    /// +1 per event and camera within a session.
+    pub seq: u64,
+    /// Configured name of the line.
+    pub line: String,
+    /// Configured name of the camera.
+    pub camera: String,
+    /// `None` when the camera runs free.
+    pub part: Option<Part>,
+    /// The verdict.
+    pub verdict: VerdictWord,
+    /// Only with `no_verdict`.
+    pub reason: Option<NoVerdictReason>,
+    /// Image score, raw model units; `None` with `no_verdict`.
+    pub score: Option<f32>,
+    /// Image scores from here on fail; `None` when the recipe decides by defects alone.
+    pub threshold: Option<f32>,
+    /// Map values from here on belong to a defect.
+    pub defect_threshold: f32,
+    /// Largest peak first.
+    pub defects: Vec<Defect>,
+    /// The frame, `None` when it never came.
+    pub frame: Option<FrameInfo>,
+    /// When.
+    pub time: EventTime,
+    /// Milliseconds.
+    pub latency_ms: Latency,
+    /// Who judged.
+    pub recipe: RecipeInfo,
+    /// Who looked.
+    pub model: ModelInfo,
+    /// True when it was stored while the broker was away.
+    pub historical: bool,
+}
+
+impl From<Verdict> for VerdictWord {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Pass => Self::Pass,
+            Verdict::Fail => Self::Fail,
+            Verdict::NoVerdict(_) => Self::NoVerdict,
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! `vcp-line`: a production-line inspection service. Frames from industrial cameras go in, every part gets a
+//! verdict over MQTT. The model is VCP-CLIP (Qu et al., ECCV 2024, arXiv 2407.12276), a zero-shot anomaly
+//! segmentation network.
+//!
+//! # One frame, in a straight line
+//! ```text
+//! camera ─ GStreamer ─ appsink ─▶ Frame{camera, seq, part?, captured}          source
+//!    ─▶ FrameQueue (bounded, policy named, every drop counted)                  line::queue
+//!    ─▶ inference thread: Engine::infer(&[&Frame]) -> Prediction{AnomalyMap}    engine, vcp_clip
+//!    ─▶ Recipe (thresholds, regions of interest) -> Inspection{Verdict, defects}  line::recipe
+//!    ─▶ InspectionEvent (the public contract)                                   event
+//!    ─▶ MQTT QoS 1                                                              publish
+//! ```
+//!
+//! # Who may import whom
+//! `tests/layering.rs` reads the `use crate::` lines and enforces this table, top to bottom:
+//! ```text
+//! main → cli → {config, line, publish, systemd} → {source, engine} → {vcp_clip, weights} → vocabulary
+//! ```
+//! where the vocabulary is [`frame`], [`anomaly`], [`verdict`], [`event`] and [`clock`]: no I/O. Modules in one pair
+//! of braces do not import each other, with two exceptions: `config` fills in the `…Spec` types of its neighbours,
+//! and `weights` takes the model's sizes from `vcp_clip`. Adapters (`source`, `engine`, `publish`) never import
+//! `config`.
+
+pub mod anomaly;
+pub mod clock;
+pub mod event;
+pub mod frame;
+pub mod verdict;
+
+pub mod vcp_clip;
+pub mod weights;
+
+pub mod engine;
+pub mod source;
+
+pub mod config;
+pub mod line;
+pub mod publish;
+pub mod systemd;
+
+pub mod cli;

@@ -1,0 +1,89 @@
+//! Where frames come from: directories of images and whatever GStreamer can open.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::frame::Frame;
+
+/// Delivers frames. Implemented by the directory source and the GStreamer source.
+pub trait Source: Send {
+    /// Waits up to `timeout` for the next frame. `Ok(None)` is idle by right (no trigger, nothing new yet);
+    /// [`SourceError::Ended`] is the orderly end of a finite source.
+    fn next(&mut self, timeout: Duration) -> Result<Option<Frame>, SourceError>;
+    /// Ends the delivery and gives the camera back. Calling it twice is allowed.
+    fn stop(&mut self);
+}
+
+/// Who a source speaks for: the same three things for every kind of source.
+#[derive(Clone)]
+pub struct SourceContext {
+    /// Configured name of the camera.
+    pub camera: Arc<str>,
+    /// Stamps the frames.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// A source could not be opened, or stopped delivering.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// The orderly end of a finite source.
+    #[error("camera '{camera}': no more frames")]
+    Ended {
+        /// Configured name.
+        camera: String,
+    },
+    /// This binary was built without GStreamer.
+    #[error(
+        "camera '{camera}' needs GStreamer, which is not in this build: rebuild with `cargo build --features gstreamer`"
+    )]
+    NotBuilt {
+        /// Configured name.
+        camera: String,
+    },
+    /// A GStreamer element is not installed.
+    #[error("camera '{camera}' needs the GStreamer element '{element}': install the Debian package {package}")]
+    ElementMissing {
+        /// Configured name.
+        camera: String,
+        /// The element's factory name.
+        element: String,
+        /// Where it comes from.
+        package: &'static str,
+    },
+    /// The settings cannot describe a pipeline.
+    #[error("camera '{camera}': {reason}")]
+    Pipeline {
+        /// Configured name.
+        camera: String,
+        /// What is wrong with it and what to change.
+        reason: String,
+    },
+    /// The camera is not there, or went away.
+    #[error("camera '{camera}' ({address}) is not reachable: {reason}")]
+    Lost {
+        /// Configured name.
+        camera: String,
+        /// Device, URL or serial number.
+        address: String,
+        /// What the driver said.
+        reason: String,
+    },
+    /// A file or folder cannot be read.
+    #[error("camera '{camera}': {path}: {reason}")]
+    File {
+        /// Configured name.
+        camera: String,
+        /// The file or folder.
+        path: std::path::PathBuf,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl SourceError {
+    /// True when trying again later can help; asked only by the supervisor of the camera.
+    pub fn is_transient(&self) -> bool {
+        matches!(self, Self::Lost { .. })
+    }
+}

@@ -1,0 +1,90 @@
+//! VCP-CLIP, written once. Source: Qu et al., "VCP-CLIP: A visual context prompting model for zero-shot anomaly
+//! segmentation", ECCV 2024, arXiv 2407.12276, in the form its published checkpoints were trained with.
+
+use serde::{Deserialize, Serialize};
+
+pub mod prompt;
+
+/// Width of one attention head in both CLIP towers (Radford et al. 2021).
+pub const HEAD_WIDTH: usize = 64;
+
+/// Sizes of one model, read from its tensors.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Architecture {
+    /// Side S of the square input, pixels; a multiple of `patch`.
+    pub image_size: usize,
+    /// Side of a patch, pixels.
+    pub patch: usize,
+    /// Cv, channels of the vision tower; a multiple of [`HEAD_WIDTH`].
+    pub vision_width: usize,
+    /// Blocks of the vision tower.
+    pub vision_layers: usize,
+    /// Ct, channels of the text tower and of the joint embedding.
+    pub text_width: usize,
+    /// Blocks of the text tower.
+    pub text_layers: usize,
+    /// Length of a padded text, 77 in every released CLIP.
+    pub context_length: usize,
+    /// r, class vectors that Pre-VCP makes from the image.
+    pub class_vectors: usize,
+    /// n, learned tokens after the start token.
+    pub prompt_tokens: usize,
+    /// Blocks (from the second on) that get their own prompt tokens.
+    pub deep_prompts: usize,
+    /// Vision blocks whose patch tokens are used, counted from 1, ascending.
+    pub taps: Vec<usize>,
+    /// h, heads of the Post-VCP cross-attention.
+    pub post_heads: usize,
+}
+
+impl Architecture {
+    /// G, patches along one side.
+    pub fn grid(&self) -> usize {
+        self.image_size / self.patch
+    }
+
+    /// N = G², patches of an image.
+    pub fn patches(&self) -> usize {
+        self.grid() * self.grid()
+    }
+
+    /// Heads of a vision block.
+    pub fn vision_heads(&self) -> usize {
+        self.vision_width / HEAD_WIDTH
+    }
+
+    /// Heads of a text block.
+    pub fn text_heads(&self) -> usize {
+        self.text_width / HEAD_WIDTH
+    }
+}
+
+/// Numbers of the method that are no tensor.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Constants {
+    /// Share of the Pre-VCP map in the blend; the Post-VCP map gets the rest.
+    pub raw_weight: f32,
+    /// Pixels whose mean is the image score of one map.
+    pub top_k: usize,
+    /// Standard deviation of the Gaussian over the blended map, pixels.
+    pub sigma: f32,
+    /// Per channel, red, green, blue, subtracted after scaling to 0 … 1.
+    pub mean: [f32; 3],
+    /// Per channel, divided by.
+    pub std: [f32; 3],
+}
+
+impl Default for Constants {
+    /// The released evaluation's values, with OpenAI CLIP's normalisation.
+    fn default() -> Self {
+        Self {
+            raw_weight: 0.2,
+            top_k: 2000,
+            sigma: 8.0,
+            mean: [0.48145466, 0.4578275, 0.40821073],
+            std: [0.26862954, 0.26130258, 0.27577711],
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! The verdict on a part and the defects it rests on.
+
+use serde::{Deserialize, Serialize};
+
+/// Why no verdict could be given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoVerdictReason {
+    /// The camera did not deliver the frame.
+    CameraLost,
+    /// The line was faster than the engine and the queue dropped the frame.
+    Overrun,
+    /// The verdict would have come too late for the gate.
+    Deadline,
+    /// The engine failed on this frame.
+    EngineError,
+    /// The engine was not ready yet.
+    WarmingUp,
+    /// Inspection was paused on request.
+    Paused,
+}
+
+/// One for every part, always.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// The part is good.
+    Pass,
+    /// The part is to be rejected.
+    Fail,
+    /// Nobody knows, and this is why.
+    NoVerdict(NoVerdictReason),
+}
+
+/// One connected defective region, in pixels of the captured frame, origin top left.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Defect {
+    /// `[x, y, width, height]`
+    #[serde(rename = "box")]
+    pub bounds: [u32; 4],
+    /// Number of pixels.
+    pub area_px: u32,
+    /// `[x, y]`
+    pub centroid: [f32; 2],
+    /// Largest anomaly value inside.
+    pub peak: f32,
+    /// Mean anomaly value inside.
+    pub mean: f32,
+    /// Outer contour, `[x, y]` per corner.
+    pub polygon: Vec<[u32; 2]>,
+}
+
+/// What the recipe made of a prediction.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Inspection {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// Image score, raw model units; `None` when there is no verdict.
+    pub score: Option<f32>,
+    /// The defects that count, largest peak first.
+    pub defects: Vec<Defect>,
+}

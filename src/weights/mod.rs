@@ -1,0 +1,3 @@
+//! The weight files users have, turned into a bundle.
+
+pub mod bundle;
