@@ -5,6 +5,13 @@ use std::path::PathBuf;
 
 use crate::anomaly::Prediction;
 use crate::frame::Frame;
+use crate::weights::bundle::Bundle;
+
+pub mod finish;
+pub mod onnx;
+#[cfg(feature = "openvino")]
+pub mod openvino;
+pub mod reference;
 
 /// Runs the model. Opened inside the thread that uses it; not `Send`.
 /// Implemented by the reference engine, the OpenVINO engine and by the bench's engine that replays one map.
@@ -73,6 +80,66 @@ pub struct EngineInfo {
     pub max_batch: usize,
     /// Side S of the model's input and of the map, pixels.
     pub image_size: usize,
+}
+
+impl EngineInfo {
+    /// The identity of an engine that runs `bundle`.
+    pub fn new(bundle: &Bundle, engine: EngineChoice, precision: Precision, max_batch: usize) -> Self {
+        let manifest = bundle.manifest();
+        Self {
+            model: manifest.name.clone(),
+            sha256: bundle.sha256().to_owned(),
+            engine,
+            precision,
+            max_batch: max_batch.max(1),
+            image_size: manifest.architecture.image_size,
+        }
+    }
+
+    /// An error unless `got` frames are a batch this engine takes.
+    pub fn check_batch(&self, got: usize) -> Result<(), EngineError> {
+        if got == 0 || got > self.max_batch {
+            return Err(EngineError::Batch { got, max: self.max_batch });
+        }
+        Ok(())
+    }
+}
+
+/// Opens the engine that was asked for. `Auto` takes the first that opens of TensorRT, OpenVINO and the reference
+/// engine, and logs which one and why not the others; an engine that was named is never replaced.
+pub fn open(spec: &EngineSpec) -> Result<Box<dyn Engine>, EngineError> {
+    match spec.engine {
+        EngineChoice::Reference => Ok(Box::new(reference::ReferenceEngine::open(spec)?)),
+        EngineChoice::Openvino => open_openvino(spec),
+        EngineChoice::Tensorrt => {
+            Err(EngineError::NotBuilt { engine: EngineChoice::Tensorrt, feature: "tensorrt" })
+        }
+        EngineChoice::Auto => {
+            for engine in [EngineChoice::Tensorrt, EngineChoice::Openvino] {
+                match open(&EngineSpec { engine, ..spec.clone() }) {
+                    Ok(opened) => {
+                        tracing::info!(%engine, "engine = \"auto\" took");
+                        return Ok(opened);
+                    }
+                    // A damaged model is damaged for every engine.
+                    Err(EngineError::Bundle(error)) => return Err(error.into()),
+                    Err(error) => tracing::info!(%engine, %error, "engine = \"auto\" passed over"),
+                }
+            }
+            tracing::info!(engine = %EngineChoice::Reference, "engine = \"auto\" took");
+            open(&EngineSpec { engine: EngineChoice::Reference, ..spec.clone() })
+        }
+    }
+}
+
+#[cfg(feature = "openvino")]
+fn open_openvino(spec: &EngineSpec) -> Result<Box<dyn Engine>, EngineError> {
+    Ok(Box::new(openvino::OpenvinoEngine::open(spec)?))
+}
+
+#[cfg(not(feature = "openvino"))]
+fn open_openvino(_: &EngineSpec) -> Result<Box<dyn Engine>, EngineError> {
+    Err(EngineError::NotBuilt { engine: EngineChoice::Openvino, feature: "openvino" })
 }
 
 /// An engine could not be opened, or failed on a batch.

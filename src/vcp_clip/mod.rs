@@ -3,7 +3,17 @@
 
 use serde::{Deserialize, Serialize};
 
+pub mod block;
+pub mod eager;
+pub mod maps;
+pub mod network;
+pub mod ops;
+pub mod post_vcp;
+pub mod pre_vcp;
 pub mod prompt;
+mod simd;
+pub mod text;
+pub mod vision;
 
 /// Width of one attention head in both CLIP towers (Radford et al. 2021).
 pub const HEAD_WIDTH: usize = 64;

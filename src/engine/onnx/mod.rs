@@ -1,0 +1,132 @@
+//! The network as an ONNX graph (opset 17), recorded from the one description in `vcp_clip`.
+//!
+//! Input `image` `[batch, 3, S, S]`; outputs `tokens.L` `[batch, N, Cv]` and `raw.L` `[batch, N, 2]` for every tapped
+//! layer L, and `text` `[batch, 2, Ct]`. Post-VCP and the maps are not in the graph: they are our own code.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use prost::Message;
+
+use crate::vcp_clip::network::{self, TextConstants};
+use crate::weights::bundle::Bundle;
+
+pub mod proto;
+mod recorder;
+
+use proto::{Dimension, Entry, FLOAT, Model, OperatorSet, Shape, TensorType, Type, ValueInfo};
+use recorder::{INPUT, Recorder};
+
+/// Version of the ONNX file format that belongs to [`OPSET`].
+const IR_VERSION: i64 = 8;
+/// The first operator set with LayerNormalization.
+const OPSET: i64 = 17;
+/// Weights up to this many bytes go into the `.onnx` file itself; protocol buffers end at 2 GiB.
+const INLINE_LIMIT: u64 = 64 << 20;
+
+/// Where a graph's weights are.
+#[derive(Clone, Copy)]
+pub enum Storage<'a> {
+    /// In the graph.
+    Inline,
+    /// In a file of this name beside the graph: a copy of (or link to) the bundle's weights file.
+    Beside(&'a str),
+}
+
+/// Names of the graph's outputs, in the order they are declared.
+pub struct OutputNames {
+    /// `tokens.L`
+    pub tokens: Vec<String>,
+    /// `text`
+    pub text: String,
+    /// `raw.L`
+    pub raw: Vec<String>,
+}
+
+impl OutputNames {
+    /// The names for these tapped layers.
+    pub fn new(taps: &[usize]) -> Self {
+        Self {
+            tokens: taps.iter().map(|l| format!("tokens.{l}")).collect(),
+            text: "text".into(),
+            raw: taps.iter().map(|l| format!("raw.{l}")).collect(),
+        }
+    }
+}
+
+/// Records the network of `bundle`; the bytes of an `.onnx` file.
+pub fn encode(bundle: &Bundle, constants: &TextConstants, storage: Storage<'_>) -> Vec<u8> {
+    let manifest = bundle.manifest();
+    let arch = &manifest.architecture;
+    let location = match storage {
+        Storage::Inline => None,
+        Storage::Beside(file) => Some(file),
+    };
+    let mut recorder = Recorder::new(bundle, location);
+    let outputs = network::forward(&mut recorder, arch, constants);
+    let names = OutputNames::new(&arch.taps);
+    for (value, name) in outputs.tokens.iter().zip(&names.tokens) {
+        recorder.name(value, name);
+    }
+    recorder.name(&outputs.text, &names.text);
+    for (value, name) in outputs.raw.iter().zip(&names.raw) {
+        recorder.name(value, name);
+    }
+
+    let mut graph = recorder.into_graph();
+    graph.name = manifest.name.clone();
+    graph.input = vec![value_info(INPUT, &[3, arch.image_size, arch.image_size])];
+    graph.output = names.tokens.iter().map(|n| value_info(n, &[arch.patches(), arch.vision_width])).collect();
+    graph.output.push(value_info(&names.text, &[2, arch.text_width]));
+    graph.output.extend(names.raw.iter().map(|n| value_info(n, &[arch.patches(), 2])));
+
+    Model {
+        ir_version: IR_VERSION,
+        producer_name: env!("CARGO_PKG_NAME").into(),
+        producer_version: env!("CARGO_PKG_VERSION").into(),
+        graph: Some(graph),
+        opset_import: vec![OperatorSet { domain: String::new(), version: OPSET }],
+        metadata_props: vec![Entry { key: "model_sha256".into(), value: bundle.sha256().into() }],
+    }
+    .encode_to_vec()
+}
+
+/// Writes `path` and, when the weights are large, `path` + `.data` beside it. Returns the files written.
+/// Both are complete when they appear under their names.
+pub fn export(bundle: &Bundle, constants: &TextConstants, path: &Path) -> io::Result<Vec<PathBuf>> {
+    let file_name = path
+        .file_name()
+        .and_then(|n| n.to_str())
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the output needs a file name"))?;
+    let folder = match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    };
+    let large = std::fs::metadata(bundle.weights_path())?.len() > INLINE_LIMIT;
+    let data_name = format!("{file_name}.data");
+    let mut written = vec![];
+    if large {
+        let mut data = tempfile::NamedTempFile::new_in(folder)?;
+        io::copy(&mut std::fs::File::open(bundle.weights_path())?, &mut data)?;
+        data.as_file().sync_all()?;
+        data.persist(folder.join(&data_name))?;
+        written.push(folder.join(&data_name));
+    }
+    let storage = if large { Storage::Beside(&data_name) } else { Storage::Inline };
+    let mut graph = tempfile::NamedTempFile::new_in(folder)?;
+    io::Write::write_all(&mut graph, &encode(bundle, constants, storage))?;
+    graph.as_file().sync_all()?;
+    graph.persist(path)?;
+    written.push(path.to_owned());
+    Ok(written)
+}
+
+fn value_info(name: &str, behind_batch: &[usize]) -> ValueInfo {
+    let batch = Dimension { dim_param: Some("batch".into()), dim_value: None };
+    let fixed = behind_batch.iter().map(|&d| Dimension { dim_value: Some(d as i64), dim_param: None });
+    let shape = Shape { dim: std::iter::once(batch).chain(fixed).collect() };
+    ValueInfo {
+        name: name.into(),
+        r#type: Some(Type { tensor_type: Some(TensorType { elem_type: FLOAT, shape: Some(shape) }) }),
+    }
+}

@@ -1,0 +1,329 @@
+//! The recording implementation of the network's operations: each call appends ONNX nodes instead of computing.
+
+use std::collections::HashSet;
+
+use crate::vcp_clip::ops::Ops;
+use crate::weights::bundle::{Bundle, Dtype};
+
+use super::proto::{
+    ATTRIBUTE_FLOAT, ATTRIBUTE_INT, ATTRIBUTE_INTS, Attribute, EXTERNAL, Entry, FLOAT, FLOAT16, Graph, INT64, Node,
+    Tensor,
+};
+
+/// Name of the graph's input, `[batch, 3, S, S]`.
+pub const INPUT: &str = "image";
+
+/// A value in the graph.
+#[derive(Clone)]
+pub struct Value {
+    /// Its name.
+    pub name: String,
+    columns: usize,
+}
+
+/// Writes a graph; see [`Ops`].
+pub struct Recorder<'a> {
+    bundle: &'a Bundle,
+    /// File that holds the weights at the offsets of the bundle's own file; `None` puts them into the graph.
+    location: Option<&'a str>,
+    image_size: usize,
+    graph: Graph,
+    known: HashSet<String>,
+}
+
+fn int(name: &str, value: i64) -> Attribute {
+    Attribute { name: name.into(), i: Some(value), r#type: ATTRIBUTE_INT, ..Attribute::default() }
+}
+
+fn ints(name: &str, values: &[i64]) -> Attribute {
+    Attribute { name: name.into(), ints: values.to_vec(), r#type: ATTRIBUTE_INTS, ..Attribute::default() }
+}
+
+fn float(name: &str, value: f32) -> Attribute {
+    Attribute { name: name.into(), f: Some(value), r#type: ATTRIBUTE_FLOAT, ..Attribute::default() }
+}
+
+fn entry(key: &str, value: impl ToString) -> Entry {
+    Entry { key: key.into(), value: value.to_string() }
+}
+
+impl<'a> Recorder<'a> {
+    /// Starts an empty graph over the tensors of `bundle`.
+    pub fn new(bundle: &'a Bundle, location: Option<&'a str>) -> Self {
+        let image_size = bundle.manifest().architecture.image_size;
+        Self { bundle, location, image_size, graph: Graph::default(), known: HashSet::new() }
+    }
+
+    /// The graph so far.
+    pub fn into_graph(self) -> Graph {
+        self.graph
+    }
+
+    /// Gives a value a name of its own, for the graph's outputs.
+    pub fn name(&mut self, value: &Value, name: &str) {
+        self.graph.node.push(Node {
+            input: vec![value.name.clone()],
+            output: vec![name.into()],
+            name: format!("output/{name}"),
+            op_type: "Identity".into(),
+            attribute: vec![],
+        });
+    }
+
+    fn node(&mut self, op: &str, inputs: &[&str], attributes: Vec<Attribute>, columns: usize) -> Value {
+        let name = format!("{op}_{}", self.graph.node.len());
+        self.graph.node.push(Node {
+            input: inputs.iter().map(ToString::to_string).collect(),
+            output: vec![name.clone()],
+            name: name.clone(),
+            op_type: op.into(),
+            attribute: attributes,
+        });
+        Value { name, columns }
+    }
+
+    fn floats(&mut self, dims: &[usize], values: &[f32]) -> String {
+        let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
+        self.inline("constant", dims, FLOAT, bytes)
+    }
+
+    fn shape(&mut self, values: &[i64]) -> String {
+        let name = format!("shape/{values:?}");
+        if self.known.insert(name.clone()) {
+            self.graph.initializer.push(Tensor {
+                dims: vec![values.len() as i64],
+                data_type: INT64,
+                name: name.clone(),
+                raw_data: Some(values.iter().flat_map(|v| v.to_le_bytes()).collect()),
+                ..Tensor::default()
+            });
+        }
+        name
+    }
+
+    fn inline(&mut self, prefix: &str, dims: &[usize], data_type: i32, bytes: Vec<u8>) -> String {
+        let name = format!("{prefix}_{}", self.graph.initializer.len());
+        self.graph.initializer.push(Tensor {
+            dims: dims.iter().map(|&d| d as i64).collect(),
+            data_type,
+            name: name.clone(),
+            raw_data: Some(bytes),
+            ..Tensor::default()
+        });
+        name
+    }
+
+    /// A stored tensor under the given shape (same bytes), as float32.
+    fn stored(&mut self, name: &str, dims: &[usize]) -> String {
+        let stored = self.bundle.tensor(name).expect("the bundle was checked against its layout when it was opened");
+        let value = format!("{name}{dims:?}");
+        let raw = format!("{value}.f16");
+        if !self.known.insert(value.clone()) {
+            return value;
+        }
+        let half = stored.dtype == Dtype::F16;
+        let mut tensor = Tensor {
+            dims: dims.iter().map(|&d| d as i64).collect(),
+            data_type: if half { FLOAT16 } else { FLOAT },
+            name: if half { raw.clone() } else { value.clone() },
+            ..Tensor::default()
+        };
+        match self.location {
+            Some(location) => {
+                tensor.data_location = Some(EXTERNAL);
+                tensor.external_data = vec![
+                    entry("location", location),
+                    entry("offset", stored.offset_in_file),
+                    entry("length", stored.bytes.len()),
+                ];
+            }
+            None => tensor.raw_data = Some(stored.bytes.to_vec()),
+        }
+        self.graph.initializer.push(tensor);
+        if half {
+            self.graph.node.push(Node {
+                input: vec![raw],
+                output: vec![value.clone()],
+                name: format!("float/{value}"),
+                op_type: "Cast".into(),
+                attribute: vec![int("to", i64::from(FLOAT))],
+            });
+        }
+        value
+    }
+
+    fn stored_shape(&self, name: &str) -> Vec<usize> {
+        self.bundle.tensor(name).expect("the bundle was checked against its layout when it was opened").shape
+    }
+
+    fn matrix_shape(&self, name: &str) -> [usize; 2] {
+        crate::vcp_clip::eager::as_matrix(&self.stored_shape(name))
+    }
+
+    fn scalar(&mut self, value: f32) -> String {
+        let name = format!("scalar/{value}");
+        if self.known.insert(name.clone()) {
+            self.graph.initializer.push(Tensor {
+                data_type: FLOAT,
+                name: name.clone(),
+                raw_data: Some(value.to_le_bytes().to_vec()),
+                ..Tensor::default()
+            });
+        }
+        name
+    }
+
+    fn slice(&mut self, x: &Value, axis: i64, from: usize, to: usize, columns: usize) -> Value {
+        let from = self.shape(&[from as i64]);
+        let to = self.shape(&[to as i64]);
+        let axis = self.shape(&[axis]);
+        self.node("Slice", &[&x.name, &from, &to, &axis], vec![], columns)
+    }
+
+    /// `[B, rows, heads·d]` → four axes in the given order of (batch, row, head, column).
+    fn heads(&mut self, x: &Value, heads: usize, order: [i64; 4]) -> Value {
+        let split = self.shape(&[0, 0, heads as i64, (x.columns / heads) as i64]);
+        let x = self.node("Reshape", &[&x.name, &split], vec![], x.columns);
+        self.node("Transpose", &[&x.name], vec![ints("perm", &order)], x.columns)
+    }
+}
+
+impl Ops for Recorder<'_> {
+    type Tensor = Value;
+
+    fn patches(&mut self, patch: usize) -> Value {
+        let grid = (self.image_size / patch) as i64;
+        let side = patch as i64;
+        let columns = 3 * patch * patch;
+        let cut = self.shape(&[0, 3, grid, side, grid, side]);
+        let x = self.node("Reshape", &[INPUT, &cut], vec![], columns);
+        let x = self.node("Transpose", &[&x.name], vec![ints("perm", &[0, 2, 4, 1, 3, 5])], columns);
+        let rows = self.shape(&[0, grid * grid, columns as i64]);
+        self.node("Reshape", &[&x.name, &rows], vec![], columns)
+    }
+
+    fn weight(&mut self, name: &str) -> Value {
+        let [rows, columns] = self.matrix_shape(name);
+        Value { name: self.stored(name, &[1, rows, columns]), columns }
+    }
+
+    fn constant(&mut self, rows: usize, columns: usize, values: Vec<f32>) -> Value {
+        Value { name: self.floats(&[1, rows, columns], &values), columns }
+    }
+
+    fn linear(&mut self, x: &Value, weight: &str, bias: Option<&str>) -> Value {
+        let [out, columns] = self.matrix_shape(weight);
+        let stored = self.stored(weight, &[out, columns]);
+        let transposed = self.node("Transpose", &[&stored], vec![ints("perm", &[1, 0])], out);
+        let y = self.node("MatMul", &[&x.name, &transposed.name], vec![], out);
+        match bias {
+            Some(bias) => {
+                let bias = self.stored(bias, &[out]);
+                self.node("Add", &[&y.name, &bias], vec![], out)
+            }
+            None => y,
+        }
+    }
+
+    fn project(&mut self, x: &Value, weight: &str) -> Value {
+        let [rows, columns] = self.matrix_shape(weight);
+        let stored = self.stored(weight, &[rows, columns]);
+        self.node("MatMul", &[&x.name, &stored], vec![], columns)
+    }
+
+    fn matmul_transposed(&mut self, a: &Value, b: &Value) -> Value {
+        // The number of rows of b is not tracked; nothing that reads columns follows this operation.
+        let b = self.node("Transpose", &[&b.name], vec![ints("perm", &[0, 2, 1])], b.columns);
+        self.node("MatMul", &[&a.name, &b.name], vec![], 0)
+    }
+
+    fn add(&mut self, a: &Value, b: &Value) -> Value {
+        self.node("Add", &[&a.name, &b.name], vec![], a.columns)
+    }
+
+    fn scale(&mut self, x: &Value, factor: f32) -> Value {
+        let factor = self.scalar(factor);
+        self.node("Mul", &[&x.name, &factor], vec![], x.columns)
+    }
+
+    fn layer_norm(&mut self, x: &Value, prefix: &str, eps: f64) -> Value {
+        let gamma = self.stored(&format!("{prefix}.weight"), &[x.columns]);
+        let beta = self.stored(&format!("{prefix}.bias"), &[x.columns]);
+        let attributes = vec![int("axis", -1), float("epsilon", eps as f32)];
+        self.node("LayerNormalization", &[&x.name, &gamma, &beta], attributes, x.columns)
+    }
+
+    fn gelu(&mut self, x: &Value) -> Value {
+        // The form in which runtimes recognise and fuse the exact GELU.
+        let (root, one, half) = (self.scalar(std::f32::consts::SQRT_2), self.scalar(1.0), self.scalar(0.5));
+        let y = self.node("Div", &[&x.name, &root], vec![], x.columns);
+        let y = self.node("Erf", &[&y.name], vec![], x.columns);
+        let y = self.node("Add", &[&y.name, &one], vec![], x.columns);
+        let y = self.node("Mul", &[&x.name, &y.name], vec![], x.columns);
+        self.node("Mul", &[&y.name, &half], vec![], x.columns)
+    }
+
+    fn l2_normalize(&mut self, x: &Value) -> Value {
+        let length = self.node("ReduceL2", &[&x.name], vec![ints("axes", &[-1]), int("keepdims", 1)], 1);
+        self.node("Div", &[&x.name, &length.name], vec![], x.columns)
+    }
+
+    fn attention(&mut self, q: &Value, k: &Value, v: &Value, heads: usize, mask: Option<&Value>) -> Value {
+        let scale = self.scalar(1.0 / ((q.columns / heads) as f32).sqrt());
+        let columns = q.columns;
+        let q = self.heads(q, heads, [0, 2, 1, 3]);
+        let k = self.heads(k, heads, [0, 2, 3, 1]);
+        let v = self.heads(v, heads, [0, 2, 1, 3]);
+        let q = self.node("Mul", &[&q.name, &scale], vec![], columns);
+        let mut scores = self.node("MatMul", &[&q.name, &k.name], vec![], 0);
+        if let Some(mask) = mask {
+            scores = self.node("Add", &[&scores.name, &mask.name], vec![], 0);
+        }
+        let weights = self.node("Softmax", &[&scores.name], vec![int("axis", -1)], 0);
+        let seen = self.node("MatMul", &[&weights.name, &v.name], vec![], columns);
+        let seen = self.node("Transpose", &[&seen.name], vec![ints("perm", &[0, 2, 1, 3])], columns);
+        let joined = self.shape(&[0, 0, columns as i64]);
+        self.node("Reshape", &[&seen.name, &joined], vec![], columns)
+    }
+
+    fn conv_columns(&mut self, x: &Value, weight: &str, bias: &str, kernel: usize) -> Value {
+        let shape = self.stored_shape(weight);
+        let bias_shape = self.stored_shape(bias);
+        let weight = self.stored(weight, &shape);
+        let bias = self.stored(bias, &bias_shape);
+        let pad = (kernel / 2) as i64;
+        let attributes = vec![ints("kernel_shape", &[kernel as i64]), ints("pads", &[pad, pad])];
+        self.node("Conv", &[&x.name, &weight, &bias], attributes, x.columns)
+    }
+
+    fn rows(&mut self, x: &Value, from: usize, to: usize) -> Value {
+        self.slice(x, 1, from, to, x.columns)
+    }
+
+    fn columns(&mut self, x: &Value, from: usize, to: usize) -> Value {
+        self.slice(x, 2, from, to, to - from)
+    }
+
+    fn concat_rows(&mut self, parts: &[Value]) -> Value {
+        let names: Vec<&str> = parts.iter().map(|p| p.name.as_str()).collect();
+        self.node("Concat", &names, vec![int("axis", 1)], parts[0].columns)
+    }
+
+    fn repeat_like(&mut self, x: &Value, _like: &Value) -> Value {
+        // Every batch in the graph is the input's.
+        const BATCH: &str = "batch_by_one_by_one";
+        if self.known.insert(BATCH.into()) {
+            let attributes = vec![int("start", 0), int("end", 1)];
+            let batch = self.node("Shape", &[INPUT], attributes, 0);
+            let ones = self.shape(&[1, 1]);
+            self.graph.node.push(Node {
+                input: vec![batch.name, ones],
+                output: vec![BATCH.into()],
+                name: BATCH.into(),
+                op_type: "Concat".into(),
+                attribute: vec![int("axis", 0)],
+            });
+        }
+        self.node("Expand", &[&x.name, BATCH], vec![], x.columns)
+    }
+}

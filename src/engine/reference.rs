@@ -1,0 +1,117 @@
+//! The reference engine: VCP-CLIP in plain Rust (burn on the flex device), float32, one image after the other.
+
+use std::time::Instant;
+
+use crate::anomaly::{Prediction, StageTimes};
+use crate::frame::Frame;
+use crate::vcp_clip::eager::Eager;
+use crate::vcp_clip::network::{self, TextConstants};
+use crate::vcp_clip::preprocess::Preprocessor;
+use crate::weights::bundle::Bundle;
+
+use super::finish::{self, Finish};
+use super::{Engine, EngineChoice, EngineError, EngineInfo, EngineSpec, Precision};
+
+/// Slow and right: the judge of the other engines, and the one that runs everywhere.
+pub struct ReferenceEngine {
+    bundle: Bundle,
+    eager: Eager,
+    constants: TextConstants,
+    finish: Finish,
+    preprocessor: Preprocessor,
+    info: EngineInfo,
+}
+
+/// What the network and Post-VCP say about one image, for comparison with golden numbers.
+pub struct Trace {
+    /// Text embeddings, 2×Ct, normal first.
+    pub text: Vec<f32>,
+    /// Patch tokens per tapped layer, N×Cv.
+    pub tokens: Vec<Vec<f32>>,
+    /// Pre-VCP logits per tapped layer, N×2.
+    pub raw: Vec<Vec<f32>>,
+}
+
+impl ReferenceEngine {
+    /// Reads the bundle's weights into memory as float32.
+    pub fn open(spec: &EngineSpec) -> Result<Self, EngineError> {
+        if spec.precision != Precision::Fp32 {
+            return Err(EngineError::Precision {
+                engine: EngineChoice::Reference,
+                precision: spec.precision,
+                available: "fp32",
+            });
+        }
+        let bundle = Bundle::open(&spec.bundle)?;
+        let mut eager = finish::eager(&bundle)?;
+        let constants = finish::constants(&bundle, &mut eager)?;
+        let finish = Finish::new(&bundle)?;
+        let info = EngineInfo::new(&bundle, EngineChoice::Reference, Precision::Fp32, spec.max_batch);
+        let preprocessor = Preprocessor::for_bundle(&bundle);
+        Ok(Self { bundle, eager, constants, finish, preprocessor, info })
+    }
+
+    /// Runs the network on `batch` normalised images (3×S×S each, one after the other).
+    pub fn trace(&mut self, batch: usize, input: Vec<f32>) -> Vec<Trace> {
+        let arch = &self.bundle.manifest().architecture;
+        self.eager.set_images(batch, arch.image_size, input);
+        let outputs = network::forward(&mut self.eager, arch, &self.constants);
+        let text = Eager::read(&outputs.text);
+        let tokens: Vec<_> = outputs.tokens.iter().map(Eager::read).collect();
+        let raw: Vec<_> = outputs.raw.iter().map(Eager::read).collect();
+        let share = |values: &[f32], image: usize| {
+            let length = values.len() / batch;
+            values[image * length..(image + 1) * length].to_vec()
+        };
+        (0..batch)
+            .map(|image| Trace {
+                text: share(&text, image),
+                tokens: tokens.iter().map(|t| share(t, image)).collect(),
+                raw: raw.iter().map(|r| share(r, image)).collect(),
+            })
+            .collect()
+    }
+
+    /// What follows the network, for comparison with golden numbers.
+    pub fn finish(&self) -> &Finish {
+        &self.finish
+    }
+}
+
+impl Engine for ReferenceEngine {
+    fn infer(&mut self, frames: &[&Frame]) -> Result<Vec<Prediction>, EngineError> {
+        self.info.check_batch(frames.len())?;
+        let count = frames.len() as u32;
+        let start = Instant::now();
+        let pixels = 3 * self.info.image_size * self.info.image_size;
+        let mut input = vec![0.0; frames.len() * pixels];
+        for (frame, out) in frames.iter().zip(input.chunks_exact_mut(pixels)) {
+            self.preprocessor.run(&frame.image, out);
+        }
+        let preprocessed = Instant::now();
+        let traces = self.trace(frames.len(), input);
+        let inferred = Instant::now();
+        let arch = &self.bundle.manifest().architecture;
+        Ok(traces
+            .into_iter()
+            .map(|trace| {
+                let begin = Instant::now();
+                let tokens: Vec<&[f32]> = trace.tokens.iter().map(Vec::as_slice).collect();
+                let raw: Vec<&[f32]> = trace.raw.iter().map(Vec::as_slice).collect();
+                let fused = self.finish.run(&tokens, &trace.text, &raw);
+                let score = fused.score;
+                let map = fused.into_map(arch);
+                let times = StageTimes {
+                    preprocess: (preprocessed - start) / count,
+                    inference: (inferred - preprocessed) / count,
+                    postprocess: begin.elapsed(),
+                };
+                Prediction { map, score, times }
+            })
+            .collect())
+    }
+
+    fn info(&self) -> &EngineInfo {
+        &self.info
+    }
+}

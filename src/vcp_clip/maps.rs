@@ -1,0 +1,209 @@
+//! From low-resolution difference maps to the anomaly map and the image score.
+//!
+//! A softmax over two upsampled planes is the sigmoid of their upsampled difference, so each layer and path needs one
+//! map of G×G numbers. Upsampling is bilinear with aligned corners, the smoothing SciPy's `gaussian_filter` with its
+//! defaults (truncated at four standard deviations, borders reflected as `d c b a | a b c d | d c b a`).
+
+use rayon::prelude::*;
+
+use super::simd;
+use super::{Architecture, Constants};
+
+/// Rows of a map that make one task.
+const ROWS: usize = 16;
+/// Where SciPy cuts the Gaussian off, in standard deviations.
+const TRUNCATE: f32 = 4.0;
+
+/// Weights and positions that depend on the sizes alone.
+pub struct MapFusion {
+    grid: usize,
+    size: usize,
+    raw_weight: f32,
+    top_k: usize,
+    /// Per output coordinate: lower grid coordinate and the weight of the next one.
+    taps: Vec<(usize, f32)>,
+    /// Half of the symmetric Gaussian, centre first.
+    kernel: Vec<f32>,
+}
+
+/// Both paths' maps and what is made of them; every map is S×S, row by row.
+pub struct Fused {
+    /// Mean over the layers of the Pre-VCP path.
+    pub raw: Vec<f32>,
+    /// Mean over the layers of the Post-VCP path.
+    pub new: Vec<f32>,
+    /// Blended and smoothed.
+    pub map: Vec<f32>,
+    /// Sum of the two paths' top-k means, 0 … 2.
+    pub score: f32,
+}
+
+impl MapFusion {
+    /// Prepares for one model.
+    pub fn new(arch: &Architecture, constants: &Constants) -> Self {
+        let (grid, size) = (arch.grid(), arch.image_size);
+        let step = if size > 1 { (grid as f64 - 1.0) / (size as f64 - 1.0) } else { 0.0 };
+        let taps = (0..size)
+            .map(|i| {
+                let at = i as f64 * step;
+                let low = (at as usize).min(grid - 1);
+                (low, (at - low as f64) as f32)
+            })
+            .collect();
+        Self {
+            grid,
+            size,
+            raw_weight: constants.raw_weight,
+            top_k: constants.top_k.clamp(1, size * size),
+            taps,
+            kernel: gaussian(constants.sigma),
+        }
+    }
+
+    /// Difference maps (abnormal − normal logits, G×G) of both paths, one per layer → maps and score.
+    pub fn fuse(&self, raw: &[Vec<f32>], new: &[Vec<f32>]) -> Fused {
+        let raw = self.mean_map(raw);
+        let new = self.mean_map(new);
+        let score = top_mean(&raw, self.top_k) + top_mean(&new, self.top_k);
+        let blend: Vec<f32> =
+            raw.iter().zip(&new).map(|(raw, new)| self.raw_weight * raw + (1.0 - self.raw_weight) * new).collect();
+        let map = self.smooth(&blend);
+        Fused { raw, new, map, score }
+    }
+
+    /// Mean over the layers of the sigmoid of the upsampled difference.
+    fn mean_map(&self, layers: &[Vec<f32>]) -> Vec<f32> {
+        let (size, grid) = (self.size, self.grid);
+        let share = 1.0 / layers.len() as f32;
+        let mut map = vec![0.0; size * size];
+        map.par_chunks_mut(ROWS * size).enumerate().for_each(|(task, rows)| {
+            let mut mixed = vec![0.0; grid + 1];
+            simd::dispatch(
+                #[inline(always)]
+                || {
+                    for (i, row) in rows.chunks_exact_mut(size).enumerate() {
+                        let (low, weight) = self.taps[task * ROWS + i];
+                        let high = (low + 1).min(grid - 1);
+                        for layer in layers {
+                            let (above, below) = (&layer[low * grid..][..grid], &layer[high * grid..][..grid]);
+                            for x in 0..grid {
+                                mixed[x] = above[x] + weight * (below[x] - above[x]);
+                            }
+                            // The tap right of the last column has weight 0.
+                            mixed[grid] = mixed[grid - 1];
+                            for (out, &(low, weight)) in row.iter_mut().zip(&self.taps) {
+                                *out += spread(&mixed, low, weight);
+                            }
+                        }
+                        row.iter_mut().for_each(|x| *x *= share);
+                    }
+                },
+            );
+        });
+        map
+    }
+
+    /// Separable Gaussian, rows first as SciPy's axis order does (axis 0, then axis 1).
+    fn smooth(&self, map: &[f32]) -> Vec<f32> {
+        let size = self.size;
+        let radius = self.kernel.len() - 1;
+        let reflect: Vec<usize> =
+            (0..size + 2 * radius).map(|i| reflected(i as isize - radius as isize, size)).collect();
+
+        let mut down = vec![0.0; size * size];
+        down.par_chunks_mut(ROWS * size).enumerate().for_each(|(task, rows)| {
+            simd::dispatch(
+                #[inline(always)]
+                || {
+                    for (i, row) in rows.chunks_exact_mut(size).enumerate() {
+                        let y = task * ROWS + i + radius;
+                        let line = |y: usize| &map[reflect[y] * size..][..size];
+                        simd::accumulate(row, [self.kernel[0]], [line(y)]);
+                        for (d, &weight) in self.kernel.iter().enumerate().skip(1) {
+                            simd::accumulate(row, [weight, weight], [line(y - d), line(y + d)]);
+                        }
+                    }
+                },
+            );
+        });
+
+        let mut across = vec![0.0; size * size];
+        across.par_chunks_mut(ROWS * size).zip(down.par_chunks(ROWS * size)).for_each(|(rows, sources)| {
+            let mut padded = vec![0.0; size + 2 * radius];
+            simd::dispatch(
+                #[inline(always)]
+                || {
+                    for (row, source) in rows.chunks_exact_mut(size).zip(sources.chunks_exact(size)) {
+                        for (out, &from) in padded.iter_mut().zip(&reflect) {
+                            *out = source[from];
+                        }
+                        simd::accumulate(row, [self.kernel[0]], [&padded[radius..]]);
+                        for (d, &weight) in self.kernel.iter().enumerate().skip(1) {
+                            simd::accumulate(row, [weight, weight], [&padded[radius - d..], &padded[radius + d..]]);
+                        }
+                    }
+                },
+            );
+        });
+        across
+    }
+}
+
+/// Sigmoid of the value between two neighbours.
+#[inline(always)]
+fn spread(mixed: &[f32], low: usize, weight: f32) -> f32 {
+    let value = mixed[low] + weight * (mixed[low + 1] - mixed[low]);
+    1.0 / (1.0 + simd::exp(-value))
+}
+
+/// Normalised half Gaussian, centre first, cut at [`TRUNCATE`] standard deviations.
+fn gaussian(sigma: f32) -> Vec<f32> {
+    let sigma = f64::from(sigma);
+    let radius = (f64::from(TRUNCATE) * sigma + 0.5) as usize;
+    let weight = |d: usize| if sigma > 0.0 { (-0.5 * (d as f64 / sigma).powi(2)).exp() } else { 1.0 };
+    let half: Vec<f64> = (0..=radius).map(weight).collect();
+    let total = half[0] + 2.0 * half[1..].iter().sum::<f64>();
+    half.iter().map(|w| (w / total) as f32).collect()
+}
+
+/// Index `i` mirrored into `0 .. n` with the border repeated, as often as needed.
+fn reflected(i: isize, n: usize) -> usize {
+    let period = 2 * n as isize;
+    let i = i.rem_euclid(period) as usize;
+    if i < n { i } else { 2 * n - 1 - i }
+}
+
+/// Mean of the `k` largest values, without sorting the rest.
+fn top_mean(values: &[f32], k: usize) -> f32 {
+    let mut values = values.to_vec();
+    let k = k.min(values.len());
+    if k < values.len() {
+        values.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a));
+    }
+    (values[..k].iter().map(|&v| f64::from(v)).sum::<f64>() / k as f64) as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reflection_repeats_the_border() {
+        let seen: Vec<usize> = (-5..8).map(|i| reflected(i, 3)).collect();
+        assert_eq!(seen, [1, 2, 2, 1, 0, 0, 1, 2, 2, 1, 0, 0, 1]);
+    }
+
+    #[test]
+    fn top_mean_takes_the_largest() {
+        assert_eq!(top_mean(&[1.0, 5.0, 3.0, 4.0], 2), 4.5);
+        assert_eq!(top_mean(&[1.0, 5.0, 3.0, 4.0], 9), 3.25);
+    }
+
+    #[test]
+    fn the_gaussian_sums_to_one() {
+        let half = gaussian(8.0);
+        assert_eq!(half.len(), 33);
+        let total: f32 = half[0] + 2.0 * half[1..].iter().sum::<f32>();
+        assert!((total - 1.0).abs() < 1e-6);
+    }
+}

@@ -1,0 +1,61 @@
+//! The part of VCP-CLIP that a graph engine runs: image in, patch tokens, text embeddings and Pre-VCP logits out.
+
+use super::eager::Eager;
+use super::ops::Ops;
+use super::text::{self, Prefix, PrefixBlock, State};
+use super::{Architecture, pre_vcp, vision};
+
+/// What the network says about a batch; Post-VCP and the maps continue from here.
+pub struct Outputs<T> {
+    /// F_ℓ per tapped layer, `[B, N, Cv]`.
+    pub tokens: Vec<T>,
+    /// Text embeddings, normal then abnormal, `[B, 2, Ct]`, rows of length 1.
+    pub text: T,
+    /// Pre-VCP logits per tapped layer, `[B, N, 2]`.
+    pub raw: Vec<T>,
+}
+
+/// Everything about the text side that no image changes.
+#[derive(Clone, Debug)]
+pub struct TextConstants {
+    /// Normal, abnormal.
+    pub states: [State; 2],
+    /// Keys and values of their constant starts.
+    pub prefixes: [Prefix; 2],
+    /// `exp(prompt_temp)`.
+    pub temperature: f32,
+}
+
+impl TextConstants {
+    /// Computes the constant starts of both states in float32.
+    ///
+    /// `tokens` are the ids of each state, start … end; `token_ids` the ids whose embeddings the bundle keeps, in the
+    /// order of its rows; `prompt_temp` the learned logarithm of the temperature. `None` when an id has no row.
+    pub fn compute(
+        eager: &mut Eager,
+        arch: &Architecture,
+        tokens: [&[u32]; 2],
+        token_ids: &[u32],
+        prompt_temp: f32,
+    ) -> Option<Self> {
+        let row_of = |id: u32| token_ids.iter().position(|&kept| kept == id);
+        let states = [State::new(tokens[0], row_of)?, State::new(tokens[1], row_of)?];
+        let prefixes = [0, 1].map(|state| {
+            let mut blocks = Vec::with_capacity(arch.text_layers);
+            let rows = text::prefix(eager, arch, &states[state], |_, keys, values| {
+                blocks.push(PrefixBlock { keys: Eager::read(keys), values: Eager::read(values) });
+            });
+            Prefix { rows, blocks }
+        });
+        Some(Self { states, prefixes, temperature: prompt_temp.exp() })
+    }
+}
+
+/// Runs the network on the images that `ops` holds.
+pub fn forward<O: Ops>(ops: &mut O, arch: &Architecture, constants: &TextConstants) -> Outputs<O::Tensor> {
+    let vision = vision::encode(ops, arch);
+    let class_vectors = pre_vcp::class_vectors(ops, &vision.feature);
+    let text = text::encode(ops, arch, &constants.states, &constants.prefixes, &class_vectors);
+    let raw = pre_vcp::logits(ops, arch, &vision.tokens, &text, constants.temperature);
+    Outputs { tokens: vision.tokens, text, raw }
+}

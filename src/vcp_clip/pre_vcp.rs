@@ -1,0 +1,47 @@
+//! Pre-VCP: class vectors made from the image feature, and the anomaly logits of the projected patch tokens.
+
+use super::Architecture;
+use super::ops::Ops;
+
+/// Taps of the convolution that spreads the image feature over the class vectors.
+const KERNEL: usize = 3;
+
+/// z = `prompt_query` + conv(x): image feature `[B, 1, Ct]` → class vectors `[B, r, Ct]`.
+pub fn class_vectors<O: Ops>(ops: &mut O, feature: &O::Tensor) -> O::Tensor {
+    let spread = ops.conv_columns(
+        feature,
+        "New_Lan_Embed.prompt_linear1.fc.weight",
+        "New_Lan_Embed.prompt_linear1.fc.bias",
+        KERNEL,
+    );
+    let query = ops.weight("New_Lan_Embed.prompt_query");
+    ops.add(&spread, &query)
+}
+
+/// Per tapped layer, `exp(prompt_temp) · P̂_ℓ tᵀ`: tokens `[B, N, Cv]` and text embeddings `[B, 2, Ct]` → `[B, N, 2]`.
+///
+/// `temperature` is `exp(prompt_temp)`.
+pub fn logits<O: Ops>(
+    ops: &mut O,
+    arch: &Architecture,
+    tokens: &[O::Tensor],
+    text: &O::Tensor,
+    temperature: f32,
+) -> Vec<O::Tensor> {
+    // Scaling the two text rows instead of the N×2 logits is the same number, cheaper.
+    let text = ops.scale(text, temperature);
+    debug_assert_eq!(tokens.len(), arch.taps.len());
+    tokens
+        .iter()
+        .enumerate()
+        .map(|(i, tokens)| {
+            let projected = ops.linear(
+                tokens,
+                &format!("trainable_linearlayer.fc.{i}.weight"),
+                Some(&format!("trainable_linearlayer.fc.{i}.bias")),
+            );
+            let projected = ops.l2_normalize(&projected);
+            ops.matmul_transposed(&projected, &text)
+        })
+        .collect()
+}

@@ -1,0 +1,196 @@
+//! The text tower, cut to what an image can change.
+//!
+//! The causal mask makes everything before the class vectors the same for every image, and everything after the end
+//! token irrelevant. So the keys and values of the start ([`prefix`]) are constants of the model, and per image only
+//! the class vectors and the tokens up to the end token run through the tower ([`encode`]): r + 1 rows per state
+//! instead of 77. Both states go through as one sequence, kept apart by the mask, so that each weight is read once.
+
+use super::block::{self, LAYER_NORM_EPS};
+use super::ops::Ops;
+use super::prompt::CLASS_TOKEN;
+use super::{Architecture, HEAD_WIDTH};
+
+/// Epsilon of the normalisation that the released model puts before `ln_final`.
+const PROMPT_NORM_EPS: f64 = 1e-6;
+
+/// Additive mask value that removes a key from a softmax; finite, so that half precision keeps it a number.
+const MASKED: f32 = -1e4;
+
+/// A state's tokens (start … end) and where their embeddings lie among the bundle's rows.
+#[derive(Clone, Debug)]
+pub struct State {
+    /// Rows of `token_embedding.rows` for the tokens before `<|class|>`, the start token first.
+    pub before: Vec<usize>,
+    /// The same for the tokens after it, the end token last.
+    pub after: Vec<usize>,
+}
+
+impl State {
+    /// Splits token ids (start … end, one class token) at the class token. `row_of` finds an id's embedding row.
+    /// `None` when the class token or a row is missing.
+    pub fn new(tokens: &[u32], row_of: impl Fn(u32) -> Option<usize>) -> Option<Self> {
+        let class = tokens.iter().position(|&t| t == CLASS_TOKEN)?;
+        let rows = |ids: &[u32]| ids.iter().map(|&id| row_of(id)).collect::<Option<Vec<_>>>();
+        Some(Self { before: rows(&tokens[..class])?, after: rows(&tokens[class + 1..])? })
+    }
+
+    /// Rows that run per image: the class vectors and what follows them.
+    fn suffix_len(&self, arch: &Architecture) -> usize {
+        arch.class_vectors + self.after.len()
+    }
+}
+
+/// The values of one block's keys and values `[rows, Ct]` for a state's constant start.
+#[derive(Clone, Debug)]
+pub struct PrefixBlock {
+    /// Keys, row by row.
+    pub keys: Vec<f32>,
+    /// Values, row by row.
+    pub values: Vec<f32>,
+}
+
+/// A state's constant start through all blocks.
+#[derive(Clone, Debug)]
+pub struct Prefix {
+    /// Rows: start token, n prompt tokens, words.
+    pub rows: usize,
+    /// One per block.
+    pub blocks: Vec<PrefixBlock>,
+}
+
+fn block_name(layer: usize) -> String {
+    format!("transformer.resblocks.{layer}")
+}
+
+/// `prompt_proj` of the prompt tokens that enter at block `layer`, `[1, n, Ct]`; `None` where the released model lets
+/// the tokens of the block before run on.
+fn prompt_rows<O: Ops>(ops: &mut O, arch: &Architecture, layer: usize) -> Option<O::Tensor> {
+    let n = arch.prompt_tokens;
+    let tokens = match layer {
+        0 => ops.weight("prompt_embeddings"),
+        _ if layer <= arch.deep_prompts => {
+            let all = ops.weight("deep_prompt_embeddings");
+            ops.rows(&all, (layer - 1) * n, layer * n)
+        }
+        _ => return None,
+    };
+    Some(ops.linear(&tokens, "prompt_proj.weight", Some("prompt_proj.bias")))
+}
+
+/// Embedding rows plus the position embedding from `position` on.
+fn embed<O: Ops>(ops: &mut O, rows: &[usize], position: usize) -> O::Tensor {
+    let table = ops.weight("token_embedding.rows");
+    let parts: Vec<_> = rows.iter().map(|&row| ops.rows(&table, row, row + 1)).collect();
+    let tokens = ops.concat_rows(&parts);
+    let positions = ops.weight("positional_embedding");
+    let positions = ops.rows(&positions, position, position + rows.len());
+    ops.add(&tokens, &positions)
+}
+
+/// Runs a state's constant start through the tower and hands each block's keys and values to `keep`.
+/// Returns the number of rows.
+pub fn prefix<O: Ops>(
+    ops: &mut O,
+    arch: &Architecture,
+    state: &State,
+    mut keep: impl FnMut(&mut O, &O::Tensor, &O::Tensor),
+) -> usize {
+    let n = arch.prompt_tokens;
+    let rows = n + state.before.len();
+    let causal: Vec<f32> =
+        (0..rows * rows).map(|i| if i % rows > i / rows { MASKED } else { 0.0 }).collect();
+    let mask = ops.constant(rows, rows, causal);
+
+    let words = embed(ops, &state.before, 0);
+    let start = ops.rows(&words, 0, 1);
+    let mut parts = vec![start];
+    parts.extend(prompt_rows(ops, arch, 0));
+    if state.before.len() > 1 {
+        parts.push(ops.rows(&words, 1, state.before.len()));
+    }
+    let mut x = ops.concat_rows(&parts);
+    for layer in 0..arch.text_layers {
+        if layer > 0 && let Some(prompts) = prompt_rows(ops, arch, layer) {
+            let mut parts = vec![ops.rows(&x, 0, 1), prompts];
+            if rows > 1 + n {
+                parts.push(ops.rows(&x, 1 + n, rows));
+            }
+            x = ops.concat_rows(&parts);
+        }
+        let name = block_name(layer);
+        let projected = block::project(ops, &x, &name, arch.text_width);
+        keep(ops, &projected.k, &projected.v);
+        let attended =
+            ops.attention(&projected.q, &projected.k, &projected.v, arch.text_width / HEAD_WIDTH, Some(&mask));
+        x = block::finish(ops, &x, &attended, &name);
+    }
+    rows
+}
+
+/// Which rows may look at which: keys are both prefixes, then both suffixes; a suffix sees its own prefix and, of its
+/// own suffix, what does not lie after it.
+fn suffix_mask(prefixes: [usize; 2], suffixes: [usize; 2]) -> (usize, usize, Vec<f32>) {
+    let rows = suffixes[0] + suffixes[1];
+    let columns = prefixes[0] + prefixes[1] + rows;
+    let mut mask = vec![MASKED; rows * columns];
+    for state in 0..2 {
+        let first_prefix = state * prefixes[0];
+        let first_row = state * suffixes[0];
+        let first_key = prefixes[0] + prefixes[1] + first_row;
+        for row in 0..suffixes[state] {
+            let line = &mut mask[(first_row + row) * columns..][..columns];
+            line[first_prefix..first_prefix + prefixes[state]].fill(0.0);
+            line[first_key..=first_key + row].fill(0.0);
+        }
+    }
+    (rows, columns, mask)
+}
+
+/// Class vectors `[B, r, Ct]` → text embeddings `[B, 2, Ct]`, normal first, rows of length 1.
+pub fn encode<O: Ops>(
+    ops: &mut O,
+    arch: &Architecture,
+    states: &[State; 2],
+    prefixes: &[Prefix; 2],
+    class_vectors: &O::Tensor,
+) -> O::Tensor {
+    let width = arch.text_width;
+    let lengths = [states[0].suffix_len(arch), states[1].suffix_len(arch)];
+    let (rows, columns, mask) = suffix_mask([prefixes[0].rows, prefixes[1].rows], lengths);
+    let mask = ops.constant(rows, columns, mask);
+
+    let mut parts = Vec::with_capacity(4);
+    for state in states {
+        let at = state.before.len();
+        let positions = ops.weight("positional_embedding");
+        let positions = ops.rows(&positions, at, at + arch.class_vectors);
+        parts.push(ops.add(class_vectors, &positions));
+        let after = embed(ops, &state.after, at + arch.class_vectors);
+        parts.push(ops.repeat_like(&after, class_vectors));
+    }
+    let mut x = ops.concat_rows(&parts);
+
+    for layer in 0..arch.text_layers {
+        let name = block_name(layer);
+        let projected = block::project(ops, &x, &name, width);
+        let mut before = |values: fn(&PrefixBlock) -> &Vec<f32>| {
+            let both: Vec<f32> =
+                prefixes.iter().flat_map(|p| values(&p.blocks[layer]).iter().copied()).collect();
+            let constant = ops.constant(prefixes[0].rows + prefixes[1].rows, width, both);
+            ops.repeat_like(&constant, class_vectors)
+        };
+        let keys = before(|b| &b.keys);
+        let values = before(|b| &b.values);
+        let keys = ops.concat_rows(&[keys, projected.k]);
+        let values = ops.concat_rows(&[values, projected.v]);
+        let attended = ops.attention(&projected.q, &keys, &values, arch.text_heads(), Some(&mask));
+        x = block::finish(ops, &x, &attended, &name);
+    }
+
+    let ends = [ops.rows(&x, lengths[0] - 1, lengths[0]), ops.rows(&x, rows - 1, rows)];
+    let ends = ops.concat_rows(&ends);
+    let ends = ops.layer_norm(&ends, "prompt_norm", PROMPT_NORM_EPS);
+    let ends = ops.layer_norm(&ends, "ln_final", LAYER_NORM_EPS);
+    let text = ops.project(&ends, "text_projection");
+    ops.l2_normalize(&text)
+}
