@@ -1,6 +1,5 @@
 //! The OpenVINO engine: the network compiled for this CPU from the recorded ONNX graph, the rest as our own code.
 
-use std::path::Path;
 use std::time::Instant;
 
 use openvino::{
@@ -35,10 +34,6 @@ const NEXT_STEP: &str = "run `make setup`, or set LD_LIBRARY_PATH to the folder 
 
 fn runtime(step: &'static str) -> impl Fn(openvino::InferenceError) -> EngineError {
     move |error| EngineError::Runtime { engine: EngineChoice::Openvino, step, reason: error.to_string() }
-}
-
-fn io(path: &Path) -> impl Fn(std::io::Error) -> EngineError + '_ {
-    move |source| EngineError::Io { path: path.to_owned(), source }
 }
 
 impl OpenvinoEngine {
@@ -76,12 +71,18 @@ impl OpenvinoEngine {
             set(RwPropertyKey::InferenceNumThreads, &threads.to_string())?;
         }
 
+        let rss = |w: &str| tracing::info!("{w} {}", std::fs::read_to_string("/proc/self/status").unwrap_or_default().lines().filter(|l|l.starts_with("VmHWM")||l.starts_with("RssAnon")||l.starts_with("RssFile")).collect::<Vec<_>>().join(" "));
+        rss("before");
         let mut model = Self::read(&mut core, &bundle)?;
+        rss("read");
         let shape = PartialShape::new_static(4, &[1, 3, size as i64, size as i64]).map_err(runtime("input shape"))?;
         model.reshape_single_input(&shape).map_err(runtime("input shape"))?;
-        let mut compiled = core.compile_model(&model, DeviceType::CPU).map_err(runtime("compiling the network"))?;
+        let done = std::sync::atomic::AtomicBool::new(false);
+        let mut compiled = std::thread::scope(|s| { s.spawn(|| while !done.load(std::sync::atomic::Ordering::Relaxed) { bundle.page_out(); std::thread::sleep(std::time::Duration::from_millis(50)); });
+        let r = core.compile_model(&model, DeviceType::CPU).map_err(runtime("compiling the network")); done.store(true, std::sync::atomic::Ordering::Relaxed); r })?;
+        rss("compiled");
         // The graph's constants live on in the compiled model.
-        drop(model);
+        drop(model);rss("dropped");
         let taken = compiled
             .get_property(&PropertyKey::Rw(RwPropertyKey::HintInferencePrecision))
             .map_err(runtime("reading the precision"))?
@@ -101,19 +102,11 @@ impl OpenvinoEngine {
         Ok(Self { request, _compiled: compiled, _core: core, input, names, finish, preprocessor, bundle, info })
     }
 
-    /// The weights stay where they are: the graph lies in a folder of its own beside a link to the bundle's file, which
-    /// OpenVINO maps.
+    /// The weights stay where they are: the graph says at which addresses of the mapped bundle they lie.
     fn read(core: &mut Core, bundle: &Bundle) -> Result<openvino::Model, EngineError> {
-        const WEIGHTS: &str = "weights.safetensors";
         let constants = finish::text_constants(bundle)?;
-        let temporary = std::env::temp_dir();
-        let folder = tempfile::Builder::new().prefix("vcp-line-").tempdir().map_err(io(&temporary))?;
-        let weights = std::fs::canonicalize(bundle.weights_path()).map_err(io(bundle.weights_path()))?;
-        let link = folder.path().join(WEIGHTS);
-        std::os::unix::fs::symlink(&weights, &link).map_err(io(&link))?;
-        let graph = folder.path().join("network.onnx");
-        std::fs::write(&graph, onnx::encode(bundle, &constants, Storage::Beside(WEIGHTS))).map_err(io(&graph))?;
-        core.read_model_from_file(&graph.to_string_lossy(), "").map_err(runtime("reading the network"))
+        let graph = onnx::encode(bundle, &constants, Storage::InMemory);
+        core.read_model_from_buffer(&graph, None).map_err(runtime("reading the network"))
     }
 
     fn look(&mut self, image: &Image) -> Result<Prediction, EngineError> {

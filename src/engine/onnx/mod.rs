@@ -29,8 +29,11 @@ const INLINE_LIMIT: u64 = 64 << 20;
 pub enum Storage<'a> {
     /// In the graph.
     Inline,
-    /// In a file of this name beside the graph: a copy of (or link to) the bundle's weights file.
+    /// In a file of this name beside the graph: a copy of the bundle's weights file.
     Beside(&'a str),
+    /// In this process, at the addresses where the bundle is mapped: only for a runtime in the same process that reads
+    /// the graph, and everything made from it, while the bundle is open.
+    InMemory,
 }
 
 /// Names of the graph's outputs, in the order they are declared.
@@ -58,11 +61,7 @@ impl OutputNames {
 pub fn encode(bundle: &Bundle, constants: &TextConstants, storage: Storage<'_>) -> Vec<u8> {
     let manifest = bundle.manifest();
     let arch = &manifest.architecture;
-    let location = match storage {
-        Storage::Inline => None,
-        Storage::Beside(file) => Some(file),
-    };
-    let mut recorder = Recorder::new(bundle, location);
+    let mut recorder = Recorder::new(bundle, storage);
     let outputs = network::forward(&mut recorder, arch, constants);
     let names = OutputNames::new(&arch.taps);
     for (value, name) in outputs.tokens.iter().zip(&names.tokens) {

@@ -5,10 +5,14 @@ use std::collections::HashSet;
 use crate::vcp_clip::ops::Ops;
 use crate::weights::bundle::{Bundle, Dtype};
 
+use super::Storage;
 use super::proto::{
     ATTRIBUTE_FLOAT, ATTRIBUTE_INT, ATTRIBUTE_INTS, Attribute, EXTERNAL, Entry, FLOAT, FLOAT16, Graph, INT64, Node,
     Tensor,
 };
+
+/// The location by which ONNX Runtime and OpenVINO know that `offset` is an address in their own process.
+const IN_MEMORY: &str = "*/_ORT_MEM_ADDR_/*";
 
 /// Name of the graph's input, `[batch, 3, S, S]`.
 pub const INPUT: &str = "image";
@@ -24,8 +28,7 @@ pub struct Value {
 /// Writes a graph; see [`Ops`].
 pub struct Recorder<'a> {
     bundle: &'a Bundle,
-    /// File that holds the weights at the offsets of the bundle's own file; `None` puts them into the graph.
-    location: Option<&'a str>,
+    storage: Storage<'a>,
     image_size: usize,
     graph: Graph,
     known: HashSet<String>,
@@ -49,9 +52,9 @@ fn entry(key: &str, value: impl ToString) -> Entry {
 
 impl<'a> Recorder<'a> {
     /// Starts an empty graph over the tensors of `bundle`.
-    pub fn new(bundle: &'a Bundle, location: Option<&'a str>) -> Self {
+    pub fn new(bundle: &'a Bundle, storage: Storage<'a>) -> Self {
         let image_size = bundle.manifest().architecture.image_size;
-        Self { bundle, location, image_size, graph: Graph::default(), known: HashSet::new() }
+        Self { bundle, storage, image_size, graph: Graph::default(), known: HashSet::new() }
     }
 
     /// The graph so far.
@@ -128,12 +131,17 @@ impl<'a> Recorder<'a> {
             name: if half { raw.clone() } else { value.clone() },
             ..Tensor::default()
         };
-        match self.location {
-            Some(location) => {
+        let place = match self.storage {
+            Storage::Inline => None,
+            Storage::Beside(file) => Some((file, stored.offset_in_file)),
+            Storage::InMemory => Some((IN_MEMORY, stored.bytes.as_ptr().addr() as u64)),
+        };
+        match place {
+            Some((location, offset)) => {
                 tensor.data_location = Some(EXTERNAL);
                 tensor.external_data = vec![
                     entry("location", location),
-                    entry("offset", stored.offset_in_file),
+                    entry("offset", offset),
                     entry("length", stored.bytes.len()),
                 ];
             }
@@ -214,8 +222,13 @@ impl Ops for Recorder<'_> {
     fn linear(&mut self, x: &Value, weight: &str, bias: Option<&str>) -> Value {
         let [out, columns] = self.matrix_shape(weight);
         let stored = self.stored(weight, &[out, columns]);
-        let transposed = self.node("Transpose", &[&stored], vec![ints("perm", &[1, 0])], out);
-        let y = self.node("MatMul", &[&x.name, &transposed.name], vec![], out);
+        let flat = self.shape(&[-1, columns as i64]);
+        let flat = self.node("Reshape", &[&x.name, &flat], vec![], columns);
+        let y = self.node("Gemm", &[&flat.name, &stored], vec![int("transB", 1)], out);
+        let sh = self.node("Shape", &[&x.name], vec![int("start",0), int("end", 2)], 0);
+        let o = self.shape(&[out as i64]);
+        let full = self.node("Concat", &[&sh.name, &o], vec![int("axis", 0)], 0);
+        let y = self.node("Reshape", &[&y.name, &full.name], vec![], out);
         match bias {
             Some(bias) => {
                 let bias = self.stored(bias, &[out]);
