@@ -49,9 +49,8 @@ pub(super) struct PickledTensor {
 #[derive(Clone, Debug)]
 pub(super) enum Value {
     None,
-    Bool(bool),
     Int(i64),
-    /// A float or a byte string: nothing here needs its value.
+    /// A truth value, a float or a byte string: nothing here needs which.
     Opaque,
     Str(Rc<str>),
     Global(Rc<str>),
@@ -137,8 +136,7 @@ impl<'a> Machine<'a> {
                 self.push(top)?;
             }
             b'N' => self.push(Value::None)?,
-            0x88 => self.push(Value::Bool(true))?,
-            0x89 => self.push(Value::Bool(false))?,
+            0x88 | 0x89 => self.push(Value::Opaque)?,
             b'K' | b'M' | b'J' | 0x8a => {
                 let value = self.integer(opcode)?;
                 self.push(Value::Int(value))?;
