@@ -1,5 +1,6 @@
 //! Truncated, changed and hostile weight files, a full disk and damaged bundles: always an error, never a panic, never
 //! half a bundle.
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test fails by panicking, its helpers too")]
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

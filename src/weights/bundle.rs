@@ -12,7 +12,7 @@ use super::layout;
 use super::mapped::Mapped;
 use crate::vcp_clip::{Architecture, Constants};
 
-pub use super::bundle_write::{Draft, write};
+pub use super::bundle_write::{Draft, Values, write};
 
 /// Version of the bundle's layout.
 pub const FORMAT: u32 = 1;

@@ -50,8 +50,10 @@ impl Draft {
     }
 }
 
-/// Writes a bundle and opens it. `values` gives the numbers of one tensor, C order, for its name and shape; each is
-/// asked for once. A tensor is stored in 16-bit floats when that loses nothing.
+/// Gives the numbers of a tensor, C order, for its name and shape.
+pub type Values<'a, E> = dyn FnMut(&str, &[usize]) -> Result<Vec<f32>, E> + 'a;
+
+/// Writes a bundle and opens it. `values` is asked for each tensor once. A tensor is stored in 16-bit floats when that loses nothing.
 ///
 /// Something that exists at `target` is an error, unless `force` is set and it is a bundle. After an error `target`
 /// is as it was and nothing else is left.
@@ -59,7 +61,7 @@ pub fn write<E: From<BundleError>>(
     target: &Path,
     force: bool,
     draft: Draft,
-    values: &mut dyn FnMut(&str, &[usize]) -> Result<Vec<f32>, E>,
+    values: &mut Values<'_, E>,
 ) -> Result<Bundle, E> {
     // A trailing slash or dot would make the parent the target itself.
     let target: PathBuf = target.components().collect();

@@ -91,7 +91,7 @@ impl Container {
                 None => None,
             },
             Body::Safetensors(file) => match file.tensors.get(name) {
-                Some(entry) => View::contiguous(entry.shape.clone()).gather(entry.element, file.bytes(entry)),
+                Some(entry) => View::contiguous(entry.shape.clone()).gather(entry.element, &file.bytes(entry)?),
                 None => None,
             },
         };

@@ -241,18 +241,18 @@ fn taps(wanted: Option<&[usize]>, layers: usize, blocks: usize) -> Result<Vec<us
 pub(super) fn check_sizes(sizes: &Architecture) -> Result<(), String> {
     let fail = |text: String| Err(text);
     for (tower, width) in [("vision", sizes.vision_width), ("text", sizes.text_width)] {
-        if width == 0 || width % HEAD_WIDTH != 0 {
+        if width == 0 || !width.is_multiple_of(HEAD_WIDTH) {
             return fail(format!("the {tower} tower has {width} channels, which is no multiple of {HEAD_WIDTH}"));
         }
     }
     let (size, patch) = (sizes.image_size, sizes.patch);
-    if patch == 0 || size == 0 || size % patch != 0 {
+    if patch == 0 || size == 0 || !size.is_multiple_of(patch) {
         return fail(format!("image size {size} is no multiple of the patch size {patch}; give another --image-size"));
     }
     if size > MAX_IMAGE_SIZE {
         return fail(format!("image size {size} is above {MAX_IMAGE_SIZE}; give a smaller --image-size"));
     }
-    if sizes.post_heads == 0 || sizes.vision_width % sizes.post_heads != 0 {
+    if sizes.post_heads == 0 || !sizes.vision_width.is_multiple_of(sizes.post_heads) {
         return fail(format!(
             "{} Post-VCP heads do not divide the vision tower's {} channels",
             sizes.post_heads, sizes.vision_width
@@ -267,8 +267,8 @@ pub(super) fn check_sizes(sizes: &Architecture) -> Result<(), String> {
     if sizes.taps.iter().any(|&tap| tap == 0 || tap > sizes.vision_layers) {
         return fail(format!("taps {:?} are not all within blocks 1 to {}", sizes.taps, sizes.vision_layers));
     }
-    // Start, five words, class vectors, end: the longest prompt once its deep prompts are inserted.
-    if sizes.context_length < sizes.class_vectors + sizes.prompt_tokens + 8 {
+    // Start, five words and end, the class vectors, the prompt tokens: the longest sequence that has its end.
+    if sizes.context_length < sizes.class_vectors + sizes.prompt_tokens + 7 {
         return fail(format!("a text of {} positions is too short for the prompts", sizes.context_length));
     }
     Ok(())

@@ -1,7 +1,9 @@
 //! Tensors in safetensors files, one or several with an index.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{Dtype, SafeTensors};
@@ -24,7 +26,7 @@ pub(super) struct Entry {
 
 /// Open files.
 pub(super) struct SafetensorsFile {
-    shards: Vec<Mapped>,
+    shards: Vec<File>,
     pub(super) files: Vec<PathBuf>,
     pub(super) tensors: BTreeMap<String, Entry>,
 }
@@ -68,13 +70,20 @@ impl SafetensorsFile {
         }
     }
 
-    /// The bytes of a tensor.
-    pub(super) fn bytes(&self, entry: &Entry) -> &[u8] {
-        &self.shards[entry.shard][entry.range.clone()]
+    /// The bytes of a tensor, read so that not the whole file stays in memory.
+    pub(super) fn bytes(&self, entry: &Entry) -> Result<Vec<u8>, ImportError> {
+        let mut bytes = vec![0; entry.range.len()];
+        match self.shards[entry.shard].read_exact_at(&mut bytes, entry.range.start as u64) {
+            Ok(()) => Ok(bytes),
+            Err(source) => Err(ImportError::Io { path: self.files[entry.shard].clone(), source }),
+        }
     }
 
     fn add(&mut self, path: &Path) -> Result<(), ImportError> {
-        let map = Mapped::open(path).map_err(|source| ImportError::Io { path: path.to_owned(), source })?;
+        let io = |source| ImportError::Io { path: path.to_owned(), source };
+        let file = File::open(path).map_err(io)?;
+        // Mapped for the header alone.
+        let map = Mapped::open(path).map_err(io)?;
         let (header, metadata) = SafeTensors::read_metadata(&map).map_err(|error| damaged(path, error))?;
         let data = header + 8;
         for (name, info) in metadata.tensors() {
@@ -89,7 +98,7 @@ impl SafetensorsFile {
                 return Err(damaged(path, format!("tensor '{name}' is there twice")));
             }
         }
-        self.shards.push(map);
+        self.shards.push(file);
         self.files.push(path.to_owned());
         Ok(())
     }
