@@ -1,3 +1,28 @@
-//! The weight files users have, turned into a bundle.
+//! The weight files users have, turned into a bundle: CLIP as OpenAI or Hugging Face publish it, VCP-CLIP as its
+//! authors do.
+//!
+//! ```text
+//! file ─ container (zip + pickle | safetensors) ─ naming (OpenAI | Hugging Face) ─ detect (sizes) ─ layout (what must
+//! be there) ─ import (tensor by tensor) ─ bundle
+//! ```
 
 pub mod bundle;
+mod bundle_write;
+mod container;
+mod detect;
+mod dtype;
+mod error;
+mod import;
+pub mod layout;
+mod mapped;
+mod naming;
+mod pickle;
+mod position;
+pub mod random;
+mod safetensors_file;
+mod torch_file;
+
+pub use bundle::{Bundle, BundleError, Dtype, Manifest, TensorRef};
+pub use error::ImportError;
+pub use import::{ImportRequest, import};
+pub use random::random;
