@@ -3,7 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
+pub mod preprocess;
 pub mod prompt;
+mod resample;
 
 /// Width of one attention head in both CLIP towers (Radford et al. 2021).
 pub const HEAD_WIDTH: usize = 64;
