@@ -78,7 +78,10 @@ pub fn tokenize_template(text: &str) -> Result<Vec<u32>, PromptError> {
     }
     let length = ids.len() + 2;
     if length > CONTEXT_LENGTH {
-        return Err(PromptError::new(text, format!("is {length} tokens long, at most {CONTEXT_LENGTH} fit: shorten it")));
+        return Err(PromptError::new(
+            text,
+            format!("is {length} tokens long, at most {CONTEXT_LENGTH} fit: shorten it"),
+        ));
     }
     let mut row = Vec::with_capacity(length);
     row.push(START_TOKEN);

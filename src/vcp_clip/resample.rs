@@ -165,8 +165,8 @@ pub(super) fn bicubic_16bit(pixels: &[u8], across: &Taps, down: &Taps, between: 
     out.par_chunks_exact_mut(row).zip(&down.spans).for_each(|(out, span)| {
         for (x, out) in out.chunks_exact_mut(2).enumerate() {
             let weights = down.exact[span.at..span.at + span.count].iter().enumerate();
-            let sum = weights
-                .fold(0.0, |sum, (tap, weight)| sum + level(&narrowed[(span.first + tap) * row..], x) * weight);
+            let sum =
+                weights.fold(0.0, |sum, (tap, weight)| sum + level(&narrowed[(span.first + tap) * row..], x) * weight);
             out.copy_from_slice(&to_two_bytes(sum));
         }
     });
