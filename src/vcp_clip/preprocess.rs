@@ -1,8 +1,8 @@
 //! From a camera's picture to the model's input: Pillow's 8-bit bicubic to S×S, then normalised channel planes.
 //!
 //! The released weights have only ever seen pictures resized by Pillow, so the result is the same to the last bit:
-//! antialiased bicubic (a = −0.5), horizontal pass first, each pass rounded to 8 bits with 22-bit fixed-point
-//! weights, in the picture's own channels; only then to RGB.
+//! antialiased bicubic (a = −0.5) in two passes, each rounded to 8 bits with 22-bit fixed-point weights, in the
+//! picture's own channels; only then to RGB.
 
 use std::sync::Arc;
 

@@ -80,7 +80,7 @@ fn to_byte(sum: i32) -> u8 {
     (sum >> FRACTION_BITS).clamp(0, 255) as u8
 }
 
-/// Resizes interleaved 8-bit pixels of `N` channels: across into `between`, then down into `out`.
+/// Resizes interleaved 8-bit pixels of `N` channels; `between` holds what the first pass leaves.
 pub(super) fn bicubic_8bit<const N: usize>(
     pixels: &[u8],
     across: &Taps,
@@ -88,21 +88,50 @@ pub(super) fn bicubic_8bit<const N: usize>(
     between: &mut Vec<u8>,
     out: &mut [u8],
 ) {
-    let row = across.target * N;
-    let narrowed: &[u8] = if across.is_identity() {
-        pixels
+    two_passes(pixels, N, across, down, between, out, across_8bit::<N>, down_8bit);
+}
+
+/// Resizes little-endian 16-bit grey: weights in double precision, each pass rounded to 16 bits.
+pub(super) fn bicubic_16bit(pixels: &[u8], across: &Taps, down: &Taps, between: &mut Vec<u8>, out: &mut [u8]) {
+    two_passes(pixels, 2, across, down, between, out, across_16bit, down_16bit);
+}
+
+/// Pillow 13 shrinks the height first when that takes away more than twice as many rows as columns. Each pass
+/// rounds, so the order shows in the result.
+fn is_down_first(across: &Taps, down: &Taps) -> bool {
+    let rows_lost = down.source as i64 - down.target as i64;
+    let columns_lost = across.source as i64 - across.target as i64;
+    rows_lost > 0 && rows_lost > 2 * columns_lost
+}
+
+#[allow(clippy::too_many_arguments)] // Both bit depths share the order of the passes and nothing else.
+fn two_passes(
+    pixels: &[u8],
+    step: usize,
+    across: &Taps,
+    down: &Taps,
+    between: &mut Vec<u8>,
+    out: &mut [u8],
+    pass_across: impl Fn(&[u8], &Taps, &mut [u8]),
+    pass_down: impl Fn(&[u8], usize, &Taps, &mut [u8]),
+) {
+    let (wide_row, narrow_row) = (across.source * step, across.target * step);
+    if across.is_identity() {
+        pass_down(pixels, wide_row, down, out);
     } else if down.is_identity() {
-        across_8bit::<N>(pixels, across, out);
-        return;
+        pass_across(pixels, across, out);
+    } else if is_down_first(across, down) {
+        between.resize(wide_row * down.target, 0);
+        pass_down(pixels, wide_row, down, between);
+        pass_across(between, across, out);
     } else {
-        between.resize(row * down.source, 0);
-        across_8bit::<N>(pixels, across, between);
-        between
-    };
-    if down.is_identity() {
-        out.copy_from_slice(narrowed);
-        return;
+        between.resize(narrow_row * down.source, 0);
+        pass_across(pixels, across, between);
+        pass_down(between, narrow_row, down, out);
     }
+}
+
+fn down_8bit(pixels: &[u8], row: usize, down: &Taps, out: &mut [u8]) {
     out.par_chunks_exact_mut(row).zip(&down.spans).for_each_init(
         || vec![0i32; row],
         |sums, (out, span)| {
@@ -110,7 +139,7 @@ pub(super) fn bicubic_8bit<const N: usize>(
             // Whole rows at a time, so that the inner loop runs over neighbouring bytes.
             for (tap, weight) in down.fixed[span.at..span.at + span.count].iter().enumerate() {
                 let start = (span.first + tap) * row;
-                for (sum, byte) in sums.iter_mut().zip(&narrowed[start..start + row]) {
+                for (sum, byte) in sums.iter_mut().zip(&pixels[start..start + row]) {
                     *sum += i32::from(*byte) * weight;
                 }
             }
@@ -140,33 +169,27 @@ fn across_8bit<const N: usize>(pixels: &[u8], across: &Taps, out: &mut [u8]) {
     });
 }
 
-/// Resizes little-endian 16-bit grey: weights in double precision, each pass rounded to 16 bits.
-pub(super) fn bicubic_16bit(pixels: &[u8], across: &Taps, down: &Taps, between: &mut Vec<u8>, out: &mut [u8]) {
-    let level = |row: &[u8], x: usize| f64::from(u16::from_le_bytes([row[2 * x], row[2 * x + 1]]));
-    let narrowed: &[u8] = if across.is_identity() {
-        pixels
-    } else {
-        between.resize(across.target * 2 * down.source, 0);
-        let rows = pixels.par_chunks_exact(across.source * 2);
-        rows.zip(between.par_chunks_exact_mut(across.target * 2)).for_each(|(row, out)| {
-            for (out, span) in out.chunks_exact_mut(2).zip(&across.spans) {
-                let weights = across.exact[span.at..span.at + span.count].iter().enumerate();
-                let sum = weights.fold(0.0, |sum, (tap, weight)| sum + level(row, span.first + tap) * weight);
-                out.copy_from_slice(&to_two_bytes(sum));
-            }
-        });
-        between
-    };
-    if down.is_identity() {
-        out.copy_from_slice(narrowed);
-        return;
-    }
-    let row = across.target * 2;
+fn level(row: &[u8], x: usize) -> f64 {
+    f64::from(u16::from_le_bytes([row[2 * x], row[2 * x + 1]]))
+}
+
+fn across_16bit(pixels: &[u8], across: &Taps, out: &mut [u8]) {
+    let rows = pixels.par_chunks_exact(across.source * 2);
+    rows.zip(out.par_chunks_exact_mut(across.target * 2)).for_each(|(row, out)| {
+        for (out, span) in out.chunks_exact_mut(2).zip(&across.spans) {
+            let weights = across.exact[span.at..span.at + span.count].iter().enumerate();
+            let sum = weights.fold(0.0, |sum, (tap, weight)| sum + level(row, span.first + tap) * weight);
+            out.copy_from_slice(&to_two_bytes(sum));
+        }
+    });
+}
+
+fn down_16bit(pixels: &[u8], row: usize, down: &Taps, out: &mut [u8]) {
     out.par_chunks_exact_mut(row).zip(&down.spans).for_each(|(out, span)| {
         for (x, out) in out.chunks_exact_mut(2).enumerate() {
             let weights = down.exact[span.at..span.at + span.count].iter().enumerate();
             let sum =
-                weights.fold(0.0, |sum, (tap, weight)| sum + level(&narrowed[(span.first + tap) * row..], x) * weight);
+                weights.fold(0.0, |sum, (tap, weight)| sum + level(&pixels[(span.first + tap) * row..], x) * weight);
             out.copy_from_slice(&to_two_bytes(sum));
         }
     });
