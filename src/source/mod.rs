@@ -1,5 +1,8 @@
 //! Where frames come from: directories of images and whatever GStreamer can open.
 
+pub mod directory;
+pub mod image_file;
+
 use std::sync::Arc;
 use std::time::Duration;
 

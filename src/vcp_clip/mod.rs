@@ -10,7 +10,9 @@ pub mod network;
 pub mod ops;
 pub mod post_vcp;
 pub mod pre_vcp;
+pub mod preprocess;
 pub mod prompt;
+mod resample;
 mod simd;
 pub mod text;
 pub mod vision;
@@ -93,8 +95,8 @@ impl Default for Constants {
             raw_weight: 0.2,
             top_k: 2000,
             sigma: 8.0,
-            mean: [0.48145466, 0.4578275, 0.40821073],
-            std: [0.26862954, 0.26130258, 0.27577711],
+            mean: [0.481_454_66, 0.457_827_5, 0.408_210_73],
+            std: [0.268_629_54, 0.261_302_6, 0.275_777_1],
         }
     }
 }

@@ -1,0 +1,30 @@
+# Two commands on a fresh Debian 12 machine with cargo and git: `make demo` and `make test`.
+
+# Assigned once per recipe that needs it: scripts/openvino.sh prints the folder with the OpenVINO libraries.
+with_openvino = libs="$$(scripts/openvino.sh)" && LD_LIBRARY_PATH="$$libs$${LD_LIBRARY_PATH:+:$$LD_LIBRARY_PATH}"
+
+.PHONY: help setup demo test lint bench
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+setup: ## install the Debian packages and the OpenVINO libraries
+	@scripts/setup-debian.sh
+	@scripts/openvino.sh >/dev/null
+
+demo: setup ## a simulated line: camera, model, broker, verdicts on the terminal
+	@$(with_openvino) cargo run --release -- demo
+
+test: setup ## every test
+	@$(with_openvino) cargo test --all-features
+
+lint: ## format and clippy, warnings denied, for each set of features
+	cargo fmt --check
+	cargo clippy --all-targets --no-default-features -- -D warnings
+	cargo clippy --all-targets -- -D warnings
+	cargo clippy --all-targets --all-features -- -D warnings
+	shellcheck scripts/*.sh .ci/run
+
+bench: setup ## Criterion benchmarks
+	@$(with_openvino) cargo bench --all-features
