@@ -1,0 +1,1 @@
+//! Verdicts as they come, readable: the reading side of the contract.
