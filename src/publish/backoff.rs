@@ -40,7 +40,7 @@ mod tests {
     fn pauses_double_up_to_the_longest() {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_millis(350));
         let pauses: Vec<_> = (0..4).map(|_| backoff.pause(u64::MAX).as_millis()).collect();
-        assert_eq!(pauses, [99, 199, 349, 349]);
+        assert_eq!(pauses, [100, 200, 350, 350]);
         backoff.reset();
         assert_eq!(backoff.pause(0), Duration::from_millis(50), "jitter takes at most half away");
     }
