@@ -372,3 +372,27 @@ fn a_verdict_leaves_at_once() {
     println!("door to connection: median {:?}, slowest {:?}", latencies[60], latencies[119]);
     assert!(latencies[60] < Duration::from_millis(2), "median {:?}", latencies[60]);
 }
+
+/// What `demo` relies on: order, retained messages, last will and QoS 1 of the embedded broker.
+#[test]
+fn the_embedded_broker_keeps_the_contract() {
+    let broker = vcp_line::publish::broker::EmbeddedBroker::start(0).expect("starts");
+    let port = broker.address().port();
+    let subscriber = Subscriber::start(port, "vcp-line/#", &[]);
+    let session = Uuid::now_v7();
+    let publisher = start(spec(port), session);
+    let mut sent = Vec::new();
+    for seq in 0..300 {
+        let outgoing = event(session, seq);
+        sent.push(outgoing.event.event_id);
+        publisher.door().verdict(outgoing).expect("room");
+    }
+    let last = sent[299].to_string();
+    let messages = subscriber.until(|message| message.payload.contains(&last));
+    assert_complete(&messages, &sent);
+    let state = Subscriber::start(port, "vcp-line/caps/state", &[]).next(PATIENCE).expect("retained");
+    assert!(is_state(&state, "online"), "{state:?}");
+    drop(publisher);
+    let will = subscriber.until(|message| is_state(message, "offline"));
+    assert_eq!(will.last().map(|message| message.json()["since"].clone()), Some(Value::Null));
+}

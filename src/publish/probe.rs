@@ -128,7 +128,7 @@ pub fn probe(spec: &PublisherSpec) -> Result<(), PublishError> {
     let (client, mut events) = AsyncClient::new(options, 1);
     events.set_network_options(network(spec));
     let silent = || PublishError::Silent { address: spec.address() };
-    runtime.block_on(async {
+    let answer = runtime.block_on(async {
         let polite = async {
             loop {
                 match events.poll().await.map_err(|error| PublishError::of(spec, error))? {
@@ -143,5 +143,8 @@ pub fn probe(spec: &PublisherSpec) -> Result<(), PublishError> {
         };
         // Twice the time of one attempt: name lookup is not covered by rumqttc's own limit on every platform.
         tokio::time::timeout(spec.connect_timeout * 2, polite).await.unwrap_or_else(|_| Err(silent()))
-    })
+    });
+    // A name lookup may hang for long; nobody waits for it.
+    runtime.shutdown_background();
+    answer
 }

@@ -156,8 +156,10 @@ pub struct Subscriber {
 impl Subscriber {
     /// Returns when the broker has confirmed the subscription. `extra` are further arguments of `mosquitto_sub`.
     pub fn start(port: u16, filter: &str, extra: &[&str]) -> Self {
-        let mut child = Command::new(program("mosquitto_sub"))
-            .args(["-h", "127.0.0.1", "-p", &port.to_string(), "-q", "1", "-d", "-t", filter, "-F", "@@ %r %t %p"])
+        // Without stdbuf, what is printed into a pipe waits until 4 KiB have come together.
+        let mut child = Command::new("stdbuf")
+            .args(["-oL", "mosquitto_sub"])
+            .args(["-h", "127.0.0.1", "-p", &port.to_string(), "-q", "1", "-d", "-t", filter, "-F", "MESSAGE %r %t %p"])
             .args(extra)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -170,7 +172,7 @@ impl Subscriber {
             .name("mosquitto_sub".into())
             .spawn(move || {
                 for line in output.lines().map_while(Result::ok) {
-                    let message = match line.strip_prefix("@@ ") {
+                    let message = match line.strip_prefix("MESSAGE ") {
                         Some(text) => {
                             let mut parts = text.splitn(3, ' ');
                             let mut part = || parts.next().unwrap_or_default().to_string();
