@@ -396,3 +396,31 @@ fn the_embedded_broker_keeps_the_contract() {
     let will = subscriber.until(|message| is_state(message, "offline"));
     assert_eq!(will.last().map(|message| message.json()["since"].clone()), Some(Value::Null));
 }
+
+#[test]
+fn a_watcher_sees_readable_lines_until_it_is_stopped() {
+    let broker = Mosquitto::start(Rules::default());
+    let publisher = start(spec(broker.port), Uuid::now_v7());
+    let mut reader = spec(broker.port);
+    reader.client_id = "watcher".into();
+    let stop = tokio_util::sync::CancellationToken::new();
+    let mut lines = Vec::new();
+    watch::watch(&reader, "vcp-line/#", &stop, |line| {
+        // The retained state comes first and proves that the subscription stands.
+        match lines.len() {
+            0 => publisher.door().verdict(event(Uuid::nil(), 7)).expect("room"),
+            _ => stop.cancel(),
+        }
+        lines.push(line);
+    })
+    .expect("the broker is there");
+    assert!(lines[0].starts_with("vcp-line/caps/state: online since "), "{lines:?}");
+    assert!(lines[1].contains(" caps/top #7 FAIL score 0.831 defects 1 "), "{lines:?}");
+    reader.port = free_port();
+    let error = watch::watch(&reader, "#", &stop, |_| ()).map_err(|error| error.to_string());
+    assert_eq!(error, Ok(()), "a stopped watcher does not even try");
+    let fresh = tokio_util::sync::CancellationToken::new();
+    let error = watch::watch(&reader, "#", &fresh, |_| ()).expect_err("nobody there").to_string();
+    assert!(error.contains("refuses connections"), "{error}");
+    assert_eq!(publisher.stop(PATIENCE), StopReport { unsent: 0 });
+}

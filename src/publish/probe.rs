@@ -58,7 +58,7 @@ pub enum PublishError {
         address: String,
         /// What the client saw.
         #[source]
-        source: ConnectionError,
+        source: Box<ConnectionError>,
     },
     /// The thread or its runtime could not be started.
     #[error("the publisher thread cannot be started; the system is out of threads or file descriptors")]
@@ -89,9 +89,9 @@ impl PublishError {
                 }
                 // The standard library gives resolver failures no kind of their own, only this text.
                 _ if source.to_string().contains("lookup address") => Self::Name { address, source },
-                _ => Self::Connection { address, source: ConnectionError::Io(source) },
+                _ => Self::Connection { address, source: Box::new(ConnectionError::Io(source)) },
             },
-            source => Self::Connection { address, source },
+            source => Self::Connection { address, source: Box::new(source) },
         }
     }
 }

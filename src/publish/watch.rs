@@ -23,8 +23,9 @@ pub fn watch(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(PublishError::Thread)?;
     let read = runtime.block_on(async {
         tokio::select! {
-            read = read(spec, filter, &mut line) => read,
+            biased;
             () = stop.cancelled() => Ok(()),
+            read = read(spec, filter, &mut line) => read,
         }
     });
     runtime.shutdown_background();
