@@ -1,1 +1,142 @@
-//! publish
+//! Verdicts leave the line here: over MQTT 3.1.1, QoS 1, kept until the broker has acknowledged them.
+//!
+//! ```text
+//! inspection threads ─▶ Door (bounded) ─▶ Pending (ours until PUBACK) ─▶ mqtt: one task on one named thread ─▶ broker
+//! ```
+//! [`pending`] decides what is sent next and knows nothing of sockets; [`door`] lets threads in; `mqtt` acts. The MQTT
+//! client forgets un-acknowledged messages when the broker reports no session, therefore the queue is ours and each
+//! connection starts with a fresh client.
+
+pub mod backoff;
+pub mod broker;
+pub mod door;
+mod mqtt;
+pub mod payload;
+pub mod pending;
+pub mod probe;
+pub mod state;
+pub mod topic;
+pub mod url;
+pub mod watch;
+
+use std::fmt;
+use std::time::Duration;
+
+pub use door::{Counters, Door, DoorError};
+pub use mqtt::{Published, Publisher, StopReport};
+pub use payload::Outgoing;
+pub use probe::{PublishError, probe};
+pub use state::{Alarm, CameraState, LineState, StateWord};
+pub use topic::Topics;
+pub use url::BrokerUrl;
+
+/// Largest MQTT packet sent, bytes. A verdict with a thousand polygons stays below it; brokers commonly allow more.
+pub const MAX_PACKET: usize = 256 * 1024;
+
+/// A word that must not appear in logs.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps the word.
+    pub fn new(word: impl Into<String>) -> Self {
+        Self(word.into())
+    }
+
+    /// The word itself, for the one place that sends it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+/// Who the service is at the broker. The password is used only together with the user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credentials {
+    /// User name.
+    pub user: String,
+    /// Password.
+    pub password: Secret,
+}
+
+/// Everything the publisher needs to know, resolved.
+#[derive(Clone, Debug)]
+pub struct PublisherSpec {
+    /// Broker's name or address.
+    pub host: String,
+    /// Broker's port.
+    pub port: u16,
+    /// First part of every topic.
+    pub prefix: String,
+    /// Configured name of the line.
+    pub line: String,
+    /// The same at every start, so that the broker ends an old connection of this line. Unique per broker.
+    pub client_id: String,
+    /// `None` for a broker that asks nobody.
+    pub credentials: Option<Credentials>,
+    /// How often the connection proves it is alive, at least 1 s.
+    pub keep_alive: Duration,
+    /// How long a connection attempt may take.
+    pub connect_timeout: Duration,
+    /// Pause after the first failed attempt.
+    pub backoff_min: Duration,
+    /// Longest pause between attempts.
+    pub backoff_max: Duration,
+    /// Verdicts kept in memory until acknowledged, at least 1.
+    pub max_queue: usize,
+    /// Verdicts sent and not yet acknowledged, at least 1.
+    pub max_in_flight: usize,
+}
+
+impl PublisherSpec {
+    /// The defaults for a line: prefix `vcp-line`, client id `vcp-line-LINE`, a queue of 10 000 verdicts.
+    pub fn new(host: impl Into<String>, port: u16, line: impl Into<String>) -> Self {
+        let line = line.into();
+        Self {
+            host: host.into(),
+            port,
+            prefix: "vcp-line".into(),
+            client_id: format!("vcp-line-{line}"),
+            line,
+            credentials: None,
+            keep_alive: Duration::from_secs(15),
+            connect_timeout: Duration::from_secs(5),
+            backoff_min: Duration::from_millis(250),
+            backoff_max: Duration::from_secs(30),
+            max_queue: 10_000,
+            max_in_flight: 64,
+        }
+    }
+
+    /// The topics of this line.
+    pub fn topics(&self) -> Topics {
+        Topics::new(&self.prefix, &self.line)
+    }
+
+    /// `host:port`, for messages.
+    pub fn address(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_never_reaches_a_log() {
+        let mut spec = PublisherSpec::new("broker", 1883, "caps");
+        spec.credentials = Some(Credentials { user: "line".into(), password: Secret::new("hunter2") });
+        let shown = format!("{spec:?}");
+        assert!(shown.contains("line") && !shown.contains("hunter2"), "{shown}");
+    }
+}

@@ -1,0 +1,374 @@
+//! The task that owns the broker connection: one named thread, reconnecting until it is told to stop.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rumqttc::{AsyncClient, Event, LastWill, Outgoing as Sent, Packet, QoS};
+use uuid::Uuid;
+
+use super::backoff::Backoff;
+use super::door::{Cargo, Door, Load, Mode, Shared};
+use super::state::LineState;
+use super::{MAX_PACKET, PublishError, PublisherSpec, payload, probe};
+use crate::clock::Clock;
+
+/// Requests given to the client and not yet on the wire. Small, so that what is late waits in our own queue.
+const CLIENT_QUEUE: usize = 64;
+
+/// Packet ids the client may use at once. Above every in-flight limit of ours, so that ids never collide.
+const PACKET_IDS: u16 = 2048;
+
+/// Largest useful [`PublisherSpec::max_in_flight`].
+const MAX_IN_FLIGHT: usize = 1024;
+
+/// After the stop deadline: time for `offline` and DISCONNECT to leave, nothing more.
+const GRACE: Duration = Duration::from_millis(300);
+
+/// A verdict was handed to the broker connection (for `bench`).
+#[derive(Clone, Debug)]
+pub struct Published {
+    /// Camera of the event.
+    pub camera: String,
+    /// `seq` of the event.
+    pub seq: u64,
+    /// When.
+    pub at: Instant,
+    /// Since its frame was captured.
+    pub latency: Duration,
+}
+
+/// What an orderly stop left behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct StopReport {
+    /// Verdicts the broker has not acknowledged.
+    pub unsent: usize,
+}
+
+/// Publishes until stopped. Dropped without [`Publisher::stop`] it vanishes like a killed process: the last will speaks.
+pub struct Publisher {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Publisher {
+    /// Starts publishing in its own thread. A broker that is away is no error here: verdicts wait in the queue.
+    ///
+    /// `published` hears of every verdict handed to the connection; when it is full, reports are left out.
+    pub fn start(
+        spec: PublisherSpec,
+        session: Uuid,
+        state: LineState,
+        clock: Arc<dyn Clock>,
+        published: Option<crossbeam_channel::Sender<Published>>,
+    ) -> Result<Self, PublishError> {
+        let spec = PublisherSpec { max_in_flight: spec.max_in_flight.min(MAX_IN_FLIGHT), ..spec };
+        let shared = Arc::new(Shared::new(&spec, session, state));
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .thread_name("vcp-mqtt-dns")
+            .build()
+            .map_err(PublishError::Thread)?;
+        let mut task = Task {
+            backoff: Backoff::new(spec.backoff_min, spec.backoff_max),
+            shared: shared.clone(),
+            spec,
+            clock,
+            published,
+        };
+        let thread = std::thread::Builder::new()
+            .name("vcp-mqtt".into())
+            .spawn(move || {
+                // Closes the door also when the task panics.
+                let closing = Closing(task.shared.clone());
+                runtime.block_on(task.run());
+                drop(closing);
+                // A name lookup may hang for long; nobody waits for it.
+                runtime.shutdown_background();
+            })
+            .map_err(PublishError::Thread)?;
+        Ok(Self { shared, thread: Some(thread) })
+    }
+
+    /// The door through which threads publish.
+    pub fn door(&self) -> Door {
+        Door(self.shared.clone())
+    }
+
+    /// Publishes what is left, then `offline`, then disconnects; gives up `deadline` from now.
+    pub fn stop(mut self, deadline: Duration) -> StopReport {
+        self.shared.set_mode(Mode::Draining(Instant::now() + deadline));
+        self.join();
+        StopReport { unsent: self.shared.unsent() }
+    }
+
+    fn join(&mut self) {
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the publisher thread panicked; verdicts it had not sent are lost");
+        }
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        if self.thread.is_some() {
+            self.shared.set_mode(Mode::Aborting);
+            self.join();
+        }
+    }
+}
+
+struct Closing(Arc<Shared>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.set_mode(Mode::Closed);
+    }
+}
+
+/// How a connection ended.
+enum End {
+    /// On purpose.
+    Done,
+    /// By itself; `was_up` when the broker had accepted it.
+    Lost { error: PublishError, was_up: bool },
+}
+
+struct Task {
+    spec: PublisherSpec,
+    shared: Arc<Shared>,
+    clock: Arc<dyn Clock>,
+    published: Option<crossbeam_channel::Sender<Published>>,
+    backoff: Backoff,
+}
+
+/// One connection: a fresh client, so that nothing of an earlier one is stashed in it.
+struct Link {
+    client: AsyncClient,
+    up: bool,
+    /// Handed to the client, packet id not known yet; the client takes them in this order.
+    handed: VecDeque<Cargo>,
+    flying: HashMap<u16, Cargo>,
+    offline_said: bool,
+    disconnecting: bool,
+}
+
+impl Task {
+    async fn run(&mut self) {
+        let mut problem: Option<String> = None;
+        loop {
+            match self.shared.mode() {
+                Mode::Aborting | Mode::Closed => return,
+                Mode::Draining(deadline) if Instant::now() >= deadline => return,
+                _ => {}
+            }
+            let end = self.connection(&mut problem).await;
+            self.shared.connection_lost();
+            let End::Lost { error, was_up } = end else { return };
+            // One line per change: a broker that is away for a night fills no log.
+            let text = chain(&error);
+            if problem.as_ref() != Some(&text) {
+                let waiting = self.shared.unsent();
+                tracing::warn!(waiting, "{}{text}", if was_up { "connection lost: " } else { "" });
+                problem = Some(text);
+            }
+            if matches!(self.shared.mode(), Mode::Draining(_)) && self.shared.unsent() == 0 {
+                // Nobody is there to be told, and nothing is owed.
+                return;
+            }
+            self.pause().await;
+        }
+    }
+
+    /// Sleeps between attempts, whatever failed; only a change of mode ends it early.
+    async fn pause(&mut self) {
+        let random = RandomState::new().build_hasher().finish();
+        let until = Instant::now() + self.backoff.pause(random);
+        let mode = self.shared.mode();
+        while self.shared.mode() == mode && Instant::now() < until {
+            let end = match mode {
+                Mode::Draining(deadline) => until.min(deadline),
+                _ => until,
+            };
+            tokio::select! {
+                () = tokio::time::sleep_until(end.into()) => return,
+                () = self.shared.wake.notified() => {}
+            }
+        }
+    }
+
+    async fn connection(&mut self, problem: &mut Option<String>) -> End {
+        let mut options = probe::options(&self.spec);
+        options.set_clean_session(false);
+        options.set_inflight(PACKET_IDS);
+        options.set_last_will(LastWill::new(self.shared.topics.state(), self.shared.will(), QoS::AtLeastOnce, true));
+        let (client, mut events) = AsyncClient::new(options, CLIENT_QUEUE);
+        events.set_network_options(probe::network(&self.spec));
+        let mut link = Link {
+            client,
+            up: false,
+            handed: VecDeque::new(),
+            flying: HashMap::new(),
+            offline_said: false,
+            disconnecting: false,
+        };
+        loop {
+            let event = {
+                // Polled to its end: dropping it half way could lose a packet.
+                let poll = events.poll();
+                tokio::pin!(poll);
+                loop {
+                    tokio::select! {
+                        biased;
+                        event = &mut poll => break event,
+                        () = self.shared.wake.notified() => {}
+                        () = self.limit() => {}
+                    }
+                    if self.advance(&mut link) {
+                        return End::Done;
+                    }
+                }
+            };
+            match event {
+                Err(error) => return End::Lost { error: PublishError::of(&self.spec, error), was_up: link.up },
+                Ok(Event::Incoming(Packet::ConnAck(_))) => {
+                    link.up = true;
+                    self.shared.connected();
+                    self.backoff.reset();
+                    *problem = None;
+                    tracing::info!(
+                        broker = self.spec.address(),
+                        waiting = self.shared.unsent(),
+                        "connected to the broker"
+                    );
+                }
+                Ok(Event::Outgoing(Sent::Publish(id))) => {
+                    if let Some(cargo) = link.handed.pop_front() {
+                        link.flying.insert(id, cargo);
+                    }
+                }
+                Ok(Event::Incoming(Packet::PubAck(ack))) => {
+                    if let Some(cargo) = link.flying.remove(&ack.pkid) {
+                        self.shared.acked(&cargo);
+                    }
+                }
+                Ok(Event::Outgoing(Sent::Disconnect)) => return End::Done,
+                Ok(_) => {}
+            }
+            if self.advance(&mut link) {
+                return End::Done;
+            }
+        }
+    }
+
+    /// Resolves when stopping has to move on; never while running.
+    async fn limit(&self) {
+        let end = match self.shared.mode() {
+            Mode::Draining(deadline) if Instant::now() < deadline => deadline,
+            Mode::Draining(deadline) => deadline + GRACE,
+            _ => return std::future::pending().await,
+        };
+        tokio::time::sleep_until(end.into()).await;
+    }
+
+    /// Hands over what can be sent and moves an orderly stop forward. True when the connection is to be dropped now.
+    fn advance(&self, link: &mut Link) -> bool {
+        let now = Instant::now();
+        let deadline = match self.shared.mode() {
+            Mode::Aborting | Mode::Closed => return true,
+            Mode::Running => None,
+            Mode::Draining(deadline) if now >= deadline + GRACE => return true,
+            Mode::Draining(deadline) if !link.up && now >= deadline => return true,
+            Mode::Draining(deadline) => Some(deadline),
+        };
+        if !link.up || link.disconnecting {
+            return false;
+        }
+        self.hand_over(link);
+        if let Some(deadline) = deadline {
+            if !link.offline_said && (self.shared.all_acked() || now >= deadline) {
+                link.offline_said = true;
+                self.shared.say_offline(self.clock.now().wall);
+                self.hand_over(link);
+            } else if link.offline_said && (self.shared.all_acked() || now >= deadline) {
+                link.disconnecting = true;
+            }
+            if now >= deadline {
+                link.disconnecting = true;
+            }
+            if link.disconnecting && link.client.try_disconnect().is_err() {
+                // The client's queue is stuck behind a dead connection: the last will has to do.
+                return true;
+            }
+        }
+        false
+    }
+
+    fn hand_over(&self, link: &mut Link) {
+        // One place stays free for DISCONNECT.
+        while link.handed.len() + 1 < CLIENT_QUEUE {
+            let Some(load) = self.shared.next() else { return };
+            let (topic, retain, payload, cargo) = match load {
+                Load::Retained { topic, version, payload } => {
+                    (topic.clone(), true, payload, Cargo::Retained { topic, version })
+                }
+                Load::Verdict { id, late, outgoing } => {
+                    let now = self.clock.now();
+                    match payload::encode(&outgoing, late, now, MAX_PACKET) {
+                        Ok(payload) => {
+                            self.report(&outgoing, now.monotonic);
+                            (self.shared.topics.verdict(&outgoing.event.camera), false, payload, Cargo::Verdict(id))
+                        }
+                        Err(error) => {
+                            let event_id = outgoing.event.event_id;
+                            tracing::error!(%event_id, %error, "a verdict cannot be written as JSON and is dropped");
+                            self.shared.give_up(id);
+                            continue;
+                        }
+                    }
+                }
+            };
+            match link.client.try_publish(topic, QoS::AtLeastOnce, retain, payload) {
+                Ok(()) => link.handed.push_back(cargo),
+                // Cannot be full (counted above); a topic with a wildcard in it would stay in the way for ever.
+                Err(error) => {
+                    tracing::error!(%error, ?cargo, "the MQTT client refuses a message; it is dropped");
+                    match cargo {
+                        Cargo::Verdict(id) => self.shared.give_up(id),
+                        retained @ Cargo::Retained { .. } => self.shared.acked(&retained),
+                    }
+                }
+            }
+        }
+    }
+
+    fn report(&self, outgoing: &super::Outgoing, at: Instant) {
+        let Some(published) = &self.published else { return };
+        let report = Published {
+            camera: outgoing.event.camera.clone(),
+            seq: outgoing.event.seq,
+            at,
+            latency: at.saturating_duration_since(outgoing.captured),
+        };
+        if let Err(error) = published.try_send(report) {
+            tracing::debug!(%error, "publish report left out");
+        }
+    }
+}
+
+/// The error and its causes in one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

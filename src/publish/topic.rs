@@ -1,0 +1,63 @@
+//! Where each kind of message goes: `PREFIX/LINE/state`, `PREFIX/LINE/CAMERA/verdict`, `PREFIX/LINE/CAMERA/alarm`.
+
+/// The topics of one line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Topics {
+    root: String,
+}
+
+impl Topics {
+    /// Joins configured names; the configuration has checked them with [`is_name`] and [`is_prefix`].
+    pub fn new(prefix: &str, line: &str) -> Self {
+        Self { root: format!("{prefix}/{line}") }
+    }
+
+    /// Retained state of the line, also the topic of the last will.
+    pub fn state(&self) -> String {
+        format!("{}/state", self.root)
+    }
+
+    /// Verdicts of one camera.
+    pub fn verdict(&self, camera: &str) -> String {
+        format!("{}/{camera}/verdict", self.root)
+    }
+
+    /// Retained alarms of one camera.
+    pub fn alarm(&self, camera: &str) -> String {
+        format!("{}/{camera}/alarm", self.root)
+    }
+}
+
+/// Whether `name` may be a line or a camera: letters, digits, `_` and `-`, at least one of them.
+pub fn is_name(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+}
+
+/// Whether `prefix` may start a topic: names separated by single slashes.
+pub fn is_prefix(prefix: &str) -> bool {
+    prefix.split('/').all(is_name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topics_follow_the_contract() {
+        let topics = Topics::new("plant/vcp-line", "cap-line-2");
+        assert_eq!(topics.state(), "plant/vcp-line/cap-line-2/state");
+        assert_eq!(topics.verdict("top"), "plant/vcp-line/cap-line-2/top/verdict");
+        assert_eq!(topics.alarm("top"), "plant/vcp-line/cap-line-2/top/alarm");
+    }
+
+    #[test]
+    fn wildcards_are_not_names() {
+        assert!(is_name("cap-line_2") && is_prefix("plant/vcp-line"));
+        for bad in ["", "+", "#", "a b", "a/b", "ü"] {
+            assert!(!is_name(bad), "{bad:?}");
+        }
+        for bad in ["", "/a", "a/", "a//b", "$SYS"] {
+            assert!(!is_prefix(bad), "{bad:?}");
+        }
+    }
+}

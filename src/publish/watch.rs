@@ -1,0 +1,144 @@
+//! Verdicts as they come, readable: the reading side of the contract.
+
+use std::time::Duration;
+
+use rumqttc::{AsyncClient, ConnectReturnCode, ConnectionError, Event, Packet, QoS};
+use tokio_util::sync::CancellationToken;
+
+use super::backoff::Backoff;
+use super::state::{AlarmMessage, StateMessage};
+use super::{PublishError, PublisherSpec, probe};
+use crate::event::{InspectionEvent, VerdictWord};
+
+/// Calls `line` with one readable line per verdict, state and alarm below `filter`, until `stop`.
+///
+/// `spec` says where the broker is and who asks; its client id must be the reader's own. A lost connection is reported
+/// as a line and tried again; only a broker that never accepts this reader, or wrong credentials, are errors.
+pub fn watch(
+    spec: &PublisherSpec,
+    filter: &str,
+    stop: &CancellationToken,
+    mut line: impl FnMut(String),
+) -> Result<(), PublishError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(PublishError::Thread)?;
+    let read = runtime.block_on(async {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => Ok(()),
+            read = read(spec, filter, &mut line) => read,
+        }
+    });
+    runtime.shutdown_background();
+    read
+}
+
+async fn read(spec: &PublisherSpec, filter: &str, line: &mut impl FnMut(String)) -> Result<(), PublishError> {
+    let mut backoff = Backoff::new(spec.backoff_min, spec.backoff_max.min(Duration::from_secs(5)));
+    let mut accepted = false;
+    let mut told = false;
+    loop {
+        let (client, mut events) = AsyncClient::new(probe::options(spec), 4);
+        events.set_network_options(probe::network(spec));
+        let error = loop {
+            match events.poll().await {
+                Ok(Event::Incoming(Packet::ConnAck(_))) => {
+                    (accepted, told) = (true, false);
+                    backoff.reset();
+                    // The channel is empty; a refused request would mean that the filter is no filter.
+                    if let Err(error) = client.try_subscribe(filter, QoS::AtLeastOnce) {
+                        line(format!("cannot subscribe to \"{filter}\": {error}"));
+                        return Ok(());
+                    }
+                }
+                Ok(Event::Incoming(Packet::Publish(message))) => line(readable(&message.topic, &message.payload)),
+                Ok(_) => {}
+                Err(error) => break error,
+            }
+        };
+        let refused = matches!(
+            error,
+            ConnectionError::ConnectionRefused(
+                ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized
+            )
+        );
+        let error = PublishError::of(spec, error);
+        if refused || !accepted {
+            return Err(error);
+        }
+        if !std::mem::replace(&mut told, true) {
+            line(error.to_string());
+        }
+        tokio::time::sleep(backoff.pause(u64::MAX)).await;
+    }
+}
+
+/// One line for a message; what is not ours is shown as it is, shortened.
+pub fn readable(topic: &str, payload: &[u8]) -> String {
+    let shown = match topic.rsplit('/').next() {
+        Some("verdict") => serde_json::from_slice(payload).ok().map(|event| verdict(&event)),
+        Some("state") => serde_json::from_slice(payload).ok().map(|message| state(topic, &message)),
+        Some("alarm") if payload.is_empty() => Some(format!("{topic}: alarm cleared")),
+        Some("alarm") => serde_json::from_slice(payload).ok().map(|message| alarm(topic, &message)),
+        _ => None,
+    };
+    shown.unwrap_or_else(|| {
+        let text: String = String::from_utf8_lossy(payload).chars().filter(|c| !c.is_control()).take(120).collect();
+        format!("{topic}: {text}")
+    })
+}
+
+fn verdict(event: &InspectionEvent) -> String {
+    let word = match event.verdict {
+        VerdictWord::Pass => "pass",
+        VerdictWord::Fail => "FAIL",
+        VerdictWord::NoVerdict => "none",
+    };
+    let mut text = format!("{} {}/{} #{} {word}", event.time.captured, event.line, event.camera, event.seq);
+    if let Some(part) = &event.part {
+        text += &format!(" part {}", part.id);
+    }
+    if let Some(reason) = event.reason {
+        let reason = serde_json::to_value(reason).ok();
+        text += &format!(" ({})", reason.as_ref().and_then(|reason| reason.as_str()).unwrap_or("unknown reason"));
+    }
+    if let Some(score) = event.score {
+        text += &format!(" score {score:.3}");
+    }
+    if !event.defects.is_empty() {
+        text += &format!(" defects {}", event.defects.len());
+    }
+    text += &format!(" {:.1} ms", event.latency_ms.total);
+    if event.historical {
+        text += " (late)";
+    }
+    text
+}
+
+fn state(topic: &str, message: &StateMessage) -> String {
+    let word = serde_json::to_value(message.line.state).ok();
+    let since = message.line.since.map(|since| format!(" since {since}")).unwrap_or_default();
+    format!("{topic}: {}{since}", word.as_ref().and_then(|word| word.as_str()).unwrap_or("unknown"))
+}
+
+fn alarm(topic: &str, message: &AlarmMessage) -> String {
+    let alarms: Vec<String> = message.alarms.iter().map(|alarm| format!("{}: {}", alarm.kind, alarm.message)).collect();
+    format!("{topic}: {}", alarms.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::publish::payload::tests::event;
+
+    #[test]
+    fn a_verdict_is_one_readable_line() {
+        let json = serde_json::to_vec(&event(7)).expect("JSON");
+        assert_eq!(readable("a/b/verdict", &json), "1970-01-01T00:00:00Z caps/top #7 FAIL score 0.800 0.0 ms");
+    }
+
+    #[test]
+    fn strangers_are_shown_without_control_characters() {
+        assert_eq!(readable("a/b/verdict", b"no\x1b[2J json\n"), "a/b/verdict: no[2J json");
+        assert_eq!(readable("a/b/alarm", b""), "a/b/alarm: alarm cleared");
+    }
+}
