@@ -102,7 +102,7 @@ fn grey_rgb_and_bgr_arrive_byte_for_byte_at_odd_sizes() {
 fn solid_colours_survive_every_wire_format() {
     for (wire, expected) in [("GRAY8", PixelFormat::Gray8), ("RGB", PixelFormat::Rgb8), ("BGR", PixelFormat::Bgr8)]
         .into_iter()
-        .chain(["NV12", "I420", "YUY2", "BGRx", "RGBA", "GRAY16_LE"].map(|wire| (wire, PixelFormat::Rgb8)))
+        .chain(["NV12", "I420", "YUY2", "BGRx", "RGBA", "GRAY16_LE"].map(|wire| (wire, PixelFormat::Bgr8)))
     {
         let expected = if wire == "GRAY16_LE" { PixelFormat::Gray8 } else { expected };
         for (width, height) in [(641, 479), (33, 17)] {
@@ -148,7 +148,9 @@ fn a_slow_reader_of_a_live_camera_sees_the_newest_frames_and_the_gap() {
 
 #[test]
 fn an_appsink_of_the_users_own_is_used() {
-    for sink in ["appsink", "appsink name=sink sync=false", "tee name=t ! fakesink t. ! appsink name=other"] {
+    for sink in
+        ["appsink", "appsink name=sink sync=false", "tee name=t ! queue ! fakesink t. ! queue ! appsink name=other"]
+    {
         let description = format!("videotestsrc num-buffers=3 ! video/x-raw,format=RGB,width=33,height=17 ! {sink}");
         let (frames, _) = drain(&mut open(launch(&description)));
         assert_eq!(frames.len(), 3, "{sink}");
@@ -238,7 +240,8 @@ fn wrong_pipelines_are_explained() {
         ),
         (
             "videotestsrc colour=red",
-            "camera 'top': the pipeline 'videotestsrc colour=red': no property \"colour\" in element \"videotestsrc\""
+            "camera 'top': the pipeline 'videotestsrc colour=red ! videoconvert ! appsink name=vcp_line_sink \
+             sync=false': no property \"colour\" in element \"videotestsrc\""
                 .to_owned(),
         ),
         (

@@ -141,9 +141,11 @@ impl Builder<'_> {
         if description.is_empty() {
             return Err(self.refused("the pipeline is empty; a first try is `videotestsrc`".to_owned()));
         }
-        if let Some(pipeline) = self.parsed(description)?.downcast::<gst::Pipeline>().ok()
-            && let Some(sink) = appsink_in(&pipeline)
-        {
+        // The word decides whether the description is complete: one that ends in caps does not parse without a sink.
+        if description.split([' ', '\t', '\n', '!']).any(|word| word == "appsink") {
+            let pipeline = self.parsed(description)?.downcast::<gst::Pipeline>().ok();
+            let found = pipeline.and_then(|pipeline| Some((appsink_in(&pipeline)?, pipeline)));
+            let (sink, pipeline) = found.ok_or_else(|| self.refused("nothing leads to the appsink".to_owned()))?;
             if sink.caps().is_none_or(|caps| caps.is_any()) {
                 sink.set_caps(Some(&acceptable()));
             }
@@ -166,7 +168,8 @@ impl Builder<'_> {
     fn parsed(&self, description: &str) -> Result<gst::Element, SourceError> {
         let mut context = gst::ParseContext::new();
         gst::parse::launch_full(description, Some(&mut context), gst::ParseFlags::FATAL_ERRORS).map_err(|error| {
-            match context.missing_elements().into_iter().next() {
+            let missing = context.missing_elements().into_iter().next();
+            match missing.filter(|_| error.matches(gst::ParseError::NoSuchElement)) {
                 Some(element) => SourceError::ElementMissing {
                     camera: self.camera.to_owned(),
                     package: package_of(&element),
@@ -237,8 +240,8 @@ impl Builder<'_> {
     }
 }
 
-/// What the appsink takes. Grey stays grey, RGB and BGR stay as they are; everything else becomes RGB, because
-/// videoconvert chooses the first format that loses least.
+/// What the appsink takes. Grey, RGB and BGR stay as they are; of everything else videoconvert makes what loses least:
+/// RGB or BGR (both lose the same, it prefers BGR), grey of deeper grey.
 fn acceptable() -> gst::Caps {
     gst::Caps::builder("video/x-raw").field("format", gst::List::new(["RGB", "BGR", "GRAY8"])).build()
 }
