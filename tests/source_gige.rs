@@ -3,6 +3,8 @@
 //! A process sees the network of one namespace, so each scene below runs in a copy of this test program inside the
 //! near namespace: the outer test makes the network and starts the copy with [`SCENE`] set.
 #![cfg(feature = "gstreamer")]
+// Clippy knows only functions marked as tests for tests, not what they share.
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
 #[path = "support/netns.rs"]
 mod netns;
@@ -12,7 +14,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use netns::{FakeCamera, Network};
+use netns::{FakeCamera, Network, or_skip};
 use vcp_line::clock::SystemClock;
 use vcp_line::frame::PixelFormat;
 use vcp_line::source::gstreamer::{GStreamerSource, probe};
@@ -21,6 +23,8 @@ use vcp_line::source::{Source, SourceContext, SourceError};
 
 /// Names the scene to play, in the environment of the inner process.
 const SCENE: &str = "VCP_LINE_TEST_SCENE";
+/// The camera's address, in the environment of the inner process.
+const CAMERA: &str = "VCP_LINE_TEST_CAMERA";
 /// The inner process prints this line when its camera delivers and the outer one may pull the cable.
 const STREAMING: &str = "the camera streams";
 
@@ -32,7 +36,7 @@ fn context() -> SourceContext {
 
 fn camera(settings: AravisSpec) -> GStreamerSpec {
     GStreamerSpec::new(GStreamerInput::Aravis(AravisSpec {
-        camera: settings.camera.or_else(|| Some(Network::FAR.to_owned())),
+        camera: settings.camera.or_else(|| Some(std::env::var(CAMERA).unwrap())),
         packet_size: Some(8000),
         ..settings
     }))
@@ -45,6 +49,7 @@ fn play(network: &Network, scene: &str, when_streaming: impl FnOnce()) {
         .near(program.to_str().unwrap())
         .args(["--exact", "scene", "--nocapture", "--ignored"])
         .env(SCENE, scene)
+        .env(CAMERA, network.far_address())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
@@ -60,6 +65,7 @@ fn play(network: &Network, scene: &str, when_streaming: impl FnOnce()) {
         said.push_str(&line);
         said.push('\n');
     }
+    println!("{said}");
     assert!(child.wait().unwrap().success(), "scene {scene}:\n{said}");
     assert!(said.contains("1 passed"), "scene {scene} did not run:\n{said}");
 }
@@ -79,8 +85,8 @@ fn scene() {
 
 #[test]
 fn a_gige_vision_camera_delivers_grey_colour_and_bayer() {
-    let Some(network) = Network::or_skip() else { return };
-    let Some(_camera) = FakeCamera::or_skip(&network) else { return };
+    let Some(network) = or_skip(Network::isolated()) else { return };
+    let Some(_camera) = or_skip(FakeCamera::start(&network)) else { return };
     play(&network, "formats", || {});
 }
 
@@ -89,7 +95,7 @@ fn formats() {
         (None, PixelFormat::Gray8),
         (Some("Mono8"), PixelFormat::Gray8),
         (Some("RGB8"), PixelFormat::Rgb8),
-        (Some("BayerBG8"), PixelFormat::Rgb8),
+        (Some("BayerBG8"), PixelFormat::Bgr8),
     ] {
         let settings = AravisSpec { pixel_format: pixel_format.map(str::to_owned), ..AravisSpec::default() };
         let mut source = opened(camera(settings));
@@ -123,8 +129,8 @@ fn opened(spec: GStreamerSpec) -> GStreamerSource {
 
 #[test]
 fn size_rate_exposure_and_gain_are_set() {
-    let Some(network) = Network::or_skip() else { return };
-    let Some(_camera) = FakeCamera::or_skip(&network) else { return };
+    let Some(network) = or_skip(Network::isolated()) else { return };
+    let Some(_camera) = or_skip(FakeCamera::start(&network)) else { return };
     play(&network, "settings", || {});
 }
 
@@ -143,8 +149,36 @@ fn settings() {
 }
 
 #[test]
+fn settings_that_no_camera_takes_are_refused() {
+    let (long, loud) = (Some(2e8), Some(f64::NAN));
+    for (settings, expected) in [
+        (
+            AravisSpec { exposure_us: long, ..AravisSpec::default() },
+            "exposure 200000000 is not from 0 to 100000000 microseconds",
+        ),
+        (AravisSpec { gain: loud, ..AravisSpec::default() }, "gain NaN is not from 0 to 500 decibels"),
+        (
+            AravisSpec { pixel_format: Some("Mono12".into()), ..AravisSpec::default() },
+            "pixel format 'Mono12' is not one of Mono8, RGB8, BGR8, YUV422_8, YUV422_8_UYVY, BayerRG8, BayerGR8, \
+             BayerGB8, BayerBG8; set the camera to 8 bits",
+        ),
+        (
+            AravisSpec { trigger_source: Some("Line 1".into()), ..AravisSpec::default() },
+            "trigger source 'Line 1': letters, digits and _ only, as in Line1",
+        ),
+        (AravisSpec { packet_size: Some(10), ..AravisSpec::default() }, "packet_size must be 36 to 65500 bytes"),
+    ] {
+        let Err(error) = GStreamerSource::open(GStreamerSpec::new(GStreamerInput::Aravis(settings)), context()) else {
+            panic!("it opened")
+        };
+        assert_eq!(error.to_string(), format!("camera 'top': {expected}"));
+        assert!(!error.is_transient());
+    }
+}
+
+#[test]
 fn an_absent_gige_vision_camera_is_named() {
-    let Some(network) = Network::or_skip() else { return };
+    let Some(network) = or_skip(Network::isolated()) else { return };
     play(&network, "absent", || {});
 }
 
@@ -162,8 +196,8 @@ fn absent() {
 
 #[test]
 fn a_gige_vision_camera_that_is_unplugged_is_lost() {
-    let Some(network) = Network::or_skip() else { return };
-    let Some(_camera) = FakeCamera::or_skip(&network) else { return };
+    let Some(network) = or_skip(Network::isolated()) else { return };
+    let Some(_camera) = or_skip(FakeCamera::start(&network)) else { return };
     play(&network, "unplugged", || network.unplug());
 }
 
@@ -180,13 +214,15 @@ fn unplugged() {
         }
     };
     assert!(matches!(error, SourceError::Lost { .. }), "{error}");
+    assert!(error.to_string().contains("is not reachable: it stopped delivering"), "{error}");
+    println!("lost after {:?}: {error}", began.elapsed());
     assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
 }
 
 #[test]
 fn a_triggered_camera_without_triggers_is_idle_and_unplugged_it_is_lost() {
-    let Some(network) = Network::or_skip() else { return };
-    let Some(_camera) = FakeCamera::or_skip(&network) else { return };
+    let Some(network) = or_skip(Network::isolated()) else { return };
+    let Some(_camera) = or_skip(FakeCamera::start(&network)) else { return };
     play(&network, "triggered", || network.unplug());
 }
 
@@ -209,4 +245,13 @@ fn triggered() {
         }
     };
     assert!(matches!(error, SourceError::Lost { .. }), "{error}");
+    println!("lost after {:?}: {error}", unplugged.elapsed());
+}
+
+#[test]
+fn a_camera_is_reached_from_the_hosts_own_network_too() {
+    let Some(network) = or_skip(Network::from_host()) else { return };
+    let Some(_camera) = or_skip(FakeCamera::start(&network)) else { return };
+    let settings = AravisSpec { camera: Some(network.far_address()), ..AravisSpec::default() };
+    assert_eq!(probe(camera(settings), context()).unwrap(), "512x512 Gray8 at 25/1 fps");
 }

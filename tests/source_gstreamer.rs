@@ -1,5 +1,7 @@
 //! The GStreamer source against real pipelines, files and an RTSP server.
 #![cfg(feature = "gstreamer")]
+// Clippy knows only functions marked as tests for tests, not what they share.
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
 #[path = "support/rtsp_server.rs"]
 mod rtsp_server;

@@ -188,7 +188,9 @@ impl GStreamerSource {
             return Err(self.error(fault));
         }
         self.mailbox.reopen();
-        self.start()
+        self.start()?;
+        tracing::debug!(camera = %self.context.camera, "no trigger for a while; the camera answers and was opened again");
+        Ok(())
     }
 
     fn error(&self, fault: Fault) -> SourceError {
@@ -260,9 +262,10 @@ enum StateChange {
     Late,
 }
 
-/// True when the buffers of this kind of camera carry the driver's own frame counter.
+/// True when the buffers of this kind of camera carry the driver's own frame counter. Those of aravissrc 0.8 carry none,
+/// nor do those of a decoder.
 fn counts_its_frames(spec: &GStreamerSpec) -> bool {
-    matches!(spec.input, GStreamerInput::V4l2(_) | GStreamerInput::Aravis(_))
+    matches!(spec.input, GStreamerInput::V4l2(_))
 }
 
 /// Copies every sample that reaches the appsink into the mailbox.

@@ -1,7 +1,9 @@
-//! Two network namespaces joined by a cable: one for a network camera, one for the program that looks at it.
+//! A network camera's cable: a veth pair whose far end, with the camera, lies in a network namespace of its own.
 //!
-//! The host's own network stays untouched: both ends of the veth pair lie in namespaces made here and removed on drop.
-#![allow(dead_code)]
+//! The near end, where the program looks at the camera, lies in a second namespace, so that the host's network stays
+//! untouched; or in the host's own, for a test that also has to reach a broker. Everything is removed on drop.
+// Each test binary uses its own part of this, and clippy knows only functions marked as tests for tests.
+#![allow(dead_code, clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
 use std::io::Read;
 use std::process::{Child, Command, Output, Stdio};
@@ -12,78 +14,112 @@ use std::time::{Duration, Instant};
 /// Frames of GigE Vision cameras are large: jumbo packets on both ends.
 const MTU: &str = "9000";
 
-/// A cable with a namespace at each end.
+/// A cable with a namespace at its far end.
 pub struct Network {
-    near: String,
+    /// Namespace of the near end; `None` is the host's.
+    near: Option<String>,
     far: String,
+    subnet: u32,
 }
 
 impl Network {
+    /// Both ends in namespaces of their own: programs at the near end see nothing but the cable.
+    /// The error says what is missing: root, or the right to make namespaces.
+    pub fn isolated() -> Result<Self, String> {
+        let id = unique();
+        let network = Self { near: Some(format!("vcpn-{id}")), far: format!("vcpf-{id}"), subnet: 77 };
+        ip(&["netns", "add", &network.near.clone().unwrap_or_default()])?;
+        network.laid("near")
+    }
+
+    /// The near end in the host's namespace: every process of the host reaches the camera.
+    pub fn from_host() -> Result<Self, String> {
+        let id = unique();
+        let mut free = (100..250).map(|offset| 100 + (offset + std::process::id()) % 150);
+        let taken =
+            |subnet: &u32| ip(&["route", "show", &format!("10.213.{subnet}.0/24")]).map(|found| !found.is_empty());
+        let subnet = free.find(|subnet| taken(subnet) == Ok(false)).ok_or("10.213.100.0 to 10.213.249.0 are taken")?;
+        // The name of a link has at most 15 characters.
+        Self { near: None, far: format!("vcpf-{id}"), subnet }.laid(&format!("vcp{id}"))
+    }
+
+    fn laid(self, near_link: &str) -> Result<Self, String> {
+        ip(&["netns", "add", &self.far])?;
+        self.ip_near(&["link", "add", near_link, "type", "veth", "peer", "name", "far", "netns", &self.far])?;
+        self.ip_near(&["addr", "add", &format!("{}/24", self.near_address()), "dev", near_link])?;
+        self.ip_near(&["link", "set", near_link, "mtu", MTU, "up"])?;
+        self.ip_far(&["addr", "add", &format!("{}/24", self.far_address()), "dev", "far"])?;
+        self.ip_far(&["link", "set", "far", "mtu", MTU, "up"])?;
+        self.ip_far(&["link", "set", "lo", "up"])?;
+        if self.near.is_some() {
+            self.ip_near(&["link", "set", "lo", "up"])?;
+        }
+        Ok(self)
+    }
+
     /// Address of the near end, where the program under test runs.
-    pub const NEAR: &str = "10.213.77.1";
+    pub fn near_address(&self) -> String {
+        format!("10.213.{}.1", self.subnet)
+    }
+
     /// Address of the far end, where the camera is.
-    pub const FAR: &str = "10.213.77.2";
-
-    /// Makes the namespaces. The error says what is missing: root, or the right to make namespaces.
-    pub fn new() -> Result<Self, String> {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let id = format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let network = Self { near: format!("vcpn-{id}"), far: format!("vcpf-{id}") };
-        let (near, far) = (network.near.as_str(), network.far.as_str());
-        ip(&["netns", "add", near])?;
-        ip(&["netns", "add", far])?;
-        // Made inside the near namespace, so that the names of the two ends can be short and need not be unique.
-        ip(&["-n", near, "link", "add", "near", "type", "veth", "peer", "name", "far", "netns", far])?;
-        for (namespace, link, address) in [(near, "near", Self::NEAR), (far, "far", Self::FAR)] {
-            ip(&["-n", namespace, "addr", "add", &format!("{address}/24"), "dev", link])?;
-            ip(&["-n", namespace, "link", "set", link, "mtu", MTU, "up"])?;
-            ip(&["-n", namespace, "link", "set", "lo", "up"])?;
-        }
-        Ok(network)
+    pub fn far_address(&self) -> String {
+        format!("10.213.{}.2", self.subnet)
     }
 
-    /// The network, or `None` with a printed reason where it cannot be had; under CI that is a failure.
-    pub fn or_skip() -> Option<Self> {
-        match Self::new() {
-            Ok(network) => Some(network),
-            Err(reason) if std::env::var("CI").is_ok_and(|ci| ci == "true") => {
-                panic!("under CI this test must run: {reason}")
-            }
-            Err(reason) => {
-                println!("NOT TESTED: {reason}");
-                None
-            }
-        }
-    }
-
-    /// A command at the near end.
+    /// A command at the near end. Its child's id is the id of the program itself.
     pub fn near(&self, program: &str) -> Command {
-        inside(&self.near, program)
+        self.near.as_ref().map_or_else(|| Command::new(program), |namespace| inside(namespace, program))
     }
 
-    /// A command at the far end.
+    /// A command at the far end. Its child's id is the id of the program itself.
     pub fn far(&self, program: &str) -> Command {
         inside(&self.far, program)
     }
 
     /// Pulls the cable.
     pub fn unplug(&self) {
-        ip(&["-n", &self.far, "link", "set", "far", "down"]).unwrap();
+        self.ip_far(&["link", "set", "far", "down"]).unwrap();
     }
 
     /// Plugs the cable in again.
     pub fn plug(&self) {
-        ip(&["-n", &self.far, "link", "set", "far", "up"]).unwrap();
+        self.ip_far(&["link", "set", "far", "up"]).unwrap();
+    }
+
+    fn ip_near(&self, arguments: &[&str]) -> Result<(), String> {
+        match &self.near {
+            Some(namespace) => ip(&[&["-n", namespace.as_str()], arguments].concat()).map(drop),
+            None => ip(arguments).map(drop),
+        }
+    }
+
+    fn ip_far(&self, arguments: &[&str]) -> Result<(), String> {
+        ip(&[&["-n", self.far.as_str()], arguments].concat()).map(drop)
     }
 }
 
 impl Drop for Network {
     fn drop(&mut self) {
-        // The pair goes with its namespace. A namespace that could not be made cannot be removed either.
-        for namespace in [&self.near, &self.far] {
+        // Both links go with the namespace of either. One that could not be made cannot be removed either: said, no more.
+        for namespace in self.near.iter().chain([&self.far]) {
             if let Err(reason) = ip(&["netns", "del", namespace]) {
                 eprintln!("{reason}");
             }
+        }
+    }
+}
+
+/// What a test needs, or `None` with a printed reason where it is not to be had; under CI that is a failure.
+pub fn or_skip<T>(needed: Result<T, String>) -> Option<T> {
+    match needed {
+        Ok(needed) => Some(needed),
+        Err(reason) if std::env::var("CI").is_ok_and(|ci| ci == "true") => {
+            panic!("under CI this test must run: {reason}")
+        }
+        Err(reason) => {
+            println!("NOT TESTED: {reason}");
+            None
         }
     }
 }
@@ -125,20 +161,6 @@ impl FakeCamera {
             sleep(Duration::from_millis(50));
         }
     }
-
-    /// The camera, or `None` with a printed reason; under CI that is a failure.
-    pub fn or_skip(network: &Network) -> Option<Self> {
-        match Self::start(network) {
-            Ok(camera) => Some(camera),
-            Err(reason) if std::env::var("CI").is_ok_and(|ci| ci == "true") => {
-                panic!("under CI this test must run: {reason}")
-            }
-            Err(reason) => {
-                println!("NOT TESTED: {reason}");
-                None
-            }
-        }
-    }
 }
 
 impl Drop for FakeCamera {
@@ -148,15 +170,19 @@ impl Drop for FakeCamera {
     }
 }
 
+fn unique() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    format!("{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
 fn inside(namespace: &str, program: &str) -> Command {
-    // `ip netns exec` becomes the program itself: the child's id is the program's.
     let mut command = Command::new("ip");
     command.args(["netns", "exec", namespace, program]);
     command
 }
 
-fn ip(arguments: &[&str]) -> Result<(), String> {
-    output(Command::new("ip").args(arguments)).map(drop)
+fn ip(arguments: &[&str]) -> Result<String, String> {
+    output(Command::new("ip").args(arguments))
 }
 
 fn output(command: &mut Command) -> Result<String, String> {

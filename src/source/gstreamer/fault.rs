@@ -78,6 +78,13 @@ impl Fault {
                     spec.address()
                 ),
             },
+            (Self::StreamStopped(said), None) if matches!(spec.input, GStreamerInput::Aravis(_)) => SourceError::Lost {
+                camera,
+                address: spec.address(),
+                reason: format!(
+                    "it stopped delivering ({said}); check cable and power, and that no other program controls it"
+                ),
+            },
             (Self::Failed(said) | Self::StreamStopped(said), None) => {
                 SourceError::Lost { camera, address: spec.address(), reason: said }
             }

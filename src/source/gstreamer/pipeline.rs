@@ -1,5 +1,7 @@
 //! From a camera's settings to a pipeline that ends in our appsink.
 
+use std::ops::RangeInclusive;
+
 use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app::AppSink;
@@ -100,10 +102,13 @@ impl Builder<'_> {
         }
         self.want(&built, size(wanted, settings.width, settings.height, settings.fps).build())?;
         self.set(&built, "camera-name", settings.camera.clone())?;
+        // The limits are aravissrc's own; a value beyond them would end the program.
         if let Some(exposure) = settings.exposure_us {
+            self.within("exposure", exposure, 0.0..=1e8, "microseconds")?;
             self.set(&built, "exposure", exposure)?;
         }
         if let Some(gain) = settings.gain {
+            self.within("gain", gain, 0.0..=500.0, "decibels")?;
             self.set(&built, "gain", gain)?;
         }
         self.set(&built, "auto-packet-size", settings.auto_packet_size && settings.packet_size.is_none())?;
@@ -195,6 +200,14 @@ impl Builder<'_> {
         }
         element.set_property(property, value);
         Ok(())
+    }
+
+    fn within(&self, name: &str, value: f64, limits: RangeInclusive<f64>, unit: &str) -> Result<(), SourceError> {
+        if limits.contains(&value) {
+            return Ok(());
+        }
+        let (least, most) = limits.into_inner();
+        Err(self.refused(format!("{name} {value} is not from {least} to {most} {unit}")))
     }
 
     fn want(&self, built: &Pipeline, caps: gst::Caps) -> Result<(), SourceError> {
