@@ -23,7 +23,7 @@ pub struct GStreamerSpec {
 }
 
 /// One variant per kind of camera.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub enum GStreamerInput {
     /// A camera behind Video4Linux.
     V4l2(V4l2Spec),
@@ -56,7 +56,7 @@ pub struct V4l2Spec {
 }
 
 /// Settings of an RTSP camera.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct RtspSpec {
     /// `rtsp://HOST[:PORT]/PATH`; a `user:password@` in it is used and never shown.
     pub url: String,
@@ -176,6 +176,32 @@ impl Secret {
     }
 }
 
+impl fmt::Debug for GStreamerInput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::V4l2(settings) => settings.fmt(f),
+            Self::Rtsp(settings) => settings.fmt(f),
+            Self::Aravis(settings) => settings.fmt(f),
+            Self::File(settings) => settings.fmt(f),
+            Self::Launch { description } => {
+                f.debug_struct("Launch").field("description", &redacted(description)).finish()
+            }
+        }
+    }
+}
+
+impl fmt::Debug for RtspSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RtspSpec")
+            .field("url", &redacted(&self.url))
+            .field("latency_ms", &self.latency_ms)
+            .field("transport", &self.transport)
+            .field("user", &self.user)
+            .field("password", &self.password)
+            .finish()
+    }
+}
+
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
@@ -242,6 +268,8 @@ mod tests {
         let in_url = GStreamerSpec::new(GStreamerInput::Rtsp(RtspSpec::new("rtsp://ann:hunter2@10.0.0.5/stream")));
         assert_eq!(in_url.address(), "rtsp://10.0.0.5/stream");
         assert!(!format!("{in_url:?}").contains("hunter2"));
+        let launch = GStreamerInput::Launch { description: "rtspsrc user-pw=hunter2".into() };
+        assert!(!format!("{launch:?}").contains("hunter2"));
         assert_eq!(
             redacted("rtspsrc location=rtsp://ann:hunter2@10.0.0.5/s user-pw=hunter2 latency=0 ! decodebin"),
             "rtspsrc location=rtsp://***@10.0.0.5/s user-pw=*** latency=0 ! decodebin"
