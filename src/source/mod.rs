@@ -9,6 +9,11 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::frame::Frame;
 
+// The absent variant answers every call with `SourceError::NotBuilt`.
+#[cfg_attr(not(feature = "gstreamer"), path = "gstreamer_absent.rs")]
+pub mod gstreamer;
+pub mod gstreamer_spec;
+
 /// Delivers frames. Implemented by the directory source and the GStreamer source.
 pub trait Source: Send {
     /// Waits up to `timeout` for the next frame. `Ok(None)` is idle by right (no trigger, nothing new yet);

@@ -1,0 +1,288 @@
+//! From a camera's settings to a pipeline that ends in our appsink.
+
+use std::ops::RangeInclusive;
+
+use gstreamer as gst;
+use gstreamer::prelude::*;
+use gstreamer_app::AppSink;
+use gstreamer_video as gst_video;
+
+use super::super::SourceError;
+use super::super::gstreamer_spec::{
+    AravisSpec, FileSpec, GStreamerInput, GStreamerSpec, RtspSpec, RtspTransport, Secret, V4l2Spec, redacted,
+};
+use super::fault::package_of;
+
+/// Name of the element that stands for the camera in the pipelines built here.
+const CAMERA: &str = "camera";
+/// Name of the filter that holds size, rate and format.
+const WANTED: &str = "wanted";
+/// Name of the appsink that is appended to every pipeline without one.
+const SINK: &str = "vcp_line_sink";
+
+/// A pipeline in state NULL, and the appsink that its frames arrive at.
+#[derive(Debug)]
+pub struct Pipeline {
+    pub pipeline: gst::Pipeline,
+    pub sink: AppSink,
+}
+
+/// Builds the pipeline for a camera. Nothing is opened yet.
+pub fn build(spec: &GStreamerSpec, camera: &str) -> Result<Pipeline, SourceError> {
+    let build = Builder { camera };
+    match &spec.input {
+        GStreamerInput::V4l2(settings) => build.v4l2(settings),
+        GStreamerInput::Rtsp(settings) => build.rtsp(settings),
+        GStreamerInput::Aravis(settings) => build.aravis(settings),
+        GStreamerInput::File(settings) => build.file(settings),
+        GStreamerInput::Launch { description } => build.launch(description),
+    }
+}
+
+struct Builder<'a> {
+    camera: &'a str,
+}
+
+impl Builder<'_> {
+    fn v4l2(&self, settings: &V4l2Spec) -> Result<Pipeline, SourceError> {
+        if !settings.device.exists() {
+            return Err(SourceError::Lost {
+                camera: self.camera.to_owned(),
+                address: settings.device.display().to_string(),
+                reason: "there is no such device; `v4l2-ctl --list-devices` lists those there are".to_owned(),
+            });
+        }
+        let mjpg = settings.format.as_deref().is_some_and(|format| format.eq_ignore_ascii_case("MJPG"));
+        let decoder = if mjpg { "jpegdec ! " } else { "" };
+        let built = self.described(&format!("v4l2src name={CAMERA} ! capsfilter name={WANTED} ! {decoder}"))?;
+        let mut wanted = gst::Caps::builder(if mjpg { "image/jpeg" } else { "video/x-raw" });
+        if let (false, Some(format)) = (mjpg, &settings.format) {
+            wanted = wanted.field("format", self.raw_format(format)?);
+        }
+        self.want(&built, size(wanted, settings.width, settings.height, settings.fps).build())?;
+        self.set(&built, "device", settings.device.display().to_string())?;
+        Ok(built)
+    }
+
+    fn rtsp(&self, settings: &RtspSpec) -> Result<Pipeline, SourceError> {
+        let (url, user, password) = settings.credentials();
+        if !url.starts_with("rtsp://") && !url.starts_with("rtsps://") {
+            return Err(self.refused(format!("'{url}' is no RTSP URL: it begins with rtsp:// or rtsps://")));
+        }
+        let built = self.described(&format!("rtspsrc name={CAMERA} ! decodebin ! "))?;
+        let source = self.element(&built, CAMERA)?;
+        self.set(&built, "location", url)?;
+        self.set(&built, "latency", settings.latency_ms)?;
+        source.set_property_from_str(
+            "protocols",
+            match settings.transport {
+                RtspTransport::Tcp => "tcp",
+                RtspTransport::Udp => "udp",
+            },
+        );
+        self.set(&built, "user-id", user)?;
+        self.set(&built, "user-pw", password.as_ref().map(Secret::reveal))?;
+        // Sound is not even asked for: the one link of this pipeline belongs to the pictures.
+        source.connect("select-stream", false, |values| {
+            let caps = values.get(2).and_then(|value| value.get::<gst::Caps>().ok());
+            let media = caps.as_ref().and_then(|caps| caps.structure(0)).and_then(|s| s.get::<String>("media").ok());
+            Some((media.as_deref() == Some("video")).to_value())
+        });
+        Ok(built)
+    }
+
+    fn aravis(&self, settings: &AravisSpec) -> Result<Pipeline, SourceError> {
+        let wire = settings.pixel_format.as_deref().map(|name| self.aravis_format(name)).transpose()?;
+        let bayer = wire.is_some_and(|(media, _)| media == "video/x-bayer");
+        let colours = if bayer { "bayer2rgb ! " } else { "" };
+        let built = self.described(&format!("aravissrc name={CAMERA} ! capsfilter name={WANTED} ! {colours}"))?;
+        let mut wanted = gst::Caps::builder(wire.map_or("video/x-raw", |(media, _)| media));
+        if let Some((_, format)) = wire {
+            wanted = wanted.field("format", format);
+        }
+        self.want(&built, size(wanted, settings.width, settings.height, settings.fps).build())?;
+        self.set(&built, "camera-name", settings.camera.clone())?;
+        // The limits are aravissrc's own; a value beyond them would end the program.
+        if let Some(exposure) = settings.exposure_us {
+            self.within("exposure", exposure, 0.0..=1e8, "microseconds")?;
+            self.set(&built, "exposure", exposure)?;
+        }
+        if let Some(gain) = settings.gain {
+            self.within("gain", gain, 0.0..=500.0, "decibels")?;
+            self.set(&built, "gain", gain)?;
+        }
+        self.set(&built, "auto-packet-size", settings.auto_packet_size && settings.packet_size.is_none())?;
+        if let Some(bytes) = settings.packet_size {
+            let bytes = i32::try_from(bytes).ok().filter(|bytes| (36..=65_500).contains(bytes));
+            let bytes = bytes.ok_or_else(|| self.refused("packet_size must be 36 to 65500 bytes".to_owned()))?;
+            self.set(&built, "packet-size", bytes)?;
+        }
+        if let Some(source) = &settings.trigger_source {
+            if source.is_empty() || !source.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+                return Err(self.refused(format!("trigger source '{source}': letters, digits and _ only, as in Line1")));
+            }
+            let features = format!("TriggerSelector=FrameStart TriggerMode=On TriggerSource={source}");
+            self.set(&built, "features", features)?;
+        }
+        Ok(built)
+    }
+
+    fn file(&self, settings: &FileSpec) -> Result<Pipeline, SourceError> {
+        if let Err(error) = std::fs::File::open(&settings.path) {
+            return Err(SourceError::File {
+                camera: self.camera.to_owned(),
+                path: settings.path.clone(),
+                reason: error.to_string(),
+            });
+        }
+        let built = self.described(&format!("filesrc name={CAMERA} ! decodebin ! "))?;
+        self.set(&built, "location", settings.path.display().to_string())?;
+        built.sink.set_sync(settings.realtime);
+        Ok(built)
+    }
+
+    fn launch(&self, description: &str) -> Result<Pipeline, SourceError> {
+        let description = description.trim().trim_end_matches('!').trim_end();
+        if description.is_empty() {
+            return Err(self.refused("the pipeline is empty; a first try is `videotestsrc`".to_owned()));
+        }
+        // The word decides whether the description is complete: one that ends in caps does not parse without a sink.
+        if description.split([' ', '\t', '\n', '!']).any(|word| word == "appsink") {
+            let pipeline = self.parsed(description)?.downcast::<gst::Pipeline>().ok();
+            let found = pipeline.and_then(|pipeline| Some((appsink_in(&pipeline)?, pipeline)));
+            let (sink, pipeline) = found.ok_or_else(|| self.refused("nothing leads to the appsink".to_owned()))?;
+            if sink.caps().is_none_or(|caps| caps.is_any()) {
+                sink.set_caps(Some(&acceptable()));
+            }
+            return Ok(Pipeline { pipeline, sink });
+        }
+        self.described(&format!("{description} ! "))
+    }
+
+    /// A pipeline of a description that still lacks its end.
+    fn described(&self, head: &str) -> Result<Pipeline, SourceError> {
+        // No clock in between: a frame is worth most at once. Files that play in real time switch `sync` on.
+        let pipeline = self.parsed(&format!("{head}videoconvert ! appsink name={SINK} sync=false"))?;
+        let broken = || self.refused(format!("'{}' makes no pipeline", redacted(head)));
+        let pipeline = pipeline.downcast::<gst::Pipeline>().map_err(|_| broken())?;
+        let sink = pipeline.by_name(SINK).and_then(|sink| sink.downcast::<AppSink>().ok()).ok_or_else(broken)?;
+        sink.set_caps(Some(&acceptable()));
+        Ok(Pipeline { pipeline, sink })
+    }
+
+    fn parsed(&self, description: &str) -> Result<gst::Element, SourceError> {
+        let mut context = gst::ParseContext::new();
+        gst::parse::launch_full(description, Some(&mut context), gst::ParseFlags::FATAL_ERRORS).map_err(|error| {
+            let missing = context.missing_elements().into_iter().next();
+            match missing.filter(|_| error.matches(gst::ParseError::NoSuchElement)) {
+                Some(element) => SourceError::ElementMissing {
+                    camera: self.camera.to_owned(),
+                    package: package_of(&element),
+                    element,
+                },
+                None => {
+                    self.refused(format!("the pipeline '{}': {}", redacted(description), redacted(error.message())))
+                }
+            }
+        })
+    }
+
+    fn element(&self, built: &Pipeline, name: &str) -> Result<gst::Element, SourceError> {
+        built.pipeline.by_name(name).ok_or_else(|| self.refused(format!("the pipeline has no element '{name}'")))
+    }
+
+    /// Sets a property of the camera's element. An element of another version may lack it.
+    fn set(&self, built: &Pipeline, property: &str, value: impl Into<gst::glib::Value>) -> Result<(), SourceError> {
+        let element = self.element(built, CAMERA)?;
+        let kind = element.factory().map(|factory| factory.name().to_string()).unwrap_or_default();
+        if element.find_property(property).is_none() {
+            return Err(self.refused(format!("this version of {kind} has no setting '{property}'")));
+        }
+        element.set_property(property, value);
+        Ok(())
+    }
+
+    fn within(&self, name: &str, value: f64, limits: RangeInclusive<f64>, unit: &str) -> Result<(), SourceError> {
+        if limits.contains(&value) {
+            return Ok(());
+        }
+        let (least, most) = limits.into_inner();
+        Err(self.refused(format!("{name} {value} is not from {least} to {most} {unit}")))
+    }
+
+    fn want(&self, built: &Pipeline, caps: gst::Caps) -> Result<(), SourceError> {
+        self.element(built, WANTED)?.set_property("caps", caps);
+        Ok(())
+    }
+
+    fn raw_format(&self, name: &str) -> Result<String, SourceError> {
+        let upper = name.to_ascii_uppercase();
+        match gst_video::VideoFormat::from_string(&upper) {
+            gst_video::VideoFormat::Unknown => {
+                Err(self.refused(format!("format '{name}' is not known; MJPG, GRAY8, YUY2 and RGB are examples")))
+            }
+            _ => Ok(upper),
+        }
+    }
+
+    /// GStreamer's media type and format of a GenICam pixel format. Formats of more than 8 bits are left out: Aravis
+    /// hands their values on unshifted, and a 12-bit picture would come out almost black.
+    fn aravis_format(&self, name: &str) -> Result<(&'static str, &'static str), SourceError> {
+        Ok(match name {
+            "Mono8" => ("video/x-raw", "GRAY8"),
+            "RGB8" | "RGB8Packed" => ("video/x-raw", "RGB"),
+            "BGR8" | "BGR8Packed" => ("video/x-raw", "BGR"),
+            "YUV422_8" | "YUV422_YUYV_Packed" => ("video/x-raw", "YUY2"),
+            "YUV422_8_UYVY" | "YUV422Packed" => ("video/x-raw", "UYVY"),
+            "BayerRG8" => ("video/x-bayer", "rggb"),
+            "BayerGR8" => ("video/x-bayer", "grbg"),
+            "BayerGB8" => ("video/x-bayer", "gbrg"),
+            "BayerBG8" => ("video/x-bayer", "bggr"),
+            _ => {
+                let reason = format!(
+                    "pixel format '{name}' is not one of Mono8, RGB8, BGR8, YUV422_8, YUV422_8_UYVY, BayerRG8, \
+                     BayerGR8, BayerGB8, BayerBG8; set the camera to 8 bits"
+                );
+                return Err(self.refused(reason));
+            }
+        })
+    }
+
+    fn refused(&self, reason: String) -> SourceError {
+        SourceError::Pipeline { camera: self.camera.to_owned(), reason }
+    }
+}
+
+/// What the appsink takes. Grey, RGB and BGR stay as they are; of everything else videoconvert makes what loses least:
+/// RGB or BGR (both lose the same, it prefers BGR), grey of deeper grey.
+fn acceptable() -> gst::Caps {
+    gst::Caps::builder("video/x-raw").field("format", gst::List::new(["RGB", "BGR", "GRAY8"])).build()
+}
+
+fn size(
+    mut caps: gst::caps::Builder<gst::caps::NoFeature>,
+    width: Option<u32>,
+    height: Option<u32>,
+    fps: Option<u32>,
+) -> gst::caps::Builder<gst::caps::NoFeature> {
+    // GStreamer's sizes are signed; a size beyond them is refused when caps are negotiated.
+    let signed = |value: u32| i32::try_from(value).unwrap_or(i32::MAX);
+    if let Some(width) = width {
+        caps = caps.field("width", signed(width));
+    }
+    if let Some(height) = height {
+        caps = caps.field("height", signed(height));
+    }
+    if let Some(fps) = fps {
+        caps = caps.field("framerate", gst::Fraction::new(signed(fps), 1));
+    }
+    caps
+}
+
+/// The appsink of a hand-written pipeline: the one named `sink`, else the first.
+fn appsink_in(pipeline: &gst::Pipeline) -> Option<AppSink> {
+    let named = pipeline.by_name("sink").and_then(|element| element.downcast::<AppSink>().ok());
+    named.or_else(|| {
+        pipeline.iterate_recurse().into_iter().flatten().find_map(|element| element.downcast::<AppSink>().ok())
+    })
+}

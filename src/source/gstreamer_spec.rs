@@ -1,0 +1,288 @@
+//! What a GStreamer camera is called and how it is set, whether or not GStreamer is in this build.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How long opening a camera may take.
+pub const START_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a free-running camera may be silent before it counts as lost: several times the interval of the slowest
+/// cameras in use, and short enough that a part is not waved through unseen for long.
+pub const MAX_SILENCE: Duration = Duration::from_secs(5);
+
+/// Everything needed to open a camera through GStreamer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GStreamerSpec {
+    /// Which camera, and its settings.
+    pub input: GStreamerInput,
+    /// Longest time from nothing to the first frame (to an open camera, where frames wait for a trigger).
+    pub start_timeout: Duration,
+    /// Longest time without a frame before the camera counts as lost; `None` lets it be silent for ever.
+    pub max_silence: Option<Duration>,
+}
+
+/// One variant per kind of camera.
+#[derive(Clone, PartialEq)]
+pub enum GStreamerInput {
+    /// A camera behind Video4Linux.
+    V4l2(V4l2Spec),
+    /// A network camera that speaks RTSP.
+    Rtsp(RtspSpec),
+    /// A GigE Vision or USB3 Vision camera, through Aravis.
+    Aravis(AravisSpec),
+    /// A video file.
+    File(FileSpec),
+    /// A pipeline in the language of `gst-launch-1.0`.
+    Launch {
+        /// The pipeline. Without an `appsink` in it, `! videoconvert ! appsink` is appended.
+        description: String,
+    },
+}
+
+/// Settings of a Video4Linux camera; `None` leaves the driver's choice.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct V4l2Spec {
+    /// Device node, best one of `/dev/v4l/by-id/`, which survives plugging.
+    pub device: PathBuf,
+    /// Columns, pixels.
+    pub width: Option<u32>,
+    /// Rows, pixels.
+    pub height: Option<u32>,
+    /// Frames per second.
+    pub fps: Option<u32>,
+    /// `MJPG`, or GStreamer's name of a raw format such as `GRAY8` or `YUY2`.
+    pub format: Option<String>,
+}
+
+/// Settings of an RTSP camera.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RtspSpec {
+    /// `rtsp://HOST[:PORT]/PATH`; a `user:password@` in it is used and never shown.
+    pub url: String,
+    /// Size of the jitter buffer, milliseconds; 0 for a cabled network.
+    pub latency_ms: u32,
+    /// How the packets travel.
+    pub transport: RtspTransport,
+    /// User name, instead of the one in the URL.
+    pub user: Option<String>,
+    /// Password, instead of the one in the URL.
+    pub password: Option<Secret>,
+}
+
+impl RtspSpec {
+    /// An RTSP camera over TCP with a jitter buffer of 100 ms.
+    pub fn new(url: impl Into<String>) -> Self {
+        Self { url: url.into(), latency_ms: 100, transport: RtspTransport::default(), user: None, password: None }
+    }
+
+    /// The URL without user and password, and these two: from their own settings, else from the URL.
+    pub fn credentials(&self) -> (String, Option<String>, Option<Secret>) {
+        let (mut user, mut password) = (self.user.clone(), self.password.clone());
+        let Some((scheme, rest)) = self.url.split_once("://") else { return (self.url.clone(), user, password) };
+        let authority_end = rest.find('/').unwrap_or(rest.len());
+        let Some(at) = rest[..authority_end].rfind('@') else { return (self.url.clone(), user, password) };
+        let (in_url, host) = (&rest[..at], &rest[at + 1..]);
+        let (name, secret) = in_url.split_once(':').unwrap_or((in_url, ""));
+        user = user.or_else(|| (!name.is_empty()).then(|| percent_decoded(name)));
+        password = password.or_else(|| (!secret.is_empty()).then(|| Secret::new(percent_decoded(secret))));
+        (format!("{scheme}://{host}"), user, password)
+    }
+}
+
+/// How RTP packets travel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RtspTransport {
+    /// Inside the RTSP connection: no packet is lost, firewalls agree.
+    #[default]
+    Tcp,
+    /// Datagrams: a late packet is a lost packet.
+    Udp,
+}
+
+/// Settings of a GigE Vision or USB3 Vision camera; `None` leaves what is stored in the camera.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AravisSpec {
+    /// Serial number, device id or IP address as `arv-tool` prints it; `None` takes the first camera found.
+    pub camera: Option<String>,
+    /// Columns, pixels.
+    pub width: Option<u32>,
+    /// Rows, pixels.
+    pub height: Option<u32>,
+    /// Frames per second.
+    pub fps: Option<u32>,
+    /// Exposure time, microseconds.
+    pub exposure_us: Option<f64>,
+    /// Gain, decibels.
+    pub gain: Option<f64>,
+    /// GenICam name of an 8-bit format, such as `Mono8`, `BayerRG8` or `RGB8`.
+    pub pixel_format: Option<String>,
+    /// Size of a GigE Vision packet, bytes; must fit the MTU of every device between here and the camera.
+    pub packet_size: Option<u32>,
+    /// Let Aravis find the largest packet that gets through. Off where `packet_size` is given.
+    pub auto_packet_size: bool,
+    /// GenICam trigger source such as `Line1` or `Software`; `None` lets the camera run free.
+    pub trigger_source: Option<String>,
+}
+
+/// A video file as a camera.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FileSpec {
+    /// The file; every container and codec that is installed.
+    pub path: PathBuf,
+    /// Start again at the end.
+    pub repeat: bool,
+    /// Deliver at the file's frame rate, else as fast as frames are taken.
+    pub realtime: bool,
+}
+
+impl GStreamerSpec {
+    /// The usual deadlines for this kind of camera: triggered cameras, files and hand-written pipelines may be silent.
+    pub fn new(input: GStreamerInput) -> Self {
+        let free_running = match &input {
+            GStreamerInput::V4l2(_) | GStreamerInput::Rtsp(_) => true,
+            GStreamerInput::Aravis(camera) => camera.trigger_source.is_none(),
+            GStreamerInput::File(_) | GStreamerInput::Launch { .. } => false,
+        };
+        Self { input, start_timeout: START_TIMEOUT, max_silence: free_running.then_some(MAX_SILENCE) }
+    }
+
+    /// The camera's address for messages: device, URL, serial number or pipeline, without passwords.
+    pub fn address(&self) -> String {
+        match &self.input {
+            GStreamerInput::V4l2(camera) => camera.device.display().to_string(),
+            GStreamerInput::Rtsp(camera) => camera.credentials().0,
+            GStreamerInput::Aravis(camera) => camera.camera.clone().unwrap_or_else(|| "first Aravis camera".to_owned()),
+            GStreamerInput::File(file) => file.path.display().to_string(),
+            GStreamerInput::Launch { description } => redacted(description),
+        }
+    }
+}
+
+/// A password: shown as `***` wherever it is printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a password.
+    pub fn new(value: impl Into<String>) -> Self {
+        Self(value.into())
+    }
+
+    /// The password itself, for the camera's eyes only.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for GStreamerInput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::V4l2(settings) => settings.fmt(f),
+            Self::Rtsp(settings) => settings.fmt(f),
+            Self::Aravis(settings) => settings.fmt(f),
+            Self::File(settings) => settings.fmt(f),
+            Self::Launch { description } => {
+                f.debug_struct("Launch").field("description", &redacted(description)).finish()
+            }
+        }
+    }
+}
+
+impl fmt::Debug for RtspSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RtspSpec")
+            .field("url", &redacted(&self.url))
+            .field("latency_ms", &self.latency_ms)
+            .field("transport", &self.transport)
+            .field("user", &self.user)
+            .field("password", &self.password)
+            .finish()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// The text with every `user:password@` of a URL and every `…-pw=`, `password=` or `…-key=` property hidden.
+pub fn redacted(text: &str) -> String {
+    let mut words = Vec::new();
+    for word in text.split(' ') {
+        let mut word = word.to_owned();
+        if let Some((before, rest)) = word.split_once("://") {
+            let authority_end = rest.find('/').unwrap_or(rest.len());
+            if let Some(at) = rest[..authority_end].rfind('@') {
+                word = format!("{before}://***@{}", &rest[at + 1..]);
+            }
+        }
+        if let Some((key, _)) = word.split_once('=')
+            && ["-pw", "password", "passphrase", "-key"].iter().any(|ending| key.ends_with(ending))
+        {
+            word = format!("{key}=***");
+        }
+        words.push(word);
+    }
+    words.join(" ")
+}
+
+/// `%40` becomes `@`: passwords in URLs are written that way. What is no escape stays as it is.
+fn percent_decoded(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let escape = (bytes[at] == b'%')
+            .then(|| text.get(at + 1..at + 3))
+            .flatten()
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        decoded.push(escape.unwrap_or(bytes[at]));
+        at += if escape.is_some() { 3 } else { 1 };
+    }
+    String::from_utf8_lossy(&decoded).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_leave_the_url() {
+        let spec = RtspSpec::new("rtsp://ann:p%40ss@10.0.0.5:8554/a@b");
+        let (url, user, password) = spec.credentials();
+        assert_eq!(url, "rtsp://10.0.0.5:8554/a@b");
+        assert_eq!(user.as_deref(), Some("ann"));
+        assert_eq!(password.as_ref().map(Secret::reveal), Some("p@ss"));
+        let own = RtspSpec { user: Some("bob".into()), password: Some(Secret::new("x")), ..spec };
+        assert_eq!(own.credentials().1.as_deref(), Some("bob"));
+    }
+
+    #[test]
+    fn passwords_are_never_shown() {
+        let mut rtsp = RtspSpec::new("rtsp://10.0.0.5/stream");
+        rtsp.password = Some(Secret::new("hunter2"));
+        assert!(!format!("{rtsp:?}").contains("hunter2"));
+        let in_url = GStreamerSpec::new(GStreamerInput::Rtsp(RtspSpec::new("rtsp://ann:hunter2@10.0.0.5/stream")));
+        assert_eq!(in_url.address(), "rtsp://10.0.0.5/stream");
+        assert!(!format!("{in_url:?}").contains("hunter2"));
+        let launch = GStreamerInput::Launch { description: "rtspsrc user-pw=hunter2".into() };
+        assert!(!format!("{launch:?}").contains("hunter2"));
+        assert_eq!(
+            redacted("rtspsrc location=rtsp://ann:hunter2@10.0.0.5/s user-pw=hunter2 latency=0 ! decodebin"),
+            "rtspsrc location=rtsp://***@10.0.0.5/s user-pw=*** latency=0 ! decodebin"
+        );
+    }
+
+    #[test]
+    fn only_free_running_cameras_must_not_be_silent() {
+        let triggered = AravisSpec { trigger_source: Some("Line1".into()), ..AravisSpec::default() };
+        assert_eq!(GStreamerSpec::new(GStreamerInput::Aravis(triggered)).max_silence, None);
+        assert_eq!(
+            GStreamerSpec::new(GStreamerInput::Aravis(AravisSpec::default())).max_silence,
+            Some(Duration::from_secs(5))
+        );
+    }
+}
