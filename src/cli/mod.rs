@@ -1,1 +1,124 @@
-//! cli
+//! The command line: one file per command; here is what they share.
+#![allow(clippy::print_stdout, clippy::print_stderr)] // the one place that talks to the terminal
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::engine::{EngineChoice, EngineSpec, Precision};
+
+mod bench;
+mod check;
+mod demo;
+mod inspect;
+mod model;
+mod overlay;
+mod run;
+mod service;
+mod watch;
+
+/// Stopped on request.
+const EXIT_OK: u8 = 0;
+/// Something failed while working.
+const EXIT_FAILURE: u8 = 1;
+/// The configuration is wrong and starting again cannot help (EX_CONFIG of sysexits.h).
+const EXIT_CONFIG: u8 = 78;
+
+/// Zero-shot visual inspection for production lines: cameras in, VCP-CLIP, a verdict for every part over MQTT.
+#[derive(Parser)]
+#[command(version, propagate_version = true, after_help = EXIT_CODES)]
+pub struct Arguments {
+    /// What is logged: error, warn, info, debug, trace, or per module as in `info,vcp_line::source=debug`.
+    #[arg(long, global = true, env = "VCP_LINE_LOG", default_value = "info", value_name = "FILTER")]
+    log: String,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done or stopped on request, 1 failure, 2 wrong arguments, 78 bad configuration \
+                          (starting again without a change cannot help).";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a line: cameras → verdicts over MQTT, until SIGTERM or Ctrl-C (a second one exits at once).
+    Run(run::RunArguments),
+    /// Test a line's configuration, cameras, model, engine and broker; say what is wrong and what to do.
+    Check(check::CheckArguments),
+    /// Show a simulated line with nothing configured: simulated input, a broker inside, verdicts on the terminal.
+    Demo(demo::DemoArguments),
+    /// Print the verdicts of a line as they come.
+    Watch(watch::WatchArguments),
+    /// Look at image files: one line each with the score; anomaly maps and overlays on request.
+    Inspect(inspect::InspectArguments),
+    /// Model bundles: import weight files, export ONNX, show what is inside.
+    #[command(subcommand)]
+    Model(model::ModelCommand),
+    /// Measure latency per stage, on this machine.
+    Bench(bench::BenchArguments),
+}
+
+/// Options of every command that opens an engine.
+#[derive(Args, Clone, Debug)]
+struct EngineArguments {
+    /// Which engine runs the model; `auto` takes the fastest one that works here and says which.
+    #[arg(long, value_enum, default_value_t)]
+    engine: EngineChoice,
+    /// Arithmetic of the network; fp32 is exact, bf16 about twice as fast on CPUs that have it.
+    #[arg(long, value_enum, default_value_t)]
+    precision: Precision,
+    /// CPU threads for the network [default: all cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+}
+
+impl EngineArguments {
+    fn spec(&self, bundle: &std::path::Path, max_batch: usize) -> EngineSpec {
+        EngineSpec {
+            bundle: bundle.to_owned(),
+            engine: self.engine,
+            precision: self.precision,
+            max_batch,
+            threads: self.threads.map(usize::from),
+        }
+    }
+}
+
+/// Runs the command; the error chain is printed once, on standard error.
+pub fn main(arguments: Arguments) -> ExitCode {
+    let filter = match tracing_subscriber::EnvFilter::try_new(&arguments.log) {
+        Ok(filter) => filter,
+        Err(error) => {
+            eprintln!("vcp-line: --log '{}': {error}", arguments.log);
+            return ExitCode::from(EXIT_CONFIG);
+        }
+    };
+    // systemd's journal stamps the lines itself.
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    if std::env::var_os("JOURNAL_STREAM").is_some() {
+        logs.without_time().with_ansi(false).init();
+    } else {
+        logs.init();
+    }
+    let result = match arguments.command {
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Check(arguments) => check::run(&arguments),
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Watch(arguments) => watch::run(&arguments),
+        Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Model(command) => model::run(&command),
+        Command::Bench(arguments) => bench::run(&arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::from(EXIT_OK),
+        Err(error) => {
+            eprintln!("vcp-line: {error:#}");
+            ExitCode::from(exit_code(&error))
+        }
+    }
+}
+
+/// 78 when the configuration is at fault, 1 otherwise.
+fn exit_code(error: &anyhow::Error) -> u8 {
+    let configuration = error.chain().any(|cause| cause.is::<crate::config::ConfigError>());
+    if configuration { EXIT_CONFIG } else { EXIT_FAILURE }
+}

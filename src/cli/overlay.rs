@@ -1,0 +1,61 @@
+//! The picture an operator looks at: the frame with its anomaly map over it.
+
+use image::{Rgb, RgbImage};
+
+use crate::anomaly::AnomalyMap;
+use crate::frame::Image;
+
+/// Map values below this leave the picture untouched; above, colour grows in.
+const CLEAR: f32 = 0.2;
+/// Share of the colour where the map is 1.
+const STRONGEST: f32 = 0.65;
+/// Outline of regions.
+const OUTLINE: Rgb<u8> = Rgb([255, 255, 255]);
+
+/// Anchor colours of the scale from 0 to 1: yellow over orange to magenta, readable with colour-blind eyes on grey parts.
+const SCALE: [[f32; 3]; 4] = [[255.0, 230.0, 80.0], [250.0, 150.0, 30.0], [220.0, 50.0, 60.0], [190.0, 0.0, 140.0]];
+
+/// Lays `map` over `image` and outlines where it reaches `outline`.
+pub fn draw(image: &Image, map: &AnomalyMap, outline: f32) -> RgbImage {
+    let value = |x: u32, y: u32| sample(map, (x, image.width), (y, image.height));
+    RgbImage::from_fn(image.width, image.height, |x, y| {
+        let here = value(x, y);
+        let inside = here >= outline;
+        let edge = inside
+            && [(1, 0), (-1, 0), (0, 1), (0, -1)].into_iter().any(|(dx, dy)| {
+                match (x.checked_add_signed(dx), y.checked_add_signed(dy)) {
+                    (Some(x), Some(y)) if x < image.width && y < image.height => value(x, y) < outline,
+                    _ => false,
+                }
+            });
+        if edge {
+            return OUTLINE;
+        }
+        let colour = colour(here);
+        let share = STRONGEST * ((here - CLEAR) / (1.0 - CLEAR)).clamp(0.0, 1.0);
+        let pixel = image.rgb_at(x, y);
+        Rgb(std::array::from_fn(|c| (f32::from(pixel[c]) * (1.0 - share) + colour[c] * share).round() as u8))
+    })
+}
+
+fn colour(value: f32) -> [f32; 3] {
+    let at = value.clamp(0.0, 1.0) * (SCALE.len() - 1) as f32;
+    let low = (at as usize).min(SCALE.len() - 2);
+    let weight = at - low as f32;
+    std::array::from_fn(|c| SCALE[low][c] * (1.0 - weight) + SCALE[low + 1][c] * weight)
+}
+
+/// Bilinear, half-pixel centres.
+fn sample(map: &AnomalyMap, x: (u32, u32), y: (u32, u32)) -> f32 {
+    let size = map.size();
+    let place = |(at, of): (u32, u32)| {
+        let at = ((at as f32 + 0.5) * size as f32 / of as f32 - 0.5).clamp(0.0, (size - 1) as f32);
+        let low = at as usize;
+        (low, (low + 1).min(size - 1), at - low as f32)
+    };
+    let ((x0, x1, wx), (y0, y1, wy)) = (place(x), place(y));
+    let at = |x: usize, y: usize| map.values()[y * size + x];
+    let top = at(x0, y0) * (1.0 - wx) + at(x1, y0) * wx;
+    let bottom = at(x0, y1) * (1.0 - wx) + at(x1, y1) * wx;
+    top * (1.0 - wy) + bottom * wy
+}
