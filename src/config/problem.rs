@@ -69,7 +69,11 @@ impl Report {
     /// Adds a mistake; `at` is its place, bytes into the file.
     pub fn add(&mut self, at: Option<usize>, key: &str, message: String) {
         let line = at.map(|at| self.line_starts.partition_point(|&start| start <= at));
-        self.problems.push(Problem { file: self.file.clone(), line, key: key.to_owned(), message });
+        let problem = Problem { file: self.file.clone(), line, key: key.to_owned(), message };
+        // Cameras share the line's recipe and so its mistakes.
+        if !self.problems.contains(&problem) {
+            self.problems.push(problem);
+        }
     }
 
     /// Whether nothing is wrong so far.

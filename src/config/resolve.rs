@@ -279,26 +279,25 @@ fn resolve_camera(raw: &RawCamera, line: &RawRecipe, base: &Path, report: &mut R
     Some(CameraConfig { plan, source: source? })
 }
 
-/// Each key of `[camera.recipe]` replaces the one of `[recipe]`.
+/// Each key of `[camera.recipe]` replaces the one of `[recipe]`; a mistake is told where the key is.
 fn recipe(raw: &RawCamera, line: &RawRecipe, section: &str, report: &mut Report) -> Option<RecipeSpec> {
-    fn chosen<'a, T>(own: &'a Key<T>, line: &'a Key<T>) -> &'a Key<T> {
+    let own = &raw.recipe;
+    let mut rules = Rules { section: String::new(), report };
+    fn chosen<'a, T>(rules: &mut Rules<'_>, camera: &str, own: &'a Key<T>, line: &'a Key<T>) -> &'a Key<T> {
+        rules.section = if own.is_some() { format!("{camera}.recipe") } else { "recipe".into() };
         if own.is_some() { own } else { line }
     }
-    let own = &raw.recipe;
-    let in_camera = [own.id.is_some(), own.version.is_some(), own.threshold.is_some(), own.regions.is_some()];
-    let in_camera = in_camera.contains(&true) || own.defect_threshold.is_some() || own.min_area_px.is_some();
-    let section = if in_camera { format!("{section}.recipe") } else { "recipe".into() };
-    let mut rules = Rules { section, report };
-    let id = rules.name(chosen(&own.id, &line.id), "id", "write id = \"NAME\", the product's name in events");
-    let threshold = chosen(&own.threshold, &line.threshold);
-    let threshold = rules.bounded_option(threshold, "threshold", 0.0..=2.0, " (image score, raw model units)");
-    let key = chosen(&own.defect_threshold, &line.defect_threshold);
+    let key = chosen(&mut rules, section, &own.id, &line.id);
+    let id = rules.name(key, "id", "write id = \"NAME\", the product's name in events");
+    let key = chosen(&mut rules, section, &own.threshold, &line.threshold);
+    let threshold = rules.bounded_option(key, "threshold", 0.0..=2.0, " (image score, raw model units)");
+    let key = chosen(&mut rules, section, &own.defect_threshold, &line.defect_threshold);
     let what = "write defect_threshold = 0 … 1, the map value from which on a pixel is defective";
     let required = rules.required(key, "defect_threshold", what);
     let defect_threshold = rules.bounded_option(key, "defect_threshold", 0.0..=1.0, " (anomaly map value)");
-    let min_area_px =
-        rules.bounded(chosen(&own.min_area_px, &line.min_area_px), "min_area_px", 25, 1..=u32::MAX, " pixels");
-    let key = chosen(&own.regions, &line.regions);
+    let key = chosen(&mut rules, section, &own.min_area_px, &line.min_area_px);
+    let min_area_px = rules.bounded(key, "min_area_px", 25, 1..=u32::MAX, " pixels");
+    let key = chosen(&mut rules, section, &own.regions, &line.regions);
     let regions = value(key).unwrap_or_default();
     for (index, polygon) in regions.iter().enumerate() {
         if let Some(mistake) = polygon_mistake(polygon) {
@@ -306,7 +305,7 @@ fn recipe(raw: &RawCamera, line: &RawRecipe, section: &str, report: &mut Report)
         }
     }
     required?;
-    let version = value(chosen(&own.version, &line.version)).unwrap_or(1);
+    let version = value(&own.version).or(value(&line.version)).unwrap_or(1);
     let info = RecipeInfo { id: id?, version };
     let recipe = RecipeSpec { info, threshold, defect_threshold: defect_threshold?, min_area_px, regions };
     if let Some([width, height]) = value(&raw.frame_size)

@@ -351,3 +351,6 @@ fn wait_for<T>(answers: &Receiver<T>, cancelled: &CancellationToken) -> Result<O
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -122,8 +122,8 @@ impl Sums {
         let stride = width + 2;
         let mut bits = vec![false; stride * (height + 2)];
         for run in runs {
-            let at = (run.y - self.top + 1) * stride + 1 - self.left;
-            bits[at + run.from..at + run.to].fill(true);
+            let at = (run.y - self.top + 1) * stride + 1;
+            bits[at + run.from - self.left..at + run.to - self.left].fill(true);
         }
         let area = self.area as f64;
         Region {
