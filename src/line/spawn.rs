@@ -96,8 +96,10 @@ mod tests {
         crew.spawn("quick", || {}).expect("spawned");
         crew.spawn("slow", move || assert!(held.recv().is_err())).expect("spawned");
         crew.spawn("broken", || panic!("on purpose")).expect("spawned");
-        let joined = crew.join(Instant::now() + Duration::from_millis(200), |_| true);
-        assert_eq!(joined, Joined { late: vec!["slow".into()], panicked: vec!["broken".into()] });
+        let joined = crew.join(Instant::now() + Duration::from_secs(20), |name| name != "slow");
+        assert_eq!(joined, Joined { late: Vec::new(), panicked: vec!["broken".into()] });
+        let joined = crew.join(Instant::now() + Duration::from_millis(20), |_| true);
+        assert_eq!(joined, Joined { late: vec!["slow".into()], panicked: Vec::new() });
         drop(hold);
     }
 }
