@@ -40,7 +40,7 @@ impl Source for Wound {
 /// Fails frames with a bright first pixel, breaks on a first pixel of 1, waits for the gate when there is one.
 struct Engineer {
     info: EngineInfo,
-    gate: Option<(Sender<usize>, Receiver<()>)>,
+    gate: Option<Gate>,
     warm: bool,
 }
 
@@ -136,10 +136,7 @@ fn camera(name: &str, queue: usize, when_full: WhenFull) -> (Feed, (CameraPlan, 
     (feed, (plan, Box::new(open)))
 }
 
-fn start(
-    cameras: Vec<(CameraPlan, SourceOpener)>,
-    gate: Option<(Sender<usize>, Receiver<()>)>,
-) -> (Line, Arc<Notebook>) {
+fn start(cameras: Vec<(CameraPlan, SourceOpener)>, gate: Option<Gate>) -> (Line, Arc<Notebook>) {
     let notebook = Arc::new(Notebook::default());
     let info = EngineInfo {
         model: "by-hand".into(),
@@ -162,7 +159,10 @@ fn start(
     (line.expect("started"), notebook)
 }
 
-fn gate() -> ((Receiver<usize>, Sender<()>), (Sender<usize>, Receiver<()>)) {
+/// The engine's side: how many frames it holds, and the word to go on.
+type Gate = (Sender<usize>, Receiver<()>);
+
+fn gate() -> ((Receiver<usize>, Sender<()>), Gate) {
     let (entered, seen) = bounded(64);
     let (open, go_on) = bounded(64);
     ((seen, open), (entered, go_on))
