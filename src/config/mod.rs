@@ -1,1 +1,46 @@
-//! config
+//! The settings of a line: read as written, checked as a whole, resolved until nothing is left to interpret.
+
+pub mod problem;
+pub mod raw;
+pub mod read;
+pub mod resolve;
+mod rules;
+pub mod secret;
+
+use std::path::{Path, PathBuf};
+
+pub use problem::{ConfigError, Problem};
+pub use resolve::{CameraConfig, LineConfig, MqttConfig, SourceConfig};
+pub use secret::{Secret, SecretError};
+
+/// Reads and resolves a settings file, and looks whether the files it names are there. Passwords are read later, by
+/// [`secret::read`]; whether they can be read is part of the look.
+pub fn load(path: &Path) -> Result<LineConfig, ConfigError> {
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+    let mut report = problem::Report::new(path, &text);
+    let raw = read::read(&text, &mut report);
+    let config = resolve::resolve(&raw, path, &mut report);
+    if let Some(config) = &config {
+        resolve::look_for_files(&raw, config, &mut report);
+    }
+    finish(config, report, path)
+}
+
+/// Like [`load`] for a text that stands for the file at `path`, without looking for the files it names.
+pub fn parse(text: &str, path: &Path) -> Result<LineConfig, ConfigError> {
+    let mut report = problem::Report::new(path, text);
+    let raw = read::read(text, &mut report);
+    let config = resolve::resolve(&raw, path, &mut report);
+    finish(config, report, path)
+}
+
+fn finish(config: Option<LineConfig>, mut report: problem::Report, path: &Path) -> Result<LineConfig, ConfigError> {
+    if config.is_none() && report.is_empty() {
+        report.add(None, "", "the settings could not be resolved".into());
+    }
+    report.finish()?;
+    config.ok_or_else(|| ConfigError::Read {
+        path: PathBuf::from(path),
+        source: std::io::Error::other("the settings could not be resolved"),
+    })
+}

@@ -1,1 +1,356 @@
-//! line
+//! The running line: one thread per camera, one for the engine, an ordered start and an ordered stop.
+//!
+//! ```text
+//! cam-NAME … ─▶ queue (one bounded lane per camera) ─▶ inference: engine, recipe ─▶ desk ─▶ EventSink
+//! ```
+
+mod camera;
+mod desk;
+mod inspect;
+pub mod queue;
+pub mod recipe;
+pub mod regions;
+#[cfg(feature = "opencv")]
+mod regions_opencv;
+pub mod regions_plain;
+mod spawn;
+pub mod stats;
+
+#[cfg(feature = "opencv")]
+use regions_opencv as region_finder;
+#[cfg(not(feature = "opencv"))]
+use regions_plain as region_finder;
+
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::clock::Clock;
+use crate::engine::{Engine, EngineError, EngineInfo};
+use crate::event::{InspectionEvent, ModelInfo};
+use crate::source::{Source, SourceError};
+use camera::{CameraThread, Never};
+use desk::{Desk, Office};
+use inspect::{InferenceThread, Post};
+use queue::{LaneCounters, QueueWatch, WhenFull};
+use recipe::{Recipe, RecipeError, RecipeSpec};
+use spawn::Crew;
+use stats::LineStats;
+
+const INFERENCE: &str = "inference";
+/// How soon the start notices that it is no longer wanted, and the line that a thread has ended.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Opens a camera; called again after the camera was lost.
+pub type SourceOpener = Box<dyn FnMut() -> Result<Box<dyn Source>, SourceError> + Send>;
+/// Opens the engine; called once, inside the inference thread.
+pub type EngineOpener = Box<dyn FnOnce() -> Result<Box<dyn Engine>, EngineError> + Send>;
+
+/// Takes what the line has to say. Implemented by the publisher's side in `cli`, by `bench` and by tests.
+pub trait EventSink: Send + Sync {
+    /// One event, in order per camera. May wait: the camera's next event waits with it.
+    fn verdict(&self, event: InspectionEvent, captured: Instant);
+    /// A camera has changed its state; `detail` says why it is lost.
+    fn camera(&self, camera: &str, state: CameraState, detail: Option<&str>);
+    /// The engine has begun to fail (the reason) or works again (`None`).
+    fn engine(&self, error: Option<&str>);
+}
+
+/// Learns that the inference thread is alive: after every batch, and twice a second while nothing comes.
+pub trait Heartbeat: Send + Sync {
+    /// One sign of life.
+    fn step(&self);
+}
+
+/// One camera in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CameraState {
+    /// Being opened.
+    Starting,
+    /// Delivering, or waiting for its trigger.
+    Online,
+    /// Lost; it is being opened again unless the line has failed.
+    Lost,
+    /// Stopped, or a finite source at its end.
+    Ended,
+}
+
+/// One camera of the line, resolved.
+#[derive(Clone, Debug)]
+pub struct CameraPlan {
+    /// Configured name.
+    pub name: Arc<str>,
+    /// Frames that may wait for the engine, at least 1.
+    pub queue: usize,
+    /// What happens when they do.
+    pub when_full: WhenFull,
+    /// How its frames are judged.
+    pub recipe: RecipeSpec,
+    /// Pause before a lost camera is opened again, the first time.
+    pub backoff_min: Duration,
+    /// Longest pause.
+    pub backoff_max: Duration,
+}
+
+/// What a line is made of.
+pub struct LineParts {
+    /// Configured name of the line.
+    pub name: String,
+    /// This service start.
+    pub session: Uuid,
+    /// Cameras and how to open them.
+    pub cameras: Vec<(CameraPlan, SourceOpener)>,
+    /// How to open the engine.
+    pub engine: EngineOpener,
+    /// Where events go.
+    pub sink: Arc<dyn EventSink>,
+    /// Who watches the inference thread.
+    pub heartbeat: Arc<dyn Heartbeat>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Ends a start that is no longer wanted.
+    pub cancelled: CancellationToken,
+}
+
+/// The line did not start, or ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum LineError {
+    /// The engine does not open, or fails on its first picture.
+    #[error(transparent)]
+    Engine(EngineError),
+    /// A camera cannot be used at all; trying again would not help.
+    #[error(transparent)]
+    Camera(SourceError),
+    /// The recipe does not fit the camera's frames.
+    #[error("camera '{camera}': {source}")]
+    Recipe {
+        /// Configured name.
+        camera: String,
+        /// Why.
+        source: RecipeError,
+    },
+    /// The engine's input has no sensible size.
+    #[error("the model's input has a side of {side} pixels; import the model again")]
+    WarmUp {
+        /// Side of the input.
+        side: usize,
+    },
+    /// No thread to be had.
+    #[error("thread '{thread}' could not be started ({source}); raise the limit of tasks (TasksMax, ulimit -u)")]
+    Thread {
+        /// Its name.
+        thread: String,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A thread panicked; the log has the place.
+    #[error("thread '{thread}' broke off; please report the lines logged above this one")]
+    Panicked {
+        /// Its name.
+        thread: String,
+    },
+    /// Stopped on request before it was ready.
+    #[error("stopped on request before the line was ready")]
+    Cancelled,
+}
+
+/// Why a line ended by itself.
+#[derive(Debug)]
+pub enum LineEnd {
+    /// Every source was finite, and every frame has its event.
+    SourcesEnded,
+    /// Something that waiting does not mend.
+    Failed(LineError),
+}
+
+/// How the stop went.
+#[derive(Debug, Default)]
+pub struct StopReport {
+    /// Threads that were still busy at the deadline.
+    pub late: Vec<String>,
+    /// Threads that panicked.
+    pub panicked: Vec<String>,
+    /// What the line has done.
+    pub stats: LineStats,
+    /// Frames left in the queues, per camera (all zero after an orderly stop), and those dropped.
+    pub queues: Vec<(Arc<str>, LaneCounters)>,
+}
+
+/// From camera threads to the line.
+enum Notice {
+    /// The first attempt to open the camera is over.
+    Tried,
+    Failed(LineError),
+}
+
+/// A running line.
+pub struct Line {
+    crew: Crew,
+    engine: EngineInfo,
+    office: Arc<Office>,
+    names: Vec<Arc<str>>,
+    queues: QueueWatch,
+    notices: Receiver<Notice>,
+    /// Its end tells the cameras to stop.
+    go: Sender<Never>,
+}
+
+impl Line {
+    /// Opens the engine, lets it look at one grey picture, then tries every camera once. A camera that is not
+    /// reachable is tried again in its thread; any other error ends the start.
+    pub fn start(parts: LineParts) -> Result<Self, LineError> {
+        let count = parts.cameras.len();
+        let lanes: Vec<_> = parts.cameras.iter().map(|(plan, _)| (plan.queue, plan.when_full)).collect();
+        let (queues, collector) = queue::lanes(&lanes);
+        let watch = collector.watch();
+        let mut crew = Crew::new(count + 1);
+
+        let (ready, answer) = bounded(1);
+        let (post_box, post) = bounded(1);
+        let clock = Arc::clone(&parts.clock);
+        let thread = InferenceThread { open: parts.engine, collector, clock, heartbeat: parts.heartbeat, ready, post };
+        spawn(&mut crew, INFERENCE, move || thread.run())?;
+        let panicked = || LineError::Panicked { thread: INFERENCE.into() };
+        let engine = wait_for(&answer, &parts.cancelled)?.ok_or_else(panicked)??;
+        tracing::info!(engine = %engine.engine, precision = %engine.precision, model = %engine.model, "engine ready");
+
+        let model = ModelInfo {
+            name: engine.model.clone(),
+            sha256: engine.sha256.clone(),
+            engine: engine.engine.to_string(),
+            precision: engine.precision.to_string(),
+        };
+        let office = Arc::new(Office {
+            line: parts.name,
+            session: parts.session,
+            model,
+            clock: parts.clock,
+            sink: Arc::clone(&parts.sink),
+            stats: Mutex::default(),
+        });
+        let desk = |(plan, _): &(CameraPlan, SourceOpener)| {
+            Arc::new(Desk::new(Arc::clone(&office), Arc::clone(&plan.name), plan.recipe.clone()))
+        };
+        let desks: Vec<_> = parts.cameras.iter().map(desk).collect();
+        let recipes = parts.cameras.iter().map(|(plan, _)| Recipe::new(plan.recipe.clone())).collect();
+        let posted = Post { office: Arc::clone(&office), desks: desks.clone(), recipes };
+        post_box.send(posted).map_err(|_| panicked())?;
+
+        // A notice of the first attempt and one of a failure from every camera.
+        let (notify, notices) = bounded(2 * count);
+        let (go, stop) = bounded(0);
+        let names = parts.cameras.iter().map(|(plan, _)| Arc::clone(&plan.name)).collect();
+        for (((plan, open), queue), desk) in parts.cameras.into_iter().zip(queues).zip(desks) {
+            let name = format!("cam-{}", plan.name);
+            let (sink, stop, notices) = (Arc::clone(&parts.sink), stop.clone(), notify.clone());
+            let thread = CameraThread { plan, open, queue, desk, sink, stop, notices };
+            spawn(&mut crew, &name, move || thread.run())?;
+        }
+        drop(notify);
+        let mut line = Self { crew, engine, office, names, queues: watch, notices, go };
+        match line.cameras_tried(count, &parts.cancelled) {
+            Ok(()) => Ok(line),
+            Err(error) => {
+                // The others must not keep their cameras while the error is being printed.
+                let report = line.stop(Duration::from_secs(2));
+                report.late.iter().for_each(|thread| tracing::warn!(%thread, "still running after a failed start"));
+                Err(error)
+            }
+        }
+    }
+
+    fn cameras_tried(&mut self, count: usize, cancelled: &CancellationToken) -> Result<(), LineError> {
+        for _ in 0..count {
+            match wait_for(&self.notices, cancelled)? {
+                Some(Notice::Tried) => {}
+                Some(Notice::Failed(error)) => return Err(error),
+                // Every camera thread has ended: finite sources were quick, or there was a panic that `wait` names.
+                None => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Who is looking.
+    pub fn engine(&self) -> &EngineInfo {
+        &self.engine
+    }
+
+    /// What the line has done so far.
+    pub fn stats(&self) -> LineStats {
+        self.office.stats().clone()
+    }
+
+    /// How the queues are doing, per camera.
+    pub fn queues(&self) -> Vec<(Arc<str>, LaneCounters)> {
+        self.names.iter().cloned().zip(self.queues.counters()).collect()
+    }
+
+    /// Waits up to `timeout` for the line to end by itself; `None` when it goes on. Stop it in any case.
+    pub fn wait(&mut self, timeout: Duration) -> Option<LineEnd> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.notices.recv_timeout(left.min(LOOK)) {
+                Ok(Notice::Failed(error)) => return Some(LineEnd::Failed(error)),
+                Ok(Notice::Tried) => continue,
+                Err(RecvTimeoutError::Timeout) => {}
+                // Without a sender the call returns at once.
+                Err(RecvTimeoutError::Disconnected) => std::thread::sleep(left.min(LOOK)),
+            }
+            if self.crew.has_ended(INFERENCE) {
+                let joined = self.crew.join(deadline, |_| true);
+                return Some(match joined.panicked.into_iter().next() {
+                    Some(thread) => LineEnd::Failed(LineError::Panicked { thread }),
+                    None => LineEnd::SourcesEnded,
+                });
+            }
+            if left.is_zero() {
+                return None;
+            }
+        }
+    }
+
+    /// Stops in order: cameras, queues, engine. Every frame that waits gets its event, up to the deadline.
+    pub fn stop(self, deadline: Duration) -> StopReport {
+        let Self { mut crew, office, names, queues, go, notices: _notices, engine: _ } = self;
+        let deadline = Instant::now() + deadline;
+        tracing::info!("stop: cameras");
+        drop(go);
+        let cameras = crew.join(deadline, |name| name != INFERENCE);
+        tracing::info!(
+            waiting = queues.counters().iter().map(|lane| lane.waiting).sum::<usize>(),
+            "stop: engine drains"
+        );
+        let inference = crew.join(deadline, |_| true);
+        let late = [cameras.late, inference.late].concat();
+        let panicked = [cameras.panicked, inference.panicked].concat();
+        late.iter().for_each(|thread| tracing::error!(%thread, "stop: still busy at the deadline"));
+        panicked.iter().for_each(|thread| tracing::error!(%thread, "stop: the thread had panicked"));
+        let stats = office.stats().clone();
+        tracing::info!(events = stats.events(), "stop: line done");
+        StopReport { late, panicked, stats, queues: names.into_iter().zip(queues.counters()).collect() }
+    }
+}
+
+fn spawn(crew: &mut Crew, name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), LineError> {
+    crew.spawn(name, work).map_err(|source| LineError::Thread { thread: name.to_owned(), source })
+}
+
+/// `None` when nobody is left who could answer.
+fn wait_for<T>(answers: &Receiver<T>, cancelled: &CancellationToken) -> Result<Option<T>, LineError> {
+    loop {
+        match answers.recv_timeout(LOOK) {
+            Ok(answer) => return Ok(Some(answer)),
+            Err(RecvTimeoutError::Disconnected) => return Ok(None),
+            Err(RecvTimeoutError::Timeout) if cancelled.is_cancelled() => return Err(LineError::Cancelled),
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,242 @@
+//! The settings as they are written. Nothing is decided here: an absent key is `None`, and `resolve` knows the rest.
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use crate::engine::{EngineChoice, Precision};
+use crate::line::queue::WhenFull;
+
+/// A value with its place in the file.
+pub type Key<T> = Option<Spanned<T>>;
+
+/// The whole file.
+#[derive(Clone, Debug, Default)]
+pub struct RawLine {
+    /// Name of the line; letters, digits, `_` and `-`.
+    pub line: Key<String>,
+    /// `[model]`
+    pub model: RawModel,
+    /// `[recipe]`
+    pub recipe: RawRecipe,
+    /// `[mqtt]`
+    pub mqtt: RawMqtt,
+    /// `[stop]`
+    pub stop: RawStop,
+    /// `[[camera]]`
+    pub cameras: Vec<RawCamera>,
+}
+
+/// Keys and tables of the top level.
+pub const TOP_LEVEL: &[&str] = &["line", "model", "recipe", "mqtt", "stop", "camera"];
+
+/// `[model]`: what looks.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawModel {
+    /// Folder that `vcp-line model import` wrote.
+    pub bundle: Key<PathBuf>,
+    /// `auto`, `reference`, `openvino` or `tensorrt`.
+    pub engine: Key<EngineChoice>,
+    /// `fp32`, `bf16` or `fp16`.
+    pub precision: Key<Precision>,
+    /// Most frames in one inference.
+    pub max_batch: Key<usize>,
+    /// CPU threads of the engine.
+    pub threads: Key<usize>,
+}
+
+/// `[recipe]` and `[camera.recipe]`: how a frame is judged.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawRecipe {
+    /// Name, goes into every event.
+    pub id: Key<String>,
+    /// Version, goes into every event.
+    pub version: Key<u32>,
+    /// Image scores from here on fail, raw model units 0 … 2.
+    pub threshold: Key<f32>,
+    /// Map values from here on belong to a defect, 0 … 1.
+    pub defect_threshold: Key<f32>,
+    /// Smaller defects do not count, pixels of the captured frame.
+    pub min_area_px: Key<u32>,
+    /// Polygons inside of which defects count, `[[x, y], …]` in pixels of the captured frame.
+    pub regions: Key<Vec<Vec<[f32; 2]>>>,
+}
+
+/// `[mqtt]`: where events go.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawMqtt {
+    /// `mqtt://HOST[:PORT]`
+    pub url: Key<String>,
+    /// First part of every topic.
+    pub prefix: Key<String>,
+    /// Name of this line at the broker, unique there.
+    pub client_id: Key<String>,
+    /// User name.
+    pub username: Key<String>,
+    /// File whose first line is the password; a bare name is looked for among systemd's credentials first.
+    pub password_file: Key<PathBuf>,
+    /// How often the connection proves that it is alive, seconds.
+    pub keep_alive_s: Key<u64>,
+    /// Pause after the first failed connection, milliseconds.
+    pub reconnect_min_ms: Key<u64>,
+    /// Longest pause between connections, milliseconds.
+    pub reconnect_max_ms: Key<u64>,
+    /// Events kept in memory while the broker is away.
+    pub max_queue: Key<usize>,
+    /// Largest message, KiB.
+    pub max_payload_kib: Key<usize>,
+}
+
+/// `[stop]`: how the service ends.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawStop {
+    /// Longest time for draining and flushing, seconds.
+    pub deadline_s: Key<f64>,
+}
+
+/// `[[camera]]`: the keys that every kind has.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawCamera {
+    /// Name of the camera; letters, digits, `_` and `-`.
+    pub name: Key<String>,
+    /// Kind: `directory`, `v4l2`, `rtsp`, `aravis`, `file` or `launch`.
+    pub source: Key<String>,
+    /// Frames that may wait for the engine.
+    pub queue: Key<usize>,
+    /// `drop-oldest`, `reject`, or `wait` (directory and file only).
+    pub when_full: Key<WhenFull>,
+    /// Pause before a lost camera is opened again, milliseconds; doubles each time.
+    pub reopen_min_ms: Key<u64>,
+    /// Longest such pause, milliseconds.
+    pub reopen_max_ms: Key<u64>,
+    /// `[width, height]` of the frames, so that polygons can be checked before the camera is there.
+    pub frame_size: Key<[u32; 2]>,
+    /// `[camera.recipe]`: replaces single keys of `[recipe]` for this camera.
+    #[serde(skip)]
+    pub recipe: RawRecipe,
+    /// The keys of its kind.
+    #[serde(skip)]
+    pub kind: Option<RawKind>,
+    /// Where its table begins, bytes into the file.
+    #[serde(skip)]
+    pub at: usize,
+}
+
+/// The keys that only one kind of camera has.
+#[derive(Clone, Debug)]
+pub enum RawKind {
+    /// A folder of images.
+    Directory(RawDirectory),
+    /// Video4Linux.
+    V4l2(RawV4l2),
+    /// RTSP.
+    Rtsp(RawRtsp),
+    /// GigE Vision or USB3 Vision.
+    Aravis(RawAravis),
+    /// A video file.
+    File(RawFile),
+    /// A GStreamer pipeline.
+    Launch(RawLaunch),
+}
+
+/// `source = "directory"`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawDirectory {
+    /// Folder of images, taken in the order of their names.
+    pub path: Key<PathBuf>,
+    /// Start again at the end.
+    #[serde(rename = "loop")]
+    pub repeat: Key<bool>,
+    /// File name endings to take; absent: all that can be read.
+    pub extensions: Key<Vec<String>>,
+    /// Frames per second at most; absent: as fast as they are inspected.
+    pub fps: Key<f64>,
+    /// Wait for new files after the last image instead of ending.
+    pub watch: Key<bool>,
+}
+
+/// `source = "v4l2"`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawV4l2 {
+    /// Device node, best one of `/dev/v4l/by-id/`.
+    pub device: Key<PathBuf>,
+    /// Columns.
+    pub width: Key<u32>,
+    /// Rows.
+    pub height: Key<u32>,
+    /// Frames per second.
+    pub fps: Key<u32>,
+    /// `MJPG`, or GStreamer's name of a raw format such as `GRAY8`.
+    pub format: Key<String>,
+}
+
+/// `source = "rtsp"`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawRtsp {
+    /// `rtsp://HOST[:PORT]/PATH`
+    pub url: Key<String>,
+    /// Jitter buffer, milliseconds.
+    pub latency_ms: Key<u32>,
+    /// `tcp` or `udp`.
+    pub transport: Key<String>,
+    /// User name.
+    pub username: Key<String>,
+    /// File whose first line is the password; a bare name is looked for among systemd's credentials first.
+    pub password_file: Key<PathBuf>,
+}
+
+/// `source = "aravis"`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawAravis {
+    /// Serial number, device id or IP address; absent: the first camera found.
+    pub camera: Key<String>,
+    /// Columns.
+    pub width: Key<u32>,
+    /// Rows.
+    pub height: Key<u32>,
+    /// Frames per second.
+    pub fps: Key<u32>,
+    /// Exposure, microseconds.
+    pub exposure_us: Key<f64>,
+    /// Gain, decibels.
+    pub gain: Key<f64>,
+    /// GenICam name, such as `Mono8`.
+    pub pixel_format: Key<String>,
+    /// GigE Vision packet, bytes.
+    pub packet_size: Key<u32>,
+    /// Find the largest packet that gets through.
+    pub auto_packet_size: Key<bool>,
+    /// GenICam trigger source such as `Line1`; absent: the camera runs free.
+    pub trigger_source: Key<String>,
+}
+
+/// `source = "file"`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawFile {
+    /// Video file.
+    pub path: Key<PathBuf>,
+    /// Start again at the end.
+    #[serde(rename = "loop")]
+    pub repeat: Key<bool>,
+    /// At the file's frame rate, else as fast as frames are inspected.
+    pub realtime: Key<bool>,
+}
+
+/// `source = "launch"`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawLaunch {
+    /// Pipeline in the language of `gst-launch-1.0`.
+    pub description: Key<String>,
+}

@@ -1,0 +1,425 @@
+//! Every rule and every default: from the settings as written to a line with nothing left to interpret.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::problem::Report;
+use super::raw::{Key, RawCamera, RawKind, RawLine, RawRecipe};
+use super::read::KINDS;
+use super::rules::{Rules, polygon_mistake};
+use super::secret;
+use crate::engine::EngineSpec;
+use crate::event::RecipeInfo;
+use crate::line::CameraPlan;
+use crate::line::queue::WhenFull;
+use crate::line::recipe::RecipeSpec;
+
+/// A line, resolved.
+#[derive(Clone, Debug)]
+pub struct LineConfig {
+    /// Name of the line.
+    pub name: String,
+    /// What looks.
+    pub engine: EngineSpec,
+    /// Where events go.
+    pub mqtt: MqttConfig,
+    /// Longest time for the ordered stop.
+    pub stop_deadline: Duration,
+    /// At least one.
+    pub cameras: Vec<CameraConfig>,
+}
+
+/// The broker, resolved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MqttConfig {
+    /// Name or address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// First part of every topic.
+    pub prefix: String,
+    /// Unique at the broker, the same at every start.
+    pub client_id: String,
+    /// User and the file with the password.
+    pub user: Option<(String, PathBuf)>,
+    /// Sign of life.
+    pub keep_alive: Duration,
+    /// First pause.
+    pub reconnect_min: Duration,
+    /// Longest pause.
+    pub reconnect_max: Duration,
+    /// Events kept while the broker is away.
+    pub max_queue: usize,
+    /// Bytes.
+    pub max_payload: usize,
+}
+
+/// One camera, resolved.
+#[derive(Clone, Debug)]
+pub struct CameraConfig {
+    /// Queue, recipe and how to come back.
+    pub plan: CameraPlan,
+    /// Where its frames come from.
+    pub source: SourceConfig,
+}
+
+/// Where frames come from, resolved. `None` leaves the camera's or driver's own choice.
+#[derive(Clone, Debug, PartialEq)]
+#[allow(missing_docs, reason = "the fields are those of `raw`, which documents them")]
+pub enum SourceConfig {
+    /// A folder of images.
+    Directory { path: PathBuf, extensions: Vec<String>, repeat: bool, fps: Option<f64>, watch: bool },
+    /// Video4Linux.
+    V4l2 { device: PathBuf, width: Option<u32>, height: Option<u32>, fps: Option<u32>, format: Option<String> },
+    /// RTSP; the password is in a file.
+    Rtsp { url: String, latency_ms: u32, udp: bool, user: Option<String>, password_file: Option<PathBuf> },
+    /// GigE Vision or USB3 Vision.
+    Aravis {
+        camera: Option<String>,
+        width: Option<u32>,
+        height: Option<u32>,
+        fps: Option<u32>,
+        exposure_us: Option<f64>,
+        gain: Option<f64>,
+        pixel_format: Option<String>,
+        packet_size: Option<u32>,
+        auto_packet_size: bool,
+        trigger_source: Option<String>,
+    },
+    /// A video file.
+    File { path: PathBuf, repeat: bool, realtime: bool },
+    /// A GStreamer pipeline.
+    Launch { description: String },
+}
+
+const DEFAULT_PORT: u16 = 1883;
+/// More than this many frames waiting is memory, not patience: 1024 frames of 1920×1080 RGB are 6 GiB.
+const MAX_LANE: usize = 1024;
+
+/// `None` after a mistake; all mistakes are in the report. Paths are relative to the folder of `file`.
+pub fn resolve(raw: &RawLine, file: &Path, report: &mut Report) -> Option<LineConfig> {
+    let base = file.parent().unwrap_or(Path::new(""));
+    let mut top = Rules { section: String::new(), report };
+    let name = top.name(&raw.line, "line", "write line = \"NAME\", the line's name in topics and events");
+    if raw.cameras.is_empty() {
+        top.wrong::<()>(None, "camera", "missing; a line needs at least one [[camera]]".into());
+    }
+    let engine = engine(raw, base, report);
+    let mqtt = mqtt(raw, name.as_deref().unwrap_or_default(), base, report);
+    let mut stop = Rules { section: "stop".into(), report };
+    let stop_deadline = stop.bounded(&raw.stop.deadline_s, "deadline_s", 10.0, 0.1..=600.0, " seconds");
+    let cameras: Vec<_> = raw.cameras.iter().map(|camera| resolve_camera(camera, &raw.recipe, base, report)).collect();
+    let mut seen: Vec<&str> = Vec::new();
+    for camera in raw.cameras.iter().filter_map(|camera| camera.name.as_ref()) {
+        let name = camera.get_ref().as_str();
+        if seen.contains(&name) {
+            let message = format!("\"{name}\" is the name of two cameras; give each its own");
+            report.add(Some(camera.span().start), "camera.name", message);
+        }
+        seen.push(name);
+    }
+    let cameras = cameras.into_iter().collect::<Option<Vec<_>>>()?;
+    let stop_deadline = Duration::from_secs_f64(stop_deadline);
+    Some(LineConfig { name: name?, engine: engine?, mqtt: mqtt?, stop_deadline, cameras })
+}
+
+fn value<T: Clone>(key: &Key<T>) -> Option<T> {
+    key.as_ref().map(|value| value.get_ref().clone())
+}
+
+fn engine(raw: &RawLine, base: &Path, report: &mut Report) -> Option<EngineSpec> {
+    let mut rules = Rules { section: "model".into(), report };
+    let raw = &raw.model;
+    let bundle = rules.required(&raw.bundle, "bundle", "name the folder that `vcp-line model import` wrote");
+    let max_batch = rules.bounded(&raw.max_batch, "max_batch", 4, 1..=64, " frames");
+    let threads = rules.bounded_option(&raw.threads, "threads", 1..=1024, "");
+    Some(EngineSpec {
+        bundle: base.join(bundle?),
+        engine: value(&raw.engine).unwrap_or_default(),
+        precision: value(&raw.precision).unwrap_or_default(),
+        max_batch,
+        threads,
+    })
+}
+
+fn mqtt(raw: &RawLine, line: &str, base: &Path, report: &mut Report) -> Option<MqttConfig> {
+    let mut rules = Rules { section: "mqtt".into(), report };
+    let raw = &raw.mqtt;
+    let url = rules.required(&raw.url, "url", "write url = \"mqtt://HOST:PORT\"");
+    let address = url.and_then(|url| match broker(&url) {
+        Ok(address) => Some(address),
+        Err(message) => {
+            rules.wrong(raw.url.as_ref(), "url", message);
+            None
+        }
+    });
+    let prefix = value(&raw.prefix).unwrap_or_else(|| "vcp-line".into());
+    let is_name =
+        |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+    if !prefix.split('/').all(is_name) {
+        let message =
+            format!("\"{prefix}\" is no prefix; allowed: names of letters, digits, '_' and '-', separated by '/'");
+        rules.wrong(raw.prefix.as_ref(), "prefix", message);
+    }
+    let client_id = value(&raw.client_id).unwrap_or_else(|| format!("vcp-line-{line}"));
+    if client_id.is_empty() {
+        let message = "is empty; leave it out for \"vcp-line-LINE\" or choose a name unique at the broker".into();
+        rules.wrong(raw.client_id.as_ref(), "client_id", message);
+    }
+    let user = match (value(&raw.username), value(&raw.password_file)) {
+        (Some(user), Some(file)) => Some((user, password_place(&file, base))),
+        (None, None) => None,
+        (Some(_), None) => {
+            let message = "needs password_file beside it; write the password into a file and name that".into();
+            rules.wrong(raw.username.as_ref(), "username", message);
+            None
+        }
+        (None, Some(_)) => {
+            rules.wrong(raw.password_file.as_ref(), "password_file", "needs username beside it".into());
+            None
+        }
+    };
+    let keep_alive = rules.bounded(&raw.keep_alive_s, "keep_alive_s", 15, 1..=3600, " seconds");
+    let (min, max) =
+        pauses(&mut rules, ["reconnect_min_ms", "reconnect_max_ms"], &raw.reconnect_min_ms, &raw.reconnect_max_ms, 250);
+    let max_queue = rules.bounded(&raw.max_queue, "max_queue", 10_000, 1..=1_000_000, " events");
+    let max_payload = rules.bounded(&raw.max_payload_kib, "max_payload_kib", 256, 16..=262_144, " KiB");
+    let (host, port) = address?;
+    Some(MqttConfig {
+        host,
+        port,
+        prefix,
+        client_id,
+        user,
+        keep_alive: Duration::from_secs(keep_alive),
+        reconnect_min: min,
+        reconnect_max: max,
+        max_queue,
+        max_payload: max_payload * 1024,
+    })
+}
+
+fn broker(url: &str) -> Result<(String, u16), String> {
+    let allowed = "allowed: mqtt://HOST or mqtt://HOST:PORT";
+    let Some(rest) = url.strip_prefix("mqtt://") else {
+        // What is no URL of ours may hold a password, so it is not shown.
+        return Err(format!("the scheme must be mqtt://; {allowed}"));
+    };
+    if rest.contains('@') {
+        return Err("a user does not belong into the URL; use username and password_file".into());
+    }
+    let rest = rest.strip_suffix('/').unwrap_or(rest);
+    let (host, port) = match rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((host, tail)) => (host, tail.strip_prefix(':')),
+        None => rest.split_once(':').map_or((rest, None), |(host, port)| (host, Some(port))),
+    };
+    if host.is_empty() || host.contains(['/', ' ']) {
+        return Err(format!("\"{url}\" names no host; {allowed}"));
+    }
+    match port.map(str::parse) {
+        None => Ok((host.to_owned(), DEFAULT_PORT)),
+        Some(Ok(port)) if port > 0 => Ok((host.to_owned(), port)),
+        Some(_) => Err(format!("\"{url}\" has no valid port; allowed: 1 to 65535")),
+    }
+}
+
+fn pauses(
+    rules: &mut Rules<'_>,
+    keys: [&str; 2],
+    min: &Key<u64>,
+    max: &Key<u64>,
+    default: u64,
+) -> (Duration, Duration) {
+    const LONGEST: u64 = 3_600_000;
+    let shortest = rules.bounded(min, keys[0], default, 10..=LONGEST, " milliseconds");
+    let longest = rules.bounded(max, keys[1], 30_000.max(shortest), 10..=LONGEST, " milliseconds");
+    if longest < shortest {
+        rules.wrong(max.as_ref(), keys[1], format!("{longest} is less than {} = {shortest}", keys[0]));
+    }
+    (Duration::from_millis(shortest), Duration::from_millis(longest))
+}
+
+fn resolve_camera(raw: &RawCamera, line: &RawRecipe, base: &Path, report: &mut Report) -> Option<CameraConfig> {
+    let section = raw.name.as_ref().map_or("camera".to_owned(), |name| format!("camera '{}'", name.get_ref()));
+    let mut rules = Rules { section: section.clone(), report };
+    if raw.name.is_none() {
+        rules.report.add(Some(raw.at), "camera.name", "missing; write name = \"NAME\"".into());
+    }
+    let name = raw.name.as_ref().and_then(|_| rules.name(&raw.name, "name", ""));
+    if raw.kind.is_none() {
+        let allowed = KINDS.join(", ");
+        match &raw.source {
+            Some(kind) => {
+                let message = format!("\"{}\" is no kind of camera; allowed: {allowed}", kind.get_ref());
+                rules.wrong(Some(kind), "source", message);
+            }
+            None => rules.report.add(
+                Some(raw.at),
+                &format!("{section}.source"),
+                format!("missing; write the kind of camera: {allowed}"),
+            ),
+        }
+    }
+    let queue = rules.bounded(&raw.queue, "queue", 4, 1..=MAX_LANE, " frames");
+    let can_wait = match &raw.kind {
+        Some(RawKind::Directory(_)) => true,
+        Some(RawKind::File(file)) => !value(&file.realtime).unwrap_or(true),
+        _ => false,
+    };
+    let when_full = value(&raw.when_full).unwrap_or(if can_wait { WhenFull::Wait } else { WhenFull::DropOldest });
+    if when_full == WhenFull::Wait && !can_wait && raw.kind.is_some() {
+        let message = "\"wait\" is for a directory, or a file with realtime = false; allowed here: drop-oldest, reject";
+        rules.wrong(raw.when_full.as_ref(), "when_full", message.into());
+    }
+    let keys = ["reopen_min_ms", "reopen_max_ms"];
+    let (backoff_min, backoff_max) = pauses(&mut rules, keys, &raw.reopen_min_ms, &raw.reopen_max_ms, 500);
+    let source = raw.kind.as_ref().and_then(|kind| source(kind, base, &mut rules));
+    let recipe = recipe(raw, line, &section, report);
+    let plan = CameraPlan { name: name?.into(), queue, when_full, recipe: recipe?, backoff_min, backoff_max };
+    Some(CameraConfig { plan, source: source? })
+}
+
+/// Each key of `[camera.recipe]` replaces the one of `[recipe]`; a mistake is told where the key is.
+fn recipe(raw: &RawCamera, line: &RawRecipe, section: &str, report: &mut Report) -> Option<RecipeSpec> {
+    let own = &raw.recipe;
+    let mut rules = Rules { section: String::new(), report };
+    fn chosen<'a, T>(rules: &mut Rules<'_>, camera: &str, own: &'a Key<T>, line: &'a Key<T>) -> &'a Key<T> {
+        rules.section = if own.is_some() { format!("{camera}.recipe") } else { "recipe".into() };
+        if own.is_some() { own } else { line }
+    }
+    let key = chosen(&mut rules, section, &own.id, &line.id);
+    let id = rules.name(key, "id", "write id = \"NAME\", the product's name in events");
+    let key = chosen(&mut rules, section, &own.threshold, &line.threshold);
+    let threshold = rules.bounded_option(key, "threshold", 0.0..=2.0, " (image score, raw model units)");
+    let key = chosen(&mut rules, section, &own.defect_threshold, &line.defect_threshold);
+    let what = "write defect_threshold = 0 … 1, the map value from which on a pixel is defective";
+    let required = rules.required(key, "defect_threshold", what);
+    let defect_threshold = rules.bounded_option(key, "defect_threshold", 0.0..=1.0, " (anomaly map value)");
+    let key = chosen(&mut rules, section, &own.min_area_px, &line.min_area_px);
+    let min_area_px = rules.bounded(key, "min_area_px", 25, 1..=u32::MAX, " pixels");
+    let key = chosen(&mut rules, section, &own.regions, &line.regions);
+    let regions = value(key).unwrap_or_default();
+    for (index, polygon) in regions.iter().enumerate() {
+        if let Some(mistake) = polygon_mistake(polygon) {
+            rules.wrong(key.as_ref(), &format!("regions[{index}]"), mistake);
+        }
+    }
+    required?;
+    let version = value(&own.version).or(value(&line.version)).unwrap_or(1);
+    let info = RecipeInfo { id: id?, version };
+    let recipe = RecipeSpec { info, threshold, defect_threshold: defect_threshold?, min_area_px, regions };
+    if let Some([width, height]) = value(&raw.frame_size)
+        && let Err(error) = recipe.fits(width, height)
+    {
+        rules.wrong(key.as_ref(), "regions", error.to_string());
+    }
+    Some(recipe)
+}
+
+fn source(kind: &RawKind, base: &Path, rules: &mut Rules<'_>) -> Option<SourceConfig> {
+    const SIDE: std::ops::RangeInclusive<u32> = 16..=32_768;
+    Some(match kind {
+        RawKind::Directory(raw) => SourceConfig::Directory {
+            path: base.join(rules.required(&raw.path, "path", "name a folder of images")?),
+            extensions: value(&raw.extensions).unwrap_or_default(),
+            repeat: value(&raw.repeat).unwrap_or(false),
+            fps: rules.bounded_option(&raw.fps, "fps", 0.001..=1000.0, " frames per second"),
+            watch: value(&raw.watch).unwrap_or(false),
+        },
+        RawKind::V4l2(raw) => SourceConfig::V4l2 {
+            device: rules.required(&raw.device, "device", "name a device such as /dev/video0")?,
+            width: rules.bounded_option(&raw.width, "width", SIDE, " pixels"),
+            height: rules.bounded_option(&raw.height, "height", SIDE, " pixels"),
+            fps: rules.bounded_option(&raw.fps, "fps", 1..=1000, " frames per second"),
+            format: value(&raw.format),
+        },
+        RawKind::Rtsp(raw) => {
+            let url = rules.required(&raw.url, "url", "write url = \"rtsp://HOST/PATH\"")?;
+            let scheme = ["rtsp://", "rtsps://"].iter().find_map(|scheme| url.strip_prefix(scheme));
+            match scheme {
+                None => rules.wrong(raw.url.as_ref(), "url", "the scheme must be rtsp:// or rtsps://".into()),
+                Some(rest) if rest.split('/').next().unwrap_or_default().contains('@') => {
+                    let message = "a user does not belong into the URL; use username and password_file";
+                    rules.wrong(raw.url.as_ref(), "url", message.into());
+                }
+                Some(rest) if rest.is_empty() || rest.starts_with('/') => {
+                    rules.wrong(raw.url.as_ref(), "url", "names no host; allowed: rtsp://HOST[:PORT]/PATH".into());
+                }
+                Some(_) => {}
+            }
+            let transport = value(&raw.transport).unwrap_or_else(|| "tcp".into());
+            if !["tcp", "udp"].contains(&transport.as_str()) {
+                let message = format!("\"{transport}\" is no transport; allowed: tcp, udp");
+                rules.wrong(raw.transport.as_ref(), "transport", message);
+            }
+            SourceConfig::Rtsp {
+                url,
+                latency_ms: rules.bounded(&raw.latency_ms, "latency_ms", 100, 0..=60_000, " milliseconds"),
+                udp: transport == "udp",
+                user: value(&raw.username),
+                password_file: value(&raw.password_file).map(|file| password_place(&file, base)),
+            }
+        }
+        RawKind::Aravis(raw) => SourceConfig::Aravis {
+            camera: value(&raw.camera),
+            width: rules.bounded_option(&raw.width, "width", SIDE, " pixels"),
+            height: rules.bounded_option(&raw.height, "height", SIDE, " pixels"),
+            fps: rules.bounded_option(&raw.fps, "fps", 1..=1000, " frames per second"),
+            exposure_us: rules.bounded_option(&raw.exposure_us, "exposure_us", 1.0..=60e6, " microseconds"),
+            gain: rules.bounded_option(&raw.gain, "gain", -20.0..=100.0, " decibels"),
+            pixel_format: value(&raw.pixel_format),
+            packet_size: rules.bounded_option(&raw.packet_size, "packet_size", 576..=16_384, " bytes"),
+            auto_packet_size: value(&raw.auto_packet_size).unwrap_or(raw.packet_size.is_none()),
+            trigger_source: value(&raw.trigger_source),
+        },
+        RawKind::File(raw) => SourceConfig::File {
+            path: base.join(rules.required(&raw.path, "path", "name a video file")?),
+            repeat: value(&raw.repeat).unwrap_or(false),
+            realtime: value(&raw.realtime).unwrap_or(true),
+        },
+        RawKind::Launch(raw) => SourceConfig::Launch {
+            description: rules.required(&raw.description, "description", "write a gst-launch-1.0 pipeline")?,
+        },
+    })
+}
+
+fn password_place(file: &Path, base: &Path) -> PathBuf {
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    secret::place(file, credentials.as_deref(), base)
+}
+
+/// Adds a mistake for every file or folder that is named and not there.
+pub fn look_for_files(raw: &RawLine, config: &LineConfig, report: &mut Report) {
+    let at = |key: &Key<PathBuf>| key.as_ref().map(|key| key.span().start);
+    let bundle = &config.engine.bundle;
+    if !bundle.is_dir() {
+        let message = format!("no folder at {}; make it with `vcp-line model import`", bundle.display());
+        report.add(at(&raw.model.bundle), "model.bundle", message);
+    }
+    if let Some((_, file)) = &config.mqtt.user
+        && let Err(error) = secret::read(file)
+    {
+        report.add(at(&raw.mqtt.password_file), "mqtt.password_file", error.to_string());
+    }
+    for (raw, camera) in raw.cameras.iter().zip(&config.cameras) {
+        let key = |key: &str| format!("camera '{}'.{key}", camera.plan.name);
+        match (&raw.kind, &camera.source) {
+            (Some(RawKind::Directory(raw)), SourceConfig::Directory { path, .. }) if !path.is_dir() => {
+                report.add(
+                    at(&raw.path),
+                    &key("path"),
+                    format!("no folder at {}; name one with images", path.display()),
+                );
+            }
+            (Some(RawKind::File(raw)), SourceConfig::File { path, .. }) if !path.is_file() => {
+                report.add(at(&raw.path), &key("path"), format!("no file at {}; name a video file", path.display()));
+            }
+            (Some(RawKind::Rtsp(raw)), SourceConfig::Rtsp { password_file: Some(file), .. }) => {
+                if let Err(error) = secret::read(file) {
+                    report.add(at(&raw.password_file), &key("password_file"), error.to_string());
+                }
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Passwords come from files or systemd's credentials, never from the settings themselves.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// A password: shown as `***` wherever it is printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The password itself, for the one place that sends it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// A password cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    /// The file is not there or may not be read.
+    #[error("{path}: {source}; write the password into this file and let the service's user read it")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The first line is empty.
+    #[error("{path}: the first line is empty; it must be the password")]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// The first line of the file, without its end.
+pub fn read(path: &Path) -> Result<Secret, SecretError> {
+    let text = std::fs::read_to_string(path).map_err(|source| SecretError::Read { path: path.to_owned(), source })?;
+    match text.lines().next() {
+        Some(line) if !line.is_empty() => Ok(Secret(line.to_owned())),
+        _ => Err(SecretError::Empty { path: path.to_owned() }),
+    }
+}
+
+/// Where a `password_file` is: a bare name that systemd has put into the credentials folder is there, everything else
+/// is relative to the settings file.
+pub fn place(written: &Path, credentials: Option<&Path>, base: &Path) -> PathBuf {
+    let bare = written.components().count() == 1 && !written.is_absolute();
+    match credentials.map(|folder| folder.join(written)) {
+        Some(credential) if bare && credential.is_file() => credential,
+        _ => base.join(written),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_line_is_the_password_and_is_never_shown() {
+        let folder = tempfile::tempdir().expect("temp dir");
+        let path = folder.path().join("mqtt");
+        std::fs::write(&path, "hunter2\nmore\n").expect("written");
+        let secret = read(&path).expect("read");
+        assert_eq!((secret.reveal(), format!("{secret:?}").as_str()), ("hunter2", "***"));
+        std::fs::write(&path, "\n").expect("written");
+        assert!(matches!(read(&path), Err(SecretError::Empty { .. })));
+    }
+
+    #[test]
+    fn credentials_of_systemd_come_first() {
+        let folder = tempfile::tempdir().expect("temp dir");
+        std::fs::write(folder.path().join("mqtt"), "x").expect("written");
+        let base = Path::new("/etc/vcp-line");
+        assert_eq!(place(Path::new("mqtt"), Some(folder.path()), base), folder.path().join("mqtt"));
+        assert_eq!(place(Path::new("other"), Some(folder.path()), base), base.join("other"));
+        assert_eq!(place(Path::new("mqtt"), None, base), base.join("mqtt"));
+    }
+}

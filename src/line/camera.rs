@@ -1,0 +1,160 @@
+//! One thread per camera: opens it, hands its frames to the queue, opens it again when it is lost.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
+
+use super::desk::Desk;
+use super::queue::{FrameQueue, Pushed};
+use super::{CameraPlan, CameraState, EventSink, LineError, Notice, SourceOpener};
+use crate::source::{Source, SourceError};
+use crate::verdict::NoVerdictReason;
+
+/// How soon a camera thread notices the stop while no frame comes.
+const POLL: Duration = Duration::from_millis(100);
+
+/// Never sent: the channel's end is the message.
+pub(super) enum Never {}
+
+/// Everything a camera thread owns.
+pub(super) struct CameraThread {
+    pub plan: CameraPlan,
+    pub open: SourceOpener,
+    pub queue: FrameQueue,
+    pub desk: Arc<Desk>,
+    pub sink: Arc<dyn EventSink>,
+    pub stop: Receiver<Never>,
+    pub notices: Sender<Notice>,
+}
+
+/// Why frames stopped coming.
+enum Pause {
+    Stopped,
+    Ended,
+    Failed(LineError),
+    Lost(SourceError),
+}
+
+impl CameraThread {
+    /// Returns when the line stops, a finite source has ended, or the camera cannot be used at all.
+    pub fn run(mut self) {
+        let camera = Arc::clone(&self.plan.name);
+        self.state(CameraState::Starting, None);
+        let mut next_seq = 0;
+        let mut backoff = self.plan.backoff_min;
+        let mut opened = false;
+        loop {
+            let before = next_seq;
+            let pause = match (self.open)() {
+                Ok(mut source) => {
+                    tracing::info!(%camera, "camera open");
+                    self.state(CameraState::Online, None);
+                    self.opened(&mut opened);
+                    let pause = self.pump(source.as_mut(), &mut next_seq);
+                    source.stop();
+                    pause
+                }
+                Err(error) => Pause::from(error),
+            };
+            match pause {
+                Pause::Stopped => break self.state(CameraState::Ended, None),
+                Pause::Ended => {
+                    tracing::info!(%camera, frames = next_seq, "no more frames");
+                    break self.state(CameraState::Ended, None);
+                }
+                Pause::Failed(error) => {
+                    self.state(CameraState::Lost, Some(&error.to_string()));
+                    break self.notify(Notice::Failed(error));
+                }
+                Pause::Lost(error) => {
+                    if next_seq > before {
+                        backoff = self.plan.backoff_min;
+                    }
+                    tracing::warn!(%camera, retry_in = ?backoff, "{error}");
+                    self.state(CameraState::Lost, Some(&error.to_string()));
+                    self.opened(&mut opened);
+                    if self.stopped_within(backoff) {
+                        break self.state(CameraState::Ended, None);
+                    }
+                    backoff = (backoff * 2).min(self.plan.backoff_max);
+                }
+            }
+        }
+    }
+
+    /// Frames keep counting where they stopped when the camera is opened again.
+    fn pump(&self, source: &mut dyn Source, next_seq: &mut u64) -> Pause {
+        let base = *next_seq;
+        let mut size = None;
+        loop {
+            if self.stopped_within(Duration::ZERO) {
+                return Pause::Stopped;
+            }
+            let mut frame = match source.next(POLL) {
+                Ok(Some(frame)) => frame,
+                Ok(None) => continue,
+                Err(error) => return Pause::from(error),
+            };
+            frame.seq += base;
+            if let Some(before) = frame.seq.checked_sub(1) {
+                self.desk.skipped(before, frame.seq.saturating_sub(*next_seq));
+            }
+            *next_seq = frame.seq + 1;
+            let this_size = (frame.image.width, frame.image.height);
+            if size != Some(this_size) {
+                if let Err(source) = self.plan.recipe.fits(this_size.0, this_size.1) {
+                    return Pause::Failed(LineError::Recipe { camera: self.plan.name.to_string(), source });
+                }
+                size = Some(this_size);
+            }
+            match self.queue.push(frame) {
+                Pushed::Taken => {}
+                Pushed::Dropped(frame) => {
+                    tracing::debug!(camera = %self.plan.name, frame = frame.seq, "queue full, frame dropped");
+                    self.desk.overrun(&frame);
+                }
+                Pushed::Closed(frame) => {
+                    self.desk.give_up(&frame, NoVerdictReason::EngineError);
+                    return Pause::Stopped;
+                }
+            }
+        }
+    }
+
+    fn stopped_within(&self, time: Duration) -> bool {
+        match self.stop.recv_timeout(time) {
+            Ok(never) => match never {},
+            Err(RecvTimeoutError::Timeout) => false,
+            Err(RecvTimeoutError::Disconnected) => true,
+        }
+    }
+
+    fn state(&self, state: CameraState, detail: Option<&str>) {
+        self.sink.camera(&self.plan.name, state, detail);
+    }
+
+    /// The start waits for every camera's first attempt, not for its success.
+    fn opened(&self, told: &mut bool) {
+        if !std::mem::replace(told, true) {
+            self.notify(Notice::Tried);
+        }
+    }
+
+    fn notify(&self, notice: Notice) {
+        // There is room for both notices of every camera; it is closed only when nobody waits any more.
+        if self.notices.try_send(notice).is_err() {
+            tracing::debug!(camera = %self.plan.name, "nobody listens to this camera any more");
+        }
+    }
+}
+
+impl From<SourceError> for Pause {
+    fn from(error: SourceError) -> Self {
+        match error {
+            SourceError::Ended { .. } => Self::Ended,
+            error if error.is_transient() => Self::Lost(error),
+            error => Self::Failed(LineError::Camera(error)),
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! One desk per camera writes its events: the sequence without gaps, and the skipped frames that belong to each.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::EventSink;
+use super::recipe::{RecipeSpec, no_verdict};
+use super::stats::LineStats;
+use crate::anomaly::StageTimes;
+use crate::clock::Clock;
+use crate::event::{EventTime, FrameInfo, InspectionEvent, Latency, ModelInfo, SCHEMA};
+use crate::frame::Frame;
+use crate::verdict::{Inspection, NoVerdictReason, Verdict};
+
+/// What all desks of a line share.
+pub(super) struct Office {
+    pub line: String,
+    pub session: Uuid,
+    pub model: ModelInfo,
+    pub clock: Arc<dyn Clock>,
+    pub sink: Arc<dyn EventSink>,
+    pub stats: Mutex<LineStats>,
+}
+
+/// Writes the events of one camera. The lock is held while the sink takes the event, so that events leave in the order
+/// of their numbers whichever thread writes them.
+pub(super) struct Desk {
+    office: Arc<Office>,
+    camera: Arc<str>,
+    recipe: RecipeSpec,
+    book: Mutex<Book>,
+}
+
+#[derive(Default)]
+struct Book {
+    seq: u64,
+    /// Last frame of each stretch of skipped frames, and how many; not yet told. Stretches are kept apart by frames
+    /// that are still with the engine, so there are never more of them than such frames.
+    skipped: VecDeque<(u64, u64)>,
+}
+
+impl Office {
+    pub fn stats(&self) -> MutexGuard<'_, LineStats> {
+        self.stats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Desk {
+    pub fn new(office: Arc<Office>, camera: Arc<str>, recipe: RecipeSpec) -> Self {
+        Self { office, camera, recipe, book: Mutex::default() }
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// `count` frames up to number `last` will never be seen.
+    pub fn skipped(&self, last: u64, count: u64) {
+        if count > 0 {
+            self.book().skip(last, count);
+        }
+    }
+
+    /// The queue gave this frame up: a part is owed an event, a frame of a free-running camera is counted.
+    pub fn overrun(&self, frame: &Frame) {
+        if frame.part.is_some() {
+            self.give_up(frame, NoVerdictReason::Overrun);
+        } else {
+            self.skipped(frame.seq, 1);
+        }
+    }
+
+    /// An event without a verdict.
+    pub fn give_up(&self, frame: &Frame, reason: NoVerdictReason) {
+        let waited = self.office.clock.now().monotonic.saturating_duration_since(frame.captured.monotonic);
+        self.event(frame, no_verdict(reason), waited, StageTimes::default());
+    }
+
+    /// An event. `waited` is the time from capture until the engine took the frame; `times.postprocess` includes the
+    /// recipe.
+    pub fn event(&self, frame: &Frame, inspection: Inspection, waited: Duration, times: StageTimes) {
+        let mut book = self.book();
+        book.seq += 1;
+        let skipped_before = book.told_before(frame.seq);
+        let now = self.office.clock.now();
+        let latency = Latency {
+            queue: ms(waited),
+            preprocess: ms(times.preprocess),
+            inference: ms(times.inference),
+            postprocess: ms(times.postprocess),
+            total: ms(now.monotonic.saturating_duration_since(frame.captured.monotonic)),
+        };
+        {
+            let mut stats = self.office.stats();
+            match inspection.verdict {
+                Verdict::Pass => stats.pass += 1,
+                Verdict::Fail => stats.fail += 1,
+                Verdict::NoVerdict(_) => stats.no_verdict += 1,
+            }
+            if inspection.score.is_some() {
+                stats.record(&latency);
+            }
+        }
+        let reason = match inspection.verdict {
+            Verdict::NoVerdict(reason) => Some(reason),
+            Verdict::Pass | Verdict::Fail => None,
+        };
+        let event = InspectionEvent {
+            schema: SCHEMA,
+            event_id: Uuid::now_v7(),
+            session: self.office.session,
+            seq: book.seq,
+            line: self.office.line.clone(),
+            camera: self.camera.to_string(),
+            part: frame.part.clone(),
+            verdict: inspection.verdict.into(),
+            reason,
+            score: inspection.score,
+            threshold: self.recipe.threshold,
+            defect_threshold: self.recipe.defect_threshold,
+            defects: inspection.defects,
+            frame: Some(FrameInfo {
+                seq: frame.seq,
+                width: frame.image.width,
+                height: frame.image.height,
+                skipped_before,
+            }),
+            time: EventTime { captured: frame.captured.wall, clock: frame.clock, published: now.wall },
+            latency_ms: latency,
+            recipe: self.recipe.info.clone(),
+            model: self.office.model.clone(),
+            historical: false,
+        };
+        self.office.sink.verdict(event, frame.captured.monotonic);
+    }
+}
+
+impl Book {
+    fn skip(&mut self, last: u64, count: u64) {
+        match self.skipped.back_mut() {
+            Some(stretch) if stretch.0 + count == last => *stretch = (last, stretch.1 + count),
+            _ => self.skipped.push_back((last, count)),
+        }
+    }
+
+    fn told_before(&mut self, frame: u64) -> u64 {
+        let mut told = 0;
+        while let Some(&(last, count)) = self.skipped.front()
+            && last < frame
+        {
+            told += count;
+            self.skipped.pop_front();
+        }
+        told
+    }
+}
+
+fn ms(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn skipped_frames_are_told_once_and_in_their_place() {
+        let mut book = Book::default();
+        book.skip(4, 2);
+        book.skip(5, 1);
+        book.skip(9, 1);
+        assert_eq!(book.skipped.len(), 2, "3 to 5 are one stretch");
+        assert_eq!(book.told_before(2), 0, "frame 2 was taken before they were skipped");
+        assert_eq!(book.told_before(8), 3);
+        assert_eq!(book.told_before(8), 0);
+        assert_eq!(book.told_before(10), 1);
+    }
+}

@@ -1,0 +1,164 @@
+//! The inference thread: takes what waits, asks the engine, lets the recipes judge, writes the events.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender};
+
+use super::desk::{Desk, Office};
+use super::queue::{Batch, Collector};
+use super::recipe::Recipe;
+use super::{EngineOpener, Heartbeat, LineError};
+use crate::anomaly::Prediction;
+use crate::clock::{Clock, ClockSource};
+use crate::engine::{Engine, EngineError, EngineInfo};
+use crate::frame::{Frame, Image, PixelFormat};
+use crate::verdict::NoVerdictReason;
+
+/// How often an idle engine shows that it is alive.
+const IDLE: Duration = Duration::from_millis(500);
+
+/// What the inference thread gets once the engine is known.
+pub(super) struct Post {
+    pub office: Arc<Office>,
+    pub desks: Vec<Arc<Desk>>,
+    pub recipes: Vec<Recipe>,
+}
+
+/// Everything the inference thread owns.
+pub(super) struct InferenceThread {
+    pub open: EngineOpener,
+    pub collector: Collector,
+    pub clock: Arc<dyn Clock>,
+    pub heartbeat: Arc<dyn Heartbeat>,
+    pub ready: Sender<Result<EngineInfo, LineError>>,
+    pub post: Receiver<Post>,
+}
+
+impl InferenceThread {
+    /// Returns when every camera has closed its lane and everything was judged, or when the engine does not open.
+    pub fn run(self) {
+        let opened = (self.open)().map_err(LineError::Engine).and_then(|mut engine| {
+            warm_up(engine.as_mut(), self.clock.as_ref())?;
+            Ok(engine)
+        });
+        let (mut engine, answer) = match opened {
+            Ok(engine) => {
+                let info = engine.info().clone();
+                (Some(engine), Ok(info))
+            }
+            Err(error) => (None, Err(error)),
+        };
+        if self.ready.send(answer).is_err() {
+            tracing::info!("the line was given up before the engine was ready");
+            return;
+        }
+        if let (Some(engine), Ok(post)) = (&mut engine, self.post.recv()) {
+            Inspector { engine: engine.as_mut(), post, clock: self.clock, failing: false }
+                .run(&self.collector, self.heartbeat.as_ref());
+        }
+    }
+}
+
+struct Inspector<'a> {
+    engine: &'a mut dyn Engine,
+    post: Post,
+    clock: Arc<dyn Clock>,
+    failing: bool,
+}
+
+impl Inspector<'_> {
+    fn run(mut self, collector: &Collector, heartbeat: &dyn Heartbeat) {
+        let max_batch = self.engine.info().max_batch;
+        loop {
+            match collector.take_batch(max_batch, IDLE) {
+                Batch::Frames(frames) => self.inspect(&frames),
+                Batch::Idle => {}
+                Batch::Closed => return,
+            }
+            heartbeat.step();
+        }
+    }
+
+    fn inspect(&mut self, batch: &[(usize, Frame)]) {
+        let taken = self.clock.now().monotonic;
+        let frames: Vec<&Frame> = batch.iter().map(|(_, frame)| frame).collect();
+        let answer = infer(self.engine, &frames);
+        {
+            let mut stats = self.post.office.stats();
+            stats.batches += 1;
+            stats.failed_batches += u64::from(answer.is_err());
+        }
+        match answer {
+            Ok(predictions) => {
+                for ((camera, frame), prediction) in batch.iter().zip(&predictions) {
+                    let waited = taken.saturating_duration_since(frame.captured.monotonic);
+                    self.judge(*camera, frame, prediction, waited);
+                }
+                self.trouble(None);
+            }
+            Err(error) => {
+                for (camera, frame) in batch {
+                    self.post.desks[*camera].give_up(frame, NoVerdictReason::EngineError);
+                }
+                self.trouble(Some(&error.to_string()));
+            }
+        }
+    }
+
+    fn judge(&mut self, camera: usize, frame: &Frame, prediction: &Prediction, waited: Duration) {
+        let begin = self.clock.now().monotonic;
+        let judged = self.post.recipes[camera].inspect(prediction, frame.image.width, frame.image.height);
+        let mut times = prediction.times;
+        times.postprocess += self.clock.now().monotonic.saturating_duration_since(begin);
+        match judged {
+            Ok(inspection) => self.post.desks[camera].event(frame, inspection, waited, times),
+            Err(error) => {
+                tracing::error!(camera = %frame.camera, frame = frame.seq, "{error}");
+                self.post.desks[camera].give_up(frame, NoVerdictReason::EngineError);
+            }
+        }
+    }
+
+    /// Told when it changes, not with every batch.
+    fn trouble(&mut self, error: Option<&str>) {
+        if self.failing != error.is_some() {
+            self.failing = error.is_some();
+            match error {
+                Some(error) => tracing::error!("the engine fails, frames get no verdict: {error}"),
+                None => tracing::info!("the engine works again"),
+            }
+            self.post.office.sink.engine(error);
+        }
+    }
+}
+
+/// The first inference allocates and compiles; no part waits for it.
+fn warm_up(engine: &mut dyn Engine, clock: &dyn Clock) -> Result<(), LineError> {
+    let side = engine.info().image_size;
+    let pixels = u32::try_from(side).map_err(|_| LineError::WarmUp { side })?;
+    let image = Image::new(pixels, pixels, PixelFormat::Gray8, vec![128; side * side])
+        .map_err(|_| LineError::WarmUp { side })?;
+    let frame = Frame {
+        camera: "warm-up".into(),
+        seq: 0,
+        part: None,
+        captured: clock.now(),
+        clock: ClockSource::System,
+        image,
+    };
+    infer(engine, &[&frame]).map(|_| ()).map_err(LineError::Engine)
+}
+
+/// An engine that answers for another number of frames has failed: nobody knows whose answers they are.
+fn infer(engine: &mut dyn Engine, frames: &[&Frame]) -> Result<Vec<Prediction>, EngineError> {
+    let predictions = engine.infer(frames)?;
+    if predictions.len() != frames.len() {
+        return Err(EngineError::Runtime {
+            engine: engine.info().engine,
+            step: "inference",
+            reason: format!("{} predictions for {} frames", predictions.len(), frames.len()),
+        });
+    }
+    Ok(predictions)
+}

@@ -1,0 +1,348 @@
+//! Frames wait here for the engine: one bounded lane per camera, a named policy when it is full, every drop counted.
+//!
+//! All lanes share one lock, because the inference thread takes from all of them at once and a full lane gives up its
+//! oldest frame in the same step that takes the new one. The lock is held for moving a frame, never for its pixels.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use crate::frame::Frame;
+
+/// What happens when a camera is faster than the engine.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WhenFull {
+    /// The frame that waited longest goes: verdicts stay fresh.
+    #[default]
+    DropOldest,
+    /// The new frame goes: what waits is finished.
+    Reject,
+    /// Nothing goes, the source waits. Only for sources that can: files and folders.
+    Wait,
+}
+
+/// What became of a frame.
+#[derive(Debug)]
+pub enum Pushed {
+    /// It waits for the engine.
+    Taken,
+    /// The lane was full; this frame went, the oldest or the new one as the policy says.
+    Dropped(Frame),
+    /// Nobody takes frames any more.
+    Closed(Frame),
+}
+
+/// What the engine gets.
+#[derive(Debug)]
+pub enum Batch {
+    /// At least one frame, each with the index of its camera; in order per camera.
+    Frames(Vec<(usize, Frame)>),
+    /// Nothing came in time.
+    Idle,
+    /// Every camera has closed its lane and everything was taken.
+    Closed,
+}
+
+/// How a lane is doing, since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LaneCounters {
+    /// Frames waiting now.
+    pub waiting: usize,
+    /// Frames taken in.
+    pub taken: u64,
+    /// Frames dropped because the lane was full.
+    pub dropped: u64,
+}
+
+struct Lane {
+    frames: VecDeque<Frame>,
+    capacity: usize,
+    when_full: WhenFull,
+    taken: u64,
+    dropped: u64,
+}
+
+struct Inner {
+    lanes: Vec<Lane>,
+    /// The camera that is asked first next time.
+    turn: usize,
+    /// Lanes whose camera may still push.
+    open: usize,
+    /// False once the collector is gone.
+    collected: bool,
+}
+
+struct Shared {
+    inner: Mutex<Inner>,
+    arrived: Condvar,
+    room: Condvar,
+}
+
+impl Shared {
+    /// The state is consistent between any two statements under the lock, so a panic elsewhere does not spoil it.
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A camera's end of its lane; dropping it closes the lane.
+pub struct FrameQueue {
+    shared: Arc<Shared>,
+    lane: usize,
+}
+
+/// The engine's end of all lanes; dropping it closes them.
+pub struct Collector {
+    shared: Arc<Shared>,
+}
+
+/// Reads the counters without taking part.
+#[derive(Clone)]
+pub struct QueueWatch {
+    shared: Arc<Shared>,
+}
+
+/// One lane per camera, in the order given: capacity in frames (0 counts as 1) and policy.
+pub fn lanes(cameras: &[(usize, WhenFull)]) -> (Vec<FrameQueue>, Collector) {
+    let lane = |&(capacity, when_full): &(usize, WhenFull)| Lane {
+        frames: VecDeque::with_capacity(capacity),
+        capacity: capacity.max(1),
+        when_full,
+        taken: 0,
+        dropped: 0,
+    };
+    let inner = Inner { lanes: cameras.iter().map(lane).collect(), turn: 0, open: cameras.len(), collected: true };
+    let shared = Arc::new(Shared { inner: Mutex::new(inner), arrived: Condvar::new(), room: Condvar::new() });
+    let queues = (0..cameras.len()).map(|lane| FrameQueue { shared: Arc::clone(&shared), lane }).collect();
+    (queues, Collector { shared })
+}
+
+impl FrameQueue {
+    /// Hands a frame over and returns what was dropped for it. Waits only under [`WhenFull::Wait`], until the engine
+    /// has taken a frame or is gone.
+    pub fn push(&self, frame: Frame) -> Pushed {
+        let mut inner = self.shared.lock();
+        loop {
+            if !inner.collected {
+                return Pushed::Closed(frame);
+            }
+            let lane = &mut inner.lanes[self.lane];
+            let full = lane.frames.len() >= lane.capacity;
+            let dropped = match (full, lane.when_full) {
+                (false, _) => None,
+                (true, WhenFull::DropOldest) => lane.frames.pop_front(),
+                (true, WhenFull::Reject) => {
+                    lane.dropped += 1;
+                    return Pushed::Dropped(frame);
+                }
+                (true, WhenFull::Wait) => {
+                    inner = self.shared.room.wait(inner).unwrap_or_else(PoisonError::into_inner);
+                    continue;
+                }
+            };
+            lane.frames.push_back(frame);
+            lane.taken += 1;
+            lane.dropped += u64::from(dropped.is_some());
+            drop(inner);
+            self.shared.arrived.notify_one();
+            return dropped.map_or(Pushed::Taken, Pushed::Dropped);
+        }
+    }
+}
+
+impl Drop for FrameQueue {
+    fn drop(&mut self) {
+        self.shared.lock().open -= 1;
+        self.shared.arrived.notify_one();
+    }
+}
+
+impl Collector {
+    /// Takes what is waiting, at most `max` frames, one camera after the other in turn; waits up to `timeout` when
+    /// nothing is.
+    pub fn take_batch(&self, max: usize, timeout: Duration) -> Batch {
+        let deadline = Instant::now() + timeout;
+        let mut inner = self.shared.lock();
+        loop {
+            let batch = inner.take(max.max(1));
+            if !batch.is_empty() {
+                drop(inner);
+                self.shared.room.notify_all();
+                return Batch::Frames(batch);
+            }
+            if inner.open == 0 {
+                return Batch::Closed;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Batch::Idle;
+            }
+            inner = self.shared.arrived.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// A look at the counters that outlives the collector.
+    pub fn watch(&self) -> QueueWatch {
+        QueueWatch { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl Drop for Collector {
+    fn drop(&mut self) {
+        self.shared.lock().collected = false;
+        self.shared.room.notify_all();
+    }
+}
+
+impl QueueWatch {
+    /// One entry per camera.
+    pub fn counters(&self) -> Vec<LaneCounters> {
+        let counters =
+            |lane: &Lane| LaneCounters { waiting: lane.frames.len(), taken: lane.taken, dropped: lane.dropped };
+        self.shared.lock().lanes.iter().map(counters).collect()
+    }
+}
+
+impl Inner {
+    fn take(&mut self, max: usize) -> Vec<(usize, Frame)> {
+        let cameras = self.lanes.len();
+        let mut batch = Vec::new();
+        let mut empty = 0;
+        while batch.len() < max && empty < cameras {
+            let camera = self.turn;
+            self.turn = (self.turn + 1) % cameras;
+            match self.lanes[camera].frames.pop_front() {
+                Some(frame) => {
+                    batch.push((camera, frame));
+                    empty = 0;
+                }
+                None => empty += 1,
+            }
+        }
+        batch
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{Clock, ClockSource, SystemClock};
+    use crate::frame::{Image, PixelFormat};
+
+    fn frame(camera: &str, seq: u64) -> Frame {
+        Frame {
+            camera: camera.into(),
+            seq,
+            part: None,
+            captured: SystemClock.now(),
+            clock: ClockSource::System,
+            image: Image::new(1, 1, PixelFormat::Gray8, vec![0]).expect("one pixel"),
+        }
+    }
+
+    fn seqs(batch: Batch) -> Vec<(usize, u64)> {
+        match batch {
+            Batch::Frames(frames) => frames.iter().map(|(camera, frame)| (*camera, frame.seq)).collect(),
+            other => panic!("expected frames, got {other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_oldest_goes_and_is_returned() {
+        let (queues, collector) = lanes(&[(2, WhenFull::DropOldest)]);
+        assert!(matches!(queues[0].push(frame("a", 0)), Pushed::Taken));
+        assert!(matches!(queues[0].push(frame("a", 1)), Pushed::Taken));
+        assert!(matches!(queues[0].push(frame("a", 2)), Pushed::Dropped(frame) if frame.seq == 0));
+        assert_eq!(collector.watch().counters(), [LaneCounters { waiting: 2, taken: 3, dropped: 1 }]);
+        assert_eq!(seqs(collector.take_batch(8, Duration::ZERO)), [(0, 1), (0, 2)]);
+    }
+
+    #[test]
+    fn the_newest_is_rejected() {
+        let (queues, collector) = lanes(&[(1, WhenFull::Reject)]);
+        assert!(matches!(queues[0].push(frame("a", 0)), Pushed::Taken));
+        assert!(matches!(queues[0].push(frame("a", 1)), Pushed::Dropped(frame) if frame.seq == 1));
+        assert_eq!(seqs(collector.take_batch(8, Duration::ZERO)), [(0, 0)]);
+    }
+
+    #[test]
+    fn cameras_take_turns() {
+        let (queues, collector) = lanes(&[(8, WhenFull::Reject), (8, WhenFull::Reject), (8, WhenFull::Reject)]);
+        for seq in 0..4 {
+            queues[0].push(frame("a", seq));
+        }
+        queues[2].push(frame("c", 0));
+        queues[2].push(frame("c", 1));
+        assert_eq!(seqs(collector.take_batch(3, Duration::ZERO)), [(0, 0), (2, 0), (0, 1)]);
+        assert_eq!(seqs(collector.take_batch(8, Duration::ZERO)), [(2, 1), (0, 2), (0, 3)]);
+        assert!(matches!(collector.take_batch(8, Duration::ZERO), Batch::Idle));
+    }
+
+    #[test]
+    fn closing_drains_first() {
+        let (queues, collector) = lanes(&[(2, WhenFull::Reject)]);
+        queues[0].push(frame("a", 0));
+        drop(queues);
+        assert_eq!(seqs(collector.take_batch(1, Duration::ZERO)), [(0, 0)]);
+        assert!(matches!(collector.take_batch(1, Duration::from_secs(60)), Batch::Closed));
+    }
+
+    #[test]
+    fn a_waiting_camera_learns_that_the_engine_is_gone() {
+        let (queues, collector) = lanes(&[(1, WhenFull::Wait)]);
+        queues[0].push(frame("a", 0));
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| queues[0].push(frame("a", 1)));
+            drop(collector);
+            assert!(matches!(waiting.join().expect("no panic"), Pushed::Closed(frame) if frame.seq == 1));
+        });
+    }
+
+    /// Threads push as fast as they can: nothing is lost uncounted, nothing comes twice, order holds per camera.
+    #[test]
+    fn every_frame_is_taken_or_returned() {
+        const FRAMES: u64 = 5_000;
+        let policies = [WhenFull::DropOldest, WhenFull::Reject, WhenFull::Wait, WhenFull::DropOldest];
+        let (queues, collector) = lanes(&policies.map(|policy| (3, policy)));
+        let watch = collector.watch();
+        let mut seen = vec![Vec::new(); policies.len()];
+        let mut dropped = Vec::new();
+        std::thread::scope(|scope| {
+            let pushing: Vec<_> = queues
+                .into_iter()
+                .map(|queue| {
+                    scope.spawn(move || {
+                        let returned = |seq| match queue.push(frame("x", seq)) {
+                            Pushed::Taken => None,
+                            Pushed::Dropped(frame) => Some(frame.seq),
+                            Pushed::Closed(_) => panic!("the collector is there"),
+                        };
+                        (0..FRAMES).filter_map(returned).collect::<Vec<_>>()
+                    })
+                })
+                .collect();
+            loop {
+                match collector.take_batch(5, Duration::from_secs(20)) {
+                    Batch::Frames(frames) => {
+                        assert!(frames.len() <= 5);
+                        frames.iter().for_each(|(camera, frame)| seen[*camera].push(frame.seq));
+                    }
+                    Batch::Idle => panic!("a wake-up was lost"),
+                    Batch::Closed => break,
+                }
+            }
+            dropped.extend(pushing.into_iter().map(|thread| thread.join().expect("no panic")));
+        });
+        for (camera, (seen, dropped)) in seen.iter().zip(&dropped).enumerate() {
+            assert!(seen.is_sorted_by(|a, b| a < b), "camera {camera} out of order");
+            assert_eq!(watch.counters()[camera].dropped, dropped.len() as u64);
+            let mut all: Vec<u64> = seen.iter().chain(dropped).copied().collect();
+            all.sort_unstable();
+            assert_eq!(all, (0..FRAMES).collect::<Vec<_>>(), "camera {camera}");
+        }
+        assert!(dropped[2].is_empty(), "a source that waits loses nothing");
+    }
+}

@@ -1,0 +1,175 @@
+//! The recipe turns a prediction into a verdict: thresholds, minimal area, regions of interest.
+
+use crate::anomaly::Prediction;
+use crate::event::RecipeInfo;
+use crate::verdict::{Inspection, NoVerdictReason, Verdict};
+
+use super::regions::{Mask, RegionError, defects};
+
+/// What a product must look like, resolved.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RecipeSpec {
+    /// Name and version, for the events.
+    pub info: RecipeInfo,
+    /// Image scores from here on fail, raw model units 0 … 2; `None` decides by defects alone. The score is that of
+    /// the whole picture: regions of interest do not change it.
+    pub threshold: Option<f32>,
+    /// Map values from here on belong to a defect, 0 … 1.
+    pub defect_threshold: f32,
+    /// Smaller defects do not count, pixels of the captured frame.
+    pub min_area_px: u32,
+    /// Polygons in pixels of the captured frame, inside of which defects count; none is the whole frame.
+    pub regions: Vec<Vec<[f32; 2]>>,
+}
+
+/// The recipe does not fit the frames, or failed on one.
+#[derive(Debug, thiserror::Error)]
+pub enum RecipeError {
+    /// A corner lies outside.
+    #[error(
+        "recipe '{recipe}': regions[{region}] has the corner [{x}, {y}] outside the frame of {width}x{height} pixels; \
+         draw the polygon inside it"
+    )]
+    PolygonOutside {
+        /// Configured name.
+        recipe: String,
+        /// Which polygon, from 0.
+        region: usize,
+        /// The corner.
+        x: f32,
+        /// The corner.
+        y: f32,
+        /// Columns of the frame.
+        width: u32,
+        /// Rows of the frame.
+        height: u32,
+    },
+    /// The map or the score holds no numbers.
+    #[error("the engine answered with a value that is no finite number; check model and precision")]
+    NotFinite,
+    /// Regions could not be found.
+    #[error(transparent)]
+    Regions(#[from] RegionError),
+}
+
+/// A recipe that remembers the pixels of the last frame size.
+#[derive(Clone, Debug)]
+pub struct Recipe {
+    spec: RecipeSpec,
+    mask: Option<Mask>,
+}
+
+impl Recipe {
+    /// Nothing is computed before the first frame.
+    pub fn new(spec: RecipeSpec) -> Self {
+        Self { spec, mask: None }
+    }
+
+    /// What was configured.
+    pub fn spec(&self) -> &RecipeSpec {
+        &self.spec
+    }
+
+    /// Whether the recipe can judge frames of this size: all polygons lie inside.
+    pub fn fits(&self, width: u32, height: u32) -> Result<(), RecipeError> {
+        self.spec.fits(width, height)
+    }
+
+    /// The verdict on a frame of this size: fail when a defect counts or the score reaches the threshold.
+    pub fn inspect(&mut self, prediction: &Prediction, width: u32, height: u32) -> Result<Inspection, RecipeError> {
+        if !prediction.score.is_finite() || !prediction.map.values().iter().all(|value| value.is_finite()) {
+            return Err(RecipeError::NotFinite);
+        }
+        if self.mask.as_ref().is_none_or(|mask| mask.size() != (width, height)) {
+            self.fits(width, height)?;
+            self.mask = None;
+        }
+        let mask = self.mask.get_or_insert_with(|| Mask::new(width, height, &self.spec.regions));
+        let defects = defects(&prediction.map, mask, self.spec.defect_threshold, self.spec.min_area_px)?;
+        let score_fails = self.spec.threshold.is_some_and(|threshold| prediction.score >= threshold);
+        let verdict = if score_fails || !defects.is_empty() { Verdict::Fail } else { Verdict::Pass };
+        Ok(Inspection { verdict, score: Some(prediction.score), defects })
+    }
+}
+
+impl RecipeSpec {
+    /// Whether all polygons lie inside frames of this size.
+    pub fn fits(&self, width: u32, height: u32) -> Result<(), RecipeError> {
+        for (region, polygon) in self.regions.iter().enumerate() {
+            let inside = |&&[x, y]: &&[f32; 2]| (0.0..=width as f32).contains(&x) && (0.0..=height as f32).contains(&y);
+            if let Some(&[x, y]) = polygon.iter().find(|corner| !inside(corner)) {
+                let recipe = self.info.id.clone();
+                return Err(RecipeError::PolygonOutside { recipe, region, x, y, width, height });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The inspection of a frame nobody could judge.
+pub fn no_verdict(reason: NoVerdictReason) -> Inspection {
+    Inspection { verdict: Verdict::NoVerdict(reason), score: None, defects: Vec::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::anomaly::{AnomalyMap, StageTimes};
+
+    fn spec() -> RecipeSpec {
+        RecipeSpec {
+            info: RecipeInfo { id: "caps".into(), version: 1 },
+            threshold: Some(1.2),
+            defect_threshold: 0.5,
+            min_area_px: 2,
+            regions: Vec::new(),
+        }
+    }
+
+    fn prediction(values: [f32; 4], score: f32) -> Prediction {
+        Prediction { map: AnomalyMap::new(2, values.to_vec()), score, times: StageTimes::default() }
+    }
+
+    fn verdict(spec: RecipeSpec, values: [f32; 4], score: f32) -> Verdict {
+        Recipe::new(spec).inspect(&prediction(values, score), 2, 2).expect("inspected").verdict
+    }
+
+    #[test]
+    fn either_a_defect_or_the_score_fails_a_part() {
+        assert_eq!(verdict(spec(), [0.4; 4], 1.19), Verdict::Pass);
+        assert_eq!(verdict(spec(), [0.4; 4], 1.2), Verdict::Fail);
+        assert_eq!(verdict(spec(), [0.5, 0.5, 0.0, 0.0], 0.0), Verdict::Fail);
+        assert_eq!(verdict(spec(), [0.9, 0.0, 0.0, 0.0], 0.0), Verdict::Pass, "one pixel, two are needed");
+        assert_eq!(verdict(RecipeSpec { threshold: None, ..spec() }, [0.0; 4], 2.0), Verdict::Pass);
+    }
+
+    #[test]
+    fn what_is_no_number_is_no_verdict() {
+        for (values, score) in [([f32::NAN, 0.0, 0.0, 0.0], 0.1), ([0.0; 4], f32::NAN), ([f32::INFINITY; 4], 0.1)] {
+            let error = Recipe::new(spec()).inspect(&prediction(values, score), 2, 2).expect_err("not finite");
+            assert!(matches!(error, RecipeError::NotFinite));
+        }
+    }
+
+    #[test]
+    fn polygons_must_lie_inside_the_frame() {
+        let spec = RecipeSpec { regions: vec![vec![[0.0, 0.0], [641.0, 0.0], [0.0, 480.0]]], ..spec() };
+        let error = Recipe::new(spec.clone()).fits(640, 480).expect_err("outside");
+        assert_eq!(
+            error.to_string(),
+            "recipe 'caps': regions[0] has the corner [641, 0] outside the frame of 640x480 pixels; draw the polygon \
+             inside it"
+        );
+        assert!(Recipe::new(spec).fits(641, 480).is_ok());
+    }
+
+    #[test]
+    fn the_mask_follows_the_frame_size() {
+        let mut recipe = Recipe::new(spec());
+        let hot = prediction([1.0; 4], 0.0);
+        for (width, height) in [(2, 2), (6, 4), (2, 2)] {
+            let found = recipe.inspect(&hot, width, height).expect("inspected").defects;
+            assert_eq!(found[0].bounds, [0, 0, width, height]);
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! Settings files: the examples resolve, and every mistake is answered with its line, key and next step.
+
+use std::path::{Path, PathBuf};
+
+use vcp_line::config::{ConfigError, LineConfig, load, parse, raw, read};
+
+fn pipelines() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines")
+}
+
+fn good() -> String {
+    std::fs::read_to_string(pipelines().join("launch.toml")).expect("the example is there")
+}
+
+fn mistakes(text: &str) -> String {
+    match parse(text, Path::new("line.toml")) {
+        Err(error @ ConfigError::Invalid { .. }) => error.to_string(),
+        other => panic!("expected mistakes, got {other:?}"),
+    }
+}
+
+/// The one mistake that changing `from` to `to` in a good file makes.
+fn mistake(from: &str, to: &str) -> String {
+    let text = good();
+    assert!(text.contains(from), "the example has no {from}");
+    mistakes(&text.replacen(from, to, 1))
+}
+
+fn resolved(text: &str) -> LineConfig {
+    parse(text, Path::new("/etc/vcp-line/line.toml")).unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[test]
+fn every_example_resolves() {
+    let mut seen = 0;
+    for entry in std::fs::read_dir(pipelines()).expect("pipelines/") {
+        let path = entry.expect("entry").path();
+        let text = std::fs::read_to_string(&path).expect("text");
+        let config = parse(&text, &path).unwrap_or_else(|error| panic!("{error}"));
+        assert!(config.engine.bundle.starts_with(pipelines()), "paths are relative to the file");
+        seen += 1;
+    }
+    assert_eq!(seen, 8);
+}
+
+#[test]
+fn the_reference_shows_every_key() {
+    let text = std::fs::read_to_string(pipelines().join("reference.toml")).expect("text");
+    let sections: [(&str, &[&str]); 12] = [
+        ("top level", raw::TOP_LEVEL),
+        ("model", read::keys_of::<raw::RawModel>()),
+        ("recipe", read::keys_of::<raw::RawRecipe>()),
+        ("mqtt", read::keys_of::<raw::RawMqtt>()),
+        ("stop", read::keys_of::<raw::RawStop>()),
+        ("camera", read::keys_of::<raw::RawCamera>()),
+        ("directory", read::keys_of::<raw::RawDirectory>()),
+        ("v4l2", read::keys_of::<raw::RawV4l2>()),
+        ("rtsp", read::keys_of::<raw::RawRtsp>()),
+        ("aravis", read::keys_of::<raw::RawAravis>()),
+        ("file", read::keys_of::<raw::RawFile>()),
+        ("launch", read::keys_of::<raw::RawLaunch>()),
+    ];
+    for (section, keys) in sections {
+        assert!(!keys.is_empty(), "{section}");
+        for key in keys {
+            let shown = text.lines().any(|line| {
+                let line = line.trim_start_matches("# ");
+                line.starts_with(&format!("{key} ="))
+                    || line.starts_with(&format!("[{key}]"))
+                    || line == format!("[[{key}]]")
+            });
+            assert!(shown, "{section}: reference.toml does not show '{key}'");
+        }
+    }
+}
+
+/// The reference claims to show the defaults: leaving its optional keys out changes nothing.
+#[test]
+fn the_reference_shows_the_defaults() {
+    let text = std::fs::read_to_string(pipelines().join("reference.toml")).expect("text");
+    let required =
+        ["line", "bundle", "id", "defect_threshold", "url", "name", "source", "path", "device", "description"];
+    let short: String = text
+        .lines()
+        .filter(|line| line.starts_with('[') || line.split_once(" = ").is_some_and(|(key, _)| required.contains(&key)))
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    assert_eq!(format!("{:?}", resolved(&text)), format!("{:?}", resolved(&short)));
+}
+
+#[test]
+fn unknown_keys_are_named_with_what_is_near() {
+    assert_eq!(
+        mistake("defect_threshold", "defect_treshold"),
+        "line.toml:10: recipe.defect_treshold: unknown key; did you mean 'defect_threshold'? allowed: id, version, \
+         threshold, defect_threshold, min_area_px, regions\n\
+         line.toml: recipe.defect_threshold: missing; write defect_threshold = 0 … 1, the map value from which on a \
+         pixel is defective"
+    );
+    assert_eq!(
+        mistake("frame_size = [640, 480]", "exposure_us = 5.0"),
+        "line.toml:19: camera 'top' (source = \"launch\").exposure_us: unknown key; allowed: description, name, \
+         source, queue, when_full, reopen_min_ms, reopen_max_ms, frame_size, recipe"
+    );
+}
+
+#[test]
+fn wrong_types_are_named() {
+    assert_eq!(
+        mistake("defect_threshold = 0.6", "defect_threshold = 0.6\nversion = \"two\""),
+        "line.toml:11: recipe.version: invalid type: string \"two\", expected u32"
+    );
+    assert_eq!(
+        mistake("url = \"mqtt://127.0.0.1\"", "url = \"mqtt://127.0.0.1\"\nmax_queue = 2.5"),
+        "line.toml:14: mqtt.max_queue: invalid type: floating point `2.5`, expected usize"
+    );
+    assert_eq!(
+        mistake("[[camera]]\nname", "[camera]\nname"),
+        "line.toml:15: camera: found table, expected one [[camera]] table (two brackets) per camera\n\
+         line.toml: camera: missing; a line needs at least one [[camera]]"
+    );
+}
+
+#[test]
+fn values_out_of_range_are_named() {
+    for (from, to, expected) in [
+        (
+            "defect_threshold = 0.6",
+            "defect_threshold = 1.5",
+            "line.toml:10: recipe.defect_threshold: 1.5 is out of range; allowed: 0 to 1 (anomaly map value)",
+        ),
+        (
+            "defect_threshold = 0.6",
+            "defect_threshold = 0.6\nthreshold = nan",
+            "line.toml:11: recipe.threshold: NaN is out of range; allowed: 0 to 2 (image score, raw model units)",
+        ),
+        (
+            "frame_size",
+            "queue = 0\nframe_size",
+            "line.toml:19: camera 'top'.queue: 0 is out of range; allowed: 1 to 1024 frames",
+        ),
+        (
+            "frame_size",
+            "when_full = \"wait\"\nframe_size",
+            "line.toml:19: camera 'top'.when_full: \"wait\" is for a directory, or a file with realtime = false; allowed \
+             here: drop-oldest, reject",
+        ),
+        (
+            "name = \"top\"",
+            "name = \"top view\"",
+            "line.toml:16: camera 'top view'.name: \"top view\" is no name; allowed: letters, digits, '_' and '-', at \
+             least one",
+        ),
+        (
+            "source = \"launch\"",
+            "source = \"webcam\"",
+            "line.toml:17: camera 'top'.source: \"webcam\" is no kind of camera; allowed: directory, v4l2, rtsp, aravis, \
+             file, launch",
+        ),
+        (
+            "mqtt://127.0.0.1",
+            "http://127.0.0.1",
+            "line.toml:13: mqtt.url: the scheme must be mqtt://; allowed: mqtt://HOST or mqtt://HOST:PORT",
+        ),
+        (
+            "mqtt://127.0.0.1",
+            "mqtt://h:0",
+            "line.toml:13: mqtt.url: \"mqtt://h:0\" has no valid port; allowed: 1 to 65535",
+        ),
+    ] {
+        assert_eq!(mistake(from, to), expected);
+    }
+}
+
+#[test]
+fn polygons_are_checked() {
+    assert_eq!(
+        mistake("[600, 40], [600, 440]", "[700, 40], [600, 440]"),
+        "line.toml:22: camera 'top'.recipe.regions: recipe 'cap-38mm': regions[0] has the corner [700, 40] outside the \
+         frame of 640x480 pixels; draw the polygon inside it"
+    );
+    assert_eq!(
+        mistake("[[40, 40], [600, 40], [600, 440], [40, 440]]", "[[40, 40], [600, 40]]"),
+        "line.toml:22: camera 'top'.recipe.regions[0]: has 2 corners; a polygon needs at least 3"
+    );
+    assert_eq!(
+        mistake("[600, 40], [600, 440]", "[600, 440], [600, 40]"),
+        "line.toml:22: camera 'top'.recipe.regions[0]: crosses itself: side 0 and side 2 meet; list the corners in \
+         order around it"
+    );
+}
+
+#[test]
+fn every_mistake_is_told_at_once() {
+    let text = good().replacen("line = ", "lime = ", 1).replacen("0.6", "6", 1)
+        + "\n[[camera]]\nname = \"top\"\nsource = \"rtsp\"\n";
+    let all = mistakes(&text);
+    let lines: Vec<_> = all.lines().collect();
+    assert_eq!(lines.len(), 5, "{all}");
+    for part in [
+        "lime: unknown key; did you mean 'line'?",
+        "6 is out of range",
+        "\"top\" is the name of two cameras",
+        "url: missing",
+        "line: missing",
+    ] {
+        assert!(all.contains(part), "{part} is not in\n{all}");
+    }
+}
+
+#[test]
+fn broken_toml_has_its_line() {
+    assert!(mistakes("line = \"a\"\n[model\n").starts_with("line.toml:2:"));
+}
+
+#[test]
+fn what_is_not_there_is_named() {
+    let folder = tempfile::tempdir().expect("temp dir");
+    let absent = folder.path().join("absent.toml");
+    assert_eq!(
+        load(&absent).expect_err("absent").to_string(),
+        format!(
+            "{}: No such file or directory (os error 2); name an existing settings file, pipelines/reference.toml shows \
+             every key",
+            absent.display()
+        )
+    );
+    let text = std::fs::read_to_string(pipelines().join("directory.toml"))
+        .expect("text")
+        .replace("url = ", "username = \"line\"\npassword_file = \"secret\"\nurl = ");
+    let path = folder.path().join("line.toml");
+    std::fs::write(&path, text).expect("written");
+    let (file, base) = (path.display(), folder.path().display());
+    assert_eq!(
+        load(&path).expect_err("three files are absent").to_string(),
+        format!(
+            "{file}:6: model.bundle: no folder at {base}/../engines/vcp-clip; make it with `vcp-line model import`\n\
+             {file}:14: mqtt.password_file: {base}/secret: No such file or directory (os error 2); write the password \
+             into this file and let the service's user read it\n\
+             {file}:20: camera 'top'.path: no folder at {base}/images; name one with images"
+        )
+    );
+}

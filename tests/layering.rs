@@ -1,0 +1,170 @@
+//! The table in the crate's doc is enforced: who may import whom, who may name which library, how files are made.
+
+use std::path::{Path, PathBuf};
+
+/// Who may be imported by a module, besides itself and the vocabulary.
+const MAY_IMPORT: &[(&str, &[&str])] = &[
+    ("main", &["*"]),
+    ("lib", &["*"]),
+    ("cli", &["*"]),
+    ("config", &["line", "publish", "source", "engine"]),
+    ("line", &["source", "engine"]),
+    ("publish", &[]),
+    ("systemd", &[]),
+    ("source", &[]),
+    ("engine", &["vcp_clip", "weights"]),
+    ("weights", &["vcp_clip"]),
+    ("vcp_clip", &[]),
+];
+const VOCABULARY: &[&str] = &["frame", "anomaly", "verdict", "event", "clock"];
+
+/// Which files may name a library.
+const ONLY: &[(&str, &str)] = &[
+    ("openvino", "engine/openvino"),
+    ("gstreamer", "source/gstreamer"),
+    ("gstreamer_app", "source/gstreamer"),
+    ("gstreamer_video", "source/gstreamer"),
+    ("rumqttc", "publish/"),
+    ("rumqttd", "publish/"),
+    ("opencv", "line/regions_opencv.rs"),
+];
+
+const MOST_LINES: usize = 500;
+
+fn sources() -> Vec<(String, String)> {
+    fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(folder).expect("readable folder") {
+            let path = entry.expect("entry").path();
+            if path.is_dir() {
+                walk(&path, found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(path);
+            }
+        }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = Vec::new();
+    walk(&root, &mut found);
+    found.sort();
+    let read = |path: PathBuf| {
+        let name = path.strip_prefix(&root).expect("below src").to_string_lossy().into_owned();
+        (name, std::fs::read_to_string(&path).expect("text"))
+    };
+    found.into_iter().map(read).collect()
+}
+
+fn module_of(file: &str) -> &str {
+    file.split('/').next().expect("a name").trim_end_matches(".rs")
+}
+
+/// Code without comments; strings stay, as none of them holds a path of this crate.
+fn code(text: &str) -> String {
+    text.lines().map(|line| line.split("//").next().unwrap_or_default()).collect::<Vec<_>>().join("\n")
+}
+
+fn is_word(letter: char) -> bool {
+    letter.is_alphanumeric() || letter == '_'
+}
+
+/// First segments behind `root::`, also of `root::{a, b::c}`.
+fn segments(code: &str, root: &str) -> Vec<String> {
+    let needle = format!("{root}::");
+    let mut found = Vec::new();
+    for (at, _) in code.match_indices(&needle) {
+        if code[..at].chars().next_back().is_some_and(|before| is_word(before) || before == '$') {
+            continue;
+        }
+        let rest = &code[at + needle.len()..];
+        if let Some(list) = rest.strip_prefix('{') {
+            let mut depth = 0;
+            let mut item = String::new();
+            for letter in list.chars() {
+                match letter {
+                    '{' => depth += 1,
+                    '}' if depth == 0 => break,
+                    '}' => depth -= 1,
+                    ',' if depth == 0 => found.push(std::mem::take(&mut item)),
+                    _ if depth == 0 => item.push(letter),
+                    _ => {}
+                }
+            }
+            found.push(item);
+        } else {
+            found.push(rest.to_owned());
+        }
+    }
+    let first = |path: String| path.trim_start().chars().take_while(|&letter| is_word(letter)).collect::<String>();
+    found.into_iter().map(first).filter(|name| !name.is_empty()).collect()
+}
+
+fn breaches(files: &[(String, String)]) -> Vec<String> {
+    let mut breaches = Vec::new();
+    for (file, text) in files {
+        let module = module_of(file);
+        let allowed: &[&str] = if VOCABULARY.contains(&module) {
+            &[]
+        } else {
+            match MAY_IMPORT.iter().find(|(name, _)| *name == module) {
+                Some((_, allowed)) => allowed,
+                None => {
+                    breaches.push(format!("{file}: module '{module}' is not in the table"));
+                    continue;
+                }
+            }
+        };
+        let code = code(text);
+        for root in ["crate", "vcp_line"] {
+            for name in segments(&code, root) {
+                let fine = name == module || VOCABULARY.contains(&name.as_str()) || allowed.contains(&"*");
+                if !fine && !allowed.contains(&name.as_str()) {
+                    breaches.push(format!("{file}: '{module}' imports '{name}'"));
+                }
+            }
+        }
+        for (library, home) in ONLY {
+            if !file.starts_with(home) && names(&code, library) {
+                breaches.push(format!("{file}: names {library}, which belongs to {home}"));
+            }
+        }
+    }
+    breaches
+}
+
+/// `library::` that starts a path: neither `crate::engine::openvino::` nor `super::openvino::` counts.
+fn names(code: &str, library: &str) -> bool {
+    let starts_a_path = |at: usize| {
+        let before = code[..at].trim_end_matches(' ');
+        let glued = code[..at].chars().next_back().is_some_and(is_word);
+        !glued && (!before.ends_with("::") || before.ends_with(" ::"))
+    };
+    let local = [format!("mod {library};"), format!("mod {library} ")].iter().any(|line| code.contains(line));
+    !local && code.match_indices(&format!("{library}::")).any(|(at, _)| starts_a_path(at))
+}
+
+#[test]
+fn imports_follow_the_table() {
+    let breaches = breaches(&sources());
+    assert!(breaches.is_empty(), "{}", breaches.join("\n"));
+}
+
+#[test]
+fn breaches_are_seen() {
+    let seen = |file: &str, text: &str| breaches(&[(file.to_owned(), text.to_owned())]);
+    assert_eq!(seen("line/x.rs", "use crate::{clock, publish::Door};"), ["line/x.rs: 'line' imports 'publish'"]);
+    assert_eq!(seen("frame.rs", "fn f() { crate::line::g() }"), ["frame.rs: 'frame' imports 'line'"]);
+    assert_eq!(seen("utils.rs", ""), ["utils.rs: module 'utils' is not in the table"]);
+    assert_eq!(seen("cli/x.rs", "use rumqttc::Client;"), ["cli/x.rs: names rumqttc, which belongs to publish/"]);
+    assert!(seen("engine/openvino.rs", "use openvino::Core;").is_empty());
+    assert!(seen("line/x.rs", "// use crate::publish::Door;\nuse crate::source::Source;").is_empty());
+}
+
+#[test]
+fn files_say_what_they_are_for_and_stay_short() {
+    let files = sources();
+    assert!(files.len() > 20, "the walk found only {} files", files.len());
+    for (file, text) in files {
+        assert!(text.starts_with("//! "), "{file} does not open with a sentence (//!)");
+        let lines = text.lines().count();
+        assert!(lines <= MOST_LINES, "{file} has {lines} lines, at most {MOST_LINES}");
+    }
+}
