@@ -16,7 +16,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("weights", &["vcp_clip"]),
     ("vcp_clip", &[]),
 ];
-const VOCABULARY: &[&str] = &["frame", "anomaly", "verdict", "event", "clock"];
+const VOCABULARY: &[&str] = &["frame", "anomaly", "verdict", "event", "clock", "secret"];
 
 /// Which files may name a library.
 const ONLY: &[(&str, &str)] = &[

@@ -9,10 +9,13 @@ use crate::engine::{EngineChoice, EngineSpec, Precision};
 
 mod bench;
 mod check;
+mod bench_pipeline;
 mod demo;
+mod demo_parts;
 mod inspect;
 mod model;
 mod overlay;
+mod plan;
 mod run;
 mod service;
 mod watch;

@@ -12,6 +12,9 @@ use crate::engine::{finish, onnx};
 use crate::weights::bundle::Bundle;
 use crate::weights::{self, ImportRequest};
 
+/// Heads of every released VCP-CLIP.
+const POST_HEADS: usize = 8;
+
 #[derive(Subcommand)]
 pub enum ModelCommand {
     /// Turn CLIP and VCP-CLIP weight files into a bundle.
@@ -37,7 +40,7 @@ pub struct ImportArguments {
     #[arg(long, value_name = "LAYER,…", value_delimiter = ',')]
     taps: Option<Vec<usize>>,
     /// Heads of the Post-VCP cross-attention; no tensor tells it.
-    #[arg(long, value_name = "N", default_value_t = weights::DEFAULT_POST_HEADS)]
+    #[arg(long, value_name = "N", default_value_t = POST_HEADS)]
     post_heads: usize,
     /// Name of the model, as it appears in every event [default: from the sizes]
     #[arg(long)]
@@ -154,7 +157,7 @@ fn print_info(bundle: &Bundle) {
     );
     println!("normal        {}", manifest.prompts.normal.template);
     println!("abnormal      {}", manifest.prompts.abnormal.template);
-    println!("tensors       {}", bundle.names().len());
+    println!("tensors       {}", bundle.names().count());
     for source in &manifest.sources {
         println!("from {:8} {} ({}, sha256 {})", source.role, source.file, source.kind, source.sha256);
     }

@@ -16,7 +16,7 @@ use crate::line::{
     SourceOpener,
 };
 use crate::publish::{Alarm, CameraState, Door, LineState, Outgoing, Publisher, PublisherSpec, StateWord};
-use crate::systemd::{Notifier, Progress, Watchdog};
+use crate::systemd::{Notifier, Progress, Watchdog, watchdog_interval};
 
 /// How long the inference thread waits for room in a full publishing queue before a verdict is given up. Longer than
 /// any broker that is merely slow, shorter than systemd's watchdog.
@@ -65,8 +65,8 @@ pub fn stop_on_signal() -> anyhow::Result<CancellationToken> {
 pub fn serve(service: Service, stop: &CancellationToken) -> anyhow::Result<()> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let session = Uuid::now_v7();
-    let notifier = Notifier::from_env().context("systemd's NOTIFY_SOCKET")?;
-    notifier.status("loading the model");
+    let notifier = Notifier::from_env()?;
+    notifier.status("loading the model")?;
 
     let names: Vec<String> = service.cameras.iter().map(|(plan, _)| plan.name.to_string()).collect();
     let state = LineState {
@@ -92,7 +92,7 @@ pub fn serve(service: Service, stop: &CancellationToken) -> anyhow::Result<()> {
     let mut line = match Line::start(parts) {
         Ok(line) => line,
         Err(error) => {
-            notifier.stopping();
+            notifier.stopping()?;
             let report = publisher.stop(Duration::from_secs(1));
             tracing::debug!(unsent = report.unsent, "publisher stopped");
             return match error {
@@ -109,9 +109,10 @@ pub fn serve(service: Service, stop: &CancellationToken) -> anyhow::Result<()> {
         engine: engine.engine.to_string(),
         precision: engine.precision.to_string(),
     });
-    let watchdog = Watchdog::from_env(&notifier, Arc::clone(&progress)).context("starting the watchdog")?;
-    notifier.ready();
-    notifier.status(&status);
+    notifier.ready(&status)?;
+    let watchdog = watchdog_interval()
+        .map(|interval| Watchdog::start(notifier.clone(), interval, vec![Arc::clone(&progress)]))
+        .transpose()?;
     tracing::info!(line = %service.line, %session, "{status}");
 
     let end = loop {
@@ -123,7 +124,7 @@ pub fn serve(service: Service, stop: &CancellationToken) -> anyhow::Result<()> {
         }
     };
 
-    notifier.stopping();
+    notifier.stopping()?;
     let began = Instant::now();
     // Fed to the end: draining is progress, and a hang during the stop is TimeoutStopSec's business.
     let report = line.stop(service.stop_deadline.mul_f64(LINE_SHARE));

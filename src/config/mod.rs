@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 pub use problem::{ConfigError, Problem};
 pub use resolve::{CameraConfig, LineConfig, MqttConfig, SourceConfig};
-pub use secret::{Secret, SecretError};
+pub use secret::SecretError;
 
 /// Reads and resolves a settings file, and looks whether the files it names are there. Passwords are read later, by
 /// [`secret::read`]; whether they can be read is part of the look.

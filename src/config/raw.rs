@@ -87,8 +87,6 @@ pub struct RawMqtt {
     pub reconnect_max_ms: Key<u64>,
     /// Events kept in memory while the broker is away.
     pub max_queue: Key<usize>,
-    /// Largest message, KiB.
-    pub max_payload_kib: Key<usize>,
 }
 
 /// `[stop]`: how the service ends.

@@ -50,8 +50,6 @@ pub struct MqttConfig {
     pub reconnect_max: Duration,
     /// Events kept while the broker is away.
     pub max_queue: usize,
-    /// Bytes.
-    pub max_payload: usize,
 }
 
 /// One camera, resolved.
@@ -183,7 +181,6 @@ fn mqtt(raw: &RawLine, line: &str, base: &Path, report: &mut Report) -> Option<M
     let (min, max) =
         pauses(&mut rules, ["reconnect_min_ms", "reconnect_max_ms"], &raw.reconnect_min_ms, &raw.reconnect_max_ms, 250);
     let max_queue = rules.bounded(&raw.max_queue, "max_queue", 10_000, 1..=1_000_000, " events");
-    let max_payload = rules.bounded(&raw.max_payload_kib, "max_payload_kib", 256, 16..=262_144, " KiB");
     let (host, port) = address?;
     Some(MqttConfig {
         host,
@@ -195,7 +192,6 @@ fn mqtt(raw: &RawLine, line: &str, base: &Path, report: &mut Report) -> Option<M
         reconnect_min: min,
         reconnect_max: max,
         max_queue,
-        max_payload: max_payload * 1024,
     })
 }
 

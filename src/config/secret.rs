@@ -1,24 +1,8 @@
 //! Passwords come from files or systemd's credentials, never from the settings themselves.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 
-/// A password: shown as `***` wherever it is printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// The password itself, for the one place that sends it.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
+use crate::secret::Secret;
 
 /// A password cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -43,7 +27,7 @@ pub enum SecretError {
 pub fn read(path: &Path) -> Result<Secret, SecretError> {
     let text = std::fs::read_to_string(path).map_err(|source| SecretError::Read { path: path.to_owned(), source })?;
     match text.lines().next() {
-        Some(line) if !line.is_empty() => Ok(Secret(line.to_owned())),
+        Some(line) if !line.is_empty() => Ok(Secret::new(line)),
         _ => Err(SecretError::Empty { path: path.to_owned() }),
     }
 }

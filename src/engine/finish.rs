@@ -57,29 +57,27 @@ impl Fused {
 
 /// The whole network with the bundle's weights, in float32 on the flex device (plain Rust).
 pub fn eager(bundle: &Bundle) -> Result<Eager, BundleError> {
-    let network = bundle.names().into_iter().filter(|name| !name.starts_with("Zero_try."));
-    let tensors = network
-        .map(|name| {
-            let (shape, values) = bundle.f32(&name)?;
-            Ok((name, shape, values))
-        })
-        .collect::<Result<Vec<_>, BundleError>>()?;
-    Ok(Eager::new(burn::tensor::Device::flex(), tensors))
+    load(bundle, super::onnx::is_in_graph)
 }
 
 /// The weights that the text tower's constant start needs, and no others.
 pub fn text_constants(bundle: &Bundle) -> Result<TextConstants, BundleError> {
-    let text = bundle.names().into_iter().filter(|name| {
-        !["visual.", "Zero_try.", "trainable_linearlayer.", "New_Lan_Embed."].iter().any(|p| name.starts_with(p))
-    });
-    let tensors = text
+    let elsewhere = ["visual.", "trainable_linearlayer.", "New_Lan_Embed."];
+    let is_text = |name: &str| super::onnx::is_in_graph(name) && !elsewhere.iter().any(|p| name.starts_with(p));
+    let mut eager = load(bundle, is_text)?;
+    constants(bundle, &mut eager)
+}
+
+fn load(bundle: &Bundle, wanted: impl Fn(&str) -> bool) -> Result<Eager, BundleError> {
+    let tensors = bundle
+        .names()
+        .filter(|name| wanted(name))
         .map(|name| {
-            let (shape, values) = bundle.f32(&name)?;
-            Ok((name, shape, values))
+            let (shape, values) = bundle.f32(name)?;
+            Ok((name.to_owned(), shape, values))
         })
         .collect::<Result<Vec<_>, BundleError>>()?;
-    let mut eager = Eager::new(burn::tensor::Device::flex(), tensors);
-    constants(bundle, &mut eager)
+    Ok(Eager::new(burn::tensor::Device::flex(), tensors))
 }
 
 /// The text constants computed by an engine that already holds the weights.
@@ -99,5 +97,5 @@ pub fn constants(bundle: &Bundle, eager: &mut Eager) -> Result<TextConstants, Bu
 
 fn scalar(bundle: &Bundle, name: &str) -> Result<f32, BundleError> {
     let (_, values) = bundle.f32(name)?;
-    values.first().copied().ok_or_else(|| bundle.damaged(&format!("tensor '{name}' is empty")))
+    values.first().copied().ok_or_else(|| bundle.damaged(format!("tensor '{name}' is empty")))
 }

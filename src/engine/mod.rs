@@ -2,16 +2,22 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::anomaly::Prediction;
 use crate::frame::Frame;
+use crate::vcp_clip::preprocess::Preprocessor;
 use crate::weights::bundle::Bundle;
 
 pub mod finish;
 pub mod onnx;
 #[cfg(feature = "openvino")]
 pub mod openvino;
+#[cfg(not(feature = "openvino"))]
+#[path = "openvino_absent.rs"]
+pub mod openvino;
 pub mod reference;
+mod resident;
 
 /// Runs the model. Opened inside the thread that uses it; not `Send`.
 /// Implemented by the reference engine, the OpenVINO engine and by the bench's engine that replays one map.
@@ -110,9 +116,9 @@ impl EngineInfo {
 pub fn open(spec: &EngineSpec) -> Result<Box<dyn Engine>, EngineError> {
     match spec.engine {
         EngineChoice::Reference => Ok(Box::new(reference::ReferenceEngine::open(spec)?)),
-        EngineChoice::Openvino => open_openvino(spec),
+        EngineChoice::Openvino => Ok(Box::new(openvino::OpenvinoEngine::open(spec)?)),
         EngineChoice::Tensorrt => {
-            Err(EngineError::NotBuilt { engine: EngineChoice::Tensorrt, feature: "tensorrt" })
+            Err(EngineError::NotYet { engine: EngineChoice::Tensorrt })
         }
         EngineChoice::Auto => {
             for engine in [EngineChoice::Tensorrt, EngineChoice::Openvino] {
@@ -132,14 +138,19 @@ pub fn open(spec: &EngineSpec) -> Result<Box<dyn Engine>, EngineError> {
     }
 }
 
-#[cfg(feature = "openvino")]
-fn open_openvino(spec: &EngineSpec) -> Result<Box<dyn Engine>, EngineError> {
-    Ok(Box::new(openvino::OpenvinoEngine::open(spec)?))
+/// Median time of the network behind the vision tower, measured alone; `None` for engines that do not tell it apart.
+pub fn network_tail(spec: &EngineSpec, rounds: u32) -> Result<Option<Duration>, EngineError> {
+    match spec.engine {
+        EngineChoice::Openvino | EngineChoice::Auto => openvino::network_tail(spec, rounds).map(Some),
+        EngineChoice::Reference | EngineChoice::Tensorrt => Ok(None),
+    }
 }
 
-#[cfg(not(feature = "openvino"))]
-fn open_openvino(_: &EngineSpec) -> Result<Box<dyn Engine>, EngineError> {
-    Err(EngineError::NotBuilt { engine: EngineChoice::Openvino, feature: "openvino" })
+/// Pre-processing as the bundle wants it.
+fn preprocessor(bundle: &Bundle) -> Preprocessor {
+    let manifest = bundle.manifest();
+    let constants = &manifest.constants;
+    Preprocessor::new(manifest.architecture.image_size, constants.mean, constants.std)
 }
 
 /// An engine could not be opened, or failed on a batch.
@@ -152,6 +163,12 @@ pub enum EngineError {
         engine: EngineChoice,
         /// The cargo feature that brings it.
         feature: &'static str,
+    },
+    /// This version of the program has no such engine.
+    #[error("engine '{engine}' is not part of this version; use \"openvino\" or \"reference\"")]
+    NotYet {
+        /// The engine asked for.
+        engine: EngineChoice,
     },
     /// The runtime library is not there or does not load.
     #[error("engine '{engine}': {library} could not be loaded ({reason}); {next_step}")]

@@ -1,19 +1,23 @@
 //! The OpenVINO engine: the network compiled for this CPU from the recorded ONNX graph, the rest as our own code.
 
-use std::time::Instant;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use openvino::{
-    CompiledModel, Core, DeviceType, ElementType, InferRequest, PartialShape, PropertyKey, RwPropertyKey, Shape, Tensor,
+    CompiledModel, Core, DeviceType, ElementType, InferRequest, Model, PartialShape, PropertyKey, RwPropertyKey, Shape,
+    Tensor,
 };
 
 use crate::anomaly::{Prediction, StageTimes};
 use crate::frame::{Frame, Image};
+use crate::vcp_clip::Architecture;
 use crate::vcp_clip::preprocess::Preprocessor;
 use crate::weights::bundle::Bundle;
 
 use super::finish::{self, Finish};
-use super::onnx::{self, OutputNames, Storage};
-use super::{Engine, EngineChoice, EngineError, EngineInfo, EngineSpec, Precision};
+use super::onnx::expanded::{ExpandError, Expanded};
+use super::onnx::{self, FEATURE, INLINE_LIMIT, OutputNames, Storage};
+use super::{Engine, EngineChoice, EngineError, EngineInfo, EngineSpec, Precision, resident};
 
 /// Runs on the CPU; frames of a batch go through one after the other, which costs a CPU nothing and keeps one
 /// compiled shape (and so one copy of the weights) in memory.
@@ -26,7 +30,7 @@ pub struct OpenvinoEngine {
     names: OutputNames,
     finish: Finish,
     preprocessor: Preprocessor,
-    bundle: Bundle,
+    architecture: Architecture,
     info: EngineInfo,
 }
 
@@ -36,58 +40,63 @@ fn runtime(step: &'static str) -> impl Fn(openvino::InferenceError) -> EngineErr
     move |error| EngineError::Runtime { engine: EngineChoice::Openvino, step, reason: error.to_string() }
 }
 
+/// OpenVINO's word for a precision.
+fn hint(precision: Precision) -> Result<&'static str, EngineError> {
+    match precision {
+        Precision::Fp32 => Ok("f32"),
+        Precision::Bf16 => Ok("bf16"),
+        Precision::Fp16 => Err(EngineError::Precision {
+            engine: EngineChoice::Openvino,
+            precision,
+            available: "fp32 and, where the CPU has it, bf16",
+        }),
+    }
+}
+
+/// The runtime with the CPU set as asked.
+fn core(spec: &EngineSpec) -> Result<Core, EngineError> {
+    let hint = hint(spec.precision)?;
+    let mut core = Core::new().map_err(|error| EngineError::Library {
+        engine: EngineChoice::Openvino,
+        library: "libopenvino_c.so",
+        reason: error.to_string(),
+        next_step: NEXT_STEP,
+    })?;
+    let mut set = |key: RwPropertyKey, value: &str| {
+        core.set_property(&DeviceType::CPU, &key, value).map_err(runtime("setting a CPU property"))
+    };
+    set(RwPropertyKey::HintInferencePrecision, hint)?;
+    set(RwPropertyKey::HintPerformanceMode, "LATENCY")?;
+    if let Some(threads) = spec.threads {
+        set(RwPropertyKey::InferenceNumThreads, &threads.to_string())?;
+    }
+    Ok(core)
+}
+
 impl OpenvinoEngine {
     /// Compiles the network for the CPU. Takes seconds for a ViT-L/14.
     pub fn open(spec: &EngineSpec) -> Result<Self, EngineError> {
-        let hint = match spec.precision {
-            Precision::Fp32 => "f32",
-            Precision::Bf16 => "bf16",
-            Precision::Fp16 => {
-                return Err(EngineError::Precision {
-                    engine: EngineChoice::Openvino,
-                    precision: spec.precision,
-                    available: "fp32 and, where the CPU has it, bf16",
-                });
-            }
-        };
-        let mut core = Core::new().map_err(|error| EngineError::Library {
-            engine: EngineChoice::Openvino,
-            library: "libopenvino_c.so",
-            reason: error.to_string(),
-            next_step: NEXT_STEP,
-        })?;
+        let mut core = core(spec)?;
         let bundle = Bundle::open(&spec.bundle)?;
-        let manifest = bundle.manifest();
-        let size = manifest.architecture.image_size;
-        let names = OutputNames::new(&manifest.architecture.taps);
+        let architecture = bundle.manifest().architecture.clone();
+        let size = architecture.image_size as i64;
+        let names = OutputNames::new(&architecture.taps);
         let finish = Finish::new(&bundle)?;
+        let info = EngineInfo::new(&bundle, EngineChoice::Openvino, spec.precision, spec.max_batch);
+        let preprocessor = super::preprocessor(&bundle);
 
-        let mut set = |key: RwPropertyKey, value: &str| {
-            core.set_property(&DeviceType::CPU, &key, value).map_err(runtime("setting a CPU property"))
+        let shape = [1, 3, size, size];
+        let fix = |mut model: Model| {
+            let shape = PartialShape::new_static(4, &shape).map_err(runtime("input shape"))?;
+            model.reshape_single_input(&shape).map_err(runtime("input shape"))?;
+            Ok(model)
         };
-        set(RwPropertyKey::HintInferencePrecision, hint)?;
-        set(RwPropertyKey::HintPerformanceMode, "LATENCY")?;
-        if let Some(threads) = spec.threads {
-            set(RwPropertyKey::InferenceNumThreads, &threads.to_string())?;
-        }
-
-        let rss = |w: &str| tracing::info!("{w} {}", std::fs::read_to_string("/proc/self/status").unwrap_or_default().lines().filter(|l|l.starts_with("VmHWM")||l.starts_with("RssAnon")||l.starts_with("RssFile")).collect::<Vec<_>>().join(" "));
-        rss("before");
-        let mut model = Self::read(&mut core, &bundle)?;
-        rss("read");
-        let shape = PartialShape::new_static(4, &[1, 3, size as i64, size as i64]).map_err(runtime("input shape"))?;
-        model.reshape_single_input(&shape).map_err(runtime("input shape"))?;
-        let done = std::sync::atomic::AtomicBool::new(false);
-        let mut compiled = std::thread::scope(|s| { s.spawn(|| while !done.load(std::sync::atomic::Ordering::Relaxed) { bundle.page_out(); std::thread::sleep(std::time::Duration::from_millis(50)); });
-        let r = core.compile_model(&model, DeviceType::CPU).map_err(runtime("compiling the network")); done.store(true, std::sync::atomic::Ordering::Relaxed); r })?;
-        rss("compiled");
-        // The graph's constants live on in the compiled model.
-        drop(model);rss("dropped");
+        let mut compiled = compile(&mut core, bundle, fix)?;
         let taken = compiled
             .get_property(&PropertyKey::Rw(RwPropertyKey::HintInferencePrecision))
             .map_err(runtime("reading the precision"))?
             .into_owned();
-        if taken != hint {
+        if taken != hint(spec.precision)? {
             return Err(EngineError::Precision {
                 engine: EngineChoice::Openvino,
                 precision: spec.precision,
@@ -95,18 +104,8 @@ impl OpenvinoEngine {
             });
         }
         let request = compiled.create_infer_request().map_err(runtime("creating a request"))?;
-        let shape = Shape::new(&[1, 3, size as i64, size as i64]).map_err(runtime("input shape"))?;
-        let input = Tensor::new(ElementType::F32, &shape).map_err(runtime("input tensor"))?;
-        let info = EngineInfo::new(&bundle, EngineChoice::Openvino, spec.precision, spec.max_batch);
-        let preprocessor = Preprocessor::for_bundle(&bundle);
-        Ok(Self { request, _compiled: compiled, _core: core, input, names, finish, preprocessor, bundle, info })
-    }
-
-    /// The weights stay where they are: the graph says at which addresses of the mapped bundle they lie.
-    fn read(core: &mut Core, bundle: &Bundle) -> Result<openvino::Model, EngineError> {
-        let constants = finish::text_constants(bundle)?;
-        let graph = onnx::encode(bundle, &constants, Storage::InMemory);
-        core.read_model_from_buffer(&graph, None).map_err(runtime("reading the network"))
+        let input = tensor(&shape)?;
+        Ok(Self { request, _compiled: compiled, _core: core, input, names, finish, preprocessor, architecture, info })
     }
 
     fn look(&mut self, image: &Image) -> Result<Prediction, EngineError> {
@@ -122,21 +121,112 @@ impl OpenvinoEngine {
         let tokens = self.names.tokens.iter().map(output).collect::<Result<Vec<_>, _>>()?;
         let raw = self.names.raw.iter().map(output).collect::<Result<Vec<_>, _>>()?;
         let text = output(&self.names.text)?;
-        let values = |t: &'_ Tensor| t.get_data::<f32>().map(<[f32]>::to_vec).map_err(runtime("reading an output"));
-        let text = values(&text)?;
-        let token_values: Vec<&[f32]> =
-            tokens.iter().map(|t| t.get_data().map_err(runtime("reading an output"))).collect::<Result<_, _>>()?;
-        let raw_values: Vec<&[f32]> =
-            raw.iter().map(|t| t.get_data().map_err(runtime("reading an output"))).collect::<Result<_, _>>()?;
-        let fused = self.finish.run(&token_values, &text, &raw_values);
+        let fused = self.finish.run(&slices(&tokens)?, floats(&text)?, &slices(&raw)?);
         let times = StageTimes {
             preprocess: preprocessed - start,
             inference: inferred - preprocessed,
             postprocess: inferred.elapsed(),
         };
         let score = fused.score;
-        Ok(Prediction { map: fused.into_map(&self.bundle.manifest().architecture), score, times })
+        Ok(Prediction { map: fused.into_map(&self.architecture), score, times })
     }
+}
+
+fn tensor(shape: &[i64]) -> Result<Tensor, EngineError> {
+    let shape = Shape::new(shape).map_err(runtime("tensor shape"))?;
+    Tensor::new(ElementType::F32, &shape).map_err(runtime("tensor"))
+}
+
+fn floats(tensor: &Tensor) -> Result<&[f32], EngineError> {
+    tensor.get_data().map_err(runtime("reading an output"))
+}
+
+fn slices(tensors: &[Tensor]) -> Result<Vec<&[f32]>, EngineError> {
+    tensors.iter().map(floats).collect()
+}
+
+/// Reads and compiles the network. Small weights travel inside the graph; large ones lie beside it in a file that
+/// OpenVINO maps, deleted when it has been compiled, and are kept from filling memory meanwhile.
+fn compile(
+    core: &mut Core,
+    bundle: Bundle,
+    fix: impl FnOnce(Model) -> Result<Model, EngineError>,
+) -> Result<CompiledModel, EngineError> {
+    let constants = finish::text_constants(&bundle)?;
+    if bundle.manifest().weights.bytes <= INLINE_LIMIT {
+        let graph = onnx::encode(&bundle, &constants, Storage::Inline);
+        let model = core.read_model_from_buffer(&graph, None).map_err(runtime("reading the network"))?;
+        return core.compile_model(&fix(model)?, DeviceType::CPU).map_err(runtime("compiling the network"));
+    }
+    let scratch = scratch_folder();
+    let io = |path: &Path| {
+        let path = path.to_owned();
+        move |source| EngineError::Io { path, source }
+    };
+    let folder = tempfile::Builder::new().prefix("vcp-line-").tempdir_in(&scratch).map_err(io(&scratch))?;
+    let folder_path = folder.path().canonicalize().map_err(io(folder.path()))?;
+    let expanded = Expanded::write(&bundle, &folder_path).map_err(|error| match error {
+        ExpandError::Bundle(error) => EngineError::Bundle(error),
+        ExpandError::Io { path, source } => EngineError::Io { path, source },
+    })?;
+    let graph = folder_path.join("network.onnx");
+    std::fs::write(&graph, onnx::encode(&bundle, &constants, Storage::Expanded(&expanded))).map_err(io(&graph))?;
+    // Everything has been read from the bundle: its pages need not be resident beside those of the new file.
+    drop(bundle);
+    drop(constants);
+    resident::kept_small(&folder_path.join(Expanded::FILE), || {
+        let model = core
+            .read_model_from_file(&graph.to_string_lossy(), "")
+            .map_err(runtime("reading the network"))?;
+        core.compile_model(&fix(model)?, DeviceType::CPU).map_err(runtime("compiling the network"))
+    })
+}
+
+/// A folder on a disk (`/tmp` may be memory): systemd's cache folder, else `/var/tmp`, else the system's choice.
+fn scratch_folder() -> PathBuf {
+    let var_tmp = Path::new("/var/tmp");
+    match std::env::var_os("CACHE_DIRECTORY") {
+        Some(folder) => PathBuf::from(folder),
+        None if var_tmp.is_dir() => var_tmp.to_owned(),
+        None => std::env::temp_dir(),
+    }
+}
+
+/// Median time of what lies behind the vision tower in the network: text tower, class vectors, Pre-VCP logits.
+pub fn network_tail(spec: &EngineSpec, rounds: u32) -> Result<Duration, EngineError> {
+    let mut core = core(spec)?;
+    let bundle = Bundle::open(&spec.bundle)?;
+    let arch = &bundle.manifest().architecture;
+    let graph = onnx::encode_tail(&bundle, &finish::text_constants(&bundle)?);
+    let mut model = core.read_model_from_buffer(&graph, None).map_err(runtime("reading the network"))?;
+    let tokens = [1, arch.patches() as i64, arch.vision_width as i64];
+    let feature = [1, 1, arch.text_width as i64];
+    let names = OutputNames::new(&arch.taps).tokens;
+    let inputs: Vec<(&str, &[i64])> =
+        names.iter().map(|n| (n.as_str(), &tokens[..])).chain([(FEATURE, &feature[..])]).collect();
+    let shapes = inputs
+        .iter()
+        .map(|(name, shape)| Ok((*name, PartialShape::new_static(3, shape).map_err(runtime("input shape"))?)))
+        .collect::<Result<Vec<_>, EngineError>>()?;
+    let pairs: Vec<(&str, &PartialShape)> = shapes.iter().map(|(name, shape)| (*name, shape)).collect();
+    model.reshape(&pairs).map_err(runtime("input shape"))?;
+    let mut compiled = core.compile_model(&model, DeviceType::CPU).map_err(runtime("compiling the network"))?;
+    let mut request = compiled.create_infer_request().map_err(runtime("creating a request"))?;
+    for (name, shape) in &inputs {
+        let mut input = tensor(shape)?;
+        let data = input.get_data_mut::<f32>().map_err(runtime("input tensor"))?;
+        data.iter_mut().enumerate().for_each(|(i, x)| *x = (i % 97) as f32 / 97.0 - 0.5);
+        request.set_tensor(name, &input).map_err(runtime("input tensor"))?;
+    }
+    let mut times = (0..=rounds)
+        .map(|_| {
+            let start = Instant::now();
+            request.infer().map_err(runtime("inference"))?;
+            Ok(start.elapsed())
+        })
+        .collect::<Result<Vec<_>, EngineError>>()?;
+    times.sort_unstable();
+    Ok(times[times.len() / 2])
 }
 
 impl Engine for OpenvinoEngine {

@@ -47,7 +47,7 @@ impl ReferenceEngine {
         let constants = finish::constants(&bundle, &mut eager)?;
         let finish = Finish::new(&bundle)?;
         let info = EngineInfo::new(&bundle, EngineChoice::Reference, Precision::Fp32, spec.max_batch);
-        let preprocessor = Preprocessor::for_bundle(&bundle);
+        let preprocessor = super::preprocessor(&bundle);
         Ok(Self { bundle, eager, constants, finish, preprocessor, info })
     }
 

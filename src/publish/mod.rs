@@ -19,7 +19,6 @@ pub mod topic;
 pub mod url;
 pub mod watch;
 
-use std::fmt;
 use std::time::Duration;
 
 pub use door::{Counters, Door, DoorError};
@@ -30,30 +29,10 @@ pub use state::{Alarm, CameraState, LineState, StateWord};
 pub use topic::Topics;
 pub use url::BrokerUrl;
 
+pub use crate::secret::Secret;
+
 /// Largest MQTT packet sent, bytes. A verdict with a thousand polygons stays below it; brokers commonly allow more.
 pub const MAX_PACKET: usize = 256 * 1024;
-
-/// A word that must not appear in logs.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Wraps the word.
-    pub fn new(word: impl Into<String>) -> Self {
-        Self(word.into())
-    }
-
-    /// The word itself, for the one place that sends it.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(…)")
-    }
-}
 
 /// Who the service is at the broker. The password is used only together with the user.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use crate::secret::Secret;
+
 /// How long opening a camera may take.
 pub const START_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -160,22 +162,6 @@ impl GStreamerSpec {
     }
 }
 
-/// A password: shown as `***` wherever it is printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Wraps a password.
-    pub fn new(value: impl Into<String>) -> Self {
-        Self(value.into())
-    }
-
-    /// The password itself, for the camera's eyes only.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
 impl fmt::Debug for GStreamerInput {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -199,12 +185,6 @@ impl fmt::Debug for RtspSpec {
             .field("user", &self.user)
             .field("password", &self.password)
             .finish()
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
     }
 }
 

@@ -3,6 +3,7 @@
 use super::eager::Eager;
 use super::ops::Ops;
 use super::text::{self, Prefix, PrefixBlock, State};
+pub use super::vision::Vision;
 use super::{Architecture, pre_vcp, vision};
 
 /// What the network says about a batch; Post-VCP and the maps continue from here.
@@ -54,6 +55,16 @@ impl TextConstants {
 /// Runs the network on the images that `ops` holds.
 pub fn forward<O: Ops>(ops: &mut O, arch: &Architecture, constants: &TextConstants) -> Outputs<O::Tensor> {
     let vision = vision::encode(ops, arch);
+    behind_vision(ops, arch, constants, vision)
+}
+
+/// Everything behind the vision tower.
+pub fn behind_vision<O: Ops>(
+    ops: &mut O,
+    arch: &Architecture,
+    constants: &TextConstants,
+    vision: Vision<O::Tensor>,
+) -> Outputs<O::Tensor> {
     let class_vectors = pre_vcp::class_vectors(ops, &vision.feature);
     let text = text::encode(ops, arch, &constants.states, &constants.prefixes, &class_vectors);
     let raw = pre_vcp::logits(ops, arch, &vision.tokens, &text, constants.temperature);

@@ -286,6 +286,11 @@ impl Bundle {
         })
     }
 
+    /// The error for a bundle whose parts do not fit each other.
+    pub fn damaged(&self, reason: impl Into<String>) -> BundleError {
+        BundleError::Damaged { path: self.path.clone(), reason: reason.into() }
+    }
+
     /// Shape and values of a tensor, C order.
     pub fn f32(&self, name: &str) -> Result<(Vec<usize>, Vec<f32>), BundleError> {
         let tensor = self.tensor(name)?;

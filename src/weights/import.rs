@@ -96,13 +96,8 @@ pub fn import(request: &ImportRequest, progress: &mut dyn FnMut(&str, u64, u64))
 
 /// The two prompts of the method with their tokens.
 pub(super) fn prompts() -> Result<Prompts, PromptError> {
-    let prompt = |template: &str| Ok(Prompt { template: template.to_owned(), tokens: tokens(template)? });
+    let prompt = |template: &str| Ok(Prompt { template: template.to_owned(), tokens: prompt::tokenize_template(template)? });
     Ok(Prompts { normal: prompt(NORMAL_TEMPLATE)?, abnormal: prompt(ABNORMAL_TEMPLATE)? })
-}
-
-fn tokens(template: &str) -> Result<Vec<u32>, PromptError> {
-    let word = if template == NORMAL_TEMPLATE { 886 } else { 13568 };
-    Ok(vec![prompt::START_TOKEN, 320, 1125, 539, 320, word, prompt::CLASS_TOKEN, prompt::END_TOKEN])
 }
 
 fn folder_name(path: &Path) -> String {

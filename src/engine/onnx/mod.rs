@@ -11,10 +11,12 @@ use prost::Message;
 use crate::vcp_clip::network::{self, TextConstants};
 use crate::weights::bundle::Bundle;
 
+pub mod expanded;
 pub mod proto;
 mod recorder;
 
-use proto::{Dimension, Entry, FLOAT, Model, OperatorSet, Shape, TensorType, Type, ValueInfo};
+use expanded::Expanded;
+use proto::{Dimension, Entry, FLOAT, Graph, Model, OperatorSet, Shape, TensorType, Type, ValueInfo};
 use recorder::{INPUT, Recorder};
 
 /// Version of the ONNX file format that belongs to [`OPSET`].
@@ -22,7 +24,15 @@ const IR_VERSION: i64 = 8;
 /// The first operator set with LayerNormalization.
 const OPSET: i64 = 17;
 /// Weights up to this many bytes go into the `.onnx` file itself; protocol buffers end at 2 GiB.
-const INLINE_LIMIT: u64 = 64 << 20;
+pub const INLINE_LIMIT: u64 = 64 << 20;
+
+/// Whether the graph reads this tensor of the bundle; Post-VCP's are read by our own code.
+pub fn is_in_graph(name: &str) -> bool {
+    !name.starts_with("Zero_try.")
+}
+
+/// Input of the graph of [`encode_tail`].
+pub const FEATURE: &str = "feature";
 
 /// Where a graph's weights are.
 #[derive(Clone, Copy)]
@@ -31,9 +41,8 @@ pub enum Storage<'a> {
     Inline,
     /// In a file of this name beside the graph: a copy of the bundle's weights file.
     Beside(&'a str),
-    /// In this process, at the addresses where the bundle is mapped: only for a runtime in the same process that reads
-    /// the graph, and everything made from it, while the bundle is open.
-    InMemory,
+    /// In float32 in a file beside the graph.
+    Expanded(&'a Expanded),
 }
 
 /// Names of the graph's outputs, in the order they are declared.
@@ -73,12 +82,34 @@ pub fn encode(bundle: &Bundle, constants: &TextConstants, storage: Storage<'_>) 
     }
 
     let mut graph = recorder.into_graph();
-    graph.name = manifest.name.clone();
     graph.input = vec![value_info(INPUT, &[3, arch.image_size, arch.image_size])];
     graph.output = names.tokens.iter().map(|n| value_info(n, &[arch.patches(), arch.vision_width])).collect();
     graph.output.push(value_info(&names.text, &[2, arch.text_width]));
     graph.output.extend(names.raw.iter().map(|n| value_info(n, &[arch.patches(), 2])));
 
+    file(bundle, graph)
+}
+
+/// The network behind the vision tower alone, from `feature` `[batch, 1, Ct]` and `tokens.L`: what `bench` times.
+pub fn encode_tail(bundle: &Bundle, constants: &TextConstants) -> Vec<u8> {
+    let arch = &bundle.manifest().architecture;
+    let names = OutputNames::new(&arch.taps);
+    let mut recorder = Recorder::new(bundle, Storage::Inline);
+    let tokens = names.tokens.iter().map(|n| recorder.input(n, arch.patches(), arch.vision_width)).collect();
+    let feature = recorder.input(FEATURE, 1, arch.text_width);
+    let outputs = network::behind_vision(&mut recorder, arch, constants, network::Vision { tokens, feature });
+    for (value, name) in outputs.raw.iter().zip(&names.raw) {
+        recorder.name(value, name);
+    }
+    let mut graph = recorder.into_graph();
+    graph.input = names.tokens.iter().map(|n| value_info(n, &[arch.patches(), arch.vision_width])).collect();
+    graph.input.push(value_info(FEATURE, &[1, arch.text_width]));
+    graph.output = names.raw.iter().map(|n| value_info(n, &[arch.patches(), 2])).collect();
+    file(bundle, graph)
+}
+
+fn file(bundle: &Bundle, mut graph: Graph) -> Vec<u8> {
+    graph.name = bundle.manifest().name.clone();
     Model {
         ir_version: IR_VERSION,
         producer_name: env!("CARGO_PKG_NAME").into(),

@@ -9,7 +9,7 @@ pub const INT64: i32 = 7;
 /// `TensorProto.DataType` FLOAT16.
 pub const FLOAT16: i32 = 10;
 /// `TensorProto.DataLocation` EXTERNAL.
-pub const EXTERNAL: i32 = 1;
+const EXTERNAL: i32 = 1;
 /// `AttributeProto.AttributeType` FLOAT.
 pub const ATTRIBUTE_FLOAT: i32 = 1;
 /// `AttributeProto.AttributeType` INT.
@@ -143,6 +143,19 @@ pub struct Tensor {
     /// 0 or [`EXTERNAL`].
     #[prost(int32, optional, tag = "14")]
     pub data_location: Option<i32>,
+}
+
+impl Tensor {
+    /// Says that the values are `length` bytes at `offset` of `file`.
+    pub fn place(&mut self, file: &str, offset: u64, length: usize) {
+        let entry = |key: &str, value: String| Entry { key: key.into(), value };
+        self.data_location = Some(EXTERNAL);
+        self.external_data = vec![
+            entry("location", file.to_owned()),
+            entry("offset", offset.to_string()),
+            entry("length", length.to_string()),
+        ];
+    }
 }
 
 /// Name and type of an input or output.

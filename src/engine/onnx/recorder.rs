@@ -5,14 +5,12 @@ use std::collections::HashSet;
 use crate::vcp_clip::ops::Ops;
 use crate::weights::bundle::{Bundle, Dtype};
 
+use super::expanded::Expanded;
 use super::Storage;
 use super::proto::{
-    ATTRIBUTE_FLOAT, ATTRIBUTE_INT, ATTRIBUTE_INTS, Attribute, EXTERNAL, Entry, FLOAT, FLOAT16, Graph, INT64, Node,
+    ATTRIBUTE_FLOAT, ATTRIBUTE_INT, ATTRIBUTE_INTS, Attribute, FLOAT, FLOAT16, Graph, INT64, Node,
     Tensor,
 };
-
-/// The location by which ONNX Runtime and OpenVINO know that `offset` is an address in their own process.
-const IN_MEMORY: &str = "*/_ORT_MEM_ADDR_/*";
 
 /// Name of the graph's input, `[batch, 3, S, S]`.
 pub const INPUT: &str = "image";
@@ -22,6 +20,7 @@ pub const INPUT: &str = "image";
 pub struct Value {
     /// Its name.
     pub name: String,
+    rows: usize,
     columns: usize,
 }
 
@@ -30,6 +29,8 @@ pub struct Recorder<'a> {
     bundle: &'a Bundle,
     storage: Storage<'a>,
     image_size: usize,
+    /// The graph's first input; its leading axis is the batch.
+    first_input: String,
     graph: Graph,
     known: HashSet<String>,
 }
@@ -46,15 +47,24 @@ fn float(name: &str, value: f32) -> Attribute {
     Attribute { name: name.into(), f: Some(value), r#type: ATTRIBUTE_FLOAT, ..Attribute::default() }
 }
 
-fn entry(key: &str, value: impl ToString) -> Entry {
-    Entry { key: key.into(), value: value.to_string() }
-}
-
 impl<'a> Recorder<'a> {
     /// Starts an empty graph over the tensors of `bundle`.
     pub fn new(bundle: &'a Bundle, storage: Storage<'a>) -> Self {
         let image_size = bundle.manifest().architecture.image_size;
-        Self { bundle, storage, image_size, graph: Graph::default(), known: HashSet::new() }
+        Self {
+            bundle,
+            storage,
+            image_size,
+            first_input: INPUT.into(),
+            graph: Graph::default(),
+            known: HashSet::new(),
+        }
+    }
+
+    /// An input of the graph, `[batch, rows, columns]`, in place of the image.
+    pub fn input(&mut self, name: &str, rows: usize, columns: usize) -> Value {
+        self.first_input = name.into();
+        Value { name: name.into(), rows, columns }
     }
 
     /// The graph so far.
@@ -73,7 +83,7 @@ impl<'a> Recorder<'a> {
         });
     }
 
-    fn node(&mut self, op: &str, inputs: &[&str], attributes: Vec<Attribute>, columns: usize) -> Value {
+    fn node(&mut self, op: &str, inputs: &[&str], attributes: Vec<Attribute>, [rows, columns]: [usize; 2]) -> Value {
         let name = format!("{op}_{}", self.graph.node.len());
         self.graph.node.push(Node {
             input: inputs.iter().map(ToString::to_string).collect(),
@@ -82,7 +92,7 @@ impl<'a> Recorder<'a> {
             op_type: op.into(),
             attribute: attributes,
         });
-        Value { name, columns }
+        Value { name, rows, columns }
     }
 
     fn floats(&mut self, dims: &[usize], values: &[f32]) -> String {
@@ -124,28 +134,22 @@ impl<'a> Recorder<'a> {
         if !self.known.insert(value.clone()) {
             return value;
         }
-        let half = stored.dtype == Dtype::F16;
+        let half = stored.dtype == Dtype::F16 && !matches!(self.storage, Storage::Expanded(_));
+        let elements: usize = dims.iter().product();
         let mut tensor = Tensor {
             dims: dims.iter().map(|&d| d as i64).collect(),
             data_type: if half { FLOAT16 } else { FLOAT },
             name: if half { raw.clone() } else { value.clone() },
             ..Tensor::default()
         };
-        let place = match self.storage {
-            Storage::Inline => None,
-            Storage::Beside(file) => Some((file, stored.offset_in_file)),
-            Storage::InMemory => Some((IN_MEMORY, stored.bytes.as_ptr().addr() as u64)),
-        };
-        match place {
-            Some((location, offset)) => {
-                tensor.data_location = Some(EXTERNAL);
-                tensor.external_data = vec![
-                    entry("location", location),
-                    entry("offset", offset),
-                    entry("length", stored.bytes.len()),
-                ];
+        match self.storage {
+            Storage::Inline => tensor.raw_data = Some(stored.bytes.to_vec()),
+            Storage::Beside(file) => {
+                tensor.place(file, stored.offset_in_file, stored.bytes.len());
             }
-            None => tensor.raw_data = Some(stored.bytes.to_vec()),
+            Storage::Expanded(expanded) => {
+                tensor.place(Expanded::FILE, expanded.offset(name), elements * size_of::<f32>());
+            }
         }
         self.graph.initializer.push(tensor);
         if half {
@@ -181,18 +185,19 @@ impl<'a> Recorder<'a> {
         name
     }
 
-    fn slice(&mut self, x: &Value, axis: i64, from: usize, to: usize, columns: usize) -> Value {
+    fn slice(&mut self, x: &Value, axis: i64, [from, to]: [usize; 2], shape: [usize; 2]) -> Value {
         let from = self.shape(&[from as i64]);
         let to = self.shape(&[to as i64]);
         let axis = self.shape(&[axis]);
-        self.node("Slice", &[&x.name, &from, &to, &axis], vec![], columns)
+        self.node("Slice", &[&x.name, &from, &to, &axis], vec![], shape)
     }
 
     /// `[B, rows, heads·d]` → four axes in the given order of (batch, row, head, column).
     fn heads(&mut self, x: &Value, heads: usize, order: [i64; 4]) -> Value {
+        let shape = [x.rows, x.columns];
         let split = self.shape(&[0, 0, heads as i64, (x.columns / heads) as i64]);
-        let x = self.node("Reshape", &[&x.name, &split], vec![], x.columns);
-        self.node("Transpose", &[&x.name], vec![ints("perm", &order)], x.columns)
+        let x = self.node("Reshape", &[&x.name, &split], vec![], shape);
+        self.node("Transpose", &[&x.name], vec![ints("perm", &order)], shape)
     }
 }
 
@@ -202,124 +207,123 @@ impl Ops for Recorder<'_> {
     fn patches(&mut self, patch: usize) -> Value {
         let grid = (self.image_size / patch) as i64;
         let side = patch as i64;
-        let columns = 3 * patch * patch;
+        let shape = [(grid * grid) as usize, 3 * patch * patch];
         let cut = self.shape(&[0, 3, grid, side, grid, side]);
-        let x = self.node("Reshape", &[INPUT, &cut], vec![], columns);
-        let x = self.node("Transpose", &[&x.name], vec![ints("perm", &[0, 2, 4, 1, 3, 5])], columns);
-        let rows = self.shape(&[0, grid * grid, columns as i64]);
-        self.node("Reshape", &[&x.name, &rows], vec![], columns)
+        let x = self.node("Reshape", &[INPUT, &cut], vec![], shape);
+        let x = self.node("Transpose", &[&x.name], vec![ints("perm", &[0, 2, 4, 1, 3, 5])], shape);
+        let rows = self.shape(&[0, grid * grid, shape[1] as i64]);
+        self.node("Reshape", &[&x.name, &rows], vec![], shape)
     }
 
     fn weight(&mut self, name: &str) -> Value {
         let [rows, columns] = self.matrix_shape(name);
-        Value { name: self.stored(name, &[1, rows, columns]), columns }
+        Value { name: self.stored(name, &[1, rows, columns]), rows, columns }
     }
 
     fn constant(&mut self, rows: usize, columns: usize, values: Vec<f32>) -> Value {
-        Value { name: self.floats(&[1, rows, columns], &values), columns }
+        Value { name: self.floats(&[1, rows, columns], &values), rows, columns }
     }
 
     fn linear(&mut self, x: &Value, weight: &str, bias: Option<&str>) -> Value {
+        // Gemm reads the matrix as it lies. A MatMul would need it transposed, and a runtime that folds the transposition
+        // holds a second copy of all weights.
         let [out, columns] = self.matrix_shape(weight);
-        let stored = self.stored(weight, &[out, columns]);
+        let matrix = self.stored(weight, &[out, columns]);
         let flat = self.shape(&[-1, columns as i64]);
-        let flat = self.node("Reshape", &[&x.name, &flat], vec![], columns);
-        let y = self.node("Gemm", &[&flat.name, &stored], vec![int("transB", 1)], out);
-        let sh = self.node("Shape", &[&x.name], vec![int("start",0), int("end", 2)], 0);
-        let o = self.shape(&[out as i64]);
-        let full = self.node("Concat", &[&sh.name, &o], vec![int("axis", 0)], 0);
-        let y = self.node("Reshape", &[&y.name, &full.name], vec![], out);
-        match bias {
-            Some(bias) => {
-                let bias = self.stored(bias, &[out]);
-                self.node("Add", &[&y.name, &bias], vec![], out)
-            }
-            None => y,
-        }
+        let flat = self.node("Reshape", &[&x.name, &flat], vec![], [x.rows, columns]);
+        let mut inputs = vec![flat.name, matrix];
+        inputs.extend(bias.map(|bias| self.stored(bias, &[out])));
+        let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+        let y = self.node("Gemm", &inputs, vec![int("transB", 1)], [x.rows, out]);
+        let whole = self.shape(&[-1, x.rows as i64, out as i64]);
+        self.node("Reshape", &[&y.name, &whole], vec![], [x.rows, out])
     }
 
     fn project(&mut self, x: &Value, weight: &str) -> Value {
         let [rows, columns] = self.matrix_shape(weight);
         let stored = self.stored(weight, &[rows, columns]);
-        self.node("MatMul", &[&x.name, &stored], vec![], columns)
+        self.node("MatMul", &[&x.name, &stored], vec![], [x.rows, columns])
     }
 
     fn matmul_transposed(&mut self, a: &Value, b: &Value) -> Value {
-        // The number of rows of b is not tracked; nothing that reads columns follows this operation.
-        let b = self.node("Transpose", &[&b.name], vec![ints("perm", &[0, 2, 1])], b.columns);
-        self.node("MatMul", &[&a.name, &b.name], vec![], 0)
+        let turned = self.node("Transpose", &[&b.name], vec![ints("perm", &[0, 2, 1])], [b.columns, b.rows]);
+        self.node("MatMul", &[&a.name, &turned.name], vec![], [a.rows, b.rows])
     }
 
     fn add(&mut self, a: &Value, b: &Value) -> Value {
-        self.node("Add", &[&a.name, &b.name], vec![], a.columns)
+        self.node("Add", &[&a.name, &b.name], vec![], [a.rows.max(b.rows), a.columns])
     }
 
     fn scale(&mut self, x: &Value, factor: f32) -> Value {
         let factor = self.scalar(factor);
-        self.node("Mul", &[&x.name, &factor], vec![], x.columns)
+        self.node("Mul", &[&x.name, &factor], vec![], [x.rows, x.columns])
     }
 
     fn layer_norm(&mut self, x: &Value, prefix: &str, eps: f64) -> Value {
         let gamma = self.stored(&format!("{prefix}.weight"), &[x.columns]);
         let beta = self.stored(&format!("{prefix}.bias"), &[x.columns]);
         let attributes = vec![int("axis", -1), float("epsilon", eps as f32)];
-        self.node("LayerNormalization", &[&x.name, &gamma, &beta], attributes, x.columns)
+        self.node("LayerNormalization", &[&x.name, &gamma, &beta], attributes, [x.rows, x.columns])
     }
 
     fn gelu(&mut self, x: &Value) -> Value {
         // The form in which runtimes recognise and fuse the exact GELU.
+        let shape = [x.rows, x.columns];
         let (root, one, half) = (self.scalar(std::f32::consts::SQRT_2), self.scalar(1.0), self.scalar(0.5));
-        let y = self.node("Div", &[&x.name, &root], vec![], x.columns);
-        let y = self.node("Erf", &[&y.name], vec![], x.columns);
-        let y = self.node("Add", &[&y.name, &one], vec![], x.columns);
-        let y = self.node("Mul", &[&x.name, &y.name], vec![], x.columns);
-        self.node("Mul", &[&y.name, &half], vec![], x.columns)
+        let y = self.node("Div", &[&x.name, &root], vec![], shape);
+        let y = self.node("Erf", &[&y.name], vec![], shape);
+        let y = self.node("Add", &[&y.name, &one], vec![], shape);
+        let y = self.node("Mul", &[&x.name, &y.name], vec![], shape);
+        self.node("Mul", &[&y.name, &half], vec![], shape)
     }
 
     fn l2_normalize(&mut self, x: &Value) -> Value {
-        let length = self.node("ReduceL2", &[&x.name], vec![ints("axes", &[-1]), int("keepdims", 1)], 1);
-        self.node("Div", &[&x.name, &length.name], vec![], x.columns)
+        let attributes = vec![ints("axes", &[-1]), int("keepdims", 1)];
+        let length = self.node("ReduceL2", &[&x.name], attributes, [x.rows, 1]);
+        self.node("Div", &[&x.name, &length.name], vec![], [x.rows, x.columns])
     }
 
     fn attention(&mut self, q: &Value, k: &Value, v: &Value, heads: usize, mask: Option<&Value>) -> Value {
         let scale = self.scalar(1.0 / ((q.columns / heads) as f32).sqrt());
-        let columns = q.columns;
+        let (shape, scores) = ([q.rows, q.columns], [q.rows, k.rows]);
         let q = self.heads(q, heads, [0, 2, 1, 3]);
         let k = self.heads(k, heads, [0, 2, 3, 1]);
         let v = self.heads(v, heads, [0, 2, 1, 3]);
-        let q = self.node("Mul", &[&q.name, &scale], vec![], columns);
-        let mut scores = self.node("MatMul", &[&q.name, &k.name], vec![], 0);
+        let q = self.node("Mul", &[&q.name, &scale], vec![], shape);
+        let mut logits = self.node("MatMul", &[&q.name, &k.name], vec![], scores);
         if let Some(mask) = mask {
-            scores = self.node("Add", &[&scores.name, &mask.name], vec![], 0);
+            logits = self.node("Add", &[&logits.name, &mask.name], vec![], scores);
         }
-        let weights = self.node("Softmax", &[&scores.name], vec![int("axis", -1)], 0);
-        let seen = self.node("MatMul", &[&weights.name, &v.name], vec![], columns);
-        let seen = self.node("Transpose", &[&seen.name], vec![ints("perm", &[0, 2, 1, 3])], columns);
-        let joined = self.shape(&[0, 0, columns as i64]);
-        self.node("Reshape", &[&seen.name, &joined], vec![], columns)
+        let weights = self.node("Softmax", &[&logits.name], vec![int("axis", -1)], scores);
+        let seen = self.node("MatMul", &[&weights.name, &v.name], vec![], shape);
+        let seen = self.node("Transpose", &[&seen.name], vec![ints("perm", &[0, 2, 1, 3])], shape);
+        let joined = self.shape(&[0, 0, shape[1] as i64]);
+        self.node("Reshape", &[&seen.name, &joined], vec![], shape)
     }
 
     fn conv_columns(&mut self, x: &Value, weight: &str, bias: &str, kernel: usize) -> Value {
         let shape = self.stored_shape(weight);
         let bias_shape = self.stored_shape(bias);
+        let out: usize = bias_shape.iter().product();
         let weight = self.stored(weight, &shape);
         let bias = self.stored(bias, &bias_shape);
         let pad = (kernel / 2) as i64;
         let attributes = vec![ints("kernel_shape", &[kernel as i64]), ints("pads", &[pad, pad])];
-        self.node("Conv", &[&x.name, &weight, &bias], attributes, x.columns)
+        self.node("Conv", &[&x.name, &weight, &bias], attributes, [out, x.columns])
     }
 
     fn rows(&mut self, x: &Value, from: usize, to: usize) -> Value {
-        self.slice(x, 1, from, to, x.columns)
+        self.slice(x, 1, [from, to], [to - from, x.columns])
     }
 
     fn columns(&mut self, x: &Value, from: usize, to: usize) -> Value {
-        self.slice(x, 2, from, to, to - from)
+        self.slice(x, 2, [from, to], [x.rows, to - from])
     }
 
     fn concat_rows(&mut self, parts: &[Value]) -> Value {
         let names: Vec<&str> = parts.iter().map(|p| p.name.as_str()).collect();
-        self.node("Concat", &names, vec![int("axis", 1)], parts[0].columns)
+        let shape = [parts.iter().map(|p| p.rows).sum(), parts[0].columns];
+        self.node("Concat", &names, vec![int("axis", 1)], shape)
     }
 
     fn repeat_like(&mut self, x: &Value, _like: &Value) -> Value {
@@ -327,7 +331,8 @@ impl Ops for Recorder<'_> {
         const BATCH: &str = "batch_by_one_by_one";
         if self.known.insert(BATCH.into()) {
             let attributes = vec![int("start", 0), int("end", 1)];
-            let batch = self.node("Shape", &[INPUT], attributes, 0);
+            let input = self.first_input.clone();
+            let batch = self.node("Shape", &[&input], attributes, [0, 0]);
             let ones = self.shape(&[1, 1]);
             self.graph.node.push(Node {
                 input: vec![batch.name, ones],
@@ -337,6 +342,6 @@ impl Ops for Recorder<'_> {
                 attribute: vec![int("axis", 0)],
             });
         }
-        self.node("Expand", &[&x.name, BATCH], vec![], x.columns)
+        self.node("Expand", &[&x.name, BATCH], vec![], [x.rows, x.columns])
     }
 }

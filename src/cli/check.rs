@@ -1,0 +1,89 @@
+//! `vcp-line check`: everything a line needs, tried one after the other; what is wrong and what to do.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+use clap::Args;
+
+use super::plan::{self, SourceSpec};
+use crate::config::{self, LineConfig};
+use crate::engine::{self, EngineError};
+use crate::publish;
+use crate::source::directory::DirectorySource;
+use crate::source::{Source, gstreamer};
+use crate::weights::bundle::Bundle;
+
+#[derive(Args)]
+pub struct CheckArguments {
+    /// The line's settings.
+    #[arg(value_name = "LINE.toml")]
+    line: PathBuf,
+    /// Only what cannot mend itself: settings and model. A camera or broker that is away is no reason not to start, and
+    /// the engine is opened by the start itself. What the systemd unit runs before the service.
+    #[arg(long)]
+    before_start: bool,
+}
+
+pub fn run(arguments: &CheckArguments) -> anyhow::Result<()> {
+    let config = config::load(&arguments.line)?;
+    println!("ok    settings     line '{}', {} camera(s)", config.name, config.cameras.len());
+    let publisher = plan::publisher(&config)?;
+    let sources: Vec<SourceSpec> = config.cameras.iter().map(plan::source).collect::<Result<_, _>>()?;
+    let bundle = Bundle::open(&config.engine.bundle).map_err(EngineError::from)?;
+    println!("ok    model        {} ({})", bundle.manifest().name, config.engine.bundle.display());
+    drop(bundle);
+    if arguments.before_start {
+        return Ok(());
+    }
+
+    let mut failed = 0;
+    let mut tell = |what: &str, result: anyhow::Result<String>| match result {
+        Ok(found) => println!("ok    {what:12} {found}"),
+        Err(error) => {
+            failed += 1;
+            println!("FAIL  {what:12} {error:#}");
+        }
+    };
+    for (camera, spec) in config.cameras.iter().zip(sources) {
+        tell(&format!("camera {}", camera.plan.name), look(camera, spec));
+    }
+    let broker = publish::probe(&publisher).map(|()| publisher.address());
+    tell("broker", broker.map_err(Into::into));
+    tell("engine", try_engine(&config));
+    if failed > 0 {
+        bail!("{failed} of the checks above failed");
+    }
+    Ok(())
+}
+
+/// One frame from the camera, and whether the regions of interest fit it.
+fn look(camera: &config::CameraConfig, spec: SourceSpec) -> anyhow::Result<String> {
+    let context = plan::context(&camera.plan);
+    match spec {
+        SourceSpec::Directory(spec) => {
+            let path = spec.path.clone();
+            let mut source = DirectorySource::open(spec, context)?;
+            let frame = source.next(std::time::Duration::from_secs(1))?.context("no image yet")?;
+            source.stop();
+            let (width, height) = (frame.image.width, frame.image.height);
+            camera.plan.recipe.fits(width, height)?;
+            Ok(format!("{}: {width}x{height} {:?}", path.display(), frame.image.format))
+        }
+        SourceSpec::GStreamer(spec) => Ok(gstreamer::probe(spec, context)?),
+    }
+}
+
+/// Opens the engine and lets it look once.
+fn try_engine(config: &LineConfig) -> anyhow::Result<String> {
+    let start = Instant::now();
+    let engine = engine::open(&config.engine)?;
+    let info = engine.info();
+    Ok(format!(
+        "{} {}, {2}x{2}, opened in {3:.1} s",
+        info.engine,
+        info.precision,
+        info.image_size,
+        start.elapsed().as_secs_f64()
+    ))
+}

@@ -1,0 +1,118 @@
+//! From resolved settings to the parts that run: every adapter's spec is filled in here.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context;
+
+use crate::clock::{Clock, SystemClock};
+use crate::config::{self, CameraConfig, LineConfig, SourceConfig};
+use crate::engine;
+use crate::line::{CameraPlan, EngineOpener, SourceOpener};
+use crate::publish::{Credentials, PublisherSpec};
+use crate::secret::Secret;
+use crate::source::directory::{DirectorySource, DirectorySpec};
+use crate::source::gstreamer;
+use crate::source::gstreamer_spec::{
+    AravisSpec, FileSpec, GStreamerInput, GStreamerSpec, RtspSpec, RtspTransport, V4l2Spec,
+};
+use crate::source::{Source, SourceContext};
+
+/// A source of either adapter, described.
+#[derive(Clone)]
+pub enum SourceSpec {
+    Directory(DirectorySpec),
+    GStreamer(GStreamerSpec),
+}
+
+fn password(path: &Path) -> anyhow::Result<Secret> {
+    Ok(config::secret::read(path)?)
+}
+
+/// Where a camera's frames come from; reads the password of a network camera.
+pub fn source(camera: &CameraConfig) -> anyhow::Result<SourceSpec> {
+    let input = match camera.source.clone() {
+        SourceConfig::Directory { path, extensions, repeat, fps, watch } => {
+            return Ok(SourceSpec::Directory(DirectorySpec { path, extensions, repeat, fps, watch }));
+        }
+        SourceConfig::V4l2 { device, width, height, fps, format } => {
+            GStreamerInput::V4l2(V4l2Spec { device, width, height, fps, format })
+        }
+        SourceConfig::Rtsp { url, latency_ms, udp, user, password_file } => {
+            let password = password_file.as_deref().map(password).transpose()?;
+            let transport = if udp { RtspTransport::Udp } else { RtspTransport::Tcp };
+            GStreamerInput::Rtsp(RtspSpec { url, latency_ms, transport, user, password })
+        }
+        SourceConfig::Aravis {
+            camera,
+            width,
+            height,
+            fps,
+            exposure_us,
+            gain,
+            pixel_format,
+            packet_size,
+            auto_packet_size,
+            trigger_source,
+        } => GStreamerInput::Aravis(AravisSpec {
+            camera,
+            width,
+            height,
+            fps,
+            exposure_us,
+            gain,
+            pixel_format,
+            packet_size,
+            auto_packet_size,
+            trigger_source,
+        }),
+        SourceConfig::File { path, repeat, realtime } => GStreamerInput::File(FileSpec { path, repeat, realtime }),
+        SourceConfig::Launch { description } => GStreamerInput::Launch { description },
+    };
+    Ok(SourceSpec::GStreamer(GStreamerSpec::new(input)))
+}
+
+/// Who a source speaks for.
+pub fn context(camera: &CameraPlan) -> SourceContext {
+    SourceContext { camera: Arc::clone(&camera.name), clock: Arc::new(SystemClock) as Arc<dyn Clock> }
+}
+
+/// How to open (and later reopen) a source.
+pub fn opener(spec: SourceSpec, context: SourceContext) -> SourceOpener {
+    Box::new(move || match spec.clone() {
+        SourceSpec::Directory(spec) => {
+            Ok(Box::new(DirectorySource::open(spec, context.clone())?) as Box<dyn Source>)
+        }
+        SourceSpec::GStreamer(spec) => gstreamer::open(spec, context.clone()),
+    })
+}
+
+/// The line's cameras with their openers.
+pub fn cameras(config: &LineConfig) -> anyhow::Result<Vec<(CameraPlan, SourceOpener)>> {
+    let camera = |camera: &CameraConfig| {
+        let spec = source(camera).with_context(|| format!("camera '{}'", camera.plan.name))?;
+        Ok((camera.plan.clone(), opener(spec, context(&camera.plan))))
+    };
+    config.cameras.iter().map(camera).collect()
+}
+
+/// How to open the engine.
+pub fn engine(spec: engine::EngineSpec) -> EngineOpener {
+    Box::new(move || engine::open(&spec))
+}
+
+/// Where verdicts go; reads the broker's password.
+pub fn publisher(config: &LineConfig) -> anyhow::Result<PublisherSpec> {
+    let mqtt = &config.mqtt;
+    let mut spec = PublisherSpec::new(&mqtt.host, mqtt.port, &config.name);
+    spec.prefix.clone_from(&mqtt.prefix);
+    spec.client_id.clone_from(&mqtt.client_id);
+    spec.keep_alive = mqtt.keep_alive;
+    spec.backoff_min = mqtt.reconnect_min;
+    spec.backoff_max = mqtt.reconnect_max;
+    spec.max_queue = mqtt.max_queue;
+    if let Some((user, file)) = &mqtt.user {
+        spec.credentials = Some(Credentials { user: user.clone(), password: password(file)? });
+    }
+    Ok(spec)
+}

@@ -1,0 +1,28 @@
+//! `vcp-line run`: the service.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{plan, service};
+use crate::config;
+
+#[derive(Args)]
+pub struct RunArguments {
+    /// The line's settings; `pipelines/reference.toml` explains every key.
+    #[arg(value_name = "LINE.toml")]
+    line: PathBuf,
+}
+
+pub fn run(arguments: &RunArguments) -> anyhow::Result<()> {
+    let config = config::load(&arguments.line)?;
+    let stop = service::stop_on_signal()?;
+    let service = service::Service {
+        line: config.name.clone(),
+        cameras: plan::cameras(&config)?,
+        engine: plan::engine(config.engine.clone()),
+        publisher: plan::publisher(&config)?,
+        stop_deadline: config.stop_deadline,
+    };
+    service::serve(service, &stop)
+}

@@ -1,0 +1,51 @@
+//! `vcp-line watch`: verdicts as they come, readable.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::Args;
+
+use super::service;
+use crate::config;
+use crate::publish::{self, BrokerUrl, Credentials, PublisherSpec};
+
+/// What is watched when the URL names no prefix.
+const DEFAULT_PREFIX: &str = "vcp-line";
+
+#[derive(Args)]
+pub struct WatchArguments {
+    /// Broker and prefix: mqtt://[USER@]HOST[:PORT][/PREFIX[/LINE]]; the prefix defaults to vcp-line.
+    #[arg(value_name = "URL")]
+    url: BrokerUrl,
+    /// File whose first line is the user's password.
+    #[arg(long, value_name = "FILE")]
+    password_file: Option<PathBuf>,
+}
+
+pub fn run(arguments: &WatchArguments) -> anyhow::Result<()> {
+    let url = &arguments.url;
+    let prefix = url.path.as_deref().unwrap_or(DEFAULT_PREFIX);
+    let mut spec = PublisherSpec::new(&url.host, url.port, "watch");
+    // Several people may watch at once.
+    spec.client_id = format!("vcp-line-watch-{}", uuid::Uuid::now_v7().simple());
+    match (&url.user, &arguments.password_file) {
+        (Some(user), Some(file)) => {
+            let password = config::secret::read(file)?;
+            spec.credentials = Some(Credentials { user: user.clone(), password });
+        }
+        (None, None) => {}
+        (Some(user), None) => anyhow::bail!("user '{user}' needs --password-file FILE"),
+        (None, Some(_)) => anyhow::bail!("--password-file needs a user in the URL: mqtt://USER@{}", url.host),
+    }
+    let stop = service::stop_on_signal()?;
+    let filter = format!("{prefix}/#");
+    publish::watch::watch(&spec, &filter, &stop, print).context("watching")
+}
+
+/// One line at once; a reader that has gone away (`| head`) is no error worth a word.
+pub fn print(line: String) {
+    if writeln!(std::io::stdout(), "{line}").is_err() {
+        std::process::exit(0);
+    }
+}
