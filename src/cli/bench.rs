@@ -91,7 +91,9 @@ fn engine(arguments: &EngineBench) -> anyhow::Result<()> {
         info.precision,
         peak_memory_mib().map_or_else(|| "unknown".to_owned(), |m| m.to_string())
     );
-    print_table(&["pre-processing", "network", "post-processing", "frame"].into_iter().zip(&stages).collect::<Vec<_>>());
+    print_table(
+        &["pre-processing", "network", "post-processing", "frame"].into_iter().zip(&stages).collect::<Vec<_>>(),
+    );
     if let Some(tail) = engine::network_tail(&spec, arguments.frames)? {
         println!("\nof the network, text tower and Pre-VCP (all but the vision tower): median {:.1} ms", ms(tail));
     }

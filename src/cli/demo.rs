@@ -65,7 +65,9 @@ pub fn run(arguments: &DemoArguments) -> anyhow::Result<()> {
     println!("broker    mqtt://{address}  (follow it with: vcp-line watch mqtt://{address})");
     println!("input     {count} simulated parts at {} per second", arguments.rate);
     if arguments.model.is_none() {
-        println!("model     random weights: the line is real, its verdicts mean nothing. Use --model BUNDLE for real ones");
+        println!(
+            "model     random weights: the line is real, its verdicts mean nothing. Use --model BUNDLE for real ones"
+        );
     }
 
     let publisher = PublisherSpec::new(address.ip().to_string(), address.port(), LINE);

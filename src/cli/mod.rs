@@ -8,8 +8,8 @@ use clap::{Args, Parser, Subcommand};
 use crate::engine::{EngineChoice, EngineSpec, Precision};
 
 mod bench;
-mod check;
 mod bench_pipeline;
+mod check;
 mod demo;
 mod demo_parts;
 mod inspect;
@@ -31,8 +31,8 @@ const EXIT_CONFIG: u8 = 78;
 #[derive(Parser)]
 #[command(version, propagate_version = true, after_help = EXIT_CODES)]
 pub struct Arguments {
-    /// What is logged: error, warn, info, debug, trace, or per module as in `info,vcp_line::source=debug`.
-    #[arg(long, global = true, env = "VCP_LINE_LOG", default_value = "info", value_name = "FILTER")]
+    /// What is logged: error, warn, info, debug, trace, or per module as in `warn,vcp_line::source=debug`.
+    #[arg(long, global = true, env = "VCP_LINE_LOG", default_value = "warn,vcp_line=info", value_name = "FILTER")]
     log: String,
     #[command(subcommand)]
     command: Command,

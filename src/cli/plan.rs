@@ -80,9 +80,7 @@ pub fn context(camera: &CameraPlan) -> SourceContext {
 /// How to open (and later reopen) a source.
 pub fn opener(spec: SourceSpec, context: SourceContext) -> SourceOpener {
     Box::new(move || match spec.clone() {
-        SourceSpec::Directory(spec) => {
-            Ok(Box::new(DirectorySource::open(spec, context.clone())?) as Box<dyn Source>)
-        }
+        SourceSpec::Directory(spec) => Ok(Box::new(DirectorySource::open(spec, context.clone())?) as Box<dyn Source>),
         SourceSpec::GStreamer(spec) => gstreamer::open(spec, context.clone()),
     })
 }

@@ -178,7 +178,13 @@ struct Known {
 impl Voice {
     fn new(door: Door, state: LineState, clock: Arc<dyn Clock>) -> Self {
         let known = Known { state, ready: false, engine: None, lost: BTreeMap::new() };
-        Self { door, clock, known: Mutex::new(known) }
+        // An alarm that an earlier start has left at the broker is not this start's.
+        let cameras: Vec<String> = known.state.cameras.keys().cloned().collect();
+        let voice = Self { door, clock, known: Mutex::new(known) };
+        for camera in cameras {
+            voice.door.set_alarms(&camera, &[]);
+        }
+        voice
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -236,10 +242,10 @@ impl EventSink for Voice {
         if state == CameraState::Lost {
             let message = detail.unwrap_or("the camera does not answer").to_owned();
             known.lost.insert(camera.into(), self.alarm("camera_lost", message));
-        } else {
-            known.lost.remove(camera);
+            self.show_alarms(&known, camera);
+        } else if known.lost.remove(camera).is_some() {
+            self.show_alarms(&known, camera);
         }
-        self.show_alarms(&known, camera);
         self.tell(&mut known);
     }
 

@@ -117,9 +117,7 @@ pub fn open(spec: &EngineSpec) -> Result<Box<dyn Engine>, EngineError> {
     match spec.engine {
         EngineChoice::Reference => Ok(Box::new(reference::ReferenceEngine::open(spec)?)),
         EngineChoice::Openvino => Ok(Box::new(openvino::OpenvinoEngine::open(spec)?)),
-        EngineChoice::Tensorrt => {
-            Err(EngineError::NotYet { engine: EngineChoice::Tensorrt })
-        }
+        EngineChoice::Tensorrt => Err(EngineError::NotYet { engine: EngineChoice::Tensorrt }),
         EngineChoice::Auto => {
             for engine in [EngineChoice::Tensorrt, EngineChoice::Openvino] {
                 match open(&EngineSpec { engine, ..spec.clone() }) {

@@ -175,9 +175,7 @@ fn compile(
     drop(bundle);
     drop(constants);
     resident::kept_small(&folder_path.join(Expanded::FILE), || {
-        let model = core
-            .read_model_from_file(&graph.to_string_lossy(), "")
-            .map_err(runtime("reading the network"))?;
+        let model = core.read_model_from_file(&graph.to_string_lossy(), "").map_err(runtime("reading the network"))?;
         core.compile_model(&fix(model)?, DeviceType::CPU).map_err(runtime("compiling the network"))
     })
 }

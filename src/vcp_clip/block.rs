@@ -18,11 +18,8 @@ pub struct Projected<T> {
 /// `ln_1` and the joint input projection of block `prefix`.
 pub fn project<O: Ops>(ops: &mut O, x: &O::Tensor, prefix: &str, width: usize) -> Projected<O::Tensor> {
     let normed = ops.layer_norm(x, &format!("{prefix}.ln_1"), LAYER_NORM_EPS);
-    let joint = ops.linear(
-        &normed,
-        &format!("{prefix}.attn.in_proj_weight"),
-        Some(&format!("{prefix}.attn.in_proj_bias")),
-    );
+    let joint =
+        ops.linear(&normed, &format!("{prefix}.attn.in_proj_weight"), Some(&format!("{prefix}.attn.in_proj_bias")));
     Projected {
         q: ops.columns(&joint, 0, width),
         k: ops.columns(&joint, width, 2 * width),

@@ -97,8 +97,7 @@ pub fn prefix<O: Ops>(
 ) -> usize {
     let n = arch.prompt_tokens;
     let rows = n + state.before.len();
-    let causal: Vec<f32> =
-        (0..rows * rows).map(|i| if i % rows > i / rows { MASKED } else { 0.0 }).collect();
+    let causal: Vec<f32> = (0..rows * rows).map(|i| if i % rows > i / rows { MASKED } else { 0.0 }).collect();
     let mask = ops.constant(rows, rows, causal);
 
     let words = embed(ops, &state.before, 0);
@@ -110,7 +109,9 @@ pub fn prefix<O: Ops>(
     }
     let mut x = ops.concat_rows(&parts);
     for layer in 0..arch.text_layers {
-        if layer > 0 && let Some(prompts) = prompt_rows(ops, arch, layer) {
+        if layer > 0
+            && let Some(prompts) = prompt_rows(ops, arch, layer)
+        {
             let mut parts = vec![ops.rows(&x, 0, 1), prompts];
             if rows > 1 + n {
                 parts.push(ops.rows(&x, 1 + n, rows));
@@ -174,8 +175,7 @@ pub fn encode<O: Ops>(
         let name = block_name(layer);
         let projected = block::project(ops, &x, &name, width);
         let mut before = |values: fn(&PrefixBlock) -> &Vec<f32>| {
-            let both: Vec<f32> =
-                prefixes.iter().flat_map(|p| values(&p.blocks[layer]).iter().copied()).collect();
+            let both: Vec<f32> = prefixes.iter().flat_map(|p| values(&p.blocks[layer]).iter().copied()).collect();
             let constant = ops.constant(prefixes[0].rows + prefixes[1].rows, width, both);
             ops.repeat_like(&constant, class_vectors)
         };

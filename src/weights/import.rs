@@ -96,7 +96,8 @@ pub fn import(request: &ImportRequest, progress: &mut dyn FnMut(&str, u64, u64))
 
 /// The two prompts of the method with their tokens.
 pub(super) fn prompts() -> Result<Prompts, PromptError> {
-    let prompt = |template: &str| Ok(Prompt { template: template.to_owned(), tokens: prompt::tokenize_template(template)? });
+    let prompt =
+        |template: &str| Ok(Prompt { template: template.to_owned(), tokens: prompt::tokenize_template(template)? });
     Ok(Prompts { normal: prompt(NORMAL_TEMPLATE)?, abnormal: prompt(ABNORMAL_TEMPLATE)? })
 }
 

@@ -5,11 +5,10 @@ use std::collections::HashSet;
 use crate::vcp_clip::ops::Ops;
 use crate::weights::bundle::{Bundle, Dtype};
 
-use super::expanded::Expanded;
 use super::Storage;
+use super::expanded::Expanded;
 use super::proto::{
-    ATTRIBUTE_FLOAT, ATTRIBUTE_INT, ATTRIBUTE_INTS, Attribute, FLOAT, FLOAT16, Graph, INT64, Node,
-    Tensor,
+    ATTRIBUTE_FLOAT, ATTRIBUTE_INT, ATTRIBUTE_INTS, Attribute, FLOAT, FLOAT16, Graph, INT64, Node, Tensor,
 };
 
 /// Name of the graph's input, `[batch, 3, S, S]`.
@@ -51,14 +50,7 @@ impl<'a> Recorder<'a> {
     /// Starts an empty graph over the tensors of `bundle`.
     pub fn new(bundle: &'a Bundle, storage: Storage<'a>) -> Self {
         let image_size = bundle.manifest().architecture.image_size;
-        Self {
-            bundle,
-            storage,
-            image_size,
-            first_input: INPUT.into(),
-            graph: Graph::default(),
-            known: HashSet::new(),
-        }
+        Self { bundle, storage, image_size, first_input: INPUT.into(), graph: Graph::default(), known: HashSet::new() }
     }
 
     /// An input of the graph, `[batch, rows, columns]`, in place of the image.
