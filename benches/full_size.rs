@@ -1,0 +1,85 @@
+//! A ViT-L/14-336 at 518 pixels with seeded weights, through the real program: import, export, inference; time and peak
+//! memory of every step as a Markdown table. `make full-size` runs it; it is no test, because it takes minutes and gigabytes.
+#![allow(clippy::print_stdout)]
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use vcp_line::vcp_clip::Architecture;
+
+#[path = "../tests/support/seeded.rs"]
+#[allow(dead_code, reason = "shared with the tests, which use more of it")]
+mod seeded;
+
+/// Patches along one side of the published model's own 336 pixels.
+const NATIVE_GRID: usize = 24;
+
+fn vit_l_14_336_at_518() -> Architecture {
+    Architecture {
+        image_size: 518,
+        patch: 14,
+        vision_width: 1024,
+        vision_layers: 24,
+        text_width: 768,
+        text_layers: 12,
+        context_length: 77,
+        class_vectors: 2,
+        prompt_tokens: 1,
+        deep_prompts: 11,
+        taps: vec![6, 12, 18, 24],
+        post_heads: 8,
+    }
+}
+
+/// Runs the program and prints a row: seconds and peak resident memory, read from /proc while it runs.
+fn step(what: &str, arguments: &[&str]) -> String {
+    let start = Instant::now();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_vcp-line"))
+        .args(arguments)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .spawn()
+        .expect("the program starts");
+    let status = format!("/proc/{}/status", child.id());
+    let mut peak_kib = 0;
+    while child.try_wait().expect("a child of ours").is_none() {
+        let text = std::fs::read_to_string(&status).unwrap_or_default();
+        let peak = text.lines().find_map(|l| l.strip_prefix("VmHWM:")?.split_whitespace().next()?.parse().ok());
+        peak_kib = peak_kib.max(peak.unwrap_or(0_u64));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    let output = child.wait_with_output().expect("a child of ours");
+    assert!(output.status.success(), "{what} failed");
+    println!("| {what} | {seconds:.1} | {} |", peak_kib / 1024);
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn main() {
+    let folder = tempfile::Builder::new().prefix("vcp-line-full-size-").tempdir_in("/var/tmp").expect("a folder");
+    let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    let (clip, vcp, bundle, onnx) = (path("clip.safetensors"), path("vcp.safetensors"), path("bundle"), path("vcp.onnx"));
+    let architecture = vit_l_14_336_at_518();
+    seeded::write(
+        Path::new(&clip),
+        &seeded::clip("full", &architecture, NATIVE_GRID),
+        seeded::Store::F16,
+        false,
+    );
+    seeded::write(Path::new(&vcp), &seeded::vcp("full", &architecture), seeded::Store::F32, false);
+
+    println!("| step | seconds | peak memory MiB |\n|---|---|---|");
+    step("import", &["model", "import", "--clip", &clip, "--vcp", &vcp, "--image-size", "518", "-o", &bundle]);
+    std::fs::remove_file(&clip).expect("ours");
+    step("export", &["model", "export", &bundle, "-o", &onnx]);
+    let mut tables = vec![];
+    for precision in ["fp32", "bf16"] {
+        let arguments =
+            ["bench", "engine", "--model", &bundle, "--engine", "openvino", "--precision", precision, "--frames", "8"];
+        tables.push(step(&format!("open and 9 frames, {precision}"), &arguments));
+    }
+    for table in tables {
+        println!("\n{table}");
+    }
+}
