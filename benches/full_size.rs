@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use vcp_line::vcp_clip::Architecture;
 
 #[path = "../tests/support/seeded.rs"]
-#[allow(dead_code, reason = "shared with the tests, which use more of it")]
+#[allow(clippy::unwrap_used, reason = "test code")]
 mod seeded;
 
 /// Patches along one side of the published model's own 336 pixels.
@@ -33,11 +33,11 @@ fn vit_l_14_336_at_518() -> Architecture {
 }
 
 /// Runs the program and prints a row: seconds and peak resident memory, read from /proc while it runs.
-fn step(what: &str, arguments: &[&str]) -> String {
+fn step(what: &str, arguments: &[&str]) {
     let start = Instant::now();
     let mut child = Command::new(env!("CARGO_BIN_EXE_vcp-line"))
         .args(arguments)
-        .stdout(Stdio::piped())
+        .stdout(Stdio::null())
         .stderr(Stdio::inherit())
         .spawn()
         .expect("the program starts");
@@ -50,34 +50,39 @@ fn step(what: &str, arguments: &[&str]) -> String {
         std::thread::sleep(Duration::from_millis(20));
     }
     let seconds = start.elapsed().as_secs_f64();
-    let output = child.wait_with_output().expect("a child of ours");
-    assert!(output.status.success(), "{what} failed");
+    assert!(child.wait().expect("a child of ours").success(), "{what} failed");
     println!("| {what} | {seconds:.1} | {} |", peak_kib / 1024);
+}
+
+/// What `vcp-line bench` prints.
+fn bench(arguments: &[&str]) -> String {
+    let output = Command::new(env!("CARGO_BIN_EXE_vcp-line")).args(arguments).output().expect("the program starts");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 fn main() {
     let folder = tempfile::Builder::new().prefix("vcp-line-full-size-").tempdir_in("/var/tmp").expect("a folder");
     let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
-    let (clip, vcp, bundle, onnx) = (path("clip.safetensors"), path("vcp.safetensors"), path("bundle"), path("vcp.onnx"));
+    let (clip, vcp, bundle, onnx) =
+        (path("clip.safetensors"), path("vcp.safetensors"), path("bundle"), path("vcp.onnx"));
     let architecture = vit_l_14_336_at_518();
-    seeded::write(
-        Path::new(&clip),
-        &seeded::clip("full", &architecture, NATIVE_GRID),
-        seeded::Store::F16,
-        false,
-    );
+    seeded::write(Path::new(&clip), &seeded::clip("full", &architecture, NATIVE_GRID), seeded::Store::F16, false);
     seeded::write(Path::new(&vcp), &seeded::vcp("full", &architecture), seeded::Store::F32, false);
 
     println!("| step | seconds | peak memory MiB |\n|---|---|---|");
     step("import", &["model", "import", "--clip", &clip, "--vcp", &vcp, "--image-size", "518", "-o", &bundle]);
     std::fs::remove_file(&clip).expect("ours");
     step("export", &["model", "export", &bundle, "-o", &onnx]);
+    let picture = path("picture.png");
+    image::RgbImage::from_fn(1920, 1080, |x, y| image::Rgb([(x / 8) as u8, (y / 5) as u8, (x ^ y) as u8]))
+        .save(&picture)
+        .expect("a picture");
     let mut tables = vec![];
     for precision in ["fp32", "bf16"] {
-        let arguments =
-            ["bench", "engine", "--model", &bundle, "--engine", "openvino", "--precision", precision, "--frames", "8"];
-        tables.push(step(&format!("open and 9 frames, {precision}"), &arguments));
+        let on = ["--model", &bundle, "--engine", "openvino", "--precision", precision];
+        step(&format!("inspect one picture, {precision}"), &[&["inspect"], &on[..], &[&picture]].concat());
+        tables.push(bench(&[&["bench", "engine"], &on[..], &["--frames", "8"]].concat()));
     }
     for table in tables {
         println!("\n{table}");
