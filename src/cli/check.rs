@@ -6,6 +6,7 @@ use std::time::Instant;
 use anyhow::{Context, bail};
 use clap::Args;
 
+use super::failure;
 use super::plan::{self, SourceSpec};
 use crate::config::{self, LineConfig};
 use crate::engine::{self, EngineError};
@@ -42,7 +43,7 @@ pub fn run(arguments: &CheckArguments) -> anyhow::Result<()> {
         Ok(found) => println!("ok    {what:12} {found}"),
         Err(error) => {
             failed += 1;
-            println!("FAIL  {what:12} {error:#}");
+            println!("FAIL  {what:12} {}", failure::text(&error));
         }
     };
     for (camera, spec) in config.cameras.iter().zip(sources) {
