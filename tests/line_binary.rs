@@ -1,75 +1,106 @@
-//! The real program with a folder of images and a real broker, read by an independent client.
+//! The real program with real sources and a real broker, read by an independent client.
 // Clippy knows only functions marked as tests for tests, not what they share.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
+#[path = "support/events.rs"]
+mod events;
 #[path = "support/line.rs"]
 mod line;
 #[path = "support/mosquitto.rs"]
 mod mosquitto;
+#[cfg(feature = "gstreamer")]
+#[path = "support/netns.rs"]
+mod netns;
+#[cfg(feature = "gstreamer")]
+#[path = "support/rtsp_server.rs"]
+mod rtsp_server;
 #[path = "support/schema.rs"]
 mod schema;
 
-use std::path::Path;
+use std::time::{Duration, Instant};
 
-use image::{DynamicImage, GrayImage, RgbImage};
-use line::{Line, settings};
+use events::{assert_no_gap, assert_plausible_latency, events, is_state, is_verdict};
+use line::{FOLDER, Line, PICTURES, settings};
 use mosquitto::{Message, Mosquitto, Rules, Subscriber};
 use serde_json::Value;
 
-/// Twelve pictures of different sizes, grey and colour, in every second file.
-fn pictures(folder: &Path) {
-    std::fs::create_dir(folder).unwrap();
-    for i in 0..12u32 {
-        let (width, height) = (40 + 37 * i, 300 - 21 * i);
-        let picture = if i % 2 == 0 {
-            let grey = |x, y| image::Luma([(x * 3 + y * 5 + i) as u8]);
-            DynamicImage::from(GrayImage::from_fn(width, height, grey))
-        } else {
-            let colour = |x, y| image::Rgb([x as u8, (y * 2) as u8, (x * y + i) as u8]);
-            DynamicImage::from(RgbImage::from_fn(width, height, colour))
-        };
-        picture.save(folder.join(format!("{i:02}.{}", ["png", "bmp", "jpg"][i as usize % 3]))).unwrap();
-    }
-}
+/// Default of `[stop] deadline_s`, and time for the process itself.
+const STOP: Duration = Duration::from_secs(12);
 
-fn is_state(message: &Message, state: &str) -> bool {
-    message.topic == "vcp-line/caps/state" && message.json()["state"] == state
-}
-
-fn verdicts(messages: &[Message]) -> Vec<Value> {
-    messages.iter().filter(|message| message.topic == "vcp-line/caps/top/verdict").map(Message::json).collect()
-}
-
-fn numbers(events: &[Value]) -> Vec<u64> {
-    events.iter().map(|event| event["seq"].as_u64().unwrap()).collect()
+/// Reads verdicts up to this many, stops the service, reads to its last word, and judges the whole.
+fn judged_run(mut line: Line, reader: &Subscriber, count: usize) -> Vec<Value> {
+    let mut seen = 0;
+    let mut messages = reader.until(|message| {
+        seen += usize::from(is_verdict(message));
+        seen == count
+    });
+    let began = Instant::now();
+    line.service.signal("TERM");
+    assert_eq!(line.service.end().code(), Some(0), "{}", line.service.stderr());
+    assert!(began.elapsed() < STOP, "{:?}", began.elapsed());
+    messages.extend(reader.until(|message| is_state(message, "offline")));
+    let events = events(&messages);
+    assert!(events.len() >= count);
+    assert_no_gap(&events);
+    assert_plausible_latency(&events);
+    // Everything that was inspected has reached the client.
+    let told = ["events", "acked", "unsent"].map(|name| line.at_the_end(name));
+    assert_eq!(told, [events.len() as u64, events.len() as u64, 0]);
+    events
 }
 
 #[test]
 fn a_folder_of_twelve_images_gives_twelve_events_and_the_line_ends_by_itself() {
     let broker = Mosquitto::start(Rules::default());
     let reader = Subscriber::start(broker.port, "vcp-line/#", &[]);
-    let folder = tempfile::tempdir().unwrap();
-    pictures(&folder.path().join("parts"));
-    let camera = "[[camera]]\nname = \"top\"\nsource = \"directory\"\npath = \"parts\"\n";
-    let mut line = Line::run_in(folder, &settings(broker.port, camera), |_| {});
+    let mut line = Line::with_pictures(&settings(broker.port, FOLDER));
     assert_eq!(line.service.end().code(), Some(0), "{}", line.service.stderr());
     let messages = reader.until(|message| is_state(message, "offline") && !message.json()["model"].is_null());
 
-    let events = verdicts(&messages);
-    assert_eq!(numbers(&events), (1..=12).collect::<Vec<_>>());
-    let judge = schema::verdict();
-    for (i, event) in events.iter().enumerate() {
-        schema::assert_valid(&judge, event);
-        let size = [&event["frame"]["width"], &event["frame"]["height"]].map(|side| side.as_u64().unwrap() as usize);
-        assert_eq!(size, [40 + 37 * i, 300 - 21 * i]);
-        assert_ne!(event["verdict"], "no_verdict", "{event}");
+    let events = events(&messages);
+    assert_eq!(events.len(), PICTURES.len());
+    assert_no_gap(&events);
+    assert_plausible_latency(&events);
+    for (event, (width, height)) in events.iter().zip(PICTURES) {
+        assert_eq!((&event["frame"]["width"], &event["frame"]["height"]), (&width.into(), &height.into()));
+        assert!(event["verdict"] != "no_verdict" && event["score"].as_f64().unwrap() > 0.0, "{event}");
     }
     let states: Vec<Value> =
-        messages.iter().filter(|message| message.topic.ends_with("/state")).map(Message::json).collect();
+        messages.iter().filter(|message| message.topic == events::STATE).map(Message::json).collect();
     let words: Vec<&str> = states.iter().map(|state| state["state"].as_str().unwrap()).collect();
     let online = words.iter().position(|&word| word == "online").expect("online");
     assert!(words[..online].iter().all(|&word| word == "offline"), "{words:?}");
     assert!(words[online..words.len() - 1].iter().all(|&word| word == "online"), "{words:?}");
     states.iter().for_each(|state| schema::assert_valid(&schema::state(), state));
-    assert_eq!([line.at_the_end("events"), line.at_the_end("acked"), line.at_the_end("unsent")], [12, 12, 0]);
+    assert_eq!(["events", "acked", "unsent"].map(|name| line.at_the_end(name)), [12, 12, 0]);
+    let last = Subscriber::start(broker.port, events::STATE, &[]).next(line::PATIENCE).expect("retained");
+    assert!(last.retained && is_state(&last, "offline"), "{last:?}");
+}
+
+#[cfg(feature = "gstreamer")]
+#[test]
+fn a_network_cameras_pictures_become_events_until_sigterm() {
+    let camera = rtsp_server::RtspServer::start(rtsp_server::Codec::Jpeg, 160, 120, 20);
+    let broker = Mosquitto::start(Rules::default());
+    let reader = Subscriber::start(broker.port, "vcp-line/#", &[]);
+    let table = format!("[[camera]]\nname = \"top\"\nsource = \"rtsp\"\nurl = \"{}\"\n", camera.url());
+    for event in judged_run(Line::run(&settings(broker.port, &table)), &reader, 25) {
+        assert_eq!((&event["frame"]["width"], &event["frame"]["height"]), (&160.into(), &120.into()));
+    }
+}
+
+#[cfg(feature = "gstreamer")]
+#[test]
+fn a_gige_vision_cameras_pictures_become_events_until_sigterm() {
+    let Some(network) = netns::or_skip(netns::Network::from_host()) else { return };
+    let Some(_camera) = netns::or_skip(netns::FakeCamera::start(&network)) else { return };
+    let broker = Mosquitto::start(Rules::default());
+    let reader = Subscriber::start(broker.port, "vcp-line/#", &[]);
+    let table = format!(
+        "[[camera]]\nname = \"top\"\nsource = \"aravis\"\ncamera = \"{}\"\npacket_size = 8000\n",
+        network.far_address()
+    );
+    for event in judged_run(Line::run(&settings(broker.port, &table)), &reader, 25) {
+        assert_eq!((&event["frame"]["width"], &event["frame"]["height"]), (&512.into(), &512.into()));
+    }
 }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use image::{DynamicImage, GrayImage, RgbImage};
 use vcp_line::vcp_clip::Architecture;
 use vcp_line::weights;
 
@@ -53,6 +54,43 @@ pub fn settings(port: u16, cameras: &str) -> String {
          {cameras}",
         model().display()
     )
+}
+
+/// A camera that shows the pictures of the folder `parts` once, then ends.
+pub const FOLDER: &str = "[[camera]]\nname = \"top\"\nsource = \"directory\"\npath = \"parts\"\n";
+/// A camera that shows them again and again, 25 in a second.
+pub const CAROUSEL: &str =
+    "[[camera]]\nname = \"top\"\nsource = \"directory\"\npath = \"parts\"\nloop = true\nfps = 25.0\n";
+
+/// Sizes of the [`pictures`], in order.
+pub const PICTURES: [(u32, u32); 12] = [
+    (64, 48),
+    (640, 480),
+    (33, 77),
+    (56, 56),
+    (301, 200),
+    (57, 1),
+    (128, 128),
+    (80, 400),
+    (20, 20),
+    (320, 240),
+    (99, 101),
+    (500, 30),
+];
+
+/// Fills a new folder with pictures of different sizes and formats, grey and colour in turn.
+pub fn pictures(folder: &Path) {
+    fs::create_dir(folder).unwrap();
+    for (i, (width, height)) in PICTURES.into_iter().enumerate() {
+        let picture = if i % 2 == 0 {
+            let grey = |x, y| image::Luma([(x * 3 + y * 5) as u8]);
+            DynamicImage::from(GrayImage::from_fn(width, height, grey))
+        } else {
+            let colour = |x, y| image::Rgb([x as u8, (y * 2) as u8, (x * y) as u8]);
+            DynamicImage::from(RgbImage::from_fn(width, height, colour))
+        };
+        picture.save(folder.join(format!("{i:02}.{}", ["png", "bmp", "jpg"][i % 3]))).unwrap();
+    }
 }
 
 /// The program, not yet started: nothing of this process's surroundings changes what it does.
@@ -190,6 +228,13 @@ impl Line {
     /// Starts `vcp-line run` with these settings.
     pub fn run(settings: &str) -> Self {
         Self::run_in(tempfile::tempdir().unwrap(), settings, |_| {})
+    }
+
+    /// Starts it with the [`pictures`] beside the settings.
+    pub fn with_pictures(settings: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        pictures(&folder.path().join("parts"));
+        Self::run_in(folder, settings, |_| {})
     }
 
     /// Starts it with settings inside `folder`, the command changed by `change` before.
