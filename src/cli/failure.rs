@@ -14,6 +14,16 @@ pub const EXIT_FAILURE: u8 = 1;
 /// The configuration is wrong and starting again cannot help (EX_CONFIG of sysexits.h).
 pub const EXIT_CONFIG: u8 = 78;
 
+/// What `check` has found, after every finding has been printed.
+#[derive(Debug, thiserror::Error)]
+#[error("{failed} of the checks above failed")]
+pub struct ChecksFailed {
+    /// How many.
+    pub failed: usize,
+    /// Whether the configuration is at fault in one of them.
+    pub configuration: bool,
+}
+
 /// The error and its causes in one line, each said once: many errors already quote their cause.
 pub fn text(error: &anyhow::Error) -> String {
     error.chain().map(ToString::to_string).fold(String::new(), |mut said, cause| {
@@ -48,6 +58,7 @@ fn is_configuration(cause: &(dyn Error + 'static)) -> bool {
         || cause.downcast_ref().is_some_and(bundle)
         || cause.downcast_ref().is_some_and(source)
         || cause.downcast_ref().is_some_and(recipe)
+        || cause.downcast_ref().is_some_and(|checks: &ChecksFailed| checks.configuration)
 }
 
 fn engine(error: &EngineError) -> bool {

@@ -13,6 +13,7 @@ mod bench_pipeline;
 mod check;
 mod demo;
 mod demo_parts;
+mod drops;
 mod failure;
 mod inspect;
 mod model;
