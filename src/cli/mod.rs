@@ -13,6 +13,8 @@ mod bench_pipeline;
 mod check;
 mod demo;
 mod demo_parts;
+mod drops;
+mod failure;
 mod inspect;
 mod model;
 mod overlay;
@@ -20,13 +22,6 @@ mod plan;
 mod run;
 mod service;
 mod watch;
-
-/// Stopped on request.
-const EXIT_OK: u8 = 0;
-/// Something failed while working.
-const EXIT_FAILURE: u8 = 1;
-/// The configuration is wrong and starting again cannot help (EX_CONFIG of sysexits.h).
-const EXIT_CONFIG: u8 = 78;
 
 /// Zero-shot visual inspection for production lines: cameras in, VCP-CLIP, a verdict for every part over MQTT.
 #[derive(Parser)]
@@ -96,13 +91,14 @@ pub fn main(arguments: Arguments) -> ExitCode {
         Ok(filter) => filter,
         Err(error) => {
             eprintln!("vcp-line: --log '{}': {error}", arguments.log);
-            return ExitCode::from(EXIT_CONFIG);
+            return ExitCode::from(failure::EXIT_CONFIG);
         }
     };
     // systemd's journal stamps the lines itself.
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let logs = logs.with_ansi(std::io::stderr().is_terminal());
     if std::env::var_os("JOURNAL_STREAM").is_some() {
-        logs.without_time().with_ansi(false).init();
+        logs.without_time().init();
     } else {
         logs.with_ansi(std::io::stderr().is_terminal()).init();
     }
@@ -116,16 +112,10 @@ pub fn main(arguments: Arguments) -> ExitCode {
         Command::Bench(arguments) => bench::run(&arguments),
     };
     match result {
-        Ok(()) => ExitCode::from(EXIT_OK),
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("vcp-line: {error:#}");
-            ExitCode::from(exit_code(&error))
+            eprintln!("vcp-line: {}", failure::text(&error));
+            ExitCode::from(failure::exit_code(&error))
         }
     }
-}
-
-/// 78 when the configuration is at fault, 1 otherwise.
-fn exit_code(error: &anyhow::Error) -> u8 {
-    let configuration = error.chain().any(|cause| cause.is::<crate::config::ConfigError>());
-    if configuration { EXIT_CONFIG } else { EXIT_FAILURE }
 }

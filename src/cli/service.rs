@@ -9,6 +9,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::drops::{Change, DropWatch};
 use crate::clock::{Clock, SystemClock};
 use crate::event::{InspectionEvent, ModelInfo};
 use crate::line::{
@@ -102,7 +103,8 @@ pub fn serve(service: Service, stop: &CancellationToken) -> anyhow::Result<()> {
         }
     };
     let engine = line.engine();
-    let status = format!("{} cameras, engine {} {}", names.len(), engine.engine, engine.precision);
+    let cameras = if names.len() == 1 { "camera" } else { "cameras" };
+    let status = format!("{} {cameras}, engine {} {}", names.len(), engine.engine, engine.precision);
     voice.ready(ModelInfo {
         name: engine.model.clone(),
         sha256: engine.sha256.clone(),
@@ -115,10 +117,12 @@ pub fn serve(service: Service, stop: &CancellationToken) -> anyhow::Result<()> {
         .transpose()?;
     tracing::info!(line = %service.line, %session, "{status}");
 
+    let mut drops = DropWatch::default();
     let end = loop {
         if stop.is_cancelled() {
             break None;
         }
+        drops.look(Instant::now(), &line.queues()).into_iter().for_each(|change| voice.drops(change));
         if let Some(end) = line.wait(LOOK) {
             break Some(end);
         }
@@ -173,11 +177,12 @@ struct Known {
     ready: bool,
     engine: Option<Alarm>,
     lost: BTreeMap<String, Alarm>,
+    drops: BTreeMap<String, Alarm>,
 }
 
 impl Voice {
     fn new(door: Door, state: LineState, clock: Arc<dyn Clock>) -> Self {
-        let known = Known { state, ready: false, engine: None, lost: BTreeMap::new() };
+        let known = Known { state, ready: false, engine: None, lost: BTreeMap::new(), drops: BTreeMap::new() };
         // An alarm that an earlier start has left at the broker is not this start's.
         let cameras: Vec<String> = known.state.cameras.keys().cloned().collect();
         let voice = Self { door, clock, known: Mutex::new(known) };
@@ -216,8 +221,30 @@ impl Voice {
         Alarm { kind: kind.into(), message, since: self.clock.now().wall }
     }
 
+    /// Each dropped frame is counted in the events; the alarm says that it is going on.
+    fn drops(&self, change: Change) {
+        let mut known = self.known();
+        match change {
+            Change::Began(camera) => {
+                let message = format!(
+                    "camera '{camera}' drops frames: they come faster than they are inspected; lower the frame rate, \
+                     raise queue for short bursts, or take a faster engine"
+                );
+                tracing::warn!("{message}");
+                known.drops.insert(camera.to_string(), self.alarm("drops", message));
+                self.show_alarms(&known, &camera);
+            }
+            Change::Ended(camera, dropped) => {
+                tracing::info!(%camera, dropped, "no more frames are dropped");
+                known.drops.remove(&*camera);
+                self.show_alarms(&known, &camera);
+            }
+        }
+    }
+
     fn show_alarms(&self, known: &Known, camera: &str) {
-        let alarms: Vec<Alarm> = known.lost.get(camera).into_iter().chain(&known.engine).cloned().collect();
+        let of_camera = known.lost.get(camera).into_iter().chain(known.drops.get(camera));
+        let alarms: Vec<Alarm> = of_camera.chain(&known.engine).cloned().collect();
         self.door.set_alarms(camera, &alarms);
     }
 }
