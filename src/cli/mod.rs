@@ -1,7 +1,7 @@
 //! The command line: one file per command; here is what they share.
 #![allow(clippy::print_stdout, clippy::print_stderr)] // the one place that talks to the terminal
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -100,8 +100,9 @@ pub fn main(arguments: Arguments) -> ExitCode {
     if std::env::var_os("JOURNAL_STREAM").is_some() {
         logs.without_time().init();
     } else {
-        logs.with_ansi(std::io::stderr().is_terminal()).init();
+        logs.init();
     }
+    let serving = matches!(arguments.command, Command::Run(_) | Command::Demo(_));
     let result = match arguments.command {
         Command::Run(arguments) => run::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
@@ -111,11 +112,20 @@ pub fn main(arguments: Arguments) -> ExitCode {
         Command::Model(command) => model::run(&command),
         Command::Bench(arguments) => bench::run(&arguments),
     };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
+    let code = match result {
+        Ok(()) => 0,
         Err(error) => {
             eprintln!("vcp-line: {}", failure::text(&error));
-            ExitCode::from(failure::exit_code(&error))
+            failure::exit_code(&error)
         }
+    };
+    if serving {
+        // A stop that was asked for while the model compiles leaves a thread inside the engine's runtime. Ordinary exit
+        // runs the runtime's destructors beside that thread; everything of ours is closed by now, so this does not.
+        if let Err(error) = std::io::stdout().flush() {
+            eprintln!("vcp-line: writing to standard output: {error}");
+        }
+        signal_hook::low_level::exit(code.into());
     }
+    ExitCode::from(code)
 }

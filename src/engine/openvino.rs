@@ -142,11 +142,7 @@ fn slices(tensors: &[Tensor]) -> Result<Vec<&[f32]>, EngineError> {
 
 /// Reads and compiles the network. Small weights travel inside the graph; large ones lie beside it in a file that
 /// OpenVINO maps, deleted when it has been compiled, and are kept from filling memory meanwhile.
-fn compile(
-    core: &mut Core,
-    bundle: Bundle,
-    input: &[i64; 4],
-) -> Result<CompiledModel, EngineError> {
+fn compile(core: &mut Core, bundle: Bundle, input: &[i64; 4]) -> Result<CompiledModel, EngineError> {
     let input = PartialShape::new_static(4, input).map_err(runtime("input shape"))?;
     let fix_and_compile = |core: &mut Core, model: &mut Model| {
         model.reshape_single_input(&input).map_err(runtime("input shape"))?;
@@ -166,7 +162,8 @@ fn compile(
     };
     let folder = tempfile::Builder::new()
         .prefix(&format!("{SCRATCH}{}-", std::process::id()))
-        .tempdir_in(&scratch).map_err(io(&scratch))?;
+        .tempdir_in(&scratch)
+        .map_err(io(&scratch))?;
     let folder_path = folder.path().canonicalize().map_err(io(folder.path()))?;
     let expanded = Expanded::write(&bundle, &folder_path).map_err(|error| match error {
         ExpandError::Bundle(error) => EngineError::Bundle(error),
