@@ -28,11 +28,14 @@ mod watch;
 #[command(version, propagate_version = true, after_help = EXIT_CODES)]
 pub struct Arguments {
     /// What is logged: error, warn, info, debug, trace, or per module as in `warn,vcp_line::source=debug`.
-    #[arg(long, global = true, env = "VCP_LINE_LOG", default_value = "warn,vcp_line=info", value_name = "FILTER")]
+    #[arg(long, global = true, env = "VCP_LINE_LOG", default_value = DEFAULT_LOG, value_name = "FILTER")]
     log: String,
     #[command(subcommand)]
     command: Command,
 }
+
+/// The line's own words, and warnings of the libraries; the broker inside `demo` calls every closed connection an error.
+const DEFAULT_LOG: &str = "warn,vcp_line=info,rumqttd=off";
 
 const EXIT_CODES: &str = "Exit codes: 0 done or stopped on request, 1 failure, 2 wrong arguments, 78 bad configuration \
                           (starting again without a change cannot help).";
@@ -97,7 +100,7 @@ pub fn main(arguments: Arguments) -> ExitCode {
     if std::env::var_os("JOURNAL_STREAM").is_some() {
         logs.without_time().init();
     } else {
-        logs.init();
+        logs.with_ansi(std::io::stderr().is_terminal()).init();
     }
     let result = match arguments.command {
         Command::Run(arguments) => run::run(&arguments),

@@ -17,6 +17,7 @@ pub mod openvino;
 #[path = "openvino_absent.rs"]
 pub mod openvino;
 pub mod reference;
+#[cfg(feature = "openvino")]
 mod resident;
 
 /// Runs the model. Opened inside the thread that uses it; not `Send`.
@@ -65,7 +66,7 @@ pub struct EngineSpec {
     pub engine: EngineChoice,
     /// Arithmetic.
     pub precision: Precision,
-    /// Largest batch, at least 1.
+    /// Largest batch wanted, at least 1; an engine may take less, see [`EngineInfo::max_batch`].
     pub max_batch: usize,
     /// CPU threads for inference; `None` leaves it to the engine (all cores).
     pub threads: Option<usize>,

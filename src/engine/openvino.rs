@@ -19,8 +19,8 @@ use super::onnx::expanded::{ExpandError, Expanded};
 use super::onnx::{self, FEATURE, INLINE_LIMIT, OutputNames, Storage};
 use super::{Engine, EngineChoice, EngineError, EngineInfo, EngineSpec, Precision, resident};
 
-/// Runs on the CPU; frames of a batch go through one after the other, which costs a CPU nothing and keeps one
-/// compiled shape (and so one copy of the weights) in memory.
+/// Runs on the CPU, one frame at a time: a CPU gains nothing from a batch, every frame of one would wait for the last,
+/// and one compiled shape is one copy of the weights in memory.
 pub struct OpenvinoEngine {
     // Field order is drop order: the request goes before the model it belongs to, the core last.
     request: InferRequest,
@@ -82,7 +82,7 @@ impl OpenvinoEngine {
         let size = architecture.image_size as i64;
         let names = OutputNames::new(&architecture.taps);
         let finish = Finish::new(&bundle)?;
-        let info = EngineInfo::new(&bundle, EngineChoice::Openvino, spec.precision, spec.max_batch);
+        let info = EngineInfo::new(&bundle, EngineChoice::Openvino, spec.precision, 1);
         let preprocessor = super::preprocessor(&bundle);
 
         let shape = [1, 3, size, size];
