@@ -100,7 +100,7 @@ pub fn main(arguments: Arguments) -> ExitCode {
     if std::env::var_os("JOURNAL_STREAM").is_some() {
         logs.without_time().init();
     } else {
-        logs.with_ansi(std::io::stderr().is_terminal()).init();
+        logs.init();
     }
     let result = match arguments.command {
         Command::Run(arguments) => run::run(&arguments),

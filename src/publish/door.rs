@@ -179,9 +179,7 @@ impl Shared {
     fn push(&self, outgoing: Outgoing, patience: Option<Duration>) -> Result<(), DoorError> {
         // Waiting helps only while a connected broker empties the queue; without one it would only slow inspection.
         let full = |inner: &mut Inner| {
-            inner.mode == Mode::Running
-                && inner.counters.connected
-                && inner.pending.len() >= inner.pending.capacity()
+            inner.mode == Mode::Running && inner.counters.connected && inner.pending.len() >= inner.pending.capacity()
         };
         let mut inner = self.lock();
         if let Some(patience) = patience {
