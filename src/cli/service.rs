@@ -17,13 +17,15 @@ use crate::line::{
     SourceOpener,
 };
 use crate::publish::{Alarm, CameraState, Door, LineState, Outgoing, Publisher, PublisherSpec, StateWord};
-use crate::systemd::{Notifier, Progress, Watchdog, watchdog_interval};
+use crate::systemd::{Notifier, NotifyError, Progress, Watchdog, watchdog_interval};
 
 /// How long the inference thread waits for room in a full publishing queue before a verdict is given up. Longer than
 /// any broker that is merely slow, shorter than systemd's watchdog.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How often the running line is looked at.
 const LOOK: Duration = Duration::from_millis(200);
+/// Added to the stop deadline when systemd is told how long the stop may take.
+const STOP_MARGIN: Duration = Duration::from_secs(5);
 /// Share of the stop deadline that the line may use; the rest belongs to the publisher.
 const LINE_SHARE: f64 = 0.6;
 
@@ -67,7 +69,7 @@ pub fn serve(service: Service, stop: &CancellationToken) -> anyhow::Result<()> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let session = Uuid::now_v7();
     let notifier = Notifier::from_env()?;
-    notifier.status("loading the model")?;
+    tell_systemd(notifier.status("loading the model"));
 
     let names: Vec<String> = service.cameras.iter().map(|(plan, _)| plan.name.to_string()).collect();
     let state = LineState {
@@ -93,7 +95,7 @@ pub fn serve(service: Service, stop: &CancellationToken) -> anyhow::Result<()> {
     let mut line = match Line::start(parts) {
         Ok(line) => line,
         Err(error) => {
-            notifier.stopping()?;
+            tell_systemd(notifier.stopping());
             let report = publisher.stop(Duration::from_secs(1));
             tracing::debug!(unsent = report.unsent, "publisher stopped");
             return match error {
@@ -111,7 +113,7 @@ pub fn serve(service: Service, stop: &CancellationToken) -> anyhow::Result<()> {
         engine: engine.engine.to_string(),
         precision: engine.precision.to_string(),
     });
-    notifier.ready(&status)?;
+    tell_systemd(notifier.ready(&status));
     let watchdog = watchdog_interval()
         .map(|interval| Watchdog::start(notifier.clone(), interval, vec![Arc::clone(&progress)]))
         .transpose()?;
@@ -128,15 +130,16 @@ pub fn serve(service: Service, stop: &CancellationToken) -> anyhow::Result<()> {
         }
     };
 
-    notifier.stopping()?;
+    tell_systemd(notifier.stopping());
+    tell_systemd(notifier.extend_timeout(service.stop_deadline + STOP_MARGIN));
     let began = Instant::now();
-    // Fed to the end: draining is progress, and a hang during the stop is TimeoutStopSec's business.
     let report = line.stop(service.stop_deadline.mul_f64(LINE_SHARE));
+    // From here on nobody makes progress on frames; a hang is TimeoutStopSec's business.
+    drop(watchdog);
     let left = service.stop_deadline.saturating_sub(began.elapsed());
     tracing::info!(deadline_ms = left.as_millis() as u64, "stop: publisher");
     let door = publisher.door();
     let published = publisher.stop(left);
-    drop(watchdog);
     let counters = door.counters();
     tracing::info!(
         events = report.stats.events(),
@@ -145,14 +148,24 @@ pub fn serve(service: Service, stop: &CancellationToken) -> anyhow::Result<()> {
         ms = began.elapsed().as_millis() as u64,
         "stopped"
     );
+    if let Some(LineEnd::Failed(error)) = end {
+        return Err(error.into());
+    }
     anyhow::ensure!(report.late.is_empty(), "still busy at the stop deadline: {}", report.late.join(", "));
     anyhow::ensure!(report.panicked.is_empty(), "broke off: thread {}", report.panicked.join(", "));
-    match end {
-        Some(LineEnd::Failed(error)) => Err(error.into()),
-        Some(LineEnd::SourcesEnded) if published.unsent > 0 => {
-            anyhow::bail!("{} verdicts could not be delivered: is the broker running?", published.unsent)
-        }
-        Some(LineEnd::SourcesEnded) | None => Ok(()),
+    let finished = end.is_some();
+    anyhow::ensure!(
+        !finished || published.unsent == 0,
+        "{} verdicts could not be delivered: is the broker running?",
+        published.unsent
+    );
+    Ok(())
+}
+
+/// What systemd does not hear changes nothing about the line.
+fn tell_systemd(told: Result<(), NotifyError>) {
+    if let Err(error) = told {
+        tracing::warn!("{error}");
     }
 }
 
@@ -253,7 +266,8 @@ impl EventSink for Voice {
     fn verdict(&self, event: InspectionEvent, captured: Instant) {
         let (camera, seq) = (event.camera.clone(), event.seq);
         if let Err(error) = self.door.verdict_within(Outgoing { event, captured }, PATIENCE) {
-            tracing::error!(%camera, seq, %error, "verdict lost");
+            // The door says it loudly, once each time it begins.
+            tracing::debug!(%camera, seq, %error, "verdict lost");
         }
     }
 
@@ -268,8 +282,14 @@ impl EventSink for Voice {
         known.state.cameras.insert(camera.into(), state);
         if state == CameraState::Lost {
             let message = detail.unwrap_or("the camera does not answer").to_owned();
-            known.lost.insert(camera.into(), self.alarm("camera_lost", message));
-            self.show_alarms(&known, camera);
+            let before = known.lost.get(camera);
+            // Tried again and still lost is not lost anew.
+            if before.is_none_or(|alarm| alarm.message != message) {
+                let mut alarm = self.alarm("camera_lost", message);
+                alarm.since = before.map_or(alarm.since, |before| before.since);
+                known.lost.insert(camera.into(), alarm);
+                self.show_alarms(&known, camera);
+            }
         } else if known.lost.remove(camera).is_some() {
             self.show_alarms(&known, camera);
         }

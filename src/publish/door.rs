@@ -351,11 +351,15 @@ mod tests {
         assert_eq!(door.verdict(verdict(0)), Ok(()));
         assert_eq!(door.verdict(verdict(1)), Ok(()));
         assert_eq!(door.verdict(verdict(2)), Err(DoorError::Full { capacity: 2 }));
+        // Without a broker that empties the queue nobody waits; with one, as long as asked.
+        let long = Duration::from_secs(600);
+        assert_eq!(door.verdict_within(verdict(3), long), Err(DoorError::Full { capacity: 2 }));
+        door.0.connected();
         let patience = Duration::from_millis(20);
         let start = Instant::now();
-        assert_eq!(door.verdict_within(verdict(3), patience), Err(DoorError::Full { capacity: 2 }));
+        assert_eq!(door.verdict_within(verdict(4), patience), Err(DoorError::Full { capacity: 2 }));
         assert!(start.elapsed() >= patience);
-        assert_eq!((door.counters().queued, door.counters().dropped), (2, 2));
+        assert_eq!((door.counters().queued, door.counters().dropped), (2, 3));
     }
 
     #[test]
