@@ -245,7 +245,9 @@ fn a_folder_that_cannot_be_written_is_named() {
     let arguments =
         ["inspect", "--engine", "reference", "--model", model().to_str().unwrap(), "--maps", &blocked, &image];
     let (code, said, error) = call(&arguments);
-    let expected = format!("vcp-line: creating folder {blocked}: Not a directory (os error 20)\n");
+    let expected = format!(
+        "vcp-line: no folder at {blocked}, and none can be made; name another: Not a directory (os error 20)\n"
+    );
     assert_eq!((code, said.as_str(), error), (1, "", expected));
 }
 

@@ -20,7 +20,7 @@ mod schema;
 use std::time::{Duration, Instant};
 
 use events::{assert_no_gap, assert_plausible_latency, events, is_state, is_verdict};
-use line::{FOLDER, Line, PICTURES, settings};
+use line::{CAROUSEL, FOLDER, Line, PICTURES, settings};
 use mosquitto::{Message, Mosquitto, Rules, Subscriber};
 use serde_json::Value;
 
@@ -75,6 +75,13 @@ fn a_folder_of_twelve_images_gives_twelve_events_and_the_line_ends_by_itself() {
     assert_eq!(["events", "acked", "unsent"].map(|name| line.at_the_end(name)), [12, 12, 0]);
     let last = Subscriber::start(broker.port, events::STATE, &[]).next(line::PATIENCE).expect("retained");
     assert!(last.retained && is_state(&last, "offline"), "{last:?}");
+}
+
+#[test]
+fn sigterm_drains_a_line_that_would_go_on_for_ever() {
+    let broker = Mosquitto::start(Rules::default());
+    let reader = Subscriber::start(broker.port, "vcp-line/#", &[]);
+    judged_run(Line::with_pictures(&settings(broker.port, CAROUSEL)), &reader, 40);
 }
 
 #[cfg(feature = "gstreamer")]

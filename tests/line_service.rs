@@ -17,7 +17,9 @@ mod schema;
 use std::os::unix::net::UnixDatagram;
 
 use line::{CAROUSEL, FOLDER, Line, PATIENCE, Running, finished, pictures, program, settings};
-use mosquitto::{Mosquitto, Rules, Subscriber};
+#[cfg(feature = "gstreamer")]
+use mosquitto::Subscriber;
+use mosquitto::{Mosquitto, Rules};
 
 #[test]
 fn systemd_hears_ready_then_signs_of_life_then_stopping() {
