@@ -41,7 +41,7 @@ pub enum EngineChoice {
     Reference,
     /// OpenVINO on the CPU.
     Openvino,
-    /// TensorRT on an NVIDIA GPU.
+    /// TensorRT on an NVIDIA GPU; not in this version.
     Tensorrt,
 }
 
