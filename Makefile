@@ -1,20 +1,22 @@
 # Two commands on a fresh Debian 12 machine with cargo and git: `make demo` and `make test`.
 
+# `demo` and `test` share one profile, so that a new machine compiles everything once.
+
 # Assigned once per recipe that needs it: scripts/openvino.sh prints the folder with the OpenVINO libraries.
 with_openvino = libs="$$(scripts/openvino.sh)" && LD_LIBRARY_PATH="$$libs$${LD_LIBRARY_PATH:+:$$LD_LIBRARY_PATH}"
 
-.PHONY: help setup demo test lint bench
+.PHONY: help setup demo test lint bench full-size
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 setup: ## install the Debian packages and the OpenVINO libraries
 	@scripts/setup-debian.sh
 	@scripts/openvino.sh >/dev/null
 
 demo: setup ## a simulated line: camera, model, broker, verdicts on the terminal
-	@$(with_openvino) cargo run --release -- demo
+	@$(with_openvino) cargo run --all-features -- demo
 
 test: setup ## every test
 	@$(with_openvino) cargo test --all-features
@@ -28,3 +30,6 @@ lint: ## format and clippy, warnings denied, for each set of features
 
 bench: setup ## Criterion benchmarks
 	@$(with_openvino) cargo bench --all-features
+
+full-size: setup ## import, export and run a ViT-L/14-336 with seeded weights; time and memory of each step (needs 8 GB of disk)
+	@$(with_openvino) cargo bench --profile dev --all-features --bench full_size

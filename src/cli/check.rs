@@ -11,7 +11,7 @@ use crate::config::{self, LineConfig};
 use crate::engine::{self, EngineError};
 use crate::publish;
 use crate::source::directory::DirectorySource;
-use crate::source::{Source, gstreamer};
+use crate::source::{self, Source};
 use crate::weights::bundle::Bundle;
 
 #[derive(Args)]
@@ -70,7 +70,7 @@ fn look(camera: &config::CameraConfig, spec: SourceSpec) -> anyhow::Result<Strin
             camera.plan.recipe.fits(width, height)?;
             Ok(format!("{}: {width}x{height} {:?}", path.display(), frame.image.format))
         }
-        SourceSpec::GStreamer(spec) => Ok(gstreamer::probe(spec, context)?),
+        SourceSpec::GStreamer(spec) => Ok(source::gstreamer::probe(spec, context)?),
     }
 }
 

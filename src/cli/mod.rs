@@ -1,6 +1,7 @@
 //! The command line: one file per command; here is what they share.
 #![allow(clippy::print_stdout, clippy::print_stderr)] // the one place that talks to the terminal
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -32,11 +33,14 @@ const EXIT_CONFIG: u8 = 78;
 #[command(version, propagate_version = true, after_help = EXIT_CODES)]
 pub struct Arguments {
     /// What is logged: error, warn, info, debug, trace, or per module as in `warn,vcp_line::source=debug`.
-    #[arg(long, global = true, env = "VCP_LINE_LOG", default_value = "warn,vcp_line=info", value_name = "FILTER")]
+    #[arg(long, global = true, env = "VCP_LINE_LOG", default_value = DEFAULT_LOG, value_name = "FILTER")]
     log: String,
     #[command(subcommand)]
     command: Command,
 }
+
+/// The line's own words, and warnings of the libraries; the broker inside `demo` calls every closed connection an error.
+const DEFAULT_LOG: &str = "warn,vcp_line=info,rumqttd=off";
 
 const EXIT_CODES: &str = "Exit codes: 0 done or stopped on request, 1 failure, 2 wrong arguments, 78 bad configuration \
                           (starting again without a change cannot help).";
@@ -100,7 +104,7 @@ pub fn main(arguments: Arguments) -> ExitCode {
     if std::env::var_os("JOURNAL_STREAM").is_some() {
         logs.without_time().with_ansi(false).init();
     } else {
-        logs.init();
+        logs.with_ansi(std::io::stderr().is_terminal()).init();
     }
     let result = match arguments.command {
         Command::Run(arguments) => run::run(&arguments),

@@ -5,8 +5,8 @@ use image::{Rgb, RgbImage};
 use crate::anomaly::AnomalyMap;
 use crate::frame::Image;
 
-/// Map values below this leave the picture untouched; above, colour grows in.
-const CLEAR: f32 = 0.2;
+/// Share of the outlined value below which the picture stays untouched; above, colour grows in.
+const CLEAR: f32 = 0.7;
 /// Share of the colour where the map is 1.
 const STRONGEST: f32 = 0.65;
 /// Outline of regions.
@@ -17,6 +17,7 @@ const SCALE: [[f32; 3]; 4] = [[255.0, 230.0, 80.0], [250.0, 150.0, 30.0], [220.0
 
 /// Lays `map` over `image` and outlines where it reaches `outline`.
 pub fn draw(image: &Image, map: &AnomalyMap, outline: f32) -> RgbImage {
+    let clear = CLEAR * outline.clamp(0.0, 1.0);
     let value = |x: u32, y: u32| sample(map, (x, image.width), (y, image.height));
     RgbImage::from_fn(image.width, image.height, |x, y| {
         let here = value(x, y);
@@ -32,7 +33,7 @@ pub fn draw(image: &Image, map: &AnomalyMap, outline: f32) -> RgbImage {
             return OUTLINE;
         }
         let colour = colour(here);
-        let share = STRONGEST * ((here - CLEAR) / (1.0 - CLEAR)).clamp(0.0, 1.0);
+        let share = STRONGEST * ((here - clear) / (1.0 - clear)).clamp(0.0, 1.0);
         let pixel = image.rgb_at(x, y);
         Rgb(std::array::from_fn(|c| (f32::from(pixel[c]) * (1.0 - share) + colour[c] * share).round() as u8))
     })

@@ -12,11 +12,10 @@ use crate::line::{CameraPlan, EngineOpener, SourceOpener};
 use crate::publish::{Credentials, PublisherSpec};
 use crate::secret::Secret;
 use crate::source::directory::{DirectorySource, DirectorySpec};
-use crate::source::gstreamer;
 use crate::source::gstreamer_spec::{
     AravisSpec, FileSpec, GStreamerInput, GStreamerSpec, RtspSpec, RtspTransport, V4l2Spec,
 };
-use crate::source::{Source, SourceContext};
+use crate::source::{self, Source, SourceContext};
 
 /// A source of either adapter, described.
 #[derive(Clone)]
@@ -81,7 +80,7 @@ pub fn context(camera: &CameraPlan) -> SourceContext {
 pub fn opener(spec: SourceSpec, context: SourceContext) -> SourceOpener {
     Box::new(move || match spec.clone() {
         SourceSpec::Directory(spec) => Ok(Box::new(DirectorySource::open(spec, context.clone())?) as Box<dyn Source>),
-        SourceSpec::GStreamer(spec) => gstreamer::open(spec, context.clone()),
+        SourceSpec::GStreamer(spec) => source::gstreamer::open(spec, context.clone()),
     })
 }
 

@@ -17,6 +17,7 @@ pub mod openvino;
 #[path = "openvino_absent.rs"]
 pub mod openvino;
 pub mod reference;
+#[cfg(feature = "openvino")]
 mod resident;
 
 /// Runs the model. Opened inside the thread that uses it; not `Send`.

@@ -51,7 +51,7 @@ fn read_only_mapping(line: &str, file: &Path) -> Option<(usize, usize)> {
     let (start, end) = fields.next()?.split_once('-')?;
     let rights = fields.next()?;
     // Behind offset, device and inode stands the path, which may hold spaces.
-    let path = line.splitn(2, '/').nth(1)?;
+    let path = line.split_once('/')?.1;
     let ours = file.to_str()?.strip_prefix('/')?;
     (rights.starts_with("r--") && path == ours)
         .then(|| Some((usize::from_str_radix(start, 16).ok()?, usize::from_str_radix(end, 16).ok()?)))?
