@@ -66,10 +66,15 @@ pub fn frame(image: Image) -> Frame {
     Frame { camera, seq: 0, part: None, captured: SystemClock.now(), clock: ClockSource::System, image }
 }
 
+/// What makes pictures into a model's input of side `size`.
+pub fn preprocessor(size: usize) -> Preprocessor {
+    let Constants { mean, std, .. } = Constants::default();
+    Preprocessor::new(size, mean, std)
+}
+
 /// Pictures as the network takes them, one after the other.
 pub fn input(names: &[&str]) -> Vec<f32> {
-    let Constants { mean, std, .. } = Constants::default();
-    let mut preprocessor = Preprocessor::new(SIZE, mean, std);
+    let mut preprocessor = preprocessor(SIZE);
     let mut out = vec![0.0; names.len() * 3 * SIZE * SIZE];
     for (name, out) in names.iter().zip(out.chunks_exact_mut(3 * SIZE * SIZE)) {
         preprocessor.run(&picture(name), out);
