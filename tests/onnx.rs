@@ -145,7 +145,6 @@ fn openvino_reads_the_file_and_agrees_for_a_batch_of_two() {
             assert_eq!(found.len(), expected.len(), "{name}");
             let largest = expected.iter().map(|x| x.abs()).fold(0.0, f32::max);
             let worst = found.iter().zip(&expected).map(|(a, b)| (a - b).abs() / largest).fold(0.0, f32::max);
-            println!("{name}: off by {worst:.1e} of {largest}");
             assert!(worst <= RELATIVE && found.iter().all(|x| x.is_finite()), "{name}: off by {worst} of {largest}");
         };
         near("text", [&traces[0].text, &traces[1].text]);

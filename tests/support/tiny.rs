@@ -123,6 +123,5 @@ pub fn off(found: &[f32], expected: &[f64]) -> f64 {
 /// Panics, naming `what`, unless the largest difference is within `tolerance`.
 pub fn assert_near(what: &str, found: &[f32], expected: &[f64], tolerance: f64) {
     let worst = off(found, expected);
-    println!("{what}: off by {worst:.2e}");
     assert!(worst <= tolerance, "{what}: off by {worst:.2e}, {tolerance:.0e} are allowed");
 }
