@@ -1,22 +1,25 @@
 #!/bin/sh
 # Installs vcp-line as a service on this computer; may be run again at any time. Settings in /etc/vcp-line are kept.
-#   install.sh [--binary=FILE] [--prefix=/usr] [--destdir=DIR] [--uninstall]
+#   install.sh [--binary=FILE] [--openvino=DIR] [--prefix=/usr] [--destdir=DIR] [--uninstall]
+# --openvino=DIR copies the OpenVINO libraries in DIR to where the unit looks for them; scripts/openvino.sh prints its DIR.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
 binary=$here/../target/release/vcp-line
 prefix=/usr
 destdir=
+openvino=
 uninstall=no
 
 for argument in "$@"; do
     case $argument in
         --binary=*) binary=${argument#*=} ;;
+        --openvino=*) openvino=${argument#*=} ;;
         --prefix=*) prefix=${argument#*=} ;;
         --destdir=*) destdir=${argument#*=} ;;
         --uninstall) uninstall=yes ;;
         *)
-            echo "install.sh: unknown argument $argument; known: --binary= --prefix= --destdir= --uninstall" >&2
+            echo "install.sh: unknown argument $argument; known: --binary= --openvino= --prefix= --destdir= --uninstall" >&2
             exit 2
             ;;
     esac
@@ -26,6 +29,7 @@ bin=$destdir$prefix/bin/vcp-line
 unit=$destdir$prefix/lib/systemd/system/vcp-line@.service
 rules=$destdir$prefix/lib/udev/rules.d/99-vcp-line-cameras.rules
 sysctl=$destdir$prefix/lib/sysctl.d/60-vcp-line-gige.conf
+libraries=$destdir$prefix/lib/vcp-line
 config=$destdir/etc/vcp-line
 
 # With a destdir only files are placed: users, services and devices belong to the running system.
@@ -37,14 +41,21 @@ reload() {
     if live && [ -d /run/systemd/system ]; then
         systemctl daemon-reload
         udevadm control --reload
+        udevadm trigger --subsystem-match=usb --subsystem-match=video4linux
+        [ ! -f "$sysctl" ] || sysctl --quiet --load "$sysctl"
     fi
 }
 
 if [ "$uninstall" = yes ]; then
     if live && [ -d /run/systemd/system ]; then
-        systemctl disable --now 'vcp-line@*.service' || true
+        # Patterns stop running lines, but do not disable them.
+        systemctl stop 'vcp-line@*.service' || true
+        for link in /etc/systemd/system/*.wants/vcp-line@*.service; do
+            [ ! -L "$link" ] || systemctl disable "${link##*/}"
+        done
     fi
     rm -f "$bin" "$unit" "$rules" "$sysctl"
+    rm -rf "$libraries"
     reload
     echo "vcp-line removed; $config and /var/lib/vcp-line are kept"
     exit 0
@@ -52,6 +63,10 @@ fi
 
 if [ ! -f "$binary" ]; then
     echo "install.sh: $binary is not there; build it with: cargo build --release, or name it with --binary=FILE" >&2
+    exit 1
+fi
+if [ -n "$openvino" ] && [ ! -e "$openvino/libopenvino_c.so" ]; then
+    echo "install.sh: $openvino holds no libopenvino_c.so; name the folder that scripts/openvino.sh prints" >&2
     exit 1
 fi
 if live && [ "$(id -u)" != 0 ]; then
@@ -70,7 +85,13 @@ fi
 
 install -D -m 0755 "$binary" "$bin"
 mkdir -p "$(dirname "$unit")"
-sed "s|/usr/bin/vcp-line|$prefix/bin/vcp-line|g" "$here/vcp-line@.service" >"$unit"
+if [ -n "$openvino" ]; then
+    mkdir -p "$libraries"
+    rm -rf "$libraries/openvino"
+    cp -a "$openvino" "$libraries/openvino"
+    chmod -R a+rX "$libraries"
+fi
+sed -e "s|/usr/bin/vcp-line|$prefix/bin/vcp-line|g" -e "s|/usr/lib/vcp-line|$prefix/lib/vcp-line|g" "$here/vcp-line@.service" >"$unit"
 chmod 0644 "$unit"
 install -D -m 0644 "$here/99-vcp-line-cameras.rules" "$rules"
 install -D -m 0644 "$here/60-vcp-line-gige.conf" "$sysctl"

@@ -282,7 +282,7 @@ fn a_probe_names_what_is_wrong() {
         error(&spec),
         format!(
             "broker {address} does not accept a connection without user; \
-             check user and password_file in [mqtt] and the broker's user list"
+             check username and password_file in [mqtt] and the broker's user list"
         )
     );
     spec.credentials = Some(Credentials { user: "line".into(), password: Secret::new("wrong") });
@@ -290,7 +290,7 @@ fn a_probe_names_what_is_wrong() {
         error(&spec),
         format!(
             "broker {address} does not accept user \"line\"; \
-             check user and password_file in [mqtt] and the broker's user list"
+             check username and password_file in [mqtt] and the broker's user list"
         )
     );
     spec.credentials = Some(Credentials { user: "line".into(), password: Secret::new("s3cret") });

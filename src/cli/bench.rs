@@ -94,9 +94,10 @@ fn engine(arguments: &EngineBench) -> anyhow::Result<()> {
     print_table(
         &["pre-processing", "network", "post-processing", "frame"].into_iter().zip(&stages).collect::<Vec<_>>(),
     );
+    let taken = engine::EngineSpec { engine: info.engine, ..spec };
     // Two models at once would not fit everywhere.
     drop(engine);
-    if let Some(tail) = engine::network_tail(&spec, arguments.frames)? {
+    if let Some(tail) = engine::network_tail(&taken, arguments.frames)? {
         println!("\nof the network, text tower and Pre-VCP (all but the vision tower): median {:.1} ms", ms(tail));
     }
     Ok(())

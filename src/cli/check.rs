@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Args;
 
+use super::failure::{self, ChecksFailed};
 use super::plan::{self, SourceSpec};
 use crate::config::{self, LineConfig};
 use crate::engine::{self, EngineError};
@@ -27,7 +28,7 @@ pub struct CheckArguments {
 
 pub fn run(arguments: &CheckArguments) -> anyhow::Result<()> {
     let config = config::load(&arguments.line)?;
-    println!("ok    settings     line '{}', {} camera(s)", config.name, config.cameras.len());
+    println!("ok    settings     line '{}', cameras: {}", config.name, config.cameras.len());
     let publisher = plan::publisher(&config)?;
     let sources: Vec<SourceSpec> = config.cameras.iter().map(plan::source).collect::<Result<_, _>>()?;
     let bundle = Bundle::open(&config.engine.bundle).map_err(EngineError::from)?;
@@ -37,12 +38,13 @@ pub fn run(arguments: &CheckArguments) -> anyhow::Result<()> {
         return Ok(());
     }
 
-    let mut failed = 0;
+    let mut found = ChecksFailed { failed: 0, configuration: false };
     let mut tell = |what: &str, result: anyhow::Result<String>| match result {
         Ok(found) => println!("ok    {what:12} {found}"),
         Err(error) => {
-            failed += 1;
-            println!("FAIL  {what:12} {error:#}");
+            found.failed += 1;
+            found.configuration |= failure::exit_code(&error) == failure::EXIT_CONFIG;
+            println!("FAIL  {what:12} {}", failure::text(&error));
         }
     };
     for (camera, spec) in config.cameras.iter().zip(sources) {
@@ -51,8 +53,8 @@ pub fn run(arguments: &CheckArguments) -> anyhow::Result<()> {
     let broker = publish::probe(&publisher).map(|()| publisher.address());
     tell("broker", broker.map_err(Into::into));
     tell("engine", try_engine(&config));
-    if failed > 0 {
-        bail!("{failed} of the checks above failed");
+    if found.failed > 0 {
+        return Err(found.into());
     }
     Ok(())
 }

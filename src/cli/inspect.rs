@@ -45,7 +45,8 @@ pub struct InspectArguments {
 pub fn run(arguments: &InspectArguments) -> anyhow::Result<()> {
     let names = output_names(&arguments.images)?;
     for folder in [&arguments.maps, &arguments.overlays].into_iter().flatten() {
-        std::fs::create_dir_all(folder).with_context(|| format!("creating folder {}", folder.display()))?;
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("no folder at {}, and none can be made; name another", folder.display()))?;
     }
     let mut engine = engine::open(&arguments.engine.spec(&arguments.model, 1))?;
     let json = arguments.json || !std::io::stdout().is_terminal();

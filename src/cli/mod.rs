@@ -1,7 +1,7 @@
 //! The command line: one file per command; here is what they share.
 #![allow(clippy::print_stdout, clippy::print_stderr)] // the one place that talks to the terminal
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -13,6 +13,8 @@ mod bench_pipeline;
 mod check;
 mod demo;
 mod demo_parts;
+mod drops;
+mod failure;
 mod inspect;
 mod model;
 mod overlay;
@@ -20,13 +22,6 @@ mod plan;
 mod run;
 mod service;
 mod watch;
-
-/// Stopped on request.
-const EXIT_OK: u8 = 0;
-/// Something failed while working.
-const EXIT_FAILURE: u8 = 1;
-/// The configuration is wrong and starting again cannot help (EX_CONFIG of sysexits.h).
-const EXIT_CONFIG: u8 = 78;
 
 /// Zero-shot visual inspection for production lines: cameras in, VCP-CLIP, a verdict for every part over MQTT.
 #[derive(Parser)]
@@ -96,16 +91,18 @@ pub fn main(arguments: Arguments) -> ExitCode {
         Ok(filter) => filter,
         Err(error) => {
             eprintln!("vcp-line: --log '{}': {error}", arguments.log);
-            return ExitCode::from(EXIT_CONFIG);
+            return ExitCode::from(failure::EXIT_CONFIG);
         }
     };
     // systemd's journal stamps the lines itself.
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    let logs = logs.with_ansi(std::io::stderr().is_terminal());
     if std::env::var_os("JOURNAL_STREAM").is_some() {
-        logs.without_time().with_ansi(false).init();
+        logs.without_time().init();
     } else {
-        logs.with_ansi(std::io::stderr().is_terminal()).init();
+        logs.init();
     }
+    let serving = matches!(arguments.command, Command::Run(_) | Command::Demo(_));
     let result = match arguments.command {
         Command::Run(arguments) => run::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
@@ -115,17 +112,20 @@ pub fn main(arguments: Arguments) -> ExitCode {
         Command::Model(command) => model::run(&command),
         Command::Bench(arguments) => bench::run(&arguments),
     };
-    match result {
-        Ok(()) => ExitCode::from(EXIT_OK),
+    let code = match result {
+        Ok(()) => 0,
         Err(error) => {
-            eprintln!("vcp-line: {error:#}");
-            ExitCode::from(exit_code(&error))
+            eprintln!("vcp-line: {}", failure::text(&error));
+            failure::exit_code(&error)
         }
+    };
+    if serving {
+        // A stop that was asked for while the model compiles leaves a thread inside the engine's runtime. Ordinary exit
+        // runs the runtime's destructors beside that thread; everything of ours is closed by now, so this does not.
+        if let Err(error) = std::io::stdout().flush() {
+            eprintln!("vcp-line: writing to standard output: {error}");
+        }
+        signal_hook::low_level::exit(code.into());
     }
-}
-
-/// 78 when the configuration is at fault, 1 otherwise.
-fn exit_code(error: &anyhow::Error) -> u8 {
-    let configuration = error.chain().any(|cause| cause.is::<crate::config::ConfigError>());
-    if configuration { EXIT_CONFIG } else { EXIT_FAILURE }
+    ExitCode::from(code)
 }

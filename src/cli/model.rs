@@ -42,7 +42,7 @@ pub struct ImportArguments {
     /// Heads of the Post-VCP cross-attention; no tensor tells it.
     #[arg(long, value_name = "N", default_value_t = POST_HEADS)]
     post_heads: usize,
-    /// Name of the model, as it appears in every event [default: from the sizes]
+    /// Name of the model, as it appears in every event [default: the folder's name]
     #[arg(long)]
     name: Option<String>,
     /// Replace an existing bundle.
@@ -83,7 +83,7 @@ pub fn run(command: &ModelCommand) -> anyhow::Result<()> {
 fn progress() -> impl FnMut(&str, u64, u64) {
     let bar = std::io::stderr().is_terminal().then(|| {
         let bar = ProgressBar::new(0);
-        if let Ok(style) = ProgressStyle::with_template("{msg:28} {bar:32} {bytes}/{total_bytes} {eta}") {
+        if let Ok(style) = ProgressStyle::with_template("{msg:28} {bar:32} {percent:>3} % {eta}") {
             bar.set_style(style);
         }
         bar.enable_steady_tick(Duration::from_millis(200));

@@ -9,6 +9,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::drops::{Change, DropWatch};
 use crate::clock::{Clock, SystemClock};
 use crate::event::{InspectionEvent, ModelInfo};
 use crate::line::{
@@ -16,13 +17,15 @@ use crate::line::{
     SourceOpener,
 };
 use crate::publish::{Alarm, CameraState, Door, LineState, Outgoing, Publisher, PublisherSpec, StateWord};
-use crate::systemd::{Notifier, Progress, Watchdog, watchdog_interval};
+use crate::systemd::{Notifier, NotifyError, Progress, Watchdog, watchdog_interval};
 
 /// How long the inference thread waits for room in a full publishing queue before a verdict is given up. Longer than
 /// any broker that is merely slow, shorter than systemd's watchdog.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How often the running line is looked at.
 const LOOK: Duration = Duration::from_millis(200);
+/// Added to the stop deadline when systemd is told how long the stop may take.
+const STOP_MARGIN: Duration = Duration::from_secs(5);
 /// Share of the stop deadline that the line may use; the rest belongs to the publisher.
 const LINE_SHARE: f64 = 0.6;
 
@@ -66,7 +69,7 @@ pub fn serve(service: Service, stop: &CancellationToken) -> anyhow::Result<()> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let session = Uuid::now_v7();
     let notifier = Notifier::from_env()?;
-    notifier.status("loading the model")?;
+    tell_systemd(notifier.status("loading the model"));
 
     let names: Vec<String> = service.cameras.iter().map(|(plan, _)| plan.name.to_string()).collect();
     let state = LineState {
@@ -92,7 +95,7 @@ pub fn serve(service: Service, stop: &CancellationToken) -> anyhow::Result<()> {
     let mut line = match Line::start(parts) {
         Ok(line) => line,
         Err(error) => {
-            notifier.stopping()?;
+            tell_systemd(notifier.stopping());
             let report = publisher.stop(Duration::from_secs(1));
             tracing::debug!(unsent = report.unsent, "publisher stopped");
             return match error {
@@ -102,37 +105,41 @@ pub fn serve(service: Service, stop: &CancellationToken) -> anyhow::Result<()> {
         }
     };
     let engine = line.engine();
-    let status = format!("{} cameras, engine {} {}", names.len(), engine.engine, engine.precision);
+    let cameras = if names.len() == 1 { "camera" } else { "cameras" };
+    let status = format!("{} {cameras}, engine {} {}", names.len(), engine.engine, engine.precision);
     voice.ready(ModelInfo {
         name: engine.model.clone(),
         sha256: engine.sha256.clone(),
         engine: engine.engine.to_string(),
         precision: engine.precision.to_string(),
     });
-    notifier.ready(&status)?;
+    tell_systemd(notifier.ready(&status));
     let watchdog = watchdog_interval()
         .map(|interval| Watchdog::start(notifier.clone(), interval, vec![Arc::clone(&progress)]))
         .transpose()?;
     tracing::info!(line = %service.line, %session, "{status}");
 
+    let mut drops = DropWatch::default();
     let end = loop {
         if stop.is_cancelled() {
             break None;
         }
+        drops.look(Instant::now(), &line.queues()).into_iter().for_each(|change| voice.drops(change));
         if let Some(end) = line.wait(LOOK) {
             break Some(end);
         }
     };
 
-    notifier.stopping()?;
+    tell_systemd(notifier.stopping());
+    tell_systemd(notifier.extend_timeout(service.stop_deadline + STOP_MARGIN));
     let began = Instant::now();
-    // Fed to the end: draining is progress, and a hang during the stop is TimeoutStopSec's business.
     let report = line.stop(service.stop_deadline.mul_f64(LINE_SHARE));
+    // From here on nobody makes progress on frames; a hang is TimeoutStopSec's business.
+    drop(watchdog);
     let left = service.stop_deadline.saturating_sub(began.elapsed());
     tracing::info!(deadline_ms = left.as_millis() as u64, "stop: publisher");
     let door = publisher.door();
     let published = publisher.stop(left);
-    drop(watchdog);
     let counters = door.counters();
     tracing::info!(
         events = report.stats.events(),
@@ -141,14 +148,24 @@ pub fn serve(service: Service, stop: &CancellationToken) -> anyhow::Result<()> {
         ms = began.elapsed().as_millis() as u64,
         "stopped"
     );
+    if let Some(LineEnd::Failed(error)) = end {
+        return Err(error.into());
+    }
     anyhow::ensure!(report.late.is_empty(), "still busy at the stop deadline: {}", report.late.join(", "));
     anyhow::ensure!(report.panicked.is_empty(), "broke off: thread {}", report.panicked.join(", "));
-    match end {
-        Some(LineEnd::Failed(error)) => Err(error.into()),
-        Some(LineEnd::SourcesEnded) if published.unsent > 0 => {
-            anyhow::bail!("{} verdicts could not be delivered: is the broker running?", published.unsent)
-        }
-        Some(LineEnd::SourcesEnded) | None => Ok(()),
+    let finished = end.is_some();
+    anyhow::ensure!(
+        !finished || published.unsent == 0,
+        "{} verdicts could not be delivered: is the broker running?",
+        published.unsent
+    );
+    Ok(())
+}
+
+/// What systemd does not hear changes nothing about the line.
+fn tell_systemd(told: Result<(), NotifyError>) {
+    if let Err(error) = told {
+        tracing::warn!("{error}");
     }
 }
 
@@ -173,11 +190,12 @@ struct Known {
     ready: bool,
     engine: Option<Alarm>,
     lost: BTreeMap<String, Alarm>,
+    drops: BTreeMap<String, Alarm>,
 }
 
 impl Voice {
     fn new(door: Door, state: LineState, clock: Arc<dyn Clock>) -> Self {
-        let known = Known { state, ready: false, engine: None, lost: BTreeMap::new() };
+        let known = Known { state, ready: false, engine: None, lost: BTreeMap::new(), drops: BTreeMap::new() };
         // An alarm that an earlier start has left at the broker is not this start's.
         let cameras: Vec<String> = known.state.cameras.keys().cloned().collect();
         let voice = Self { door, clock, known: Mutex::new(known) };
@@ -216,8 +234,30 @@ impl Voice {
         Alarm { kind: kind.into(), message, since: self.clock.now().wall }
     }
 
+    /// Each dropped frame is counted in the events; the alarm says that it is going on.
+    fn drops(&self, change: Change) {
+        let mut known = self.known();
+        match change {
+            Change::Began(camera) => {
+                let message = format!(
+                    "camera '{camera}' drops frames: they come faster than they are inspected; lower the frame rate, \
+                     raise queue for short bursts, or take a faster engine"
+                );
+                tracing::warn!("{message}");
+                known.drops.insert(camera.to_string(), self.alarm("drops", message));
+                self.show_alarms(&known, &camera);
+            }
+            Change::Ended(camera, dropped) => {
+                tracing::info!(%camera, dropped, "no more frames are dropped");
+                known.drops.remove(&*camera);
+                self.show_alarms(&known, &camera);
+            }
+        }
+    }
+
     fn show_alarms(&self, known: &Known, camera: &str) {
-        let alarms: Vec<Alarm> = known.lost.get(camera).into_iter().chain(&known.engine).cloned().collect();
+        let of_camera = known.lost.get(camera).into_iter().chain(known.drops.get(camera));
+        let alarms: Vec<Alarm> = of_camera.chain(&known.engine).cloned().collect();
         self.door.set_alarms(camera, &alarms);
     }
 }
@@ -226,7 +266,8 @@ impl EventSink for Voice {
     fn verdict(&self, event: InspectionEvent, captured: Instant) {
         let (camera, seq) = (event.camera.clone(), event.seq);
         if let Err(error) = self.door.verdict_within(Outgoing { event, captured }, PATIENCE) {
-            tracing::error!(%camera, seq, %error, "verdict lost");
+            // The door says it loudly, once each time it begins.
+            tracing::debug!(%camera, seq, %error, "verdict lost");
         }
     }
 
@@ -241,8 +282,14 @@ impl EventSink for Voice {
         known.state.cameras.insert(camera.into(), state);
         if state == CameraState::Lost {
             let message = detail.unwrap_or("the camera does not answer").to_owned();
-            known.lost.insert(camera.into(), self.alarm("camera_lost", message));
-            self.show_alarms(&known, camera);
+            let before = known.lost.get(camera);
+            // Tried again and still lost is not lost anew.
+            if before.is_none_or(|alarm| alarm.message != message) {
+                let mut alarm = self.alarm("camera_lost", message);
+                alarm.since = before.map_or(alarm.since, |before| before.since);
+                known.lost.insert(camera.into(), alarm);
+                self.show_alarms(&known, camera);
+            }
         } else if known.lost.remove(camera).is_some() {
             self.show_alarms(&known, camera);
         }

@@ -17,14 +17,15 @@ const DEFAULT_PREFIX: &str = "vcp-line";
 pub struct WatchArguments {
     /// Broker and prefix: mqtt://[USER@]HOST[:PORT][/PREFIX[/LINE]]; the prefix defaults to vcp-line.
     #[arg(value_name = "URL")]
-    url: BrokerUrl,
+    url: String,
     /// File whose first line is the user's password.
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
 }
 
 pub fn run(arguments: &WatchArguments) -> anyhow::Result<()> {
-    let url = &arguments.url;
+    // Parsed here, not by clap, which would show a rejected URL and with it a password.
+    let url: BrokerUrl = arguments.url.parse()?;
     let prefix = url.path.as_deref().unwrap_or(DEFAULT_PREFIX);
     let mut spec = PublisherSpec::new(&url.host, url.port, "watch");
     // Several people may watch at once.

@@ -1,4 +1,5 @@
-//! An engine looks at frames and answers with anomaly maps. Three exist: [`reference`] (plain Rust), OpenVINO and TensorRT.
+//! An engine looks at frames and answers with anomaly maps. Two exist: [`reference`] (plain Rust) and [`openvino`];
+//! TensorRT can be named, and is refused.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -66,7 +67,7 @@ pub struct EngineSpec {
     pub engine: EngineChoice,
     /// Arithmetic.
     pub precision: Precision,
-    /// Largest batch, at least 1.
+    /// Largest batch wanted, at least 1; an engine may take less, see [`EngineInfo::max_batch`].
     pub max_batch: usize,
     /// CPU threads for inference; `None` leaves it to the engine (all cores).
     pub threads: Option<usize>,
@@ -112,8 +113,8 @@ impl EngineInfo {
     }
 }
 
-/// Opens the engine that was asked for. `Auto` takes the first that opens of TensorRT, OpenVINO and the reference
-/// engine, and logs which one and why not the others; an engine that was named is never replaced.
+/// Opens the engine that was asked for. `Auto` takes the first that is installed of TensorRT, OpenVINO and the
+/// reference engine, and logs which one and why not the others; an engine that was named is never replaced.
 pub fn open(spec: &EngineSpec) -> Result<Box<dyn Engine>, EngineError> {
     match spec.engine {
         EngineChoice::Reference => Ok(Box::new(reference::ReferenceEngine::open(spec)?)),
@@ -126,12 +127,17 @@ pub fn open(spec: &EngineSpec) -> Result<Box<dyn Engine>, EngineError> {
                         tracing::info!(%engine, "engine = \"auto\" took");
                         return Ok(opened);
                     }
-                    // A damaged model is damaged for every engine.
-                    Err(EngineError::Bundle(error)) => return Err(error.into()),
-                    Err(error) => tracing::info!(%engine, %error, "engine = \"auto\" passed over"),
+                    Err(error @ (EngineError::NotYet { .. } | EngineError::NotBuilt { .. })) => {
+                        tracing::debug!(%engine, %error, "engine = \"auto\" passed over");
+                    }
+                    Err(error @ EngineError::Library { .. }) => {
+                        tracing::warn!(%engine, %error, "engine = \"auto\" passed over");
+                    }
+                    // The engine is there, and something is wrong: another, slower one would hide it.
+                    Err(error) => return Err(error),
                 }
             }
-            tracing::info!(engine = %EngineChoice::Reference, "engine = \"auto\" took");
+            tracing::warn!("engine = \"auto\" took the reference engine: right, and many times slower than OpenVINO");
             open(&EngineSpec { engine: EngineChoice::Reference, ..spec.clone() })
         }
     }
@@ -140,8 +146,8 @@ pub fn open(spec: &EngineSpec) -> Result<Box<dyn Engine>, EngineError> {
 /// Median time of the network behind the vision tower, measured alone; `None` for engines that do not tell it apart.
 pub fn network_tail(spec: &EngineSpec, rounds: u32) -> Result<Option<Duration>, EngineError> {
     match spec.engine {
-        EngineChoice::Openvino | EngineChoice::Auto => openvino::network_tail(spec, rounds).map(Some),
-        EngineChoice::Reference | EngineChoice::Tensorrt => Ok(None),
+        EngineChoice::Openvino => openvino::network_tail(spec, rounds).map(Some),
+        EngineChoice::Reference | EngineChoice::Tensorrt | EngineChoice::Auto => Ok(None),
     }
 }
 

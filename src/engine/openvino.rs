@@ -19,8 +19,8 @@ use super::onnx::expanded::{ExpandError, Expanded};
 use super::onnx::{self, FEATURE, INLINE_LIMIT, OutputNames, Storage};
 use super::{Engine, EngineChoice, EngineError, EngineInfo, EngineSpec, Precision, resident};
 
-/// Runs on the CPU; frames of a batch go through one after the other, which costs a CPU nothing and keeps one
-/// compiled shape (and so one copy of the weights) in memory.
+/// Runs on the CPU, one frame at a time: a CPU gains nothing from a batch, every frame of one would wait for the last,
+/// and one compiled shape is one copy of the weights in memory.
 pub struct OpenvinoEngine {
     // Field order is drop order: the request goes before the model it belongs to, the core last.
     request: InferRequest,
@@ -86,16 +86,11 @@ impl OpenvinoEngine {
         let size = architecture.image_size as i64;
         let names = OutputNames::new(&architecture.taps);
         let finish = Finish::new(&bundle)?;
-        let info = EngineInfo::new(&bundle, EngineChoice::Openvino, spec.precision, spec.max_batch);
+        let info = EngineInfo::new(&bundle, EngineChoice::Openvino, spec.precision, 1);
         let preprocessor = super::preprocessor(&bundle);
 
         let shape = [1, 3, size, size];
-        let fix = |mut model: Model| {
-            let shape = PartialShape::new_static(4, &shape).map_err(runtime("input shape"))?;
-            model.reshape_single_input(&shape).map_err(runtime("input shape"))?;
-            Ok(model)
-        };
-        let mut compiled = compile(&mut core, bundle, inline_limit, fix)?;
+        let mut compiled = compile(&mut core, bundle, inline_limit, &shape)?;
         let taken = compiled
             .get_property(&PropertyKey::Rw(RwPropertyKey::HintInferencePrecision))
             .map_err(runtime("reading the precision"))?
@@ -149,26 +144,30 @@ fn slices(tensors: &[Tensor]) -> Result<Vec<&[f32]>, EngineError> {
     tensors.iter().map(floats).collect()
 }
 
-/// Reads and compiles the network. Weights up to `inline_limit` bytes travel inside the graph; larger ones lie beside it in a file that
-/// OpenVINO maps, deleted when it has been compiled, and are kept from filling memory meanwhile.
-fn compile(
-    core: &mut Core,
-    bundle: Bundle,
-    inline_limit: u64,
-    fix: impl FnOnce(Model) -> Result<Model, EngineError>,
-) -> Result<CompiledModel, EngineError> {
+/// Reads and compiles the network. Weights up to `inline_limit` bytes travel inside the graph; larger ones lie beside
+/// it in a file that OpenVINO maps, deleted when it has been compiled, and are kept from filling memory meanwhile.
+fn compile(core: &mut Core, bundle: Bundle, inline_limit: u64, input: &[i64; 4]) -> Result<CompiledModel, EngineError> {
+    let input = PartialShape::new_static(4, input).map_err(runtime("input shape"))?;
+    let fix_and_compile = |core: &mut Core, model: &mut Model| {
+        model.reshape_single_input(&input).map_err(runtime("input shape"))?;
+        core.compile_model(model, DeviceType::CPU).map_err(runtime("compiling the network"))
+    };
     let constants = finish::text_constants(&bundle)?;
     if bundle.manifest().weights.bytes <= inline_limit {
         let graph = onnx::encode(&bundle, &constants, Storage::Inline);
-        let model = core.read_model_from_buffer(&graph, None).map_err(runtime("reading the network"))?;
-        return core.compile_model(&fix(model)?, DeviceType::CPU).map_err(runtime("compiling the network"));
+        let mut model = core.read_model_from_buffer(&graph, None).map_err(runtime("reading the network"))?;
+        return fix_and_compile(core, &mut model);
     }
     let scratch = scratch_folder();
+    remove_leftovers(&scratch);
     let io = |path: &Path| {
         let path = path.to_owned();
         move |source| EngineError::Io { path, source }
     };
-    let folder = tempfile::Builder::new().prefix("vcp-line-").tempdir_in(&scratch).map_err(io(&scratch))?;
+    let folder = tempfile::Builder::new()
+        .prefix(&format!("{SCRATCH}{}-", std::process::id()))
+        .tempdir_in(&scratch)
+        .map_err(io(&scratch))?;
     let folder_path = folder.path().canonicalize().map_err(io(folder.path()))?;
     let expanded = Expanded::write(&bundle, &folder_path).map_err(|error| match error {
         ExpandError::Bundle(error) => EngineError::Bundle(error),
@@ -179,17 +178,42 @@ fn compile(
     // Everything has been read from the bundle: its pages need not be resident beside those of the new file.
     drop(bundle);
     drop(constants);
-    resident::kept_small(&folder_path.join(Expanded::FILE), || {
-        let model = core.read_model_from_file(&graph.to_string_lossy(), "").map_err(runtime("reading the network"))?;
-        core.compile_model(&fix(model)?, DeviceType::CPU).map_err(runtime("compiling the network"))
-    })
+    let mut model = None;
+    let compiled = resident::kept_small(&folder_path.join(Expanded::FILE), || {
+        let read = core.read_model_from_file(&graph.to_string_lossy(), "").map_err(runtime("reading the network"))?;
+        fix_and_compile(core, model.insert(read))
+    });
+    // Only now may OpenVINO unmap the file: see `resident`.
+    drop(model);
+    compiled
+}
+
+/// Beginning of the names of our scratch folders; the process id follows.
+const SCRATCH: &str = "vcp-line-";
+
+/// Removes what a process that was killed while it compiled has left: more than a gigabyte each time.
+fn remove_leftovers(scratch: &Path) {
+    let Ok(entries) = std::fs::read_dir(scratch) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let owner = name.to_str().and_then(|name| name.strip_prefix(SCRATCH)?.split_once('-'));
+        let Some(owner) = owner.and_then(|(pid, _)| pid.parse::<u32>().ok()) else { continue };
+        if Path::new("/proc").join(owner.to_string()).exists() {
+            continue;
+        }
+        match std::fs::remove_dir_all(entry.path()) {
+            Ok(()) => tracing::info!(folder = %entry.path().display(), "removed what a killed process had left"),
+            Err(error) => tracing::debug!(folder = %entry.path().display(), %error, "cannot be removed"),
+        }
+    }
 }
 
 /// A folder on a disk (`/tmp` may be memory): systemd's cache folder, else `/var/tmp`, else the system's choice.
 fn scratch_folder() -> PathBuf {
     let var_tmp = Path::new("/var/tmp");
     match std::env::var_os("CACHE_DIRECTORY") {
-        Some(folder) => PathBuf::from(folder),
+        // systemd separates several with colons.
+        Some(folders) => std::env::split_paths(&folders).next().unwrap_or_else(std::env::temp_dir),
         None if var_tmp.is_dir() => var_tmp.to_owned(),
         None => std::env::temp_dir(),
     }

@@ -1,9 +1,10 @@
-//! The reference engine: VCP-CLIP in plain Rust (burn on the flex device), float32, one image after the other.
+//! The reference engine: VCP-CLIP in plain Rust (burn on the flex device), float32.
 
 use std::time::Instant;
 
 use crate::anomaly::{Prediction, StageTimes};
 use crate::frame::Frame;
+use crate::vcp_clip::Architecture;
 use crate::vcp_clip::eager::Eager;
 use crate::vcp_clip::network::{self, TextConstants};
 use crate::vcp_clip::preprocess::Preprocessor;
@@ -14,7 +15,7 @@ use super::{Engine, EngineChoice, EngineError, EngineInfo, EngineSpec, Precision
 
 /// Slow and right: the judge of the other engines, and the one that runs everywhere.
 pub struct ReferenceEngine {
-    bundle: Bundle,
+    architecture: Architecture,
     eager: Eager,
     constants: TextConstants,
     finish: Finish,
@@ -48,12 +49,13 @@ impl ReferenceEngine {
         let finish = Finish::new(&bundle)?;
         let info = EngineInfo::new(&bundle, EngineChoice::Reference, Precision::Fp32, spec.max_batch);
         let preprocessor = super::preprocessor(&bundle);
-        Ok(Self { bundle, eager, constants, finish, preprocessor, info })
+        let architecture = bundle.manifest().architecture.clone();
+        Ok(Self { architecture, eager, constants, finish, preprocessor, info })
     }
 
     /// Runs the network on `batch` normalised images (3×S×S each, one after the other).
     pub fn trace(&mut self, batch: usize, input: Vec<f32>) -> Vec<Trace> {
-        let arch = &self.bundle.manifest().architecture;
+        let arch = &self.architecture;
         self.eager.set_images(batch, arch.image_size, input);
         let outputs = network::forward(&mut self.eager, arch, &self.constants);
         let text = Eager::read(&outputs.text);
@@ -91,7 +93,7 @@ impl Engine for ReferenceEngine {
         let preprocessed = Instant::now();
         let traces = self.trace(frames.len(), input);
         let inferred = Instant::now();
-        let arch = &self.bundle.manifest().architecture;
+        let arch = &self.architecture;
         Ok(traces
             .into_iter()
             .map(|trace| {

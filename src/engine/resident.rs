@@ -11,6 +11,8 @@ const ROUND: Duration = Duration::from_millis(25);
 
 /// Runs `work` while the resident pages of every read-only mapping of `file` are given back again and again, and once
 /// more after it. What is read again comes from the page cache, so this changes memory, never results.
+///
+/// The file must stay mapped until this returns: whoever maps it unmaps it only afterwards.
 pub fn kept_small<R>(file: &Path, work: impl FnOnce() -> R) -> R {
     let (done, finished) = bounded::<()>(0);
     std::thread::scope(|scope| {
@@ -35,9 +37,9 @@ fn give_back(file: &Path) {
     let Ok(maps) = std::fs::read_to_string("/proc/self/maps") else { return };
     for (start, end) in maps.lines().filter_map(|line| read_only_mapping(line, file)) {
         // SAFETY: MADV_DONTNEED on a mapping of a file that cannot be written through (`r--`) only drops pages that the
-        // kernel reads again from the same file; no other memory lies in the range. Should the mapping have been
-        // replaced since /proc was read, the only mappings made meanwhile by this program are OpenVINO's own, and
-        // it unmaps this file only after `work` has returned (the model holds it).
+        // kernel reads again from the same file, so the memory stays the same for everyone who looks at it. That the
+        // range still is that mapping is kept by the callers of `kept_small`: they hold the model that owns the
+        // mapping until it has returned, and a mapping that exists is not replaced by another.
         let result = unsafe { libc::madvise(start as *mut libc::c_void, end - start, libc::MADV_DONTNEED) };
         if result != 0 {
             tracing::debug!(error = %std::io::Error::last_os_error(), "madvise");

@@ -140,9 +140,11 @@ impl Desk {
 
 impl Book {
     fn skip(&mut self, last: u64, count: u64) {
-        match self.skipped.back_mut() {
+        // A gap before a new frame is noted before the queue gives up an older one, so stretches may come out of order.
+        let at = self.skipped.partition_point(|stretch| stretch.0 < last);
+        match at.checked_sub(1).and_then(|before| self.skipped.get_mut(before)) {
             Some(stretch) if stretch.0 + count == last => *stretch = (last, stretch.1 + count),
-            _ => self.skipped.push_back((last, count)),
+            _ => self.skipped.insert(at, (last, count)),
         }
     }
 
@@ -177,5 +179,9 @@ mod tests {
         assert_eq!(book.told_before(8), 3);
         assert_eq!(book.told_before(8), 0);
         assert_eq!(book.told_before(10), 1);
+        book.skip(19, 2);
+        book.skip(14, 1);
+        assert_eq!(book.told_before(15), 1, "noted later, but older");
+        assert_eq!(book.told_before(20), 2);
     }
 }

@@ -1,7 +1,7 @@
 //! The inference thread: takes what waits, asks the engine, lets the recipes judge, writes the events.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 
@@ -33,6 +33,9 @@ pub(super) struct InferenceThread {
     pub heartbeat: Arc<dyn Heartbeat>,
     pub ready: Sender<Result<EngineInfo, LineError>>,
     pub post: Receiver<Post>,
+    /// Set when the line stops: from then on what waits gets events without a verdict, because a slow engine would not
+    /// be done with it in time.
+    pub give_up_at: Arc<OnceLock<Instant>>,
 }
 
 impl InferenceThread {
@@ -54,8 +57,9 @@ impl InferenceThread {
             return;
         }
         if let (Some(engine), Ok(post)) = (&mut engine, self.post.recv()) {
-            Inspector { engine: engine.as_mut(), post, clock: self.clock, failing: false }
-                .run(&self.collector, self.heartbeat.as_ref());
+            let (clock, heartbeat, give_up_at) = (self.clock, self.heartbeat, self.give_up_at);
+            Inspector { engine: engine.as_mut(), post, clock, heartbeat, give_up_at, failing: false }
+                .run(&self.collector);
         }
     }
 }
@@ -64,19 +68,33 @@ struct Inspector<'a> {
     engine: &'a mut dyn Engine,
     post: Post,
     clock: Arc<dyn Clock>,
+    heartbeat: Arc<dyn Heartbeat>,
+    give_up_at: Arc<OnceLock<Instant>>,
     failing: bool,
 }
 
 impl Inspector<'_> {
-    fn run(mut self, collector: &Collector, heartbeat: &dyn Heartbeat) {
+    fn run(mut self, collector: &Collector) {
         let max_batch = self.engine.info().max_batch;
         loop {
             match collector.take_batch(max_batch, IDLE) {
+                Batch::Frames(frames) if self.too_late() => self.give_up(&frames, NoVerdictReason::Deadline),
                 Batch::Frames(frames) => self.inspect(&frames),
                 Batch::Idle => {}
                 Batch::Closed => return,
             }
-            heartbeat.step();
+            self.heartbeat.step();
+        }
+    }
+
+    fn too_late(&self) -> bool {
+        self.give_up_at.get().is_some_and(|&at| Instant::now() >= at)
+    }
+
+    fn give_up(&self, batch: &[(usize, Frame)], reason: NoVerdictReason) {
+        for (camera, frame) in batch {
+            self.post.desks[*camera].give_up(frame, reason);
+            self.heartbeat.step();
         }
     }
 
@@ -94,13 +112,12 @@ impl Inspector<'_> {
                 for ((camera, frame), prediction) in batch.iter().zip(&predictions) {
                     let waited = taken.saturating_duration_since(frame.captured.monotonic);
                     self.judge(*camera, frame, prediction, waited);
+                    self.heartbeat.step();
                 }
                 self.trouble(None);
             }
             Err(error) => {
-                for (camera, frame) in batch {
-                    self.post.desks[*camera].give_up(frame, NoVerdictReason::EngineError);
-                }
+                self.give_up(batch, NoVerdictReason::EngineError);
                 self.trouble(Some(&error.to_string()));
             }
         }

@@ -21,7 +21,7 @@ use regions_opencv as region_finder;
 #[cfg(not(feature = "opencv"))]
 use regions_plain as region_finder;
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -194,6 +194,7 @@ pub struct Line {
     names: Vec<Arc<str>>,
     queues: QueueWatch,
     notices: Receiver<Notice>,
+    give_up_at: Arc<OnceLock<Instant>>,
     /// Its end tells the cameras to stop.
     go: Sender<Never>,
 }
@@ -211,7 +212,16 @@ impl Line {
         let (ready, answer) = bounded(1);
         let (post_box, post) = bounded(1);
         let clock = Arc::clone(&parts.clock);
-        let thread = InferenceThread { open: parts.engine, collector, clock, heartbeat: parts.heartbeat, ready, post };
+        let give_up_at = Arc::new(OnceLock::new());
+        let thread = InferenceThread {
+            open: parts.engine,
+            collector,
+            clock,
+            heartbeat: parts.heartbeat,
+            ready,
+            post,
+            give_up_at: Arc::clone(&give_up_at),
+        };
         spawn(&mut crew, INFERENCE, move || thread.run())?;
         let panicked = || LineError::Panicked { thread: INFERENCE.into() };
         let engine = wait_for(&answer, &parts.cancelled)?.ok_or_else(panicked)??;
@@ -250,7 +260,7 @@ impl Line {
             spawn(&mut crew, &name, move || thread.run())?;
         }
         drop(notify);
-        let mut line = Self { crew, engine, office, names, queues: watch, notices, go };
+        let mut line = Self { crew, engine, office, names, queues: watch, notices, give_up_at, go };
         match line.cameras_tried(count, &parts.cancelled) {
             Ok(()) => Ok(line),
             Err(error) => {
@@ -263,12 +273,18 @@ impl Line {
     }
 
     fn cameras_tried(&mut self, count: usize, cancelled: &CancellationToken) -> Result<(), LineError> {
-        for _ in 0..count {
-            match wait_for(&self.notices, cancelled)? {
-                Some(Notice::Tried) => {}
-                Some(Notice::Failed(error)) => return Err(error),
+        let mut tried = 0;
+        while tried < count {
+            match self.notices.recv_timeout(LOOK) {
+                Ok(Notice::Tried) => tried += 1,
+                Ok(Notice::Failed(error)) => return Err(error),
                 // Every camera thread has ended: finite sources were quick, or there was a panic that `wait` names.
-                None => return Ok(()),
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                Err(RecvTimeoutError::Timeout) if cancelled.is_cancelled() => return Err(LineError::Cancelled),
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            if let Some(thread) = self.crew.panicked(INFERENCE) {
+                return Err(LineError::Panicked { thread });
             }
         }
         Ok(())
@@ -301,6 +317,9 @@ impl Line {
                 // Without a sender the call returns at once.
                 Err(RecvTimeoutError::Disconnected) => std::thread::sleep(left.min(LOOK)),
             }
+            if let Some(thread) = self.crew.panicked(INFERENCE) {
+                return Some(LineEnd::Failed(LineError::Panicked { thread }));
+            }
             if self.crew.has_ended(INFERENCE) {
                 let joined = self.crew.join(deadline, |_| true);
                 return Some(match joined.panicked.into_iter().next() {
@@ -314,20 +333,25 @@ impl Line {
         }
     }
 
-    /// Stops in order: cameras, queues, engine. Every frame that waits gets its event, up to the deadline.
+    /// Stops in order: cameras, queues, engine. Every frame that waits gets its event: a verdict while there is time,
+    /// `no_verdict` (deadline) after two thirds of it.
     pub fn stop(self, deadline: Duration) -> StopReport {
-        let Self { mut crew, office, names, queues, go, notices: _notices, engine: _ } = self;
-        let deadline = Instant::now() + deadline;
+        let Self { mut crew, office, names, queues, go, give_up_at, notices: _notices, engine: _ } = self;
+        let now = Instant::now();
+        give_up_at.get_or_init(|| now + deadline.mul_f64(2.0 / 3.0));
+        // A camera that hangs in its driver must not keep what waits from being judged.
+        let cameras_until = now + deadline / 3;
+        let deadline = now + deadline;
         tracing::info!("stop: cameras");
         drop(go);
-        let cameras = crew.join(deadline, |name| name != INFERENCE);
+        crew.wait(cameras_until, |name| name != INFERENCE);
+        queues.close();
         tracing::info!(
             waiting = queues.counters().iter().map(|lane| lane.waiting).sum::<usize>(),
             "stop: engine drains"
         );
-        let inference = crew.join(deadline, |_| true);
-        let late = [cameras.late, inference.late].concat();
-        let panicked = [cameras.panicked, inference.panicked].concat();
+        let joined = crew.join(deadline, |_| true);
+        let (late, panicked) = (joined.late, joined.panicked);
         late.iter().for_each(|thread| tracing::error!(%thread, "stop: still busy at the deadline"));
         panicked.iter().for_each(|thread| tracing::error!(%thread, "stop: the thread had panicked"));
         let stats = office.stats().clone();

@@ -71,8 +71,8 @@ struct Inner {
     turn: usize,
     /// Lanes whose camera may still push.
     open: usize,
-    /// False once the collector is gone.
-    collected: bool,
+    /// Nothing goes in any more: the collector is gone, or the line stops.
+    closed: bool,
 }
 
 struct Shared {
@@ -82,6 +82,12 @@ struct Shared {
 }
 
 impl Shared {
+    fn close(&self) {
+        self.lock().closed = true;
+        self.arrived.notify_all();
+        self.room.notify_all();
+    }
+
     /// The state is consistent between any two statements under the lock, so a panic elsewhere does not spoil it.
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
@@ -99,7 +105,7 @@ pub struct Collector {
     shared: Arc<Shared>,
 }
 
-/// Reads the counters without taking part.
+/// Reads the counters, and closes the lanes when the line stops.
 #[derive(Clone)]
 pub struct QueueWatch {
     shared: Arc<Shared>,
@@ -114,7 +120,7 @@ pub fn lanes(cameras: &[(usize, WhenFull)]) -> (Vec<FrameQueue>, Collector) {
         taken: 0,
         dropped: 0,
     };
-    let inner = Inner { lanes: cameras.iter().map(lane).collect(), turn: 0, open: cameras.len(), collected: true };
+    let inner = Inner { lanes: cameras.iter().map(lane).collect(), turn: 0, open: cameras.len(), closed: false };
     let shared = Arc::new(Shared { inner: Mutex::new(inner), arrived: Condvar::new(), room: Condvar::new() });
     let queues = (0..cameras.len()).map(|lane| FrameQueue { shared: Arc::clone(&shared), lane }).collect();
     (queues, Collector { shared })
@@ -126,7 +132,7 @@ impl FrameQueue {
     pub fn push(&self, frame: Frame) -> Pushed {
         let mut inner = self.shared.lock();
         loop {
-            if !inner.collected {
+            if inner.closed {
                 return Pushed::Closed(frame);
             }
             let lane = &mut inner.lanes[self.lane];
@@ -173,7 +179,7 @@ impl Collector {
                 self.shared.room.notify_all();
                 return Batch::Frames(batch);
             }
-            if inner.open == 0 {
+            if inner.open == 0 || inner.closed {
                 return Batch::Closed;
             }
             let left = deadline.saturating_duration_since(Instant::now());
@@ -192,12 +198,16 @@ impl Collector {
 
 impl Drop for Collector {
     fn drop(&mut self) {
-        self.shared.lock().collected = false;
-        self.shared.room.notify_all();
+        self.shared.close();
     }
 }
 
 impl QueueWatch {
+    /// Nothing goes in any more, whatever the cameras do; what waits can still be taken.
+    pub fn close(&self) {
+        self.shared.close();
+    }
+
     /// One entry per camera.
     pub fn counters(&self) -> Vec<LaneCounters> {
         let counters =
@@ -248,6 +258,16 @@ mod tests {
             Batch::Frames(frames) => frames.iter().map(|(camera, frame)| (*camera, frame.seq)).collect(),
             other => panic!("expected frames, got {other:?}"),
         }
+    }
+
+    #[test]
+    fn a_closed_lane_is_emptied_and_takes_nothing_more() {
+        let (queues, collector) = lanes(&[(2, WhenFull::DropOldest)]);
+        assert!(matches!(queues[0].push(frame("a", 0)), Pushed::Taken));
+        collector.watch().close();
+        assert!(matches!(queues[0].push(frame("a", 1)), Pushed::Closed(_)));
+        assert_eq!(seqs(collector.take_batch(4, Duration::ZERO)), [(0, 0)]);
+        assert!(matches!(collector.take_batch(4, Duration::from_secs(60)), Batch::Closed));
     }
 
     #[test]

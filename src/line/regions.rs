@@ -7,6 +7,8 @@ use crate::verdict::Defect;
 /// At most so many defects are listed, largest peaks first: a useless map must not make a message that no broker takes.
 /// The verdict counts all of them.
 pub const MAX_LISTED: usize = 100;
+/// Corners listed per defect: enough to draw it, and a bound for the events that wait for a lost broker.
+const MAX_CORNERS: usize = 256;
 
 /// Regions could not be found.
 #[derive(Debug, thiserror::Error)]
@@ -123,10 +125,15 @@ pub fn defects(map: &AnomalyMap, mask: &Mask, threshold: f32, min_area: u32) -> 
             centroid: [region.centroid[0] as f32, (region.centroid[1] + top as f64) as f32],
             peak: region.peak,
             mean: region.mean,
-            polygon: region.contour.iter().map(|&[x, y]| [x as u32, (y + top) as u32]).collect(),
+            polygon: thinned(&region.contour).map(|[x, y]| [x as u32, (y + top) as u32]).collect(),
         }
     };
     Ok(regions.into_iter().map(defect).collect())
+}
+
+/// At most [`MAX_CORNERS`] corners, evenly along the border.
+fn thinned(contour: &[[usize; 2]]) -> impl Iterator<Item = [usize; 2]> {
+    contour.iter().step_by(contour.len().div_ceil(MAX_CORNERS).max(1)).copied()
 }
 
 /// Scales the map to the frame (bilinear, half-pixel centres) and compares. An interpolated value never exceeds its

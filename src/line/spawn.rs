@@ -46,9 +46,8 @@ impl Crew {
         Ok(())
     }
 
-    /// Waits until all threads whose name `is` accepts have ended. Returns who panicked and who is still running.
-    pub fn join(&mut self, deadline: Instant, is: impl Fn(&str) -> bool) -> Joined {
-        let mut joined = Joined::default();
+    /// Waits until all threads whose name `is` accepts have ended, or until `deadline`.
+    pub fn wait(&self, deadline: Instant, is: impl Fn(&str) -> bool) {
         while self.members.iter().any(|(name, handle)| is(name) && !handle.is_finished()) {
             // The notice comes a moment before the thread is finished, hence the second look after a short while.
             let look_again = Instant::now() + LOOK_AGAIN;
@@ -56,6 +55,12 @@ impl Crew {
                 break;
             }
         }
+    }
+
+    /// Like [`Crew::wait`], and lets these threads go. Returns who panicked and who is still running.
+    pub fn join(&mut self, deadline: Instant, is: impl Fn(&str) -> bool) -> Joined {
+        self.wait(deadline, &is);
+        let mut joined = Joined::default();
         for index in (0..self.members.len()).rev() {
             if !is(&self.members[index].0) {
                 continue;
@@ -68,6 +73,18 @@ impl Crew {
             }
         }
         joined
+    }
+
+    /// A thread that has panicked, `except` one.
+    pub fn panicked(&mut self, except: &str) -> Option<String> {
+        let ended = |(name, handle): &(String, JoinHandle<()>)| name != except && handle.is_finished();
+        while let Some(at) = self.members.iter().position(ended) {
+            let (name, handle) = self.members.swap_remove(at);
+            if handle.join().is_err() {
+                return Some(name);
+            }
+        }
+        None
     }
 
     /// Whether the thread of this name has ended.

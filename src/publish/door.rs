@@ -115,11 +115,17 @@ impl Door {
     /// Publishes the state, retained; the broker gets it again after every reconnect. States that follow each other
     /// faster than the broker acknowledges are merged: the latest wins.
     pub fn set_state(&self, state: LineState) {
-        self.0.set_state(state);
+        // Once the stop has begun, `offline` is the last word, whatever a thread that is late still reports.
+        if self.0.is_running() {
+            self.0.set_state(state);
+        }
     }
 
     /// Replaces the alarms of a camera; none clears the retained message.
     pub fn set_alarms(&self, camera: &str, alarms: &[Alarm]) {
+        if !self.0.is_running() {
+            return;
+        }
         let payload = if alarms.is_empty() {
             Vec::new()
         } else {
@@ -166,8 +172,15 @@ impl Shared {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn is_running(&self) -> bool {
+        self.lock().mode == Mode::Running
+    }
+
     fn push(&self, outgoing: Outgoing, patience: Option<Duration>) -> Result<(), DoorError> {
-        let full = |inner: &mut Inner| inner.mode != Mode::Closed && inner.pending.len() >= inner.pending.capacity();
+        // Waiting helps only while a connected broker empties the queue; without one it would only slow inspection.
+        let full = |inner: &mut Inner| {
+            inner.mode == Mode::Running && inner.counters.connected && inner.pending.len() >= inner.pending.capacity()
+        };
         let mut inner = self.lock();
         if let Some(patience) = patience {
             inner = match self.room.wait_timeout_while(inner, patience, full) {
@@ -239,6 +252,8 @@ impl Shared {
         let mut inner = self.lock();
         inner.pending.connection_lost();
         inner.counters.connected = false;
+        drop(inner);
+        self.room.notify_all();
     }
 
     /// Retained messages go first: they are few, and a reader should know the state before verdicts arrive.
@@ -336,11 +351,15 @@ mod tests {
         assert_eq!(door.verdict(verdict(0)), Ok(()));
         assert_eq!(door.verdict(verdict(1)), Ok(()));
         assert_eq!(door.verdict(verdict(2)), Err(DoorError::Full { capacity: 2 }));
+        // Without a broker that empties the queue nobody waits; with one, as long as asked.
+        let long = Duration::from_secs(600);
+        assert_eq!(door.verdict_within(verdict(3), long), Err(DoorError::Full { capacity: 2 }));
+        door.0.connected();
         let patience = Duration::from_millis(20);
         let start = Instant::now();
-        assert_eq!(door.verdict_within(verdict(3), patience), Err(DoorError::Full { capacity: 2 }));
+        assert_eq!(door.verdict_within(verdict(4), patience), Err(DoorError::Full { capacity: 2 }));
         assert!(start.elapsed() >= patience);
-        assert_eq!((door.counters().queued, door.counters().dropped), (2, 2));
+        assert_eq!((door.counters().queued, door.counters().dropped), (2, 3));
     }
 
     #[test]

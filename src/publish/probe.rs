@@ -33,7 +33,7 @@ pub enum PublishError {
     },
     /// The user or the password is wrong, or missing.
     #[error(
-        "broker {address} does not accept {who}; check user and password_file in [mqtt] and the broker's user list"
+        "broker {address} does not accept {who}; check username and password_file in [mqtt] and the broker's user list"
     )]
     Credentials {
         /// `host:port`

@@ -26,21 +26,31 @@ pub struct RtspServer {
 impl RtspServer {
     /// Serves a red picture on 127.0.0.1, on a port the system chooses.
     pub fn start(codec: Codec, width: u32, height: u32, fps: u32) -> Self {
-        let picture = format!(
-            "videotestsrc is-live=true pattern=red ! video/x-raw,width={width},height={height},framerate={fps}/1"
-        );
-        Self::start_with(&picture, codec)
+        Self::start_with(&red(width, height, fps), codec)
+    }
+
+    /// The same on a port that a client already knows.
+    pub fn start_at(port: u16, codec: Codec, width: u32, height: u32, fps: u32) -> Self {
+        Self::listening(port, &red(width, height, fps), codec)
     }
 
     /// Serves whatever `picture`, a launch line that ends in raw video, shows.
     pub fn start_with(picture: &str, codec: Codec) -> Self {
+        Self::listening(0, picture, codec)
+    }
+
+    fn listening(port: u16, picture: &str, codec: Codec) -> Self {
         let coded = match codec {
             Codec::Jpeg => "jpegenc quality=95 ! rtpjpegpay name=pay0 pt=26".to_owned(),
             Codec::H264 => format!("{} ! rtph264pay name=pay0 pt=96 config-interval=1", h264_encoder()),
         };
         let address = "127.0.0.1".to_owned();
         let mut child = Command::new(program())
-            .args([&address, &format!("( {picture} ! videoconvert ! video/x-raw,format=I420 ! {coded} )")])
+            .args([
+                &address,
+                &port.to_string(),
+                &format!("( {picture} ! videoconvert ! video/x-raw,format=I420 ! {coded} )"),
+            ])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -72,6 +82,10 @@ impl Drop for RtspServer {
         self.child.kill().expect("the RTSP server can be killed");
         self.child.wait().expect("the RTSP server ends");
     }
+}
+
+fn red(width: u32, height: u32, fps: u32) -> String {
+    format!("videotestsrc is-live=true pattern=red ! video/x-raw,width={width},height={height},framerate={fps}/1")
 }
 
 fn signal(pid: u32, name: &str) {

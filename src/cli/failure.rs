@@ -1,0 +1,144 @@
+//! What a failed command says, and with which code it ends.
+
+use std::error::Error;
+
+use crate::config::{ConfigError, SecretError};
+use crate::engine::EngineError;
+use crate::line::LineError;
+use crate::line::recipe::RecipeError;
+use crate::source::SourceError;
+use crate::weights::BundleError;
+
+/// Something failed while working.
+pub const EXIT_FAILURE: u8 = 1;
+/// The configuration is wrong and starting again cannot help (EX_CONFIG of sysexits.h).
+pub const EXIT_CONFIG: u8 = 78;
+
+/// What `check` has found, after every finding has been printed.
+#[derive(Debug, thiserror::Error)]
+#[error("{failed} of the checks above failed")]
+pub struct ChecksFailed {
+    /// How many.
+    pub failed: usize,
+    /// Whether the configuration is at fault in one of them.
+    pub configuration: bool,
+}
+
+/// The error and its causes in one line, each said once: many errors already quote their cause.
+pub fn text(error: &anyhow::Error) -> String {
+    error.chain().map(ToString::to_string).fold(String::new(), |mut said, cause| {
+        if !said.contains(&cause) {
+            if !said.is_empty() {
+                said.push_str(": ");
+            }
+            said.push_str(&cause);
+        }
+        said
+    })
+}
+
+/// 78 when the configuration is at fault, 1 otherwise.
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    if error.chain().any(is_configuration) { EXIT_CONFIG } else { EXIT_FAILURE }
+}
+
+/// A transparent error stands in the chain in place of the one it wraps, so each kind is opened here by itself.
+fn is_configuration(cause: &(dyn Error + 'static)) -> bool {
+    if let Some(error) = cause.downcast_ref::<LineError>() {
+        return match error {
+            LineError::Engine(error) => engine(error),
+            LineError::Camera(error) => source(error),
+            LineError::Recipe { source, .. } => recipe(source),
+            _ => false,
+        };
+    }
+    cause.is::<ConfigError>()
+        || cause.is::<SecretError>()
+        || cause.downcast_ref().is_some_and(engine)
+        || cause.downcast_ref().is_some_and(bundle)
+        || cause.downcast_ref().is_some_and(source)
+        || cause.downcast_ref().is_some_and(recipe)
+        || cause.downcast_ref().is_some_and(|checks: &ChecksFailed| checks.configuration)
+}
+
+fn engine(error: &EngineError) -> bool {
+    match error {
+        EngineError::NotBuilt { .. }
+        | EngineError::NotYet { .. }
+        | EngineError::Library { .. }
+        | EngineError::Precision { .. } => true,
+        EngineError::Bundle(error) => bundle(error),
+        EngineError::Io { .. } | EngineError::Runtime { .. } | EngineError::Batch { .. } => false,
+    }
+}
+
+/// A full disk or a failed read may be another one at the next start.
+fn bundle(error: &BundleError) -> bool {
+    !matches!(error, BundleError::DiskFull { .. } | BundleError::Io { .. } | BundleError::Exists { .. })
+}
+
+fn source(error: &SourceError) -> bool {
+    matches!(error, SourceError::NotBuilt { .. } | SourceError::ElementMissing { .. } | SourceError::Pipeline { .. })
+}
+
+fn recipe(error: &RecipeError) -> bool {
+    matches!(error, RecipeError::PolygonOutside { .. })
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context;
+
+    use super::*;
+    use crate::engine::{EngineChoice, Precision};
+
+    fn damaged() -> BundleError {
+        BundleError::Damaged { path: "m".into(), reason: "the weights changed".into() }
+    }
+
+    fn full() -> BundleError {
+        BundleError::DiskFull { path: "m".into(), needed: 7 }
+    }
+
+    #[test]
+    fn configuration_is_found_inside_transparent_errors_and_below_context() {
+        let secret = SecretError::Empty { path: "p".into() };
+        let precision =
+            EngineError::Precision { engine: EngineChoice::Reference, precision: Precision::Bf16, available: "fp32" };
+        let outside =
+            RecipeError::PolygonOutside { recipe: "r".into(), region: 0, x: 9.0, y: 9.0, width: 4, height: 4 };
+        let at_fault: [anyhow::Error; 7] = [
+            damaged().into(),
+            EngineError::from(damaged()).into(),
+            LineError::Engine(damaged().into()).into(),
+            Err::<(), _>(secret).context("camera 'top'").expect_err("an error"),
+            LineError::Engine(EngineError::NotYet { engine: EngineChoice::Tensorrt }).into(),
+            precision.into(),
+            LineError::Recipe { camera: "top".into(), source: outside }.into(),
+        ];
+        for error in at_fault {
+            assert_eq!(exit_code(&error), EXIT_CONFIG, "{error:?}");
+        }
+        let lost = SourceError::Lost { camera: "top".into(), address: "a".into(), reason: "r".into() };
+        let otherwise: [anyhow::Error; 4] = [
+            full().into(),
+            LineError::Engine(full().into()).into(),
+            LineError::Camera(lost).into(),
+            anyhow::anyhow!("x"),
+        ];
+        for error in otherwise {
+            assert_eq!(exit_code(&error), EXIT_FAILURE, "{error:?}");
+        }
+    }
+
+    #[test]
+    fn a_cause_that_is_already_quoted_is_not_said_again() {
+        let read = SecretError::Read { path: "p".into(), source: std::io::Error::other("it burns") };
+        let error = Err::<(), _>(read).context("camera 'top'").expect_err("an error");
+        let expected =
+            "camera 'top': p: it burns; write the password into this file and let the service's user read it";
+        assert_eq!(text(&error), expected);
+        let kept = Err::<(), _>(std::io::Error::other("it burns")).context("writing m.npy").expect_err("an error");
+        assert_eq!(text(&kept), "writing m.npy: it burns");
+    }
+}
