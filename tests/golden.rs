@@ -117,10 +117,10 @@ fn the_reference_engine_has_float32_only() {
     assert_eq!(refused.to_string(), "engine 'reference' has no precision 'bf16'; it has fp32");
 }
 
-/// Final maps and scores of all pictures, two at a time.
+/// Final maps and scores of all pictures, as many at a time as the engine takes.
 #[cfg(feature = "openvino")]
 fn assert_maps(engine: &mut dyn Engine, tolerance: f64) {
-    for names in IMAGES.chunks(2) {
+    for names in IMAGES.chunks(engine.info().max_batch) {
         let frames: Vec<_> = names.iter().map(|name| frame(picture(name))).collect();
         let predictions = engine.infer(&frames.iter().collect::<Vec<_>>()).unwrap();
         assert_eq!(predictions.len(), names.len());
