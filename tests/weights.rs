@@ -166,7 +166,18 @@ fn other_sizes_are_read_from_the_tensors() {
             4,
         ),
         (Architecture { vision_width: 128, vision_layers: 4, taps: vec![2, 4], image_size: 84, ..small.clone() }, 6),
-        (Architecture { text_width: 128, text_layers: 3, context_length: 32, taps: vec![5], ..small }, 2),
+        (
+            Architecture {
+                text_width: 128,
+                text_layers: 3,
+                deep_prompts: 2,
+                context_length: 32,
+                taps: vec![5],
+                ..small.clone()
+            },
+            2,
+        ),
+        (Architecture { vision_width: 96, taps: vec![5], ..small }, 6),
     ];
     for (i, (sizes, grid)) in cases.into_iter().enumerate() {
         let name = |what: &str| dir.path().join(format!("{what}{i}"));
@@ -244,6 +255,35 @@ fn missing_surplus_and_misshapen_tensors_are_named() {
         error_of(not_a_number, keep, 98),
         "tensor 'ln_final.bias' of clip holds a value that is not finite in 32-bit floats"
     );
+}
+
+#[test]
+fn a_text_tower_that_does_not_fit_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let tiny = Architecture { vision_layers: 4, text_layers: 2, deep_prompts: 1, ..seeded::tiny() };
+    let error = |clip: &Architecture, vcp: &Architecture| {
+        let clip = write(&dir.path().join("clip"), &seeded::clip("fit", clip, 6), Store::F16, false);
+        let vcp = write(&dir.path().join("vcp"), &seeded::vcp("fit", vcp), Store::F32, false);
+        run(&request(&clip, &vcp, 98, &dir.path().join("out"))).map(drop).map_err(|error| error.to_string())
+    };
+    // Eight tokens, one of them replaced by two class vectors, and one prompt token.
+    let ten = Architecture { context_length: 10, ..tiny.clone() };
+    assert_eq!(error(&ten, &ten), Ok(()));
+    std::fs::remove_dir_all(dir.path().join("out")).unwrap();
+    let nine = Architecture { context_length: 9, ..tiny.clone() };
+    assert_eq!(
+        error(&nine, &nine).unwrap_err(),
+        "prompt 'a photo of a good <|class|>' is 8 tokens long; with 2 class vectors and 1 prompt tokens it takes 10 \
+         positions, and the text tower has 9"
+    );
+    for deep_prompts in [2, 0] {
+        let said = error(&tiny, &Architecture { deep_prompts, ..tiny.clone() }).unwrap_err();
+        let expected = format!("prompts for {deep_prompts} later text blocks and the text tower has 2 blocks");
+        assert!(said.contains(&expected), "{said}");
+    }
+    let narrow = Architecture { vision_width: 200, post_heads: 8, ..tiny };
+    assert_eq!(error(&narrow, &narrow).unwrap_err(), "the vision tower has 200 channels, which 3 heads cannot share");
+    assert_eq!(listing(dir.path()), ["clip", "vcp"]);
 }
 
 #[test]

@@ -126,7 +126,8 @@ fn export(arguments: &ExportArguments) -> anyhow::Result<()> {
     let default = || PathBuf::from(format!("{}.onnx", bundle.manifest().name));
     let path = arguments.output.clone().unwrap_or_else(default);
     let constants = finish::text_constants(&bundle)?;
-    let written = onnx::export(&bundle, &constants, &path).with_context(|| format!("writing {}", path.display()))?;
+    let written = onnx::export(&bundle, &constants, &path, onnx::INLINE_LIMIT)
+        .with_context(|| format!("writing {}", path.display()))?;
     for file in written {
         println!("{}", file.display());
     }

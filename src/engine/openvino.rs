@@ -76,6 +76,10 @@ fn core(spec: &EngineSpec) -> Result<Core, EngineError> {
 impl OpenvinoEngine {
     /// Compiles the network for the CPU. Takes seconds for a ViT-L/14.
     pub fn open(spec: &EngineSpec) -> Result<Self, EngineError> {
+        Self::open_with(spec, INLINE_LIMIT)
+    }
+
+    fn open_with(spec: &EngineSpec, inline_limit: u64) -> Result<Self, EngineError> {
         let mut core = core(spec)?;
         let bundle = Bundle::open(&spec.bundle)?;
         let architecture = bundle.manifest().architecture.clone();
@@ -86,7 +90,7 @@ impl OpenvinoEngine {
         let preprocessor = super::preprocessor(&bundle);
 
         let shape = [1, 3, size, size];
-        let mut compiled = compile(&mut core, bundle, &shape)?;
+        let mut compiled = compile(&mut core, bundle, inline_limit, &shape)?;
         let taken = compiled
             .get_property(&PropertyKey::Rw(RwPropertyKey::HintInferencePrecision))
             .map_err(runtime("reading the precision"))?
@@ -140,16 +144,16 @@ fn slices(tensors: &[Tensor]) -> Result<Vec<&[f32]>, EngineError> {
     tensors.iter().map(floats).collect()
 }
 
-/// Reads and compiles the network. Small weights travel inside the graph; large ones lie beside it in a file that
-/// OpenVINO maps, deleted when it has been compiled, and are kept from filling memory meanwhile.
-fn compile(core: &mut Core, bundle: Bundle, input: &[i64; 4]) -> Result<CompiledModel, EngineError> {
+/// Reads and compiles the network. Weights up to `inline_limit` bytes travel inside the graph; larger ones lie beside
+/// it in a file that OpenVINO maps, deleted when it has been compiled, and are kept from filling memory meanwhile.
+fn compile(core: &mut Core, bundle: Bundle, inline_limit: u64, input: &[i64; 4]) -> Result<CompiledModel, EngineError> {
     let input = PartialShape::new_static(4, input).map_err(runtime("input shape"))?;
     let fix_and_compile = |core: &mut Core, model: &mut Model| {
         model.reshape_single_input(&input).map_err(runtime("input shape"))?;
         core.compile_model(model, DeviceType::CPU).map_err(runtime("compiling the network"))
     };
     let constants = finish::text_constants(&bundle)?;
-    if bundle.manifest().weights.bytes <= INLINE_LIMIT {
+    if bundle.manifest().weights.bytes <= inline_limit {
         let graph = onnx::encode(&bundle, &constants, Storage::Inline);
         let mut model = core.read_model_from_buffer(&graph, None).map_err(runtime("reading the network"))?;
         return fix_and_compile(core, &mut model);
@@ -260,5 +264,65 @@ impl Engine for OpenvinoEngine {
 
     fn info(&self) -> &EngineInfo {
         &self.info
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::clock::{Clock, ClockSource, SystemClock};
+    use crate::frame::PixelFormat;
+
+    fn small() -> Architecture {
+        Architecture {
+            image_size: 56,
+            patch: 14,
+            vision_width: 64,
+            vision_layers: 4,
+            text_width: 64,
+            text_layers: 2,
+            context_length: 77,
+            class_vectors: 2,
+            prompt_tokens: 1,
+            deep_prompts: 1,
+            taps: vec![1, 2, 3, 4],
+            post_heads: 8,
+        }
+    }
+
+    fn frame() -> Frame {
+        let data = (0..60 * 40 * 3u32).map(|i| (i * i % 251) as u8).collect();
+        Frame {
+            camera: Arc::from("test"),
+            seq: 0,
+            part: None,
+            captured: SystemClock.now(),
+            clock: ClockSource::System,
+            image: Image::new(60, 40, PixelFormat::Rgb8, data).unwrap(),
+        }
+    }
+
+    #[test]
+    fn weights_beside_the_graph_give_what_weights_inside_give() {
+        let folder = tempfile::tempdir().unwrap();
+        let bundle = folder.path().join("bundle");
+        crate::weights::random(&bundle, &small(), 7).unwrap();
+        let engine = EngineChoice::Openvino;
+        let spec = EngineSpec { bundle, engine, precision: Precision::Fp32, max_batch: 1, threads: None };
+        let map = |inline_limit: u64| {
+            let mut engine = OpenvinoEngine::open_with(&spec, inline_limit).unwrap();
+            engine.infer(&[&frame()]).unwrap().remove(0).map
+        };
+        let (inside, beside) = (map(u64::MAX), map(0));
+        let worst = inside.values().iter().zip(beside.values()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        // The sums are the same; how a constant is stored may change the kernel that adds them.
+        assert!(worst <= 1e-5, "off by {worst}");
+        let spread = |values: &[f32]| {
+            let (low, high) = values.iter().fold((f32::MAX, f32::MIN), |(l, h), &v| (l.min(v), h.max(v)));
+            high - low
+        };
+        assert!(spread(inside.values()) > 1e-3, "a flat map shows nothing");
     }
 }

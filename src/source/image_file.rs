@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Cursor, Read, Seek};
 use std::path::{Path, PathBuf};
 
-use image::{ColorType, DynamicImage, ImageDecoder, ImageReader, Limits};
+use image::{ColorType, DynamicImage, ExtendedColorType, ImageDecoder, ImageReader, Limits};
 use png::{BitDepth, Decoder, Transformations};
 
 use crate::frame::{Image, PixelFormat, Resampling};
@@ -80,7 +80,14 @@ fn decode(bytes: &[u8]) -> Result<Image, Refusal> {
     if bytes.is_empty() {
         return Err(Refusal::because("the file is empty"));
     }
-    if bytes.starts_with(&PNG_SIGNATURE) { decode_png(Cursor::new(bytes)) } else { decode_other(Cursor::new(bytes)) }
+    if bytes.starts_with(&PNG_SIGNATURE) {
+        return decode_png(Cursor::new(bytes));
+    }
+    let mut image = decode_other(Cursor::new(bytes))?;
+    if bmp_is_indexed(bytes) {
+        image.resampling = Resampling::Nearest;
+    }
+    Ok(image)
 }
 
 fn check_size(width: u32, height: u32) -> Result<(), Refusal> {
@@ -161,6 +168,7 @@ fn decode_other(reader: impl BufRead + Seek) -> Result<Image, Refusal> {
     let (width, height) = decoder.dimensions();
     check_size(width, height)?;
     let colour = decoder.color_type();
+    let one_bit = decoder.original_color_type() == ExtendedColorType::L1;
     let picture = DynamicImage::from_decoder(decoder).map_err(Refusal::because)?;
     let (format, data) = match colour {
         ColorType::L8 => (PixelFormat::Gray8, picture.into_luma8().into_raw()),
@@ -172,5 +180,32 @@ fn decode_other(reader: impl BufRead + Seek) -> Result<Image, Refusal> {
         _ if colour.has_alpha() => (PixelFormat::Rgba8, picture.into_rgba8().into_raw()),
         _ => (PixelFormat::Rgb8, picture.into_rgb8().into_raw()),
     };
-    Image::new(width, height, format, data).map_err(Refusal::because)
+    let mut image = Image::new(width, height, format, data).map_err(Refusal::because)?;
+    if one_bit {
+        image.resampling = Resampling::Nearest;
+    }
+    Ok(image)
+}
+
+/// Is this a BMP with a palette of colours, or of black and white alone? One whose palette counts the grey levels is a
+/// grey picture.
+fn bmp_is_indexed(bytes: &[u8]) -> bool {
+    let number = |at: usize, length: usize| {
+        let field = bytes.get(at..at + length)?;
+        Some(field.iter().rev().fold(0, |value, &byte| value << 8 | usize::from(byte)))
+    };
+    let indexed = || {
+        // After the file's 14 bytes comes a header that begins with its own length; 12 is the one of OS/2.
+        let header = number(14, 4)?;
+        let (bits, entry, used) =
+            if header == 12 { (number(24, 2)?, 3, 0) } else { (number(28, 2)?, 4, number(46, 4)?) };
+        if bits > 8 {
+            return Some(false);
+        }
+        let colours = if used == 0 { 1 << bits } else { used };
+        let palette = bytes.get(14 + header..)?.chunks_exact(entry).take(colours);
+        let counts = palette.enumerate().all(|(level, colour)| colour[..3].iter().all(|&c| usize::from(c) == level));
+        Some(colours <= 2 || !counts)
+    };
+    bytes.starts_with(b"BM") && indexed() == Some(true)
 }

@@ -64,10 +64,11 @@ impl MapFusion {
     pub fn fuse(&self, raw: &[Vec<f32>], new: &[Vec<f32>]) -> Fused {
         let raw = self.mean_map(raw);
         let new = self.mean_map(new);
-        let score = top_mean(&raw, self.top_k) + top_mean(&new, self.top_k);
         let blend: Vec<f32> =
             raw.iter().zip(&new).map(|(raw, new)| self.raw_weight * raw + (1.0 - self.raw_weight) * new).collect();
-        let map = self.smooth(&blend);
+        let top = || rayon::join(|| top_mean(&raw, self.top_k), || top_mean(&new, self.top_k));
+        let (map, (top_raw, top_new)) = rayon::join(|| self.smooth(&blend), top);
+        let score = top_raw + top_new;
         Fused { raw, new, map, score }
     }
 
@@ -78,6 +79,7 @@ impl MapFusion {
         let mut map = vec![0.0; size * size];
         map.par_chunks_mut(ROWS * size).enumerate().for_each(|(task, rows)| {
             let mut mixed = vec![0.0; grid + 1];
+            let mut values = vec![0.0; size];
             simd::dispatch(
                 #[inline(always)]
                 || {
@@ -91,8 +93,12 @@ impl MapFusion {
                             }
                             // The tap right of the last column has weight 0.
                             mixed[grid] = mixed[grid - 1];
-                            for (out, &(low, weight)) in row.iter_mut().zip(&self.taps) {
-                                *out += spread(&mixed, low, weight);
+                            // Two loops: picking from anywhere is done number by number, the sigmoid many at a time.
+                            for (value, &(low, weight)) in values.iter_mut().zip(&self.taps) {
+                                *value = mixed[low] + weight * (mixed[low + 1] - mixed[low]);
+                            }
+                            for (out, value) in row.iter_mut().zip(&values) {
+                                *out += sigmoid(*value);
                             }
                         }
                         row.iter_mut().for_each(|x| *x *= share);
@@ -149,11 +155,9 @@ impl MapFusion {
     }
 }
 
-/// Sigmoid of the value between two neighbours.
 #[inline(always)]
-fn spread(mixed: &[f32], low: usize, weight: f32) -> f32 {
-    let value = mixed[low] + weight * (mixed[low + 1] - mixed[low]);
-    1.0 / (1.0 + simd::exp(-value))
+fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + simd::exp(-x))
 }
 
 /// Normalised half Gaussian, centre first, cut at [`TRUNCATE`] standard deviations.

@@ -17,7 +17,8 @@ mod simd;
 pub mod text;
 pub mod vision;
 
-/// Width of one attention head in both CLIP towers (Radford et al. 2021).
+/// Width of one attention head in both CLIP towers (Radford et al. 2021); a tower whose width is no multiple of it has
+/// as many heads as fit, and wider ones.
 pub const HEAD_WIDTH: usize = 64;
 
 /// Sizes of one model, read from its tensors.
@@ -28,7 +29,7 @@ pub struct Architecture {
     pub image_size: usize,
     /// Side of a patch, pixels.
     pub patch: usize,
-    /// Cv, channels of the vision tower; a multiple of [`HEAD_WIDTH`].
+    /// Cv, channels of the vision tower.
     pub vision_width: usize,
     /// Blocks of the vision tower.
     pub vision_layers: usize,
@@ -42,7 +43,7 @@ pub struct Architecture {
     pub class_vectors: usize,
     /// n, learned tokens after the start token.
     pub prompt_tokens: usize,
-    /// Blocks (from the second on) that get their own prompt tokens.
+    /// Blocks that overwrite the prompt tokens with their own: all but the first.
     pub deep_prompts: usize,
     /// Vision blocks whose patch tokens are used, counted from 1, ascending.
     pub taps: Vec<usize>,

@@ -2,6 +2,8 @@
 
 use rayon::prelude::*;
 
+use super::simd;
+
 /// Fraction bits of a weight: 8 bits of pixel and 2 bits for weights outside 0 … 1 leave 22 of an `i32`.
 const FRACTION_BITS: u32 = 32 - 8 - 2;
 /// Added before the fraction is cut off, so that it rounds.
@@ -10,6 +12,8 @@ const HALF: i32 = 1 << (FRACTION_BITS - 1);
 const BICUBIC_REACH: f64 = 2.0;
 /// The kernel's free parameter (Keys 1981).
 const KEYS_A: f64 = -0.5;
+/// Channels summed side by side, as many as the widest format has.
+const LANES: usize = 4;
 
 /// The weights with which one axis of `source` pixels becomes `target` pixels.
 pub(super) struct Taps {
@@ -76,6 +80,14 @@ fn keys_kernel(x: f64) -> f64 {
     }
 }
 
+/// `sum + byte · weight`. The weights of a pixel add up to 1 and their magnitudes to less than 2, so nothing overflows;
+/// saying so keeps the checks of a test build out of the inner loops.
+#[inline(always)]
+fn add_product(sum: i32, byte: u8, weight: i32) -> i32 {
+    sum.wrapping_add(i32::from(byte).wrapping_mul(weight))
+}
+
+#[inline(always)]
 fn to_byte(sum: i32) -> u8 {
     (sum >> FRACTION_BITS).clamp(0, 255) as u8
 }
@@ -135,38 +147,64 @@ fn down_8bit(pixels: &[u8], row: usize, down: &Taps, out: &mut [u8]) {
     out.par_chunks_exact_mut(row).zip(&down.spans).for_each_init(
         || vec![0i32; row],
         |sums, (out, span)| {
-            sums.fill(HALF);
-            // Whole rows at a time, so that the inner loop runs over neighbouring bytes.
-            for (tap, weight) in down.fixed[span.at..span.at + span.count].iter().enumerate() {
-                let start = (span.first + tap) * row;
-                for (sum, byte) in sums.iter_mut().zip(&pixels[start..start + row]) {
-                    *sum += i32::from(*byte) * weight;
-                }
-            }
-            for (byte, sum) in out.iter_mut().zip(sums.iter()) {
-                *byte = to_byte(*sum);
-            }
+            simd::dispatch(
+                #[inline(always)]
+                || {
+                    sums.fill(HALF);
+                    // Whole rows at a time, so that the inner loop runs over neighbouring bytes.
+                    for (tap, &weight) in down.fixed[span.at..span.at + span.count].iter().enumerate() {
+                        let start = (span.first + tap) * row;
+                        for (sum, byte) in sums.iter_mut().zip(&pixels[start..start + row]) {
+                            *sum = add_product(*sum, *byte, weight);
+                        }
+                    }
+                    for (byte, sum) in out.iter_mut().zip(sums.iter()) {
+                        *byte = to_byte(*sum);
+                    }
+                },
+            );
         },
     );
 }
 
 fn across_8bit<const N: usize>(pixels: &[u8], across: &Taps, out: &mut [u8]) {
     let rows = pixels.par_chunks_exact(across.source * N);
-    rows.zip(out.par_chunks_exact_mut(across.target * N)).for_each(|(row, out)| {
-        for (pixel, span) in out.chunks_exact_mut(N).zip(&across.spans) {
-            let weights = &across.fixed[span.at..span.at + span.count];
-            let bytes = &row[span.first * N..(span.first + span.count) * N];
-            let mut sums = [HALF; N];
-            for (bytes, weight) in bytes.chunks_exact(N).zip(weights) {
-                for channel in 0..N {
-                    sums[channel] += i32::from(bytes[channel]) * weight;
-                }
-            }
-            for (byte, sum) in pixel.iter_mut().zip(sums) {
-                *byte = to_byte(sum);
+    rows.zip(out.par_chunks_exact_mut(across.target * N)).for_each_init(
+        || vec![0; across.source * N + LANES],
+        |padded, (row, out)| {
+            padded[..row.len()].copy_from_slice(row);
+            simd::dispatch(
+                #[inline(always)]
+                || across_row::<N>(padded, across, out),
+            );
+        },
+    );
+}
+
+/// One row, with [`LANES`] bytes after its end.
+#[inline(always)]
+fn across_row<const N: usize>(row: &[u8], across: &Taps, out: &mut [u8]) {
+    for (pixel, span) in out.chunks_exact_mut(N).zip(&across.spans) {
+        let weights = &across.fixed[span.at..span.at + span.count];
+        if N == 1 {
+            let bytes = &row[span.first..span.first + span.count];
+            pixel[0] =
+                to_byte(bytes.iter().zip(weights).fold(HALF, |sum, (byte, weight)| add_product(sum, *byte, *weight)));
+            continue;
+        }
+        // A whole register per source pixel; what lies beyond its channels belongs to the next one and is dropped.
+        let bytes = &row[span.first * N..(span.first + span.count) * N + LANES];
+        let mut sums = [HALF; LANES];
+        for (source, &weight) in bytes.windows(LANES).step_by(N).zip(weights) {
+            let source: &[u8; LANES] = source.try_into().expect("a window of this length");
+            for (sum, byte) in sums.iter_mut().zip(source) {
+                *sum = add_product(*sum, *byte, weight);
             }
         }
-    });
+        for (byte, sum) in pixel.iter_mut().zip(sums) {
+            *byte = to_byte(sum);
+        }
+    }
 }
 
 fn level(row: &[u8], x: usize) -> f64 {

@@ -5,10 +5,10 @@
 //! the class vectors and the tokens up to the end token run through the tower ([`encode`]): r + 1 rows per state
 //! instead of 77. Both states go through as one sequence, kept apart by the mask, so that each weight is read once.
 
+use super::Architecture;
 use super::block::{self, LAYER_NORM_EPS};
 use super::ops::Ops;
 use super::prompt::CLASS_TOKEN;
-use super::{Architecture, HEAD_WIDTH};
 
 /// Epsilon of the normalisation that the released model puts before `ln_final`.
 const PROMPT_NORM_EPS: f64 = 1e-6;
@@ -62,19 +62,17 @@ fn block_name(layer: usize) -> String {
     format!("transformer.resblocks.{layer}")
 }
 
-/// `prompt_proj` of the prompt tokens that enter at block `layer`, `[1, n, Ct]`; `None` where the released model lets
-/// the tokens of the block before run on.
-fn prompt_rows<O: Ops>(ops: &mut O, arch: &Architecture, layer: usize) -> Option<O::Tensor> {
+/// `prompt_proj` of the prompt tokens that enter at block `layer`, `[1, n, Ct]`: every block has its own.
+fn prompt_rows<O: Ops>(ops: &mut O, arch: &Architecture, layer: usize) -> O::Tensor {
     let n = arch.prompt_tokens;
     let tokens = match layer {
         0 => ops.weight("prompt_embeddings"),
-        _ if layer <= arch.deep_prompts => {
+        _ => {
             let all = ops.weight("deep_prompt_embeddings");
             ops.rows(&all, (layer - 1) * n, layer * n)
         }
-        _ => return None,
     };
-    Some(ops.linear(&tokens, "prompt_proj.weight", Some("prompt_proj.bias")))
+    ops.linear(&tokens, "prompt_proj.weight", Some("prompt_proj.bias"))
 }
 
 /// Embedding rows plus the position embedding from `position` on.
@@ -102,17 +100,14 @@ pub fn prefix<O: Ops>(
 
     let words = embed(ops, &state.before, 0);
     let start = ops.rows(&words, 0, 1);
-    let mut parts = vec![start];
-    parts.extend(prompt_rows(ops, arch, 0));
+    let mut parts = vec![start, prompt_rows(ops, arch, 0)];
     if state.before.len() > 1 {
         parts.push(ops.rows(&words, 1, state.before.len()));
     }
     let mut x = ops.concat_rows(&parts);
     for layer in 0..arch.text_layers {
-        if layer > 0
-            && let Some(prompts) = prompt_rows(ops, arch, layer)
-        {
-            let mut parts = vec![ops.rows(&x, 0, 1), prompts];
+        if layer > 0 {
+            let mut parts = vec![ops.rows(&x, 0, 1), prompt_rows(ops, arch, layer)];
             if rows > 1 + n {
                 parts.push(ops.rows(&x, 1 + n, rows));
             }
@@ -121,8 +116,7 @@ pub fn prefix<O: Ops>(
         let name = block_name(layer);
         let projected = block::project(ops, &x, &name, arch.text_width);
         keep(ops, &projected.k, &projected.v);
-        let attended =
-            ops.attention(&projected.q, &projected.k, &projected.v, arch.text_width / HEAD_WIDTH, Some(&mask));
+        let attended = ops.attention(&projected.q, &projected.k, &projected.v, arch.text_heads(), Some(&mask));
         x = block::finish(ops, &x, &attended, &name);
     }
     rows

@@ -358,6 +358,9 @@ fn index(weights: &[u8]) -> Result<BTreeMap<String, Stored>, String> {
 fn check_manifest(manifest: &Manifest) -> Result<(), String> {
     super::detect::check_sizes(&manifest.architecture)?;
     let prompts = [&manifest.prompts.normal, &manifest.prompts.abnormal];
+    for prompt in prompts {
+        super::detect::check_prompt(&manifest.architecture, prompt)?;
+    }
     let needed = kept_tokens(prompts.iter().map(|prompt| prompt.tokens.as_slice()));
     if needed != manifest.token_ids {
         return Err(format!("{MANIFEST_FILE}: token_ids are not those of the prompts"));

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::bundle::Prompt;
 use super::container::Container;
 use super::error::ImportError;
 use super::layout::{DEEP_PROMPTS, TAP_LAYERS, TOKEN_TABLE, VISION_POSITIONS};
@@ -29,8 +30,6 @@ pub(super) struct Detected {
     pub(super) native_grid: usize,
     /// Rows of the token table.
     pub(super) vocabulary: usize,
-    /// Rows of the deep prompts in the file; blocks that do not exist use none of them.
-    pub(super) deep_rows: usize,
 }
 
 struct Files<'a> {
@@ -197,12 +196,12 @@ pub(super) fn detect(
         context_length,
         class_vectors,
         prompt_tokens,
-        deep_prompts: deep_rows.min(text_layers - 1),
+        deep_prompts: deep_rows,
         taps: taps(wanted.taps, layers, vision_layers).map_err(ImportError::Sizes)?,
         post_heads: wanted.post_heads,
     };
     check_sizes(&sizes).map_err(ImportError::Sizes)?;
-    Ok(Detected { sizes, native_grid, vocabulary, deep_rows })
+    Ok(Detected { sizes, native_grid, vocabulary })
 }
 
 /// The value most tensors agree on; the first one listed of those that are equally frequent.
@@ -241,8 +240,9 @@ fn taps(wanted: Option<&[usize]>, layers: usize, blocks: usize) -> Result<Vec<us
 pub(super) fn check_sizes(sizes: &Architecture) -> Result<(), String> {
     let fail = |text: String| Err(text);
     for (tower, width) in [("vision", sizes.vision_width), ("text", sizes.text_width)] {
-        if width == 0 || !width.is_multiple_of(HEAD_WIDTH) {
-            return fail(format!("the {tower} tower has {width} channels, which is no multiple of {HEAD_WIDTH}"));
+        let heads = width / HEAD_WIDTH;
+        if heads == 0 || !width.is_multiple_of(heads) {
+            return fail(format!("the {tower} tower has {width} channels, which {heads} heads cannot share"));
         }
     }
     let (size, patch) = (sizes.image_size, sizes.patch);
@@ -267,9 +267,27 @@ pub(super) fn check_sizes(sizes: &Architecture) -> Result<(), String> {
     if sizes.taps.iter().any(|&tap| tap == 0 || tap > sizes.vision_layers) {
         return fail(format!("taps {:?} are not all within blocks 1 to {}", sizes.taps, sizes.vision_layers));
     }
-    // Start, five words and end, the class vectors, the prompt tokens: the longest sequence that has its end.
-    if sizes.context_length < sizes.class_vectors + sizes.prompt_tokens + 7 {
-        return fail(format!("a text of {} positions is too short for the prompts", sizes.context_length));
+    if sizes.text_layers < 2 || sizes.deep_prompts != sizes.text_layers - 1 {
+        return fail(format!(
+            "the VCP-CLIP file has prompts for {} later text blocks and the text tower has {} blocks; every block but \
+             the first needs its own: take the CLIP it was trained with",
+            sizes.deep_prompts, sizes.text_layers
+        ));
+    }
+    Ok(())
+}
+
+/// Does a prompt, with the class vectors and the prompt tokens in it, fit into the text tower?
+pub(super) fn check_prompt(sizes: &Architecture, prompt: &Prompt) -> Result<(), String> {
+    let (tokens, r, n) = (prompt.tokens.len(), sizes.class_vectors, sizes.prompt_tokens);
+    // The class vectors stand in the place of one token.
+    let needed = (tokens + r).saturating_sub(1).saturating_add(n);
+    if needed > sizes.context_length {
+        return Err(format!(
+            "prompt '{}' is {tokens} tokens long; with {r} class vectors and {n} prompt tokens it takes {needed} \
+             positions, and the text tower has {}",
+            prompt.template, sizes.context_length
+        ));
     }
     Ok(())
 }

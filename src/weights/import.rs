@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use super::bundle::{Bundle, Draft, Prompt, Prompts, SourceFile, write};
 use super::bundle_write::hash;
 use super::container::Container;
-use super::detect::{Detected, Wanted, detect};
+use super::detect::{Detected, Wanted, check_prompt, detect};
 use super::error::ImportError;
-use super::layout::{self, DEEP_PROMPTS, Named, TOKEN_ROWS, TOKEN_TABLE, VISION_POSITIONS};
+use super::layout::{self, Named, TOKEN_ROWS, TOKEN_TABLE, VISION_POSITIONS};
 use super::naming::Naming;
 use super::position;
 use crate::vcp_clip::Constants;
@@ -53,6 +53,10 @@ pub fn import(request: &ImportRequest, progress: &mut dyn FnMut(&str, u64, u64))
     let wanted =
         Wanted { image_size: request.image_size, taps: request.taps.as_deref(), post_heads: request.post_heads };
     let detected = detect(&clip, naming, &vcp, &wanted)?;
+    let prompts = prompts()?;
+    for prompt in [&prompts.normal, &prompts.abnormal] {
+        check_prompt(&detected.sizes, prompt).map_err(ImportError::Sizes)?;
+    }
     check_clip(&clip, naming, &detected)?;
     check_vcp(&vcp, &detected)?;
 
@@ -64,7 +68,7 @@ pub fn import(request: &ImportRequest, progress: &mut dyn FnMut(&str, u64, u64))
         name: request.name.clone().unwrap_or_else(|| folder_name(&request.out)),
         architecture: detected.sizes.clone(),
         constants: Constants::default(),
-        prompts: prompts()?,
+        prompts,
         sources,
         licence_note: LICENCE_NOTE.to_owned(),
     };
@@ -80,11 +84,6 @@ pub fn import(request: &ImportRequest, progress: &mut dyn FnMut(&str, u64, u64))
                 let native = load(&mut clip, naming, name)?;
                 position::resize(&native, detected.sizes.vision_width, detected.native_grid, detected.sizes.grid())
                     .unwrap_or(native)
-            }
-            DEEP_PROMPTS => {
-                let mut all = vcp.load(name)?;
-                all.truncate(all.len() / detected.deep_rows.max(1) * detected.sizes.deep_prompts);
-                all
             }
             _ if layout::is_vcp(name) => vcp.load(name)?,
             _ => load(&mut clip, naming, name)?,
@@ -119,11 +118,8 @@ fn check_clip(clip: &Container, naming: Naming, detected: &Detected) -> Result<(
 }
 
 fn check_vcp(vcp: &Container, detected: &Detected) -> Result<(), ImportError> {
-    let mut expected: Vec<Named> = layout::vcp(&detected.sizes);
-    for (name, shape) in &mut expected {
-        if name == DEEP_PROMPTS {
-            shape[0] = detected.deep_rows;
-        }
+    let expected: Vec<Named> = layout::vcp(&detected.sizes);
+    for (name, shape) in &expected {
         check_tensor(vcp, name, shape)?;
     }
     let known: BTreeSet<&str> = expected.iter().map(|(name, _)| name.as_str()).collect();

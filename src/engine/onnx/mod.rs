@@ -121,9 +121,9 @@ fn file(bundle: &Bundle, mut graph: Graph) -> Vec<u8> {
     .encode_to_vec()
 }
 
-/// Writes `path` and, when the weights are large, `path` + `.data` beside it. Returns the files written.
-/// Both are complete when they appear under their names.
-pub fn export(bundle: &Bundle, constants: &TextConstants, path: &Path) -> io::Result<Vec<PathBuf>> {
+/// Writes `path` and, when the weights file has more than `inline_limit` bytes ([`INLINE_LIMIT`]), `path` + `.data`
+/// beside it. Returns the files written. Both are complete when they appear under their names.
+pub fn export(bundle: &Bundle, constants: &TextConstants, path: &Path, inline_limit: u64) -> io::Result<Vec<PathBuf>> {
     let file_name = path
         .file_name()
         .and_then(|n| n.to_str())
@@ -132,7 +132,7 @@ pub fn export(bundle: &Bundle, constants: &TextConstants, path: &Path) -> io::Re
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),
     };
-    let large = std::fs::metadata(bundle.weights_path())?.len() > INLINE_LIMIT;
+    let large = std::fs::metadata(bundle.weights_path())?.len() > inline_limit;
     let data_name = format!("{file_name}.data");
     let mut written = vec![];
     if large {

@@ -1,0 +1,127 @@
+//! The tiny model of the golden numbers as a bundle, its pictures and what the released implementation makes of them.
+#![allow(dead_code, reason = "each test program uses its part")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use safetensors::SafeTensors;
+use safetensors::tensor::Dtype;
+use vcp_line::clock::{Clock, ClockSource, SystemClock};
+use vcp_line::engine::{EngineChoice, EngineSpec, Precision};
+use vcp_line::frame::{Frame, Image};
+use vcp_line::source::image_file;
+use vcp_line::vcp_clip::Constants;
+use vcp_line::vcp_clip::preprocess::Preprocessor;
+use vcp_line::weights::{ImportRequest, import};
+
+/// Side of the model's input, pixels.
+pub const SIZE: usize = 98;
+/// Patches of an image, 7×7.
+pub const PATCHES: usize = 49;
+/// Cv and Ct.
+pub const WIDTH: usize = 64;
+/// Tapped layers.
+pub const TAPS: [usize; 4] = [3, 6, 9, 12];
+/// Pictures with golden numbers.
+pub const IMAGES: [&str; 5] =
+    ["img0_rgb_131x97", "img1_gray_203x157", "img2_rgb_65x113", "img3_rgb_517x389", "img4_rgb_99x97"];
+
+/// A file of the reference data.
+pub fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/oracle/tiny").join(name)
+}
+
+/// Imports the tiny model into a new folder, which lives as long as what is returned.
+pub fn bundle() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("tiny");
+    let request = ImportRequest {
+        clip: fixture("clip.pt"),
+        vcp: fixture("vcp.pth"),
+        image_size: SIZE,
+        taps: Some(TAPS.to_vec()),
+        post_heads: 8,
+        name: None,
+        out: out.clone(),
+        force: false,
+    };
+    import(&request, &mut |_, _, _| {}).unwrap();
+    (folder, out)
+}
+
+/// How to open `bundle` with an engine; two frames at most.
+pub fn spec(bundle: &Path, engine: EngineChoice, precision: Precision) -> EngineSpec {
+    EngineSpec { bundle: bundle.to_owned(), engine, precision, max_batch: 2, threads: None }
+}
+
+/// A picture of the reference data.
+pub fn picture(name: &str) -> Image {
+    image_file::load(&fixture(&format!("images/{name}.png"))).unwrap()
+}
+
+/// A picture as a camera's frame.
+pub fn frame(image: Image) -> Frame {
+    let camera = Arc::from("golden");
+    Frame { camera, seq: 0, part: None, captured: SystemClock.now(), clock: ClockSource::System, image }
+}
+
+/// What makes pictures into a model's input of side `size`.
+pub fn preprocessor(size: usize) -> Preprocessor {
+    let Constants { mean, std, .. } = Constants::default();
+    Preprocessor::new(size, mean, std)
+}
+
+/// Pictures as the network takes them, one after the other.
+pub fn input(names: &[&str]) -> Vec<f32> {
+    let mut preprocessor = preprocessor(SIZE);
+    let mut out = vec![0.0; names.len() * 3 * SIZE * SIZE];
+    for (name, out) in names.iter().zip(out.chunks_exact_mut(3 * SIZE * SIZE)) {
+        preprocessor.run(&picture(name), out);
+    }
+    out
+}
+
+/// A file of golden numbers.
+pub struct Golden(Vec<u8>);
+
+impl Golden {
+    /// The float64 run of the released implementation on a picture.
+    pub fn exact(image: &str) -> Self {
+        Self::file(&fixture(&format!("golden/{image}.f64.safetensors")))
+    }
+
+    /// Any file of tensors.
+    pub fn file(path: &Path) -> Self {
+        Self(std::fs::read(path).unwrap())
+    }
+
+    /// A tensor's values, whatever its shape.
+    pub fn get(&self, name: &str) -> Vec<f64> {
+        let tensors = SafeTensors::deserialize(&self.0).unwrap();
+        let tensor = tensors.tensor(name).unwrap();
+        let bytes = tensor.data();
+        match tensor.dtype() {
+            Dtype::F64 => bytes.chunks_exact(8).map(|b| f64::from_le_bytes(b.try_into().unwrap())).collect(),
+            Dtype::F32 => bytes.chunks_exact(4).map(|b| f64::from(f32::from_le_bytes(b.try_into().unwrap()))).collect(),
+            other => panic!("{name} holds {other:?}"),
+        }
+    }
+}
+
+/// Largest absolute difference. Panics when the lengths differ, and is NaN when a value is.
+pub fn off(found: &[f32], expected: &[f64]) -> f64 {
+    assert_eq!(found.len(), expected.len(), "values");
+    // `f64::max` would let a NaN pass.
+    found
+        .iter()
+        .zip(expected)
+        .map(|(f, e)| (f64::from(*f) - e).abs())
+        .fold(0.0, |worst, d| if d > worst || d.is_nan() { d } else { worst })
+}
+
+/// Panics, naming `what`, unless the largest difference is within `tolerance`.
+pub fn assert_near(what: &str, found: &[f32], expected: &[f64], tolerance: f64) {
+    let worst = off(found, expected);
+    assert!(worst <= tolerance, "{what}: off by {worst:.2e}, {tolerance:.0e} are allowed");
+}
