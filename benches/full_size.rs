@@ -15,23 +15,6 @@ mod seeded;
 /// Patches along one side of the published model's own 336 pixels.
 const NATIVE_GRID: usize = 24;
 
-fn vit_l_14_336_at_518() -> Architecture {
-    Architecture {
-        image_size: 518,
-        patch: 14,
-        vision_width: 1024,
-        vision_layers: 24,
-        text_width: 768,
-        text_layers: 12,
-        context_length: 77,
-        class_vectors: 2,
-        prompt_tokens: 1,
-        deep_prompts: 11,
-        taps: vec![6, 12, 18, 24],
-        post_heads: 8,
-    }
-}
-
 /// Runs the program and prints a row: seconds and peak resident memory, read from /proc while it runs.
 fn step(what: &str, arguments: &[&str]) {
     let start = Instant::now();
@@ -66,7 +49,7 @@ fn main() {
     let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
     let (clip, vcp, bundle, onnx) =
         (path("clip.safetensors"), path("vcp.safetensors"), path("bundle"), path("vcp.onnx"));
-    let architecture = vit_l_14_336_at_518();
+    let architecture = Architecture::vit_l_14_336_at_518();
     seeded::write(Path::new(&clip), &seeded::clip("full", &architecture, NATIVE_GRID), seeded::Store::F16, false);
     seeded::write(Path::new(&vcp), &seeded::vcp("full", &architecture), seeded::Store::F32, false);
 

@@ -9,31 +9,13 @@ use vcp_line::vcp_clip::post_vcp::PostVcp;
 use vcp_line::vcp_clip::{Architecture, Constants};
 use vcp_line::weights::random::uniform;
 
-/// ViT-L/14-336 at 518 pixels.
-fn published() -> Architecture {
-    Architecture {
-        image_size: 518,
-        patch: 14,
-        vision_width: 1024,
-        vision_layers: 24,
-        text_width: 768,
-        text_layers: 12,
-        context_length: 77,
-        class_vectors: 2,
-        prompt_tokens: 1,
-        deep_prompts: 11,
-        taps: vec![6, 12, 18, 24],
-        post_heads: 8,
-    }
-}
-
 /// Numbers around zero.
 fn numbers(name: &str, count: usize, reach: f64) -> Vec<f32> {
     uniform(name, count, (reach, 0.0), 1)
 }
 
 fn post_vcp(criterion: &mut Criterion) {
-    let sizes = published();
+    let sizes = Architecture::vit_l_14_336_at_518();
     let (vision, text) = (sizes.vision_width, sizes.text_width);
     let square = |name: &str| numbers(name, vision * vision, 0.05);
     let model = PostVcp {
@@ -59,7 +41,7 @@ fn post_vcp(criterion: &mut Criterion) {
 }
 
 fn fusion(criterion: &mut Criterion) {
-    let sizes = published();
+    let sizes = Architecture::vit_l_14_336_at_518();
     let fusion = MapFusion::new(&sizes, &Constants::default());
     let maps = |path: &str| -> Vec<Vec<f32>> {
         sizes.taps.iter().map(|tap| numbers(&format!("{path} {tap}"), sizes.patches(), 5.0)).collect()

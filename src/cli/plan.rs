@@ -12,9 +12,7 @@ use crate::line::{CameraPlan, EngineOpener, SourceOpener};
 use crate::publish::{Credentials, PublisherSpec};
 use crate::secret::Secret;
 use crate::source::directory::{DirectorySource, DirectorySpec};
-use crate::source::gstreamer_spec::{
-    AravisSpec, FileSpec, GStreamerInput, GStreamerSpec, RtspSpec, RtspTransport, V4l2Spec,
-};
+use crate::source::gstreamer_spec::{GStreamerInput, GStreamerSpec, RtspSpec};
 use crate::source::{self, Source, SourceContext};
 
 /// A source of either adapter, described.
@@ -31,42 +29,14 @@ fn password(path: &Path) -> anyhow::Result<Secret> {
 /// Where a camera's frames come from; reads the password of a network camera.
 pub fn source(camera: &CameraConfig) -> anyhow::Result<SourceSpec> {
     let input = match camera.source.clone() {
-        SourceConfig::Directory { path, extensions, repeat, fps, watch } => {
-            return Ok(SourceSpec::Directory(DirectorySpec { path, extensions, repeat, fps, watch }));
+        SourceConfig::Directory(spec) => return Ok(SourceSpec::Directory(spec)),
+        SourceConfig::V4l2(spec) => GStreamerInput::V4l2(spec),
+        SourceConfig::Rtsp(spec, file) => {
+            GStreamerInput::Rtsp(RtspSpec { password: file.as_deref().map(password).transpose()?, ..spec })
         }
-        SourceConfig::V4l2 { device, width, height, fps, format } => {
-            GStreamerInput::V4l2(V4l2Spec { device, width, height, fps, format })
-        }
-        SourceConfig::Rtsp { url, latency_ms, udp, user, password_file } => {
-            let password = password_file.as_deref().map(password).transpose()?;
-            let transport = if udp { RtspTransport::Udp } else { RtspTransport::Tcp };
-            GStreamerInput::Rtsp(RtspSpec { url, latency_ms, transport, user, password })
-        }
-        SourceConfig::Aravis {
-            camera,
-            width,
-            height,
-            fps,
-            exposure_us,
-            gain,
-            pixel_format,
-            packet_size,
-            auto_packet_size,
-            trigger_source,
-        } => GStreamerInput::Aravis(AravisSpec {
-            camera,
-            width,
-            height,
-            fps,
-            exposure_us,
-            gain,
-            pixel_format,
-            packet_size,
-            auto_packet_size,
-            trigger_source,
-        }),
-        SourceConfig::File { path, repeat, realtime } => GStreamerInput::File(FileSpec { path, repeat, realtime }),
-        SourceConfig::Launch { description } => GStreamerInput::Launch { description },
+        SourceConfig::Aravis(spec) => GStreamerInput::Aravis(spec),
+        SourceConfig::File(spec) => GStreamerInput::File(spec),
+        SourceConfig::Launch(description) => GStreamerInput::Launch { description },
     };
     Ok(SourceSpec::GStreamer(GStreamerSpec::new(input)))
 }

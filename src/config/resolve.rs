@@ -13,6 +13,8 @@ use crate::event::RecipeInfo;
 use crate::line::CameraPlan;
 use crate::line::queue::WhenFull;
 use crate::line::recipe::RecipeSpec;
+use crate::source::directory::DirectorySpec;
+use crate::source::gstreamer_spec::{AravisSpec, FileSpec, RtspSpec, RtspTransport, V4l2Spec};
 
 /// A line, resolved.
 #[derive(Clone, Debug)]
@@ -61,33 +63,21 @@ pub struct CameraConfig {
     pub source: SourceConfig,
 }
 
-/// Where frames come from, resolved. `None` leaves the camera's or driver's own choice.
+/// Where frames come from, resolved: what the adapters need, but for the password of a network camera.
 #[derive(Clone, Debug, PartialEq)]
-#[allow(missing_docs, reason = "the fields are those of `raw`, which documents them")]
 pub enum SourceConfig {
     /// A folder of images.
-    Directory { path: PathBuf, extensions: Vec<String>, repeat: bool, fps: Option<f64>, watch: bool },
+    Directory(DirectorySpec),
     /// Video4Linux.
-    V4l2 { device: PathBuf, width: Option<u32>, height: Option<u32>, fps: Option<u32>, format: Option<String> },
-    /// RTSP; the password is in a file.
-    Rtsp { url: String, latency_ms: u32, udp: bool, user: Option<String>, password_file: Option<PathBuf> },
+    V4l2(V4l2Spec),
+    /// RTSP, without its password; the password's file is read when the camera is opened.
+    Rtsp(RtspSpec, Option<PathBuf>),
     /// GigE Vision or USB3 Vision.
-    Aravis {
-        camera: Option<String>,
-        width: Option<u32>,
-        height: Option<u32>,
-        fps: Option<u32>,
-        exposure_us: Option<f64>,
-        gain: Option<f64>,
-        pixel_format: Option<String>,
-        packet_size: Option<u32>,
-        auto_packet_size: bool,
-        trigger_source: Option<String>,
-    },
+    Aravis(AravisSpec),
     /// A video file.
-    File { path: PathBuf, repeat: bool, realtime: bool },
-    /// A GStreamer pipeline.
-    Launch { description: String },
+    File(FileSpec),
+    /// A GStreamer pipeline, in the language of `gst-launch-1.0`.
+    Launch(String),
 }
 
 const DEFAULT_PORT: u16 = 1883;
@@ -315,20 +305,20 @@ fn recipe(raw: &RawCamera, line: &RawRecipe, section: &str, report: &mut Report)
 fn source(kind: &RawKind, base: &Path, rules: &mut Rules<'_>) -> Option<SourceConfig> {
     const SIDE: std::ops::RangeInclusive<u32> = 16..=32_768;
     Some(match kind {
-        RawKind::Directory(raw) => SourceConfig::Directory {
+        RawKind::Directory(raw) => SourceConfig::Directory(DirectorySpec {
             path: base.join(rules.required(&raw.path, "path", "name a folder of images")?),
             extensions: value(&raw.extensions).unwrap_or_default(),
             repeat: value(&raw.repeat).unwrap_or(false),
             fps: rules.bounded_option(&raw.fps, "fps", 0.001..=1000.0, " frames per second"),
             watch: value(&raw.watch).unwrap_or(false),
-        },
-        RawKind::V4l2(raw) => SourceConfig::V4l2 {
+        }),
+        RawKind::V4l2(raw) => SourceConfig::V4l2(V4l2Spec {
             device: rules.required(&raw.device, "device", "name a device such as /dev/video0")?,
             width: rules.bounded_option(&raw.width, "width", SIDE, " pixels"),
             height: rules.bounded_option(&raw.height, "height", SIDE, " pixels"),
             fps: rules.bounded_option(&raw.fps, "fps", 1..=1000, " frames per second"),
             format: value(&raw.format),
-        },
+        }),
         RawKind::Rtsp(raw) => {
             let url = rules.required(&raw.url, "url", "write url = \"rtsp://HOST/PATH\"")?;
             let scheme = ["rtsp://", "rtsps://"].iter().find_map(|scheme| url.strip_prefix(scheme));
@@ -348,15 +338,16 @@ fn source(kind: &RawKind, base: &Path, rules: &mut Rules<'_>) -> Option<SourceCo
                 let message = format!("\"{transport}\" is no transport; allowed: tcp, udp");
                 rules.wrong(raw.transport.as_ref(), "transport", message);
             }
-            SourceConfig::Rtsp {
+            let spec = RtspSpec {
                 url,
                 latency_ms: rules.bounded(&raw.latency_ms, "latency_ms", 100, 0..=60_000, " milliseconds"),
-                udp: transport == "udp",
+                transport: if transport == "udp" { RtspTransport::Udp } else { RtspTransport::Tcp },
                 user: value(&raw.username),
-                password_file: value(&raw.password_file).map(|file| password_place(&file, base)),
-            }
+                password: None,
+            };
+            SourceConfig::Rtsp(spec, value(&raw.password_file).map(|file| password_place(&file, base)))
         }
-        RawKind::Aravis(raw) => SourceConfig::Aravis {
+        RawKind::Aravis(raw) => SourceConfig::Aravis(AravisSpec {
             camera: value(&raw.camera),
             width: rules.bounded_option(&raw.width, "width", SIDE, " pixels"),
             height: rules.bounded_option(&raw.height, "height", SIDE, " pixels"),
@@ -367,15 +358,15 @@ fn source(kind: &RawKind, base: &Path, rules: &mut Rules<'_>) -> Option<SourceCo
             packet_size: rules.bounded_option(&raw.packet_size, "packet_size", 576..=16_384, " bytes"),
             auto_packet_size: value(&raw.auto_packet_size).unwrap_or(raw.packet_size.is_none()),
             trigger_source: value(&raw.trigger_source),
-        },
-        RawKind::File(raw) => SourceConfig::File {
+        }),
+        RawKind::File(raw) => SourceConfig::File(FileSpec {
             path: base.join(rules.required(&raw.path, "path", "name a video file")?),
             repeat: value(&raw.repeat).unwrap_or(false),
             realtime: value(&raw.realtime).unwrap_or(true),
-        },
-        RawKind::Launch(raw) => SourceConfig::Launch {
-            description: rules.required(&raw.description, "description", "write a gst-launch-1.0 pipeline")?,
-        },
+        }),
+        RawKind::Launch(raw) => {
+            SourceConfig::Launch(rules.required(&raw.description, "description", "write a gst-launch-1.0 pipeline")?)
+        }
     })
 }
 
@@ -400,17 +391,17 @@ pub fn look_for_files(raw: &RawLine, config: &LineConfig, report: &mut Report) {
     for (raw, camera) in raw.cameras.iter().zip(&config.cameras) {
         let key = |key: &str| format!("camera '{}'.{key}", camera.plan.name);
         match (&raw.kind, &camera.source) {
-            (Some(RawKind::Directory(raw)), SourceConfig::Directory { path, .. }) if !path.is_dir() => {
+            (Some(RawKind::Directory(raw)), SourceConfig::Directory(DirectorySpec { path, .. })) if !path.is_dir() => {
                 report.add(
                     at(&raw.path),
                     &key("path"),
                     format!("no folder at {}; name one with images", path.display()),
                 );
             }
-            (Some(RawKind::File(raw)), SourceConfig::File { path, .. }) if !path.is_file() => {
+            (Some(RawKind::File(raw)), SourceConfig::File(FileSpec { path, .. })) if !path.is_file() => {
                 report.add(at(&raw.path), &key("path"), format!("no file at {}; name a video file", path.display()));
             }
-            (Some(RawKind::Rtsp(raw)), SourceConfig::Rtsp { password_file: Some(file), .. }) => {
+            (Some(RawKind::Rtsp(raw)), SourceConfig::Rtsp(_, Some(file))) => {
                 if let Err(error) = secret::read(file) {
                     report.add(at(&raw.password_file), &key("password_file"), error.to_string());
                 }

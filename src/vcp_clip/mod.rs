@@ -52,6 +52,24 @@ pub struct Architecture {
 }
 
 impl Architecture {
+    /// The sizes of the published checkpoints: CLIP ViT-L/14-336 at 518 pixels.
+    pub fn vit_l_14_336_at_518() -> Self {
+        Self {
+            image_size: 518,
+            patch: 14,
+            vision_width: 1024,
+            vision_layers: 24,
+            text_width: 768,
+            text_layers: 12,
+            context_length: 77,
+            class_vectors: 2,
+            prompt_tokens: 1,
+            deep_prompts: 11,
+            taps: vec![6, 12, 18, 24],
+            post_heads: 8,
+        }
+    }
+
     /// G, patches along one side.
     pub fn grid(&self) -> usize {
         self.image_size / self.patch
