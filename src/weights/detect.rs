@@ -12,6 +12,8 @@ use crate::vcp_clip::{Architecture, HEAD_WIDTH};
 const MAX_BLOCKS: usize = 1000;
 /// Pixels along one side; the position embedding grows with its square.
 const MAX_IMAGE_SIZE: usize = 8192;
+/// Channels of a tower, positions of a text, and whatever else counts vectors.
+const MAX_WIDTH: usize = 1 << 16;
 /// Rows of CLIP's token table.
 pub(super) const VOCABULARY: usize = 49408;
 
@@ -240,7 +242,14 @@ fn taps(wanted: Option<&[usize]>, layers: usize, blocks: usize) -> Result<Vec<us
 /// What must hold between the sizes of any model.
 pub(super) fn check_sizes(sizes: &Architecture) -> Result<(), String> {
     let fail = |text: String| Err(text);
-    for (tower, width) in [("vision", sizes.vision_width), ("text", sizes.text_width)] {
+    let towers = [("vision", sizes.vision_width, sizes.vision_layers), ("text", sizes.text_width, sizes.text_layers)];
+    for (tower, width, layers) in towers {
+        if !(1..=MAX_BLOCKS).contains(&layers) {
+            return fail(format!("the {tower} tower has {layers} blocks, not 1 to {MAX_BLOCKS}"));
+        }
+        if width > MAX_WIDTH {
+            return fail(format!("the {tower} tower has {width} channels, more than {MAX_WIDTH}"));
+        }
         if width == 0 || !width.is_multiple_of(HEAD_WIDTH) {
             return fail(format!("the {tower} tower has {width} channels, which is no multiple of {HEAD_WIDTH}"));
         }
@@ -251,6 +260,12 @@ pub(super) fn check_sizes(sizes: &Architecture) -> Result<(), String> {
     }
     if size > MAX_IMAGE_SIZE {
         return fail(format!("image size {size} is above {MAX_IMAGE_SIZE}; give a smaller --image-size"));
+    }
+    if sizes.deep_prompts >= sizes.text_layers {
+        return fail(format!("{} deep prompts for {} text blocks", sizes.deep_prompts, sizes.text_layers));
+    }
+    if sizes.context_length > MAX_WIDTH {
+        return fail(format!("a text of {} positions is longer than {MAX_WIDTH}", sizes.context_length));
     }
     if sizes.post_heads == 0 || !sizes.vision_width.is_multiple_of(sizes.post_heads) {
         return fail(format!(
@@ -268,8 +283,43 @@ pub(super) fn check_sizes(sizes: &Architecture) -> Result<(), String> {
         return fail(format!("taps {:?} are not all within blocks 1 to {}", sizes.taps, sizes.vision_layers));
     }
     // Start, five words and end, the class vectors, the prompt tokens: the longest sequence that has its end.
-    if sizes.context_length < sizes.class_vectors + sizes.prompt_tokens + 7 {
+    if sizes.context_length < sizes.class_vectors.saturating_add(sizes.prompt_tokens).saturating_add(7) {
         return fail(format!("a text of {} positions is too short for the prompts", sizes.context_length));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_that_no_model_has_are_refused() {
+        let good = Architecture {
+            image_size: 98,
+            patch: 14,
+            vision_width: 64,
+            vision_layers: 12,
+            text_width: 64,
+            text_layers: 4,
+            context_length: 77,
+            class_vectors: 2,
+            prompt_tokens: 1,
+            deep_prompts: 3,
+            taps: vec![3, 6, 9, 12],
+            post_heads: 8,
+        };
+        assert_eq!(check_sizes(&good), Ok(()));
+        for (bad, said) in [
+            (Architecture { vision_layers: usize::MAX, ..good.clone() }, "the vision tower has"),
+            (Architecture { text_layers: 0, ..good.clone() }, "the text tower has 0 blocks, not 1 to 1000"),
+            (Architecture { text_width: 1 << 40, ..good.clone() }, "the text tower has 1099511627776 channels"),
+            (Architecture { deep_prompts: 4, ..good.clone() }, "4 deep prompts for 4 text blocks"),
+            (Architecture { context_length: 1 << 40, ..good.clone() }, "a text of 1099511627776 positions is longer"),
+            (Architecture { class_vectors: usize::MAX, ..good.clone() }, "a text of 77 positions is too short"),
+        ] {
+            let reason = check_sizes(&bad).unwrap_err();
+            assert!(reason.starts_with(said), "{reason}");
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use super::bundle::{Bundle, Draft, Prompt, Prompts, SourceFile, write};
+use super::bundle::{Bundle, Draft, Prompt, Prompts, SourceFile, check_prompts, check_temperature, write};
 use super::bundle_write::hash;
 use super::container::Container;
 use super::detect::{Detected, Wanted, detect};
@@ -55,6 +55,13 @@ pub fn import(request: &ImportRequest, progress: &mut dyn FnMut(&str, u64, u64))
     let detected = detect(&clip, naming, &vcp, &wanted)?;
     check_clip(&clip, naming, &detected)?;
     check_vcp(&vcp, &detected)?;
+    let prompts = prompts()?;
+    check_prompts(&prompts, &detected.sizes).map_err(ImportError::Sizes)?;
+    for name in layout::TEMPERATURES {
+        let values = vcp.load(name)?;
+        check_temperature(name, &values)
+            .map_err(|reason| ImportError::Temperature { path: vcp.path.clone(), reason })?;
+    }
 
     let mut sources = Vec::new();
     let clip_kind = format!("{}, {}", clip.kind(), naming.describe());
@@ -64,7 +71,7 @@ pub fn import(request: &ImportRequest, progress: &mut dyn FnMut(&str, u64, u64))
         name: request.name.clone().unwrap_or_else(|| folder_name(&request.out)),
         architecture: detected.sizes.clone(),
         constants: Constants::default(),
-        prompts: prompts()?,
+        prompts,
         sources,
         licence_note: LICENCE_NOTE.to_owned(),
     };
