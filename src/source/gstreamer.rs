@@ -19,7 +19,7 @@ use gstreamer_video::prelude::*;
 use self::fault::Fault;
 use self::mailbox::{Mailbox, Taken, WhenFull};
 use self::pipeline::Pipeline;
-use super::gstreamer_spec::{GStreamerInput, GStreamerSpec};
+use super::gstreamer_spec::{GStreamerInput, GStreamerSpec, Probe};
 use super::{Source, SourceContext, SourceError};
 use crate::clock::ClockSource;
 use crate::frame::{Frame, Image, PixelFormat};
@@ -35,9 +35,9 @@ pub fn open(spec: GStreamerSpec, context: SourceContext) -> Result<Box<dyn Sourc
     Ok(Box::new(GStreamerSource::open(spec, context)?))
 }
 
-/// Opens a camera, waits for one frame, gives it back and says what it delivers, such as `640x480 Gray8 at 25/1 fps`.
+/// Opens a camera, waits for one frame, gives it back and says what it delivers.
 /// A triggered camera that stays silent is described as open and waiting.
-pub fn probe(spec: GStreamerSpec, context: SourceContext) -> Result<String, SourceError> {
+pub fn probe(spec: GStreamerSpec, context: SourceContext) -> Result<Probe, SourceError> {
     let patience = spec.start_timeout;
     let silence_is_fine = spec.max_silence.is_none();
     let address = spec.address();
@@ -45,9 +45,13 @@ pub fn probe(spec: GStreamerSpec, context: SourceContext) -> Result<String, Sour
     match source.next(patience)? {
         Some(frame) => {
             let image = &frame.image;
-            Ok(format!("{}x{} {:?}{}", image.width, image.height, image.format, source.rate()))
+            let description = format!("{}x{} {:?}{}", image.width, image.height, image.format, source.rate());
+            Ok(Probe { size: Some((image.width, image.height)), description })
         }
-        None if silence_is_fine => Ok(format!("open, no frame within {} s: waiting for a trigger", patience.as_secs())),
+        None if silence_is_fine => {
+            let description = format!("open, no frame within {} s: waiting for a trigger", patience.as_secs());
+            Ok(Probe { size: None, description })
+        }
         None => Err(SourceError::Lost {
             camera: source.context.camera.to_string(),
             address,

@@ -171,6 +171,21 @@ impl GStreamerSpec {
     }
 }
 
+/// What a camera delivers, as found by trying it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// Columns and rows of a frame, pixels; `None` when the camera waits for its trigger and none came.
+    pub size: Option<(u32, u32)>,
+    /// For people, such as `640x480 Gray8 at 25/1 fps`.
+    pub description: String,
+}
+
+impl fmt::Display for Probe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.description)
+    }
+}
+
 impl fmt::Debug for GStreamerInput {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
