@@ -145,7 +145,7 @@ fn settings() {
         pixel_format: Some("Mono8".into()),
         ..AravisSpec::default()
     };
-    assert_eq!(probe(camera(settings), context()).unwrap(), "128x64 Gray8 at 10/1 fps");
+    assert_eq!(probe(camera(settings), context()).unwrap().to_string(), "128x64 Gray8 at 10/1 fps");
 }
 
 #[test]
@@ -253,5 +253,5 @@ fn a_camera_is_reached_from_the_hosts_own_network_too() {
     let Some(network) = or_skip(Network::from_host()) else { return };
     let Some(_camera) = or_skip(FakeCamera::start(&network)) else { return };
     let settings = AravisSpec { camera: Some(network.far_address()), ..AravisSpec::default() };
-    assert_eq!(probe(camera(settings), context()).unwrap(), "512x512 Gray8 at 25/1 fps");
+    assert_eq!(probe(camera(settings), context()).unwrap().to_string(), "512x512 Gray8 at 25/1 fps");
 }

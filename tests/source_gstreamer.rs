@@ -359,5 +359,11 @@ fn an_rtsp_camera_that_falls_silent_is_lost() {
 #[test]
 fn probing_describes_the_camera() {
     let spec = launch("videotestsrc ! video/x-raw,format=GRAY8,width=641,height=479,framerate=30/1");
-    assert_eq!(probe(spec, context()).unwrap(), "641x479 Gray8 at 30/1 fps");
+    let found = probe(spec, context()).unwrap();
+    assert_eq!((found.size, found.to_string().as_str()), (Some((641, 479)), "641x479 Gray8 at 30/1 fps"));
+    let mut idle = launch("appsrc is-live=true caps=video/x-raw,format=GRAY8,width=8,height=8,framerate=0/1");
+    idle.start_timeout = Duration::from_millis(200);
+    let found = probe(idle, context()).unwrap();
+    assert_eq!(found.size, None);
+    assert!(found.description.starts_with("open, no frame within"), "{found}");
 }

@@ -246,6 +246,12 @@ fn missing_surplus_and_misshapen_tensors_are_named() {
         error_of(keep, put("Zero_try.other", &[]), 98),
         "tensor 'Zero_try.other' of vcp with shape [] is not part of the model: is this the right file?"
     );
+    let hot = |tensors: &mut Tensors| tensors.get_mut("Zero_try.prompt_temp_l1").unwrap().1[0] = 89.0;
+    assert_eq!(
+        error_of(keep, hot, 98),
+        "vcp: tensor 'Zero_try.prompt_temp_l1' holds 89, whose exponential is no finite number; train it again, or take \
+         another checkpoint"
+    );
     assert_eq!(
         error_of(keep, keep, 100),
         "image size 100 is no multiple of the patch size 14; give another --image-size"

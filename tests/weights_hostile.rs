@@ -181,6 +181,9 @@ fn files_of_other_kinds_say_what_they_are() {
         say(b"hello, world"),
         format!("FILE is not a weight file: its first bytes are of no known container; {expected}")
     );
+    let mut index = b"{".to_vec();
+    index.resize((64 << 20) + 1, b' ');
+    assert!(say(&index).contains("an index of more than 67108864 bytes"));
     assert_eq!(
         say(b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."),
         "FILE was saved in the old torch.save format; load it and save it again with torch 1.6 or later"
@@ -221,6 +224,45 @@ fn a_damaged_bundle_is_refused_and_a_folder_is_not_overwritten() {
     std::fs::create_dir(&request.out).unwrap();
     assert!(error(&request).contains("exists already"));
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
+}
+
+#[test]
+fn a_manifest_that_claims_the_impossible_is_damaged() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("b");
+    import(&request(&fixture("clip.pt"), &fixture("vcp.pth"), &out), &mut |_, _, _| {}).unwrap();
+    let manifest = out.join("manifest.json");
+    let good: serde_json::Value = serde_json::from_slice(&std::fs::read(&manifest).unwrap()).unwrap();
+    for (pointer, value, said) in [
+        ("/architecture/vision_layers", 1_000_000_000_000u64.into(), "the vision tower has 1000000000000 blocks"),
+        ("/architecture/text_width", 1_000_000_000_000u64.into(), "the text tower has 1000000000000 channels"),
+        ("/architecture/class_vectors", u64::MAX.into(), "a text of 77 positions is too short"),
+        ("/architecture/context_length", 9.into(), "a text of 9 positions is too short"),
+        ("/prompts/normal/tokens/0", 320.into(), "the tokens of prompt 'a photo of a good <|class|>' are not"),
+        ("/prompts/abnormal/tokens/6", 320.into(), "the tokens of prompt 'a photo of a damaged <|class|>' are not"),
+        ("/prompts/normal/tokens/7", 320.into(), "the tokens of prompt 'a photo of a good <|class|>' are not"),
+        ("/prompts/normal/tokens", serde_json::json!([]), "the tokens of prompt"),
+        ("/constants/raw_weight", 1.5.into(), "manifest.json: raw_weight is not"),
+        ("/constants/top_k", 0.into(), "manifest.json: top_k is not"),
+        ("/constants/sigma", 1e6.into(), "manifest.json: sigma is not"),
+        ("/constants/std/1", 0.into(), "manifest.json: std is not"),
+        ("/constants/mean/1", 1e300.into(), "manifest.json: mean is not"),
+    ] {
+        let mut changed = good.clone();
+        *changed.pointer_mut(pointer).unwrap() = value;
+        std::fs::write(&manifest, changed.to_string()).unwrap();
+        let error = Bundle::open(&out).unwrap_err().to_string();
+        assert!(error.contains(&format!("model bundle damaged: {}: {said}", out.display())), "{pointer}: {error}");
+    }
+    // As many words as fit the text tower with one class vector, not with two.
+    let mut long = good.clone();
+    let mut tokens = vec![320; 73];
+    (tokens[0], tokens[1], tokens[72]) = (49406, 49408, 49407);
+    *long.pointer_mut("/prompts/normal/tokens").unwrap() = tokens.clone().into();
+    *long.pointer_mut("/architecture/class_vectors").unwrap() = 5.into();
+    std::fs::write(&manifest, long.to_string()).unwrap();
+    let error = Bundle::open(&out).unwrap_err().to_string();
+    assert!(error.contains("takes 78 positions, the text tower has 77"), "{error}");
 }
 
 /// A file system of one megabyte; the tiny bundle has two.

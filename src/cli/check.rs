@@ -66,13 +66,21 @@ fn look(camera: &config::CameraConfig, spec: SourceSpec) -> anyhow::Result<Strin
         SourceSpec::Directory(spec) => {
             let path = spec.path.clone();
             let mut source = DirectorySource::open(spec, context)?;
-            let frame = source.next(std::time::Duration::from_secs(1))?.context("no image yet")?;
+            let frame = source
+                .next(std::time::Duration::from_secs(1))?
+                .context("the folder holds no image yet; put one there, so that it can be tried")?;
             source.stop();
             let (width, height) = (frame.image.width, frame.image.height);
             camera.plan.recipe.fits(width, height)?;
             Ok(format!("{}: {width}x{height} {:?}", path.display(), frame.image.format))
         }
-        SourceSpec::GStreamer(spec) => Ok(source::gstreamer::probe(spec, context)?),
+        SourceSpec::GStreamer(spec) => {
+            let probe = source::gstreamer::probe(spec, context)?;
+            if let Some((width, height)) = probe.size {
+                camera.plan.recipe.fits(width, height)?;
+            }
+            Ok(probe.description)
+        }
     }
 }
 

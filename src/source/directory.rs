@@ -1,16 +1,17 @@
 //! A folder of images as a camera: recorded parts, test data, or pictures that another program drops there.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::image_file::{self, EXTENSIONS};
 use super::{Source, SourceContext, SourceError};
 use crate::clock::ClockSource;
 use crate::frame::Frame;
 
-/// How often a watched folder is looked at. Short against the time a person needs to copy a file.
+/// How often a watched folder is looked at, and how long a file there must stay as it is before it is taken: whoever
+/// writes a picture does not pause that long.
 const POLL: Duration = Duration::from_millis(200);
 
 /// Slowest and fastest rate, frames per second: one an hour, and more than any disk gives.
@@ -32,16 +33,22 @@ pub struct DirectorySpec {
     pub watch: bool,
 }
 
+/// Length and time of the last change: when both stay, nobody is writing.
+type Look = (u64, SystemTime);
+
 /// Delivers the images of a folder in natural order (`img2` before `img10`), one frame each.
 ///
 /// An image that cannot be read gives no frame: it is logged with its reason and takes a sequence number, so the
-/// gap shows in the events. Pictures are read once they are asked for, never ahead.
+/// gap shows in the events. Pictures are read once they are asked for, never ahead. In a watched folder a file is taken
+/// when it has stopped changing, and again when it was written anew.
 pub struct DirectorySource {
     spec: DirectorySpec,
     context: SourceContext,
-    waiting: VecDeque<PathBuf>,
-    /// Files that were queued before; only what is not in here is new to a watched folder.
-    seen: BTreeSet<PathBuf>,
+    waiting: VecDeque<(PathBuf, Look)>,
+    /// Files that were queued before and are still listed, as they were then; anything else is new.
+    seen: BTreeMap<PathBuf, Look>,
+    /// Files of a watched folder, and since when they look as they do.
+    settling: BTreeMap<PathBuf, (Look, Instant)>,
     seq: u64,
     /// Frames of the current round: a round without any would repeat for ever.
     delivered: u64,
@@ -60,7 +67,8 @@ impl DirectorySource {
             spec,
             context,
             waiting: VecDeque::new(),
-            seen: BTreeSet::new(),
+            seen: BTreeMap::new(),
+            settling: BTreeMap::new(),
             seq: 0,
             delivered: 0,
             due: None,
@@ -88,22 +96,47 @@ impl DirectorySource {
 
     fn look_for_new(&mut self) -> Result<(), SourceError> {
         let endings = self.endings();
-        let wanted = |path: &Path| {
-            let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
-            path.is_file() && endings.iter().any(|wanted| wanted.eq_ignore_ascii_case(ending))
-        };
         let refused = |error: std::io::Error| self.refuse(&self.spec.path, error);
-        let mut new = Vec::new();
+        let mut listed = BTreeMap::new();
         for entry in std::fs::read_dir(&self.spec.path).map_err(refused)? {
             let path = entry.map_err(refused)?.path();
-            if !self.seen.contains(&path) && wanted(&path) {
-                new.push(path);
+            let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+            // What is gone again since it was listed is not there.
+            if endings.iter().any(|wanted| wanted.eq_ignore_ascii_case(ending))
+                && let Some(look) = look_at(&path)
+            {
+                listed.insert(path, look);
             }
         }
-        new.sort_by(|a, b| natural_order(&a.to_string_lossy(), &b.to_string_lossy()).then_with(|| a.cmp(b)));
+        self.seen.retain(|path, _| listed.contains_key(path));
+        self.settling.retain(|path, _| listed.contains_key(path));
+        let mut new: Vec<(PathBuf, Look)> = listed
+            .into_iter()
+            .filter(|(path, look)| self.seen.get(path) != Some(look) && (!self.spec.watch || self.settled(path, *look)))
+            .collect();
+        new.sort_by(|(a, _), (b, _)| natural_order(&a.to_string_lossy(), &b.to_string_lossy()).then_with(|| a.cmp(b)));
         self.seen.extend(new.iter().cloned());
         self.waiting.extend(new);
         Ok(())
+    }
+
+    /// Has this file looked like that for long enough? One without content is still to be written.
+    fn settled(&mut self, path: &Path, look: Look) -> bool {
+        let now = Instant::now();
+        let (before, since) = self.settling.entry(path.to_owned()).or_insert((look, now));
+        if *before != look {
+            (*before, *since) = (look, now);
+        }
+        look.0 > 0 && now.duration_since(*since) >= POLL
+    }
+
+    /// Was this file of a watched folder changed while it waited? Then a later look queues it again.
+    fn changed(&mut self, path: &Path, look: Look) -> bool {
+        let changed = self.spec.watch && look_at(path).is_some_and(|now| now != look);
+        if changed {
+            self.seen.remove(path);
+        }
+        changed
     }
 
     /// Refills the queue when it ran dry. `Ok(false)` is a watched folder with nothing new.
@@ -169,7 +202,10 @@ impl Source for DirectorySource {
                 std::thread::sleep(POLL.min(left));
                 continue;
             }
-            let Some(path) = self.waiting.pop_front() else { continue };
+            let Some((path, look)) = self.waiting.pop_front() else { continue };
+            if self.changed(&path, look) {
+                continue;
+            }
             if let Some(frame) = self.frame(&path) {
                 // Counted from the previous due time, so that the rate holds on average; never in a burst.
                 self.due = self.spec.fps.map(|fps| {
@@ -179,6 +215,9 @@ impl Source for DirectorySource {
                 });
                 return Ok(Some(frame));
             }
+            if Instant::now() >= deadline {
+                return Ok(None);
+            }
         }
     }
 
@@ -186,6 +225,12 @@ impl Source for DirectorySource {
         self.stopped = true;
         self.waiting.clear();
     }
+}
+
+/// A regular file's length and time of change; `None` when there is none.
+fn look_at(path: &Path) -> Option<Look> {
+    let metadata = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?;
+    Some((metadata.len(), metadata.modified().ok()?))
 }
 
 /// Compares runs of digits by their value and everything else by character.
@@ -289,6 +334,48 @@ mod tests {
         assert!(source.next(Duration::ZERO).expect("idle").is_none());
         source.stop();
         assert!(matches!(source.next(SOON), Err(SourceError::Ended { .. })));
+    }
+
+    #[test]
+    fn a_file_still_being_written_is_waited_for() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        write(folder.path(), "whole.png", 5);
+        let whole = std::fs::read(folder.path().join("whole.png")).expect("written");
+        std::fs::remove_file(folder.path().join("whole.png")).expect("written");
+        let mut source = open(DirectorySpec { watch: true, ..spec(folder.path()) }).expect("may be empty");
+        let path = folder.path().join("1.png");
+        for part in [&whole[..0], &whole[..10], &whole[..30]] {
+            std::fs::write(&path, part).expect("writable");
+            assert!(source.next(Duration::ZERO).expect("idle").is_none());
+        }
+        std::fs::write(&path, &whole).expect("writable");
+        assert_eq!(next(&mut source), (0, 5));
+    }
+
+    #[test]
+    fn a_file_written_anew_is_delivered_again_and_one_that_went_is_forgotten() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let mut source = open(DirectorySpec { watch: true, ..spec(folder.path()) }).expect("may be empty");
+        write(folder.path(), "1.png", 7);
+        assert_eq!(next(&mut source), (0, 7));
+        write(folder.path(), "1.png", 8);
+        assert_eq!(next(&mut source), (1, 8));
+        std::fs::remove_file(folder.path().join("1.png")).expect("there");
+        assert!(source.next(Duration::ZERO).expect("idle").is_none());
+        assert!(source.seen.is_empty() && source.settling.is_empty());
+    }
+
+    #[test]
+    fn unreadable_images_do_not_outlast_the_timeout() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        for name in ["1.png", "2.png"] {
+            std::fs::write(folder.path().join(name), "damaged").expect("writable");
+        }
+        write(folder.path(), "3.png", 3);
+        let mut source = open(spec(folder.path())).expect("files");
+        assert!(source.next(Duration::ZERO).expect("not yet").is_none());
+        assert!(source.next(Duration::ZERO).expect("not yet").is_none());
+        assert_eq!(next(&mut source), (2, 3));
     }
 
     #[test]

@@ -7,7 +7,7 @@ mod fault;
 mod mailbox;
 mod pipeline;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use gstreamer as gst;
@@ -19,7 +19,7 @@ use gstreamer_video::prelude::*;
 use self::fault::Fault;
 use self::mailbox::{Mailbox, Taken, WhenFull};
 use self::pipeline::Pipeline;
-use super::gstreamer_spec::{GStreamerInput, GStreamerSpec};
+use super::gstreamer_spec::{GStreamerInput, GStreamerSpec, Probe};
 use super::{Source, SourceContext, SourceError};
 use crate::clock::ClockSource;
 use crate::frame::{Frame, Image, PixelFormat};
@@ -35,9 +35,9 @@ pub fn open(spec: GStreamerSpec, context: SourceContext) -> Result<Box<dyn Sourc
     Ok(Box::new(GStreamerSource::open(spec, context)?))
 }
 
-/// Opens a camera, waits for one frame, gives it back and says what it delivers, such as `640x480 Gray8 at 25/1 fps`.
+/// Opens a camera, waits for one frame, gives it back and says what it delivers.
 /// A triggered camera that stays silent is described as open and waiting.
-pub fn probe(spec: GStreamerSpec, context: SourceContext) -> Result<String, SourceError> {
+pub fn probe(spec: GStreamerSpec, context: SourceContext) -> Result<Probe, SourceError> {
     let patience = spec.start_timeout;
     let silence_is_fine = spec.max_silence.is_none();
     let address = spec.address();
@@ -45,9 +45,13 @@ pub fn probe(spec: GStreamerSpec, context: SourceContext) -> Result<String, Sour
     match source.next(patience)? {
         Some(frame) => {
             let image = &frame.image;
-            Ok(format!("{}x{} {:?}{}", image.width, image.height, image.format, source.rate()))
+            let description = format!("{}x{} {:?}{}", image.width, image.height, image.format, source.rate());
+            Ok(Probe { size: Some((image.width, image.height)), description })
         }
-        None if silence_is_fine => Ok(format!("open, no frame within {} s: waiting for a trigger", patience.as_secs())),
+        None if silence_is_fine => {
+            let description = format!("open, no frame within {} s: waiting for a trigger", patience.as_secs());
+            Ok(Probe { size: None, description })
+        }
         None => Err(SourceError::Lost {
             camera: source.context.camera.to_string(),
             address,
@@ -62,6 +66,8 @@ pub struct GStreamerSource {
     context: SourceContext,
     parts: Pipeline,
     mailbox: Arc<Mailbox<Fault>>,
+    /// What GStreamer missed first; matters only when no frame comes.
+    missing: Arc<OnceLock<String>>,
     live: bool,
     last_frame: Instant,
     /// Frames delivered when the file was last rewound; a round without any ends the repetition.
@@ -74,6 +80,11 @@ impl GStreamerSource {
     /// all within [`GStreamerSpec::start_timeout`].
     pub fn open(spec: GStreamerSpec, context: SourceContext) -> Result<Self, SourceError> {
         let camera = context.camera.to_string();
+        if HANGING.holds(&camera, &spec.address()) {
+            // One more attempt would be one more thread that hangs in the driver.
+            let reason = "its driver has not answered the last request yet; unplug the camera or restart the service";
+            return Err(SourceError::Lost { camera, address: spec.address(), reason: reason.to_owned() });
+        }
         gst::init().map_err(|error| SourceError::Pipeline {
             camera: camera.clone(),
             reason: format!("GStreamer does not start: {error}; run `gst-inspect-1.0` to see why"),
@@ -82,12 +93,14 @@ impl GStreamerSource {
         let file = matches!(spec.input, GStreamerInput::File(_));
         let mailbox = Arc::new(Mailbox::new(if file { WhenFull::Wait } else { WhenFull::DropOldest }));
         receive(&parts.sink, Arc::clone(&mailbox), &context, counts_its_frames(&spec));
-        listen(&parts.pipeline, Arc::clone(&mailbox));
+        let missing = Arc::new(OnceLock::new());
+        listen(&parts.pipeline, Arc::clone(&mailbox), Arc::clone(&missing));
         let mut source = Self {
             spec,
             context,
             parts,
             mailbox,
+            missing,
             live: !file,
             last_frame: Instant::now(),
             delivered_before_round: 0,
@@ -138,7 +151,10 @@ impl GStreamerSource {
     fn set_state(&self, state: gst::State, timeout: Duration) -> StateChange {
         let pipeline = self.parts.pipeline.clone();
         let (done, outcome) = crossbeam_channel::bounded(1);
+        let running = Arc::new(());
+        let change = Arc::downgrade(&running);
         let spawned = std::thread::Builder::new().name(format!("gst-{}", self.context.camera)).spawn(move || {
+            let _running = running;
             if done.send(pipeline.set_state(state)).is_err() {
                 tracing::debug!("the state change to {state:?} ended after its deadline");
             }
@@ -147,7 +163,10 @@ impl GStreamerSource {
             Ok(_) => match outcome.recv_timeout(timeout) {
                 Ok(Ok(success)) => StateChange::Done(success),
                 Ok(Err(_)) => StateChange::Refused,
-                Err(_) => StateChange::Late,
+                Err(_) => {
+                    HANGING.remember(&self.context.camera, &self.spec.address(), change);
+                    StateChange::Late
+                }
             },
             Err(_) => StateChange::Refused,
         }
@@ -194,6 +213,11 @@ impl GStreamerSource {
     }
 
     fn error(&self, fault: Fault) -> SourceError {
+        let fault = match (fault, self.missing.get()) {
+            (fault @ Fault::Unfit(_), _) => fault,
+            (_, Some(missing)) if self.mailbox.delivered() == 0 => Fault::Missing(missing.clone()),
+            (fault, _) => fault,
+        };
         fault.into_error(&self.spec, &self.context.camera)
     }
 
@@ -290,12 +314,34 @@ fn receive(sink: &AppSink, mailbox: Arc<Mailbox<Fault>>, context: &SourceContext
     sink.set_callbacks(callbacks.build());
 }
 
-/// Puts what ends the stream into the mailbox, after its frames.
-fn listen(pipeline: &gst::Pipeline, mailbox: Arc<Mailbox<Fault>>) {
+/// State changes that did not return in time: whose camera, where it is, and whether they still run.
+struct Hanging(Mutex<Vec<(String, String, Weak<()>)>>);
+
+static HANGING: Hanging = Hanging(Mutex::new(Vec::new()));
+
+impl Hanging {
+    fn remember(&self, camera: &str, address: &str, change: Weak<()>) {
+        let mut changes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        changes.push((camera.to_owned(), address.to_owned(), change));
+    }
+
+    fn holds(&self, camera: &str, address: &str) -> bool {
+        let mut changes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        changes.retain(|(_, _, change)| change.strong_count() > 0);
+        changes.iter().any(|(name, place, _)| name == camera && place == address)
+    }
+}
+
+/// Puts what ends the stream into the mailbox, after its frames, and what GStreamer misses into `missing`.
+fn listen(pipeline: &gst::Pipeline, mailbox: Arc<Mailbox<Fault>>, missing: Arc<OnceLock<String>>) {
     let Some(bus) = pipeline.bus() else { return };
     bus.set_sync_handler(move |_, message| {
-        if let Some(fault) = Fault::from_message(message) {
-            mailbox.end(fault);
+        match Fault::from_message(message) {
+            Some(Fault::Missing(element)) => {
+                missing.get_or_init(|| element);
+            }
+            Some(fault) => mailbox.end(fault),
+            None => {}
         }
         // Nobody reads the bus: what is not wanted here must not pile up there.
         gst::BusSyncReply::Drop
@@ -346,6 +392,35 @@ impl Numbers {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_missing_decoder_alone_ends_nothing() {
+        gst::init().unwrap();
+        let pipeline = gst::Pipeline::new();
+        let (mailbox, missing) = (Arc::new(Mailbox::new(WhenFull::Wait)), Arc::new(OnceLock::new()));
+        listen(&pipeline, Arc::clone(&mailbox), Arc::clone(&missing));
+        let post = |name: &str, media: &str| {
+            let lacks = gst::Structure::builder("missing-plugin")
+                .field("name", name)
+                .field("detail", gst::Caps::new_empty_simple(media));
+            pipeline.post_message(gst::message::Element::new(lacks.build())).unwrap();
+        };
+        post("sound", "audio/x-ac3");
+        assert_eq!((mailbox.ended(), missing.get()), (None, None));
+        post("H.264 decoder", "video/x-h264");
+        assert_eq!((mailbox.ended(), missing.get().map(String::as_str)), (None, Some("H.264 decoder")));
+    }
+
+    #[test]
+    fn a_camera_whose_driver_hangs_is_known_until_it_returns() {
+        let hanging = Hanging(Mutex::new(Vec::new()));
+        let change = Arc::new(());
+        hanging.remember("top", "/dev/video0", Arc::downgrade(&change));
+        assert!(hanging.holds("top", "/dev/video0"));
+        assert!(!hanging.holds("top", "/dev/video1") && !hanging.holds("side", "/dev/video0"));
+        drop(change);
+        assert!(!hanging.holds("top", "/dev/video0"));
+    }
 
     #[test]
     fn lost_frames_leave_a_gap() {

@@ -1,6 +1,6 @@
 //! The GStreamer source of a build without GStreamer: it says which feature is missing.
 
-use super::gstreamer_spec::GStreamerSpec;
+use super::gstreamer_spec::{GStreamerSpec, Probe};
 use super::{Source, SourceContext, SourceError};
 
 /// Always [`SourceError::NotBuilt`].
@@ -9,6 +9,6 @@ pub fn open(_spec: GStreamerSpec, context: SourceContext) -> Result<Box<dyn Sour
 }
 
 /// Always [`SourceError::NotBuilt`].
-pub fn probe(_spec: GStreamerSpec, context: SourceContext) -> Result<String, SourceError> {
+pub fn probe(_spec: GStreamerSpec, context: SourceContext) -> Result<Probe, SourceError> {
     Err(SourceError::NotBuilt { camera: context.camera.to_string() })
 }

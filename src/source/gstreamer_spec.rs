@@ -90,6 +90,15 @@ impl RtspSpec {
         password = password.or_else(|| (!secret.is_empty()).then(|| Secret::new(percent_decoded(secret))));
         (format!("{scheme}://{host}"), user, password)
     }
+
+    /// False when what stands between host and path is no port number, as when a `/` of the password ends the host.
+    pub fn has_a_number_for_port(&self) -> bool {
+        let (url, _, _) = self.credentials();
+        let authority = url.split_once("://").map_or("", |(_, rest)| rest.split('/').next().unwrap_or_default());
+        // The colons of an IPv6 address stand in brackets.
+        let behind = authority.rsplit(']').next().unwrap_or_default();
+        behind.split_once(':').is_none_or(|(_, port)| port.bytes().all(|digit| digit.is_ascii_digit()))
+    }
 }
 
 /// How RTP packets travel.
@@ -154,11 +163,26 @@ impl GStreamerSpec {
     pub fn address(&self) -> String {
         match &self.input {
             GStreamerInput::V4l2(camera) => camera.device.display().to_string(),
-            GStreamerInput::Rtsp(camera) => camera.credentials().0,
+            GStreamerInput::Rtsp(camera) => redacted(&camera.credentials().0),
             GStreamerInput::Aravis(camera) => camera.camera.clone().unwrap_or_else(|| "first Aravis camera".to_owned()),
             GStreamerInput::File(file) => file.path.display().to_string(),
             GStreamerInput::Launch { description } => redacted(description),
         }
+    }
+}
+
+/// What a camera delivers, as found by trying it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// Columns and rows of a frame, pixels; `None` when the camera waits for its trigger and none came.
+    pub size: Option<(u32, u32)>,
+    /// For people, such as `640x480 Gray8 at 25/1 fps`.
+    pub description: String,
+}
+
+impl fmt::Display for Probe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.description)
     }
 }
 
@@ -188,25 +212,53 @@ impl fmt::Debug for RtspSpec {
     }
 }
 
-/// The text with every `user:password@` of a URL and every `…-pw=`, `password=` or `…-key=` property hidden.
+/// Endings of the names of secret settings.
+const SECRETS: [&str; 5] = ["-pw", "password", "passwd", "passphrase", "-key"];
+
+/// The text, its white space collapsed, with every `user:password@` of a URL and every `…-pw=`, `password=` or `…-key=`
+/// property hidden. Where quotes or a `/` in a password make it doubtful what is secret, more is hidden, never less.
 pub fn redacted(text: &str) -> String {
-    let mut words = Vec::new();
-    for word in text.split(' ') {
-        let mut word = word.to_owned();
-        if let Some((before, rest)) = word.split_once("://") {
-            let authority_end = rest.find('/').unwrap_or(rest.len());
-            if let Some(at) = rest[..authority_end].rfind('@') {
-                word = format!("{before}://***@{}", &rest[at + 1..]);
-            }
-        }
-        if let Some((key, _)) = word.split_once('=')
-            && ["-pw", "password", "passphrase", "-key"].iter().any(|ending| key.ends_with(ending))
-        {
-            word = format!("{key}=***");
-        }
-        words.push(word);
+    let mut plain = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    for (spaced, tight) in [(" =", "="), ("= ", "=")] {
+        plain = plain.replace(spaced, tight);
     }
-    words.join(" ")
+    words(&plain).into_iter().map(hidden).collect::<Vec<_>>().join(" ")
+}
+
+/// Splits at spaces that are neither quoted nor escaped.
+fn words(text: &str) -> Vec<&str> {
+    let (mut words, mut from) = (Vec::new(), 0);
+    let (mut quote, mut escaped) = (None, false);
+    for (at, letter) in text.char_indices() {
+        match letter {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '"' | '\'' if quote.is_none() => quote = Some(letter),
+            _ if quote == Some(letter) => quote = None,
+            ' ' if quote.is_none() => {
+                words.push(&text[from..at]);
+                from = at + 1;
+            }
+            _ => {}
+        }
+    }
+    words.push(&text[from..]);
+    words
+}
+
+fn hidden(word: &str) -> String {
+    let mut word = word.to_owned();
+    if let Some((before, rest)) = word.split_once("://")
+        && let Some(at) = rest.rfind('@')
+    {
+        word = format!("{before}://***@{}", &rest[at + 1..]);
+    }
+    let is_secret = |key: &str| SECRETS.iter().any(|ending| key.to_ascii_lowercase().ends_with(ending));
+    if let Some((at, _)) = word.match_indices('=').find(|(at, _)| is_secret(&word[..*at])) {
+        word.truncate(at);
+        word.push_str("=***");
+    }
+    word
 }
 
 /// `%40` becomes `@`: passwords in URLs are written that way. What is no escape stays as it is.
@@ -254,6 +306,34 @@ mod tests {
             redacted("rtspsrc location=rtsp://ann:hunter2@10.0.0.5/s user-pw=hunter2 latency=0 ! decodebin"),
             "rtspsrc location=rtsp://***@10.0.0.5/s user-pw=*** latency=0 ! decodebin"
         );
+    }
+
+    #[test]
+    fn passwords_are_hidden_however_they_are_written() {
+        for (text, shown) in [
+            ("rtspsrc user-id=ann\nuser-pw=hunter2\n\t! decodebin", "rtspsrc user-id=ann user-pw=*** ! decodebin"),
+            ("rtspsrc user-pw = hunter2 latency=0", "rtspsrc user-pw=*** latency=0"),
+            ("rtspsrc user-pw=\"hunter two\" latency=0", "rtspsrc user-pw=*** latency=0"),
+            ("rtspsrc user-pw=hunter\\ two ! x", "rtspsrc user-pw=*** ! x"),
+            ("rtspsrc \"user-pw=hunter two\" ! x", "rtspsrc \"user-pw=*** ! x"),
+            ("rtspsrc user-pw='hunter two never closed", "rtspsrc user-pw=***"),
+            ("rtspsrc location=rtsp://ann:hun/ter@host/x ! y", "rtspsrc location=rtsp://***@host/x ! y"),
+            (
+                "souphttpsrc location=http://host/?user=ann&Password=hunter2",
+                "souphttpsrc location=http://host/?user=ann&Password=***",
+            ),
+        ] {
+            assert_eq!(redacted(text), shown);
+        }
+        let slash = RtspSpec::new("rtsp://ann:hun/ter@host/x");
+        assert!(!slash.has_a_number_for_port());
+        assert!(
+            !format!("{slash:?}").contains("hun")
+                && !GStreamerSpec::new(GStreamerInput::Rtsp(slash)).address().contains("hun")
+        );
+        for fine in ["rtsp://host/x", "rtsp://host:8554/a:b@c", "rtsp://[::1]/x", "rtsp://ann:p:w@[::1]:554/x"] {
+            assert!(RtspSpec::new(fine).has_a_number_for_port(), "{fine}");
+        }
     }
 
     #[test]

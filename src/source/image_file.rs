@@ -15,6 +15,9 @@ pub const EXTENSIONS: [&str; 8] = ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "
 /// Pixels of the largest picture that is decoded. A small file can claim a size that fills the memory.
 pub const MAX_PIXELS: u64 = 200_000_000;
 
+/// Bytes of the largest file that is read; a picture of [`MAX_PIXELS`] in 16-bit colour, stored plainly, has 1.2 GB.
+const MAX_FILE: u64 = 1_300_000_000;
+
 /// First bytes of every PNG.
 const PNG_SIGNATURE: [u8; 8] = *b"\x89PNG\r\n\x1a\n";
 
@@ -69,7 +72,11 @@ pub fn load(path: &Path) -> Result<Image, ImageFileError> {
     let unreadable = |source| ImageFileError::Unreadable { path: path.to_owned(), source };
     let mut file = BufReader::new(File::open(path).map_err(unreadable)?);
     let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes).map_err(unreadable)?;
+    file.by_ref().take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > MAX_FILE {
+        let reason = format!("has more than {MAX_FILE} bytes: scale the picture down first");
+        return Err(ImageFileError::Undecodable { path: path.to_owned(), reason });
+    }
     decode(&bytes).map_err(|refusal| match refusal {
         Refusal::Undecodable(reason) => ImageFileError::Undecodable { path: path.to_owned(), reason },
         Refusal::TooLarge(width, height) => ImageFileError::TooLarge { path: path.to_owned(), width, height },

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::layout;
 use super::mapped::Mapped;
+use crate::vcp_clip::prompt::{CLASS_TOKEN, END_TOKEN, START_TOKEN};
 use crate::vcp_clip::{Architecture, Constants};
 
 pub use super::bundle_write::{Draft, Values, write};
@@ -223,6 +224,8 @@ impl Bundle {
     pub fn open(path: &Path) -> Result<Self, BundleError> {
         let damaged = |reason: String| BundleError::Damaged { path: path.to_owned(), reason };
         let manifest = read_manifest(path)?;
+        // Before anything is read or made by sizes that only the manifest claims.
+        check_manifest(&manifest).map_err(&damaged)?;
         let weights_path = path.join(WEIGHTS_FILE);
         if manifest.weights.file != WEIGHTS_FILE {
             return Err(damaged(format!("{MANIFEST_FILE} names the weights '{}'", manifest.weights.file)));
@@ -242,9 +245,18 @@ impl Bundle {
             return Err(damaged(format!("{WEIGHTS_FILE} has another SHA-256 than {MANIFEST_FILE} says")));
         }
         let tensors = index(&weights).map_err(&damaged)?;
-        check_manifest(&manifest).map_err(&damaged)?;
         check_tensors(&manifest, &tensors).map_err(&damaged)?;
-        Ok(Self { path: path.to_owned(), manifest, weights, tensors })
+        let bundle = Self { path: path.to_owned(), manifest, weights, tensors };
+        for name in layout::TEMPERATURES {
+            let (_, values) = bundle.f32(name)?;
+            check_temperature(name, &values).map_err(&damaged)?;
+        }
+        Ok(bundle)
+    }
+
+    /// The same bundle after its folder was renamed.
+    pub(super) fn moved_to(self, path: PathBuf) -> Self {
+        Self { path, ..self }
     }
 
     /// What the bundle is.
@@ -357,10 +369,9 @@ fn index(weights: &[u8]) -> Result<BTreeMap<String, Stored>, String> {
 /// The manifest against itself, so that readers may rely on it.
 fn check_manifest(manifest: &Manifest) -> Result<(), String> {
     super::detect::check_sizes(&manifest.architecture)?;
+    check_constants(&manifest.constants)?;
+    check_prompts(&manifest.prompts, &manifest.architecture)?;
     let prompts = [&manifest.prompts.normal, &manifest.prompts.abnormal];
-    for prompt in prompts {
-        super::detect::check_prompt(&manifest.architecture, prompt)?;
-    }
     let needed = kept_tokens(prompts.iter().map(|prompt| prompt.tokens.as_slice()));
     if needed != manifest.token_ids {
         return Err(format!("{MANIFEST_FILE}: token_ids are not those of the prompts"));
@@ -368,10 +379,46 @@ fn check_manifest(manifest: &Manifest) -> Result<(), String> {
     Ok(())
 }
 
+fn check_constants(constants: &Constants) -> Result<(), String> {
+    let Constants { raw_weight, top_k, sigma, mean, std } = constants;
+    let checks = [
+        ((0.0..=1.0).contains(raw_weight), "raw_weight is not from 0 to 1"),
+        (*top_k >= 1, "top_k is not at least 1"),
+        ((0.0..=1000.0).contains(sigma), "sigma is not from 0 to 1000"),
+        (mean.iter().all(|mean| mean.is_finite()), "mean is not finite"),
+        (std.iter().all(|std| std.is_finite() && *std > 0.0), "std is not above 0 and finite"),
+    ];
+    match checks.into_iter().find(|(fine, _)| !fine) {
+        Some((_, reason)) => Err(format!("{MANIFEST_FILE}: {reason}")),
+        None => Ok(()),
+    }
+}
+
+/// Prompts as the text tower takes them: start, one class token, end, and no longer than its positions.
+pub(super) fn check_prompts(prompts: &Prompts, sizes: &Architecture) -> Result<(), String> {
+    for prompt in [&prompts.normal, &prompts.abnormal] {
+        let Prompt { template, tokens } = prompt;
+        let classes = tokens.iter().filter(|&&id| id == CLASS_TOKEN).count();
+        if tokens.first() != Some(&START_TOKEN) || tokens.last() != Some(&END_TOKEN) || classes != 1 {
+            return Err(format!("the tokens of prompt '{template}' are not start, words, one class and end"));
+        }
+        super::detect::check_prompt(sizes, prompt)?;
+    }
+    Ok(())
+}
+
+/// A temperature is stored as its logarithm; what it stands for must be a number.
+pub(super) fn check_temperature(name: &str, values: &[f32]) -> Result<(), String> {
+    match values {
+        [value] if value.exp().is_finite() => Ok(()),
+        [value] => Err(format!("tensor '{name}' holds {value}, whose exponential is no finite number")),
+        _ => Err(format!("tensor '{name}' has {} values, expected one", values.len())),
+    }
+}
+
 /// Ascending ids of the token rows that prompts need; the class token has none.
 pub(super) fn kept_tokens<'a>(prompts: impl Iterator<Item = &'a [u32]>) -> Vec<u32> {
-    let ids: BTreeSet<u32> =
-        prompts.flatten().copied().filter(|&id| id != crate::vcp_clip::prompt::CLASS_TOKEN).collect();
+    let ids: BTreeSet<u32> = prompts.flatten().copied().filter(|&id| id != CLASS_TOKEN).collect();
     ids.into_iter().collect()
 }
 

@@ -1,4 +1,4 @@
-//! Writing a bundle: beside its place first, then into its place in one step.
+//! Writing a bundle: beside its place first, then renamed into its place.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
@@ -56,7 +56,8 @@ pub type Values<'a, E> = dyn FnMut(&str, &[usize]) -> Result<Vec<f32>, E> + 'a;
 /// Writes a bundle and opens it. `values` is asked for each tensor once. A tensor is stored in 16-bit floats when that loses nothing.
 ///
 /// Something that exists at `target` is an error, unless `force` is set and it is a bundle. After an error `target`
-/// is as it was and nothing else is left.
+/// is as it was and nothing else is left. A bundle is replaced by two renames, between which none is at `target`;
+/// whoever is killed there leaves the old one in a folder `.old-bundle.…` beside it.
 pub fn write<E: From<BundleError>>(
     target: &Path,
     force: bool,
@@ -108,11 +109,19 @@ pub fn write<E: From<BundleError>>(
     let manifest_path = partial.path().join(MANIFEST_FILE);
     write_manifest(&manifest_path, &manifest).map_err(|source| full("write", &manifest_path, source))?;
     sync_folder(partial.path()).map_err(|source| full("write", partial.path(), source))?;
-    // What cannot be opened must not take its place.
-    Bundle::open(partial.path())?;
+    // What cannot be opened must not take its place; what is open stays so when its folder is renamed.
+    let bundle = Bundle::open(partial.path()).map_err(|error| as_if_at(&target, error))?;
     check_target(&target, force)?;
     put_in_place(partial, &target, &parent)?;
-    Ok(Bundle::open(&target)?)
+    Ok(bundle.moved_to(target))
+}
+
+/// The partial folder is gone when its error is read.
+fn as_if_at(target: &Path, error: BundleError) -> BundleError {
+    match error {
+        BundleError::Damaged { reason, .. } => BundleError::Damaged { path: target.to_owned(), reason },
+        other => other,
+    }
 }
 
 fn check_target(target: &Path, force: bool) -> Result<(), BundleError> {
@@ -146,7 +155,11 @@ fn put_in_place(partial: tempfile::TempDir, target: &Path, parent: &Path) -> Res
     // Its folder has moved: there is nothing to clean up under the old name.
     let moved = partial.keep();
     tracing::debug!(from = %moved.display(), to = %target.display(), "bundle in place");
-    sync_folder(parent).map_err(replace)
+    if let Err(error) = sync_folder(parent) {
+        // It is in place; only a power failure within the next seconds could bring the old state back.
+        tracing::warn!("{} is in place, its folder not yet on disk: {error}", target.display());
+    }
+    Ok(())
 }
 
 fn io_error(action: &'static str, path: &Path, source: io::Error) -> BundleError {

@@ -13,6 +13,8 @@ use crate::vcp_clip::{Architecture, HEAD_WIDTH};
 const MAX_BLOCKS: usize = 1000;
 /// Pixels along one side; the position embedding grows with its square.
 const MAX_IMAGE_SIZE: usize = 8192;
+/// Channels of a tower, positions of a text, and whatever else counts vectors.
+const MAX_WIDTH: usize = 1 << 16;
 /// Rows of CLIP's token table.
 pub(super) const VOCABULARY: usize = 49408;
 
@@ -239,7 +241,14 @@ fn taps(wanted: Option<&[usize]>, layers: usize, blocks: usize) -> Result<Vec<us
 /// What must hold between the sizes of any model.
 pub(super) fn check_sizes(sizes: &Architecture) -> Result<(), String> {
     let fail = |text: String| Err(text);
-    for (tower, width) in [("vision", sizes.vision_width), ("text", sizes.text_width)] {
+    let towers = [("vision", sizes.vision_width, sizes.vision_layers), ("text", sizes.text_width, sizes.text_layers)];
+    for (tower, width, layers) in towers {
+        if !(1..=MAX_BLOCKS).contains(&layers) {
+            return fail(format!("the {tower} tower has {layers} blocks, not 1 to {MAX_BLOCKS}"));
+        }
+        if width > MAX_WIDTH {
+            return fail(format!("the {tower} tower has {width} channels, more than {MAX_WIDTH}"));
+        }
         let heads = width / HEAD_WIDTH;
         if heads == 0 || !width.is_multiple_of(heads) {
             return fail(format!("the {tower} tower has {width} channels, which {heads} heads cannot share"));
@@ -251,6 +260,12 @@ pub(super) fn check_sizes(sizes: &Architecture) -> Result<(), String> {
     }
     if size > MAX_IMAGE_SIZE {
         return fail(format!("image size {size} is above {MAX_IMAGE_SIZE}; give a smaller --image-size"));
+    }
+    if sizes.deep_prompts >= sizes.text_layers {
+        return fail(format!("{} deep prompts for {} text blocks", sizes.deep_prompts, sizes.text_layers));
+    }
+    if sizes.context_length > MAX_WIDTH {
+        return fail(format!("a text of {} positions is longer than {MAX_WIDTH}", sizes.context_length));
     }
     if sizes.post_heads == 0 || !sizes.vision_width.is_multiple_of(sizes.post_heads) {
         return fail(format!(
@@ -281,7 +296,7 @@ pub(super) fn check_sizes(sizes: &Architecture) -> Result<(), String> {
 pub(super) fn check_prompt(sizes: &Architecture, prompt: &Prompt) -> Result<(), String> {
     let (tokens, r, n) = (prompt.tokens.len(), sizes.class_vectors, sizes.prompt_tokens);
     // The class vectors stand in the place of one token.
-    let needed = (tokens + r).saturating_sub(1).saturating_add(n);
+    let needed = tokens.saturating_add(r).saturating_sub(1).saturating_add(n);
     if needed > sizes.context_length {
         return Err(format!(
             "prompt '{}' is {tokens} tokens long; with {r} class vectors and {n} prompt tokens it takes {needed} \
@@ -290,4 +305,38 @@ pub(super) fn check_prompt(sizes: &Architecture, prompt: &Prompt) -> Result<(), 
         ));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_that_no_model_has_are_refused() {
+        let good = Architecture {
+            image_size: 98,
+            patch: 14,
+            vision_width: 64,
+            vision_layers: 12,
+            text_width: 64,
+            text_layers: 4,
+            context_length: 77,
+            class_vectors: 2,
+            prompt_tokens: 1,
+            deep_prompts: 3,
+            taps: vec![3, 6, 9, 12],
+            post_heads: 8,
+        };
+        assert_eq!(check_sizes(&good), Ok(()));
+        for (bad, said) in [
+            (Architecture { vision_layers: usize::MAX, ..good.clone() }, "the vision tower has"),
+            (Architecture { text_layers: 0, ..good.clone() }, "the text tower has 0 blocks, not 1 to 1000"),
+            (Architecture { text_width: 1 << 40, ..good.clone() }, "the text tower has 1099511627776 channels"),
+            (Architecture { deep_prompts: 4, ..good.clone() }, "the VCP-CLIP file has prompts for 4 later text blocks"),
+            (Architecture { context_length: 1 << 40, ..good.clone() }, "a text of 1099511627776 positions is longer"),
+        ] {
+            let reason = check_sizes(&bad).unwrap_err();
+            assert!(reason.starts_with(said), "{reason}");
+        }
+    }
 }

@@ -69,6 +69,9 @@ impl Element {
     }
 }
 
+/// Elements along one axis; sums and products of a few of them stay far from overflow.
+pub(super) const MAX_AXIS: usize = 1 << 40;
+
 /// Where the elements of a tensor lie in its storage, in elements.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct View {
@@ -92,7 +95,7 @@ impl View {
     /// Does every element lie within `storage` elements?
     pub(super) fn fits(&self, storage: usize) -> bool {
         let Some(count) = self.elements() else { return false };
-        if self.shape.len() != self.strides.len() {
+        if self.shape.len() != self.strides.len() || self.shape.iter().any(|&size| size > MAX_AXIS) {
             return false;
         }
         if count == 0 {
@@ -174,5 +177,6 @@ mod tests {
         assert!(!view(0, &[7], &[0]).fits(6));
         assert!(view(6, &[0], &[1]).fits(6));
         assert!(!view(0, &[2], &[]).fits(6));
+        assert!(!view(0, &[0, usize::MAX], &[1, 1]).fits(6));
     }
 }

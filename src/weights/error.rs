@@ -106,6 +106,14 @@ pub enum ImportError {
         /// Its name in that file.
         tensor: String,
     },
+    /// A temperature whose exponential is no number.
+    #[error("{}: {reason}; train it again, or take another checkpoint", path.display())]
+    Temperature {
+        /// The file.
+        path: PathBuf,
+        /// Which tensor, and its value.
+        reason: String,
+    },
     /// Sizes that this model cannot have, or that do not fit the request.
     #[error("{0}")]
     Sizes(String),

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use super::bundle::{Bundle, Draft, Prompt, Prompts, SourceFile, write};
+use super::bundle::{Bundle, Draft, Prompt, Prompts, SourceFile, check_prompts, check_temperature, write};
 use super::bundle_write::hash;
 use super::container::Container;
-use super::detect::{Detected, Wanted, check_prompt, detect};
+use super::detect::{Detected, Wanted, detect};
 use super::error::ImportError;
 use super::layout::{self, Named, TOKEN_ROWS, TOKEN_TABLE, VISION_POSITIONS};
 use super::naming::Naming;
@@ -54,11 +54,14 @@ pub fn import(request: &ImportRequest, progress: &mut dyn FnMut(&str, u64, u64))
         Wanted { image_size: request.image_size, taps: request.taps.as_deref(), post_heads: request.post_heads };
     let detected = detect(&clip, naming, &vcp, &wanted)?;
     let prompts = prompts()?;
-    for prompt in [&prompts.normal, &prompts.abnormal] {
-        check_prompt(&detected.sizes, prompt).map_err(ImportError::Sizes)?;
-    }
+    check_prompts(&prompts, &detected.sizes).map_err(ImportError::Sizes)?;
     check_clip(&clip, naming, &detected)?;
     check_vcp(&vcp, &detected)?;
+    for name in layout::TEMPERATURES {
+        let values = vcp.load(name)?;
+        check_temperature(name, &values)
+            .map_err(|reason| ImportError::Temperature { path: vcp.path.clone(), reason })?;
+    }
 
     let mut sources = Vec::new();
     let clip_kind = format!("{}, {}", clip.kind(), naming.describe());

@@ -13,6 +13,9 @@ pub(super) const TOKEN_TABLE: &str = "token_embedding.weight";
 /// The position embedding of the vision tower; its grid differs between CLIP file and bundle.
 pub(super) const VISION_POSITIONS: &str = "visual.positional_embedding";
 
+/// Logarithms of the two temperatures, one number each.
+pub(super) const TEMPERATURES: [&str; 2] = ["New_Lan_Embed.prompt_temp", "Zero_try.prompt_temp_l1"];
+
 /// A name and a shape.
 pub type Named = (String, Vec<usize>);
 

@@ -19,10 +19,11 @@ impl Mapped {
         if file.metadata()?.len() == 0 {
             return Ok(Self(None));
         }
-        // SAFETY: the mapping is read-only and this process never writes to a mapped file: bundles are replaced by
-        // renaming folders, never changed in place. That no other process shortens or rewrites the file meanwhile is
-        // the operator's promise, as for every program that maps its model; all readers treat the bytes as plain data
-        // and check every bound, so a changed byte is a wrong number, not undefined behaviour of ours.
+        // SAFETY: nothing in this process writes to or shortens a mapped file: bundles are written under another name and
+        // replaced by renaming folders, never changed in place. Against other processes nothing protects: the operator
+        // must keep them from the file, as for every program that maps its model. One that rewrites bytes makes wrong
+        // numbers (readers take them as plain data and check every bound first); one that shortens the file ends this
+        // process with SIGBUS at the next read beyond the new end.
         let map = unsafe { Mmap::map(&file)? };
         Ok(Self(Some(map)))
     }

@@ -10,7 +10,8 @@ use super::dtype::{Element, View};
 
 mod torch;
 
-/// Values on the stack, in the memo, and containers made: far above what a model of thousands of layers needs.
+/// Values ever pushed, in the memo, and containers made: far above what a model of thousands of layers needs. A value
+/// that was popped again counts, as it may have gone into a container.
 const MAX_VALUES: usize = 4_000_000;
 /// Bytes of one string, enough for any tensor name.
 const MAX_STRING: usize = 1 << 20;
@@ -90,8 +91,14 @@ impl Pickled {
 
 /// Reads a pickle of protocol 2 to 5.
 pub(super) fn read(bytes: &[u8]) -> Result<Pickled, PickleError> {
-    let mut machine =
-        Machine { rest: bytes, stack: Vec::new(), marks: Vec::new(), memo: HashMap::new(), nodes: Vec::new() };
+    let mut machine = Machine {
+        rest: bytes,
+        stack: Vec::new(),
+        marks: Vec::new(),
+        memo: HashMap::new(),
+        nodes: Vec::new(),
+        pushed: 0,
+    };
     while !machine.step()? {}
     let root = machine.pop()?;
     Ok(Pickled { root, nodes: machine.nodes })
@@ -103,6 +110,7 @@ struct Machine<'a> {
     marks: Vec<usize>,
     memo: HashMap<u64, Value>,
     nodes: Vec<Node>,
+    pushed: usize,
 }
 
 impl<'a> Machine<'a> {
@@ -315,7 +323,8 @@ impl<'a> Machine<'a> {
     }
 
     fn push(&mut self, value: Value) -> Result<(), PickleError> {
-        if self.stack.len() >= MAX_VALUES {
+        self.pushed += 1;
+        if self.pushed > MAX_VALUES {
             return damaged("pickle holds too many values");
         }
         self.stack.push(value);
@@ -424,6 +433,15 @@ mod tests {
         let mut bytes = b"\x80\x02".to_vec();
         bytes.extend(std::iter::repeat_n(b'(', 1_000_000));
         assert_eq!(read(&bytes).unwrap_err(), PickleError::Damaged("pickle nests too deep".to_owned()));
+    }
+
+    #[test]
+    fn values_that_were_popped_count_too() {
+        // A list that grows by one recalled value, again and again.
+        let mut bytes = b"\x80\x02]Nq\x00a".to_vec();
+        bytes.extend(b"h\x00a".repeat(MAX_VALUES));
+        bytes.push(b'.');
+        assert_eq!(read(&bytes).unwrap_err(), PickleError::Damaged("pickle holds too many values".to_owned()));
     }
 
     #[test]

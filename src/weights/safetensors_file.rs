@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::io::Read;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -9,12 +10,14 @@ use std::path::{Path, PathBuf};
 use safetensors::tensor::{Dtype, SafeTensors};
 use serde::Deserialize;
 
-use super::dtype::Element;
+use super::dtype::{Element, MAX_AXIS};
 use super::error::ImportError;
 use super::mapped::Mapped;
 
 /// Files a sharded model may have.
 const MAX_SHARDS: usize = 64;
+/// Bytes of an index; those of the largest published models have less than one million.
+const MAX_INDEX: u64 = 64 << 20;
 
 /// Where one tensor lies.
 pub(super) struct Entry {
@@ -47,7 +50,12 @@ impl SafetensorsFile {
 
     /// Opens the files that an index names, which lie beside it.
     pub(super) fn open_index(path: &Path) -> Result<Self, ImportError> {
-        let text = std::fs::read(path).map_err(|source| ImportError::Io { path: path.to_owned(), source })?;
+        let io = |source| ImportError::Io { path: path.to_owned(), source };
+        let mut text = Vec::new();
+        File::open(path).map_err(io)?.take(MAX_INDEX + 1).read_to_end(&mut text).map_err(io)?;
+        if text.len() as u64 > MAX_INDEX {
+            return Err(damaged(path, format!("an index of more than {MAX_INDEX} bytes")));
+        }
         let index: Index = serde_json::from_slice(&text).map_err(|error| ImportError::Unrecognised {
             path: path.to_owned(),
             reason: format!("a JSON file that is no index of safetensors files ({error})"),
@@ -91,6 +99,9 @@ impl SafetensorsFile {
             let range = data + from..data + to;
             if map.get(range.clone()).is_none() {
                 return Err(damaged(path, format!("tensor '{name}' lies outside the file")));
+            }
+            if info.shape.iter().any(|&size| size > MAX_AXIS) {
+                return Err(damaged(path, format!("tensor '{name}' claims the shape {:?}", info.shape)));
             }
             let entry =
                 Entry { element: element(info.dtype), shape: info.shape.clone(), shard: self.shards.len(), range };

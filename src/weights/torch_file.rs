@@ -1,12 +1,13 @@
 //! Tensors in the zip archives that torch writes: TorchScript modules and `torch.save` dictionaries.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use zip::ZipArchive;
+use zip::{CompressionMethod, ZipArchive};
 
 use super::error::ImportError;
 use super::pickle::{self, Node, PickleError, Pickled, PickledTensor, Value};
@@ -15,6 +16,10 @@ use super::pickle::{self, Node, PickleError, Pickled, PickledTensor, Value};
 const MAX_PICKLE: u64 = 64 << 20;
 /// Bytes of one storage. The largest tensor of a ViT-L/14 has 151 MB, a whole model in one storage 1.7 GB.
 const MAX_STORAGE: u64 = 4 << 30;
+/// Bytes of one storage that is compressed: torch stores its tensors as they are, and a small file may claim any length.
+const MAX_DEFLATED: u64 = 512 << 20;
+/// Bytes of a tensor's name; CLIP's longest has 60.
+const MAX_NAME: usize = 1024;
 /// Dictionaries or modules within each other.
 const MAX_DEPTH: usize = 64;
 /// Values visited while looking for tensors; shared values count again each time.
@@ -99,7 +104,16 @@ impl TorchFile {
         let Some(index) = self.archive.index_for_name(&entry) else {
             return Err(damaged(&self.path, format!("entry '{entry}' of tensor '{name}' is missing")));
         };
-        let found = self.archive.by_index_raw(index).map_err(|error| damaged(&self.path, error))?.size();
+        let (found, stored) = {
+            let entry = self.archive.by_index_raw(index).map_err(|error| damaged(&self.path, error))?;
+            (entry.size(), entry.compression() == CompressionMethod::Stored)
+        };
+        if !stored && expected > MAX_DEFLATED {
+            return Err(damaged(
+                &self.path,
+                format!("entry '{entry}' of tensor '{name}' has {expected} bytes, more than {MAX_DEFLATED} compressed"),
+            ));
+        }
         if found != expected {
             return Err(damaged(
                 &self.path,
@@ -157,17 +171,17 @@ impl Walk<'_> {
             Some(Node::Dict(items)) => {
                 for (key, value) in items {
                     let key = match key {
-                        Value::Str(key) => key.to_string(),
-                        Value::Int(key) => key.to_string(),
+                        Value::Str(key) => Cow::Borrowed(&**key),
+                        Value::Int(key) => Cow::Owned(key.to_string()),
                         _ => return Err(format!("a key below '{name}' is no text")),
                     };
-                    self.visit(value, &join(name, &key), depth + 1)?;
+                    self.visit(value, &join(name, &key)?, depth + 1)?;
                 }
             }
             Some(Node::Object(Some(state))) => self.visit(state, name, depth + 1)?,
             Some(Node::Tuple(items) | Node::List(items)) => {
                 for (index, value) in items.iter().enumerate() {
-                    self.visit(value, &join(name, &index.to_string()), depth + 1)?;
+                    self.visit(value, &join(name, &index.to_string())?, depth + 1)?;
                 }
             }
             Some(Node::Object(None)) | None => {}
@@ -176,8 +190,11 @@ impl Walk<'_> {
     }
 }
 
-fn join(name: &str, key: &str) -> String {
-    if name.is_empty() { key.to_owned() } else { format!("{name}.{key}") }
+fn join(name: &str, key: &str) -> Result<String, String> {
+    if name.len() + key.len() >= MAX_NAME {
+        return Err(format!("a name below '{name}' has more than {MAX_NAME} bytes"));
+    }
+    Ok(if name.is_empty() { key.to_owned() } else { format!("{name}.{key}") })
 }
 
 /// Takes off what is common to all names because a script wrapped the dictionary.
@@ -188,4 +205,16 @@ fn unwrap(mut tensors: BTreeMap<String, Rc<PickledTensor>>) -> BTreeMap<String, 
         }
     }
     tensors
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_has_an_end() {
+        assert_eq!(join("a", "b").as_deref(), Ok("a.b"));
+        assert_eq!(join("", &"x".repeat(MAX_NAME - 1)).map(|name| name.len()), Ok(MAX_NAME - 1));
+        assert_eq!(join("a", &"x".repeat(MAX_NAME)), Err("a name below 'a' has more than 1024 bytes".to_owned()));
+    }
 }

@@ -21,12 +21,19 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// What a message on the bus means; `None` for messages that end nothing.
+    /// What a message on the bus means; `None` for messages that end nothing. [`Fault::Missing`] alone ends nothing
+    /// either: the track that lacks its decoder may be one that nobody uses.
     pub fn from_message(message: &gst::Message) -> Option<Self> {
         match message.view() {
             gst::MessageView::Eos(_) => Some(Self::EndOfStream),
             gst::MessageView::Element(element) => {
                 let structure = element.structure().filter(|structure| structure.name() == "missing-plugin")?;
+                // No line needs to hear its camera.
+                let wanted = structure.get::<gst::Caps>("detail").ok();
+                let media = wanted.as_ref().and_then(|caps| caps.structure(0)).map(|caps| caps.name());
+                if media.is_some_and(|media| media.starts_with("audio/")) {
+                    return None;
+                }
                 Some(Self::Missing(structure.get::<String>("name").unwrap_or_else(|_| "a decoder".to_owned())))
             }
             gst::MessageView::Error(error) => Some(Self::from_error(&error.error(), error.debug().as_deref())),

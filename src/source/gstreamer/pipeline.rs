@@ -67,7 +67,13 @@ impl Builder<'_> {
     fn rtsp(&self, settings: &RtspSpec) -> Result<Pipeline, SourceError> {
         let (url, user, password) = settings.credentials();
         if !url.starts_with("rtsp://") && !url.starts_with("rtsps://") {
-            return Err(self.refused(format!("'{url}' is no RTSP URL: it begins with rtsp:// or rtsps://")));
+            let shown = redacted(&url);
+            return Err(self.refused(format!("'{shown}' is no RTSP URL: it begins with rtsp:// or rtsps://")));
+        }
+        if !settings.has_a_number_for_port() {
+            // The URL is not shown: what stands there may be half a password.
+            let reason = "the port of the RTSP URL is no number; write / in a password as %2F";
+            return Err(self.refused(reason.to_owned()));
         }
         let built = self.described(&format!("rtspsrc name={CAMERA} ! decodebin ! "))?;
         let source = self.element(&built, CAMERA)?;

@@ -5,6 +5,9 @@ use std::rc::Rc;
 use super::{Machine, Node, PickleError, PickledTensor, Storage, Value, damaged};
 use crate::weights::dtype::{Element, View};
 
+/// Axes of a tensor. One long tuple, recalled again and again, would fill the memory.
+const MAX_AXES: usize = 16;
+
 impl Machine<'_> {
     /// A persistent id is `("storage", class, key, device, elements)`; the device does not matter here.
     pub(super) fn storage(&self, id: &Value) -> Result<Value, PickleError> {
@@ -101,7 +104,10 @@ impl Machine<'_> {
     }
 
     fn sizes(&self, value: &Value) -> Result<Vec<usize>, PickleError> {
-        self.tuple(value)?.iter().map(size).collect()
+        match self.tuple(value)? {
+            items if items.len() > MAX_AXES => damaged(format!("pickle describes a tensor of {} axes", items.len())),
+            items => items.iter().map(size).collect(),
+        }
     }
 }
 
