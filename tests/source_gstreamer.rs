@@ -236,6 +236,35 @@ fn files_that_are_no_video_are_named() {
 }
 
 #[test]
+fn a_missing_decoder_is_named_only_where_the_pictures_need_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("sound.avi");
+    let status = std::process::Command::new("gst-launch-1.0")
+        .args("-q videotestsrc num-buffers=10 ! video/x-raw,width=64,height=48 ! jpegenc ! avimux name=file".split(' '))
+        .args("audiotestsrc num-buffers=10 ! alawenc ! file. file. ! filesink".split(' '))
+        .arg(format!("location={}", path.display()))
+        .status()
+        .expect("gst-launch-1.0 of the Debian package gstreamer1.0-tools");
+    assert!(status.success());
+    let mut bytes = std::fs::read(&path).unwrap();
+    // A sound format that does not exist: the number behind the header of the second stream's format.
+    let formats: Vec<usize> = bytes.windows(4).enumerate().filter(|(_, w)| w == b"strf").map(|(at, _)| at).collect();
+    let sound = formats[1] + 8;
+    assert_eq!(bytes[sound..sound + 2], [6, 0]);
+    bytes[sound..sound + 2].fill(0x7e);
+    std::fs::write(&path, &bytes).unwrap();
+    let (frames, end) = drain(&mut open(file(&path, false)));
+    assert!(frames.len() == 10 && matches!(end, SourceError::Ended { .. }), "{} frames, {end}", frames.len());
+
+    while let Some(at) = bytes.windows(4).position(|window| window == b"MJPG") {
+        bytes[at..at + 4].copy_from_slice(b"XQZW");
+    }
+    std::fs::write(&path, &bytes).unwrap();
+    let error = refusal(file(&path, false));
+    assert!(matches!(&error, SourceError::ElementMissing { element, .. } if element.contains("video")), "{error}");
+}
+
+#[test]
 fn wrong_pipelines_are_explained() {
     for (description, expected) in [
         ("", "camera 'top': the pipeline is empty; a first try is `videotestsrc`".to_owned()),
