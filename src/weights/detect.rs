@@ -261,9 +261,6 @@ pub(super) fn check_sizes(sizes: &Architecture) -> Result<(), String> {
     if size > MAX_IMAGE_SIZE {
         return fail(format!("image size {size} is above {MAX_IMAGE_SIZE}; give a smaller --image-size"));
     }
-    if sizes.deep_prompts >= sizes.text_layers {
-        return fail(format!("{} deep prompts for {} text blocks", sizes.deep_prompts, sizes.text_layers));
-    }
     if sizes.context_length > MAX_WIDTH {
         return fail(format!("a text of {} positions is longer than {MAX_WIDTH}", sizes.context_length));
     }

@@ -31,7 +31,7 @@ pub fn model() -> &'static Path {
             vision_width: 64,
             vision_layers: 2,
             text_width: 64,
-            text_layers: 1,
+            text_layers: 2,
             context_length: 77,
             class_vectors: 2,
             prompt_tokens: 1,
