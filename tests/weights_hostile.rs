@@ -236,8 +236,8 @@ fn a_manifest_that_claims_the_impossible_is_damaged() {
     for (pointer, value, said) in [
         ("/architecture/vision_layers", 1_000_000_000_000u64.into(), "the vision tower has 1000000000000 blocks"),
         ("/architecture/text_width", 1_000_000_000_000u64.into(), "the text tower has 1000000000000 channels"),
-        ("/architecture/class_vectors", u64::MAX.into(), "a text of 77 positions is too short"),
-        ("/architecture/context_length", 9.into(), "a text of 9 positions is too short"),
+        ("/architecture/class_vectors", u64::MAX.into(), "prompt 'a photo of a good <|class|>' is 8 tokens long"),
+        ("/architecture/context_length", 9.into(), "prompt 'a photo of a good <|class|>' is 8 tokens long"),
         ("/prompts/normal/tokens/0", 320.into(), "the tokens of prompt 'a photo of a good <|class|>' are not"),
         ("/prompts/abnormal/tokens/6", 320.into(), "the tokens of prompt 'a photo of a damaged <|class|>' are not"),
         ("/prompts/normal/tokens/7", 320.into(), "the tokens of prompt 'a photo of a good <|class|>' are not"),
@@ -262,7 +262,7 @@ fn a_manifest_that_claims_the_impossible_is_damaged() {
     *long.pointer_mut("/architecture/class_vectors").unwrap() = 5.into();
     std::fs::write(&manifest, long.to_string()).unwrap();
     let error = Bundle::open(&out).unwrap_err().to_string();
-    assert!(error.contains("takes 78 positions, the text tower has 77"), "{error}");
+    assert!(error.contains("takes 78 positions, and the text tower has 77"), "{error}");
 }
 
 /// A file system of one megabyte; the tiny bundle has two.
