@@ -5,14 +5,18 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use prost::Message;
+use vcp_line::engine::finish;
 use vcp_line::engine::onnx::proto::{Dimension, FLOAT, FLOAT16, Model, ValueInfo};
 use vcp_line::engine::onnx::{self, INLINE_LIMIT};
-use vcp_line::engine::{EngineChoice, EngineSpec, Precision, finish};
+#[cfg(feature = "openvino")]
+use vcp_line::engine::{EngineChoice, EngineSpec, Precision};
 use vcp_line::weights::Bundle;
 
 #[path = "support/tiny.rs"]
 mod tiny;
-use tiny::{IMAGES, PATCHES, SIZE, WIDTH, input};
+#[cfg(feature = "openvino")]
+use tiny::{IMAGES, input};
+use tiny::{PATCHES, SIZE, WIDTH};
 
 /// Place of a tensor's bytes in the ONNX format: in another file.
 const EXTERNAL: Option<i32> = Some(1);
