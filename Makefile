@@ -1,7 +1,5 @@
 # Two commands on a fresh Debian 12 machine with cargo and git: `make demo` and `make test`.
 
-# `demo` and `test` share one profile, so that a new machine compiles everything once.
-
 # Assigned once per recipe that needs it: scripts/openvino.sh prints the folder with the OpenVINO libraries.
 with_openvino = libs="$$(scripts/openvino.sh)" && LD_LIBRARY_PATH="$$libs$${LD_LIBRARY_PATH:+:$$LD_LIBRARY_PATH}"
 
@@ -9,7 +7,7 @@ with_openvino = libs="$$(scripts/openvino.sh)" && LD_LIBRARY_PATH="$$libs$${LD_L
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 setup: ## install the Debian packages and the OpenVINO libraries
 	@scripts/setup-debian.sh
