@@ -36,6 +36,7 @@ pub mod engine;
 pub mod source;
 
 pub mod config;
+pub mod learn;
 pub mod line;
 pub mod publish;
 pub mod systemd;
