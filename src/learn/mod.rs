@@ -1,0 +1,3 @@
+//! Learning: the VCP modules on a frozen CLIP, with the network that `vcp_clip` describes and burn differentiates.
+
+pub mod checkpoint;
