@@ -11,6 +11,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("line", &["source", "engine"]),
     ("publish", &[]),
     ("systemd", &[]),
+    ("dataset", &["source"]),
     ("source", &[]),
     ("engine", &["vcp_clip", "weights"]),
     ("weights", &["vcp_clip"]),
