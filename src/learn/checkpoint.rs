@@ -14,6 +14,8 @@ use safetensors::{SafeTensors, serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::parameters::Named;
+
 /// Name of the checkpoint in its folder.
 pub const FILE: &str = "checkpoint.safetensors";
 /// The next checkpoint while it is being written.
@@ -22,9 +24,6 @@ const PARTIAL: &str = "checkpoint.partial";
 const LOCK: &str = "checkpoint.lock";
 /// Differences that an error lists; more would hide the first.
 const MOST_DIFFERENCES: usize = 5;
-
-/// A tensor by name: shape, and values row by row.
-pub type Named = (String, Vec<usize>, Vec<f32>);
 
 /// A checkpoint that cannot be written, read or gone on from.
 #[derive(Debug, thiserror::Error)]

@@ -1,12 +1,12 @@
 //! Where training starts: the VCP modules as the released code initialises them, by a seed.
 
-use super::checkpoint::Named;
-use super::random::{Random, number_of};
+use super::parameters::Named;
+use super::dice::Dice;
 use crate::vcp_clip::Architecture;
 use crate::weights::layout;
 
 /// What the stream of initial values is for; tells it from the other streams of a seed.
-const PURPOSE: u64 = 1;
+const PURPOSE: u64 = u64::from_le_bytes(*b"first   ");
 /// Logit scale of CLIP before its training, of which both temperatures start as the logarithm.
 const LOGIT_SCALE: f64 = 1.0 / 0.07;
 /// Bounds within which the released code redraws the class vectors' query.
@@ -26,22 +26,22 @@ pub fn initial(sizes: &Architecture, seed: u64) -> Vec<Named> {
     };
     let values = |(name, shape): &layout::Named| {
         let count: usize = shape.iter().product();
-        let mut random = Random::new(&[seed, PURPOSE, number_of(name)]);
+        let mut dice = Dice::new(seed, [PURPOSE, number_of(name), 0]);
         let values: Vec<f32> = match name.as_str() {
             name if layout::TEMPERATURES.contains(&name) => vec![LOGIT_SCALE.ln() as f32],
             "prompt_norm.weight" => vec![1.0; count],
             "prompt_norm.bias" => vec![0.0; count],
-            "New_Lan_Embed.prompt_query" => (0..count).map(|_| truncated_normal(&mut random)).collect(),
+            "New_Lan_Embed.prompt_query" => (0..count).map(|_| truncated_normal(&mut dice)).collect(),
             "prompt_embeddings" | "deep_prompt_embeddings" => {
-                (0..count).map(|_| random.between(-1.0, 1.0) as f32).collect()
+                (0..count).map(|_| dice.between(-1.0, 1.0)).collect()
             }
             "prompt_proj.weight" => {
                 let deviation = (2.0 / shape[0] as f64).sqrt();
-                (0..count).map(|_| (deviation * random.normal()) as f32).collect()
+                (0..count).map(|_| (deviation * dice.normal()) as f32).collect()
             }
             name => {
-                let reach = 1.0 / (inputs_of(name) as f64).sqrt();
-                (0..count).map(|_| random.between(-reach, reach) as f32).collect()
+                let reach = 1.0 / (inputs_of(name) as f32).sqrt();
+                (0..count).map(|_| dice.between(-reach, reach)).collect()
             }
         };
         (name.clone(), shape.clone(), values)
@@ -50,9 +50,14 @@ pub fn initial(sizes: &Architecture, seed: u64) -> Vec<Named> {
 }
 
 
-fn truncated_normal(random: &mut Random) -> f32 {
+/// The number of a name (FNV-1a).
+fn number_of(name: &str) -> u64 {
+    name.bytes().fold(0xCBF2_9CE4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3))
+}
+
+fn truncated_normal(dice: &mut Dice) -> f32 {
     loop {
-        let value = random.normal();
+        let value = dice.normal();
         if value.abs() <= TRUNCATED {
             return value as f32;
         }

@@ -7,7 +7,7 @@
 use burn::tensor::{Tensor, TensorData, activation};
 
 use super::features::Features;
-use super::random::Random;
+use super::dice::Dice;
 use crate::vcp_clip::eager::Eager;
 use crate::vcp_clip::ops::Ops;
 use crate::vcp_clip::text::{self, Start, State};
@@ -49,20 +49,20 @@ impl Seen {
 /// block has its own, as in the released training.
 pub struct Dropout {
     /// Share of zeros, 0 … 1.
-    pub share: f64,
-    /// One stream per picture of the batch.
-    pub streams: Vec<Random>,
+    pub share: f32,
+    /// One per picture of the batch.
+    pub dice: Vec<Dice>,
 }
 
 impl Dropout {
     /// Factors for `rows × width` numbers of every picture, `[B, rows, width]`.
     fn factors(&mut self, rows: usize, width: usize, device: &burn::tensor::Device) -> Tensor<3> {
-        let kept = (1.0 / (1.0 - self.share)) as f32;
-        let mut values = Vec::with_capacity(self.streams.len() * rows * width);
-        for stream in &mut self.streams {
-            values.extend((0..rows * width).map(|_| if stream.chance(self.share) { 0.0 } else { kept }));
+        let kept = 1.0 / (1.0 - self.share);
+        let mut values = Vec::with_capacity(self.dice.len() * rows * width);
+        for dice in &mut self.dice {
+            values.extend((0..rows * width).map(|_| if dice.chance(self.share) { 0.0 } else { kept }));
         }
-        Tensor::from_data(TensorData::new(values, [self.streams.len(), rows, width]), device)
+        Tensor::from_data(TensorData::new(values, [self.dice.len(), rows, width]), device)
     }
 }
 

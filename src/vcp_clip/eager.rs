@@ -8,13 +8,15 @@ use burn::tensor::{Device, Tensor, TensorData, activation};
 
 use super::ops::Ops;
 
-/// Weights on a device, and the images of the batch being computed.
+/// Weights on a device, and the images of the batch being computed. A clone shares the numbers.
+#[derive(Clone)]
 pub struct Eager {
     device: Device,
     weights: HashMap<String, Weight>,
     images: Option<Tensor<4>>,
 }
 
+#[derive(Clone)]
 struct Weight {
     /// `[out, in]`; scalars and vectors lie in one row.
     matrix: Tensor<2>,
@@ -31,6 +33,12 @@ impl Eager {
             })
             .collect();
         Self { device, weights, images: None }
+    }
+
+    /// Replaces a weight, or adds one; `matrix` is `[out, in]`, scalars and vectors lie in one row. A leaf of a
+    /// differentiation enters the network this way.
+    pub fn set(&mut self, name: &str, matrix: Tensor<2>) {
+        self.weights.insert(name.to_owned(), Weight { matrix });
     }
 
     /// The batch to compute: `batch` images of `3 × size × size`, planes in the order red, green, blue.

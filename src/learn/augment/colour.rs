@@ -1,6 +1,6 @@
 //! Changing levels and colours of a picture; its mask stays.
 
-use super::super::random::Random;
+use super::super::dice::Dice;
 use super::Picture;
 
 /// The Gaussian kernels of 3, 5 and 7 taps that OpenCV takes when no deviation is given.
@@ -16,14 +16,14 @@ fn to_level(value: f64) -> u8 {
 }
 
 /// Every level through one function.
-pub(super) fn map_levels(picture: &mut Picture, change: impl Fn(f64) -> f64) {
-    let table: [u8; 256] = std::array::from_fn(|level| to_level(change(level as f64)));
+pub(super) fn map_levels(picture: &mut Picture, change: impl Fn(f32) -> f32) {
+    let table: [u8; 256] = std::array::from_fn(|level| to_level(f64::from(change(level as f32))));
     picture.data.iter_mut().for_each(|level| *level = table[usize::from(*level)]);
 }
 
 /// Independent normal noise on every level.
-pub(super) fn add_noise(picture: &mut Picture, deviation: f64, random: &mut Random) {
-    picture.data.iter_mut().for_each(|level| *level = to_level(f64::from(*level) + deviation * random.normal()));
+pub(super) fn add_noise(picture: &mut Picture, deviation: f32, dice: &mut Dice) {
+    picture.data.iter_mut().for_each(|level| *level = to_level(f64::from(*level) + f64::from(deviation) * dice.normal()));
 }
 
 /// The luminance of a colour (ITU-R BT.601).
@@ -36,19 +36,21 @@ fn colours(data: &mut [u8]) -> impl Iterator<Item = &mut [u8; 3]> {
 }
 
 /// Mean luminance, 0 … 255.
-pub(super) fn mean_luminance(picture: &Picture) -> f64 {
+pub(super) fn mean_luminance(picture: &Picture) -> f32 {
     let pixels = (picture.width * picture.height) as f64;
     if picture.channels == 1 {
-        return picture.data.iter().map(|&level| f64::from(level)).sum::<f64>() / pixels;
+        return (picture.data.iter().map(|&level| f64::from(level)).sum::<f64>() / pixels) as f32;
     }
-    picture.data.as_chunks::<3>().0.iter().map(|colour| luminance(colour.map(f64::from))).sum::<f64>() / pixels
+    let sum: f64 = picture.data.as_chunks::<3>().0.iter().map(|colour| luminance(colour.map(f64::from))).sum();
+    (sum / pixels) as f32
 }
 
 /// Moves every colour away from its grey (factor > 1) or towards it.
-pub(super) fn saturate(picture: &mut Picture, factor: f64) {
+pub(super) fn saturate(picture: &mut Picture, factor: f32) {
     if picture.channels == 1 {
         return;
     }
+    let factor = f64::from(factor);
     for colour in colours(&mut picture.data) {
         let exact = colour.map(f64::from);
         let grey = luminance(exact);
@@ -57,7 +59,7 @@ pub(super) fn saturate(picture: &mut Picture, factor: f64) {
 }
 
 /// Turns the hue of every colour by this share of the colour circle.
-pub(super) fn turn_hue(picture: &mut Picture, turn: f64) {
+pub(super) fn turn_hue(picture: &mut Picture, turn: f32) {
     if picture.channels == 1 {
         return;
     }
@@ -76,7 +78,7 @@ pub(super) fn turn_hue(picture: &mut Picture, turn: f64) {
         } else {
             4.0 + (red - green) / chroma
         };
-        let hue = hue + 6.0 * turn;
+        let hue = hue + 6.0 * f64::from(turn);
         let channel = |offset: f64| {
             let at = (offset + hue).rem_euclid(6.0);
             to_level(most - chroma * at.min(4.0 - at).clamp(0.0, 1.0))
@@ -170,7 +172,7 @@ mod tests {
     #[test]
     fn noise_has_its_deviation() {
         let mut picture = Picture { width: 100, height: 100, channels: 1, data: vec![128; 10_000], defect: Vec::new() };
-        add_noise(&mut picture, 6.0, &mut Random::new(&[5]));
+        add_noise(&mut picture, 6.0, &mut Dice::new(5, [0; 3]));
         let variance = picture.data.iter().map(|&level| (f64::from(level) - 128.0).powi(2)).sum::<f64>() / 1e4;
         assert!((variance.sqrt() - 6.0).abs() < 0.2, "{variance}");
     }
