@@ -46,6 +46,12 @@ pub enum LearnError {
         /// What it is.
         loss: f64,
     },
+    /// Kept features cannot be read again.
+    #[error("cannot read kept features: {source}; give them more memory with --cache-memory, or start again")]
+    Features {
+        /// What the operating system says.
+        source: std::io::Error,
+    },
     /// What the operating system refuses.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {

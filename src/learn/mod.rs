@@ -11,9 +11,15 @@ pub mod device;
 mod dice;
 mod error;
 pub mod features;
-mod initial;
+pub mod initial;
 mod map_loss;
 pub mod parameters;
+pub mod pictures;
+mod samples;
 pub mod vcp;
+pub mod vcp_file;
+pub mod vcp_run;
+pub mod vcp_settings;
+pub mod vcp_training;
 
 pub use error::LearnError;

@@ -25,7 +25,7 @@ pub struct Seen {
 
 impl Seen {
     /// Takes the pictures in order.
-    pub fn new(arch: &Architecture, pictures: &[Features], device: &burn::tensor::Device) -> Self {
+    pub fn new(arch: &Architecture, pictures: &[&Features], device: &burn::tensor::Device) -> Self {
         let (batch, layers, patches, width) = (pictures.len(), arch.taps.len(), arch.patches(), arch.vision_width);
         let mut tokens = Vec::with_capacity(layers * batch * patches * width);
         for layer in 0..layers {

@@ -41,6 +41,21 @@ impl Eager {
         self.weights.insert(name.to_owned(), Weight { matrix });
     }
 
+    /// [`Self::set`] from values, row by row.
+    pub fn set_values(&mut self, name: &str, shape: &[usize], values: Vec<f32>) {
+        let matrix = Tensor::from_data(TensorData::new(values, as_matrix(shape)), &self.device);
+        self.set(name, matrix);
+    }
+
+    /// The same network where nothing is differentiated.
+    pub fn without_gradients(&self) -> Self {
+        let inner = |(name, weight): (&String, &Weight)| {
+            (name.clone(), Weight { matrix: weight.matrix.clone().without_autodiff() })
+        };
+        let images = self.images.clone().map(Tensor::without_autodiff);
+        Self { device: self.device.clone().inner(), weights: self.weights.iter().map(inner).collect(), images }
+    }
+
     /// The batch to compute: `batch` images of `3 × size × size`, planes in the order red, green, blue.
     pub fn set_images(&mut self, batch: usize, size: usize, values: Vec<f32>) {
         let data = TensorData::new(values, [batch, 3, size, size]);

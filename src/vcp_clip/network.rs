@@ -39,8 +39,7 @@ impl TextConstants {
         token_ids: &[u32],
         prompt_temp: f32,
     ) -> Option<Self> {
-        let row_of = |id: u32| token_ids.iter().position(|&kept| kept == id);
-        let states = [State::new(tokens[0], row_of)?, State::new(tokens[1], row_of)?];
+        let states = prompt_states(tokens, token_ids)?;
         let prefixes = [0, 1].map(|state| {
             let mut blocks = Vec::with_capacity(arch.text_layers);
             let prompts = |eager: &mut Eager, layer| text::prompt_rows(eager, arch, layer);
@@ -51,6 +50,13 @@ impl TextConstants {
         });
         Some(Self { states, prefixes, temperature: prompt_temp.exp() })
     }
+}
+
+/// The two states' tokens by their rows: `tokens` are the ids of each state, start … end; `token_ids` the ids whose
+/// embeddings the bundle keeps, in the order of its rows. `None` when an id has no row.
+pub fn prompt_states(tokens: [&[u32]; 2], token_ids: &[u32]) -> Option<[State; 2]> {
+    let row_of = |id: u32| token_ids.iter().position(|&kept| kept == id);
+    Some([State::new(tokens[0], row_of)?, State::new(tokens[1], row_of)?])
 }
 
 /// Runs the network on the images that `ops` holds.

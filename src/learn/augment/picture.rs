@@ -1,7 +1,7 @@
 //! A picture with its mask, in the form that changes of both are written for.
 
 use crate::dataset::Mask;
-use crate::frame::{Image, ImageError, PixelFormat, Resampling};
+use crate::frame::{Image, PixelFormat};
 
 /// 8-bit grey or colour, and which pixels are defective.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,11 +39,13 @@ impl Picture {
     }
 
     /// The picture as the model's preprocessing takes it, and its mask.
-    pub fn into_parts(self) -> Result<(Image, Mask), ImageError> {
+    ///
+    /// # Panics
+    /// When `data` does not fill the size: a mistake of the code that made it.
+    pub fn into_parts(self) -> (Image, Mask) {
         let format = if self.channels == 1 { PixelFormat::Gray8 } else { PixelFormat::Rgb8 };
         let (width, height) = (self.width as u32, self.height as u32);
-        let mut image = Image::new(width, height, format, self.data)?;
-        image.resampling = Resampling::Bicubic;
-        Ok((image, Mask { width, height, anomalous: self.defect }))
+        let image = Image::new(width, height, format, self.data).expect("every change fills the picture's size");
+        (image, Mask { width, height, anomalous: self.defect })
     }
 }
