@@ -33,7 +33,7 @@ fn train(folder: &Path, data: &Path, extra: &[&str]) -> Command {
     command.args(["--epochs", "4", "--batch", "3", "--warm-up", "3", "--schedule", "cosine", "--checkpoint-every", "1"]);
     command.args(["--hold-out", "0.25", "--resume", "--force"]).args(extra);
     command.arg("--clip").arg(tiny::fixture("clip.pt")).arg("--data").arg(data);
-    command.arg("--checkpoint").arg(folder.join("run")).arg("--log").arg(folder.join("log"));
+    command.arg("--checkpoint").arg(folder.join("run")).arg("--log-file").arg(folder.join("log"));
     command.arg("--pth-names").arg(folder.join("vcp.safetensors")).arg("-o").arg(folder.join("bundle"));
     command.stdout(Stdio::null()).stderr(Stdio::piped());
     command

@@ -62,7 +62,7 @@ pub struct VcpArguments {
     checkpoint_every: u64,
     /// Write one JSON object per epoch into this file: losses, validation, time.
     #[arg(long, value_name = "FILE")]
-    log: Option<PathBuf>,
+    log_file: Option<PathBuf>,
     /// Keep the VCP weights as a file of their own, safetensors under the released names.
     #[arg(long, value_name = "FILE")]
     pth_names: Option<PathBuf>,
@@ -123,7 +123,7 @@ impl VcpArguments {
 
 pub fn run(arguments: &VcpArguments) -> anyhow::Result<()> {
     let request = arguments.request()?;
-    let mut log = Log { path: arguments.log.clone(), from: 1, started: false, failed: None };
+    let mut log = Log { path: arguments.log_file.clone(), from: 1, started: false, failed: None };
     let mut screen = Screen::new();
     let bundle = train(&request, &mut |event| {
         match event {
