@@ -11,6 +11,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("line", &["source", "engine"]),
     ("publish", &[]),
     ("systemd", &[]),
+    ("eval", &["dataset", "source", "engine", "vcp_clip", "overlay"]),
     ("dataset", &["source"]),
     ("source", &[]),
     ("engine", &["vcp_clip", "weights"]),
