@@ -12,6 +12,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("publish", &[]),
     ("learn", &["dataset", "eval", "source", "engine", "vcp_clip", "weights"]),
     ("systemd", &[]),
+    ("eval", &["dataset", "source", "engine", "vcp_clip", "overlay"]),
     ("dataset", &["source"]),
     ("source", &[]),
     ("engine", &["vcp_clip", "weights"]),
