@@ -15,7 +15,7 @@
 //! # Who may import whom
 //! `tests/layering.rs` reads the `use crate::` lines and enforces this table, top to bottom:
 //! ```text
-//! main → cli → {config, line, publish, systemd} → {source, engine} → {vcp_clip, weights} → vocabulary
+//! main → cli → {config, line, publish, systemd, learn → eval} → {dataset → source, engine} → {vcp_clip, weights} → vocabulary
 //! ```
 //! where the vocabulary is [`frame`], [`anomaly`], [`verdict`], [`event`], [`secret`] and [`clock`]: no I/O. Modules in one pair
 //! of braces do not import each other, with two exceptions: `config` fills in the `…Spec` types of its neighbours,
@@ -35,7 +35,10 @@ pub mod weights;
 pub mod engine;
 pub mod source;
 
+pub mod dataset;
+
 pub mod config;
+pub mod eval;
 pub mod learn;
 pub mod line;
 pub mod publish;

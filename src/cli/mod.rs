@@ -23,6 +23,8 @@ mod run;
 mod service;
 mod train;
 mod train_clip;
+mod train_vcp;
+mod train_vcp_settings;
 mod watch;
 
 /// Zero-shot visual inspection for production lines: cameras in, VCP-CLIP, a verdict for every part over MQTT.
@@ -57,7 +59,7 @@ enum Command {
     /// Model bundles: import weight files, export ONNX, show what is inside.
     #[command(subcommand)]
     Model(model::ModelCommand),
-    /// Learn: a small CLIP from captions.
+    /// Learn: a small CLIP from captions, the VCP modules from labelled pictures.
     #[command(subcommand)]
     Train(train::TrainCommand),
     /// Measure latency per stage, on this machine.

@@ -144,7 +144,8 @@ fn info(arguments: &InfoArguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn print_info(bundle: &Bundle) {
+/// What a bundle holds, in words.
+pub fn print_info(bundle: &Bundle) {
     let manifest = bundle.manifest();
     let arch = &manifest.architecture;
     println!("name          {}", manifest.name);

@@ -2,11 +2,27 @@
 //! modules with burn on whatever device the weights lie on.
 
 pub mod adam;
+pub mod augment;
+pub mod checkpoint;
 pub mod clip;
 mod clip_init;
 pub mod clip_pairs;
 pub mod clip_text;
 mod contrastive;
+pub mod device;
 mod dice;
+mod error;
+pub mod features;
+pub mod initial;
+mod map_loss;
 pub mod parameters;
 pub mod tape;
+pub mod pictures;
+mod samples;
+pub mod vcp;
+pub mod vcp_file;
+pub mod vcp_run;
+pub mod vcp_settings;
+pub mod vcp_training;
+
+pub use error::LearnError;

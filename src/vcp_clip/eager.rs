@@ -8,13 +8,15 @@ use burn::tensor::{Device, Tensor, TensorData, activation};
 
 use super::ops::Ops;
 
-/// Weights on a device, and the images of the batch being computed.
+/// Weights on a device, and the images of the batch being computed. A clone shares the numbers.
+#[derive(Clone)]
 pub struct Eager {
     device: Device,
     weights: HashMap<String, Weight>,
     images: Option<Tensor<4>>,
 }
 
+#[derive(Clone)]
 struct Weight {
     /// `[out, in]`; scalars and vectors lie in one row.
     matrix: Tensor<2>,
@@ -37,6 +39,21 @@ impl Eager {
     /// differentiation enters the network this way.
     pub fn set(&mut self, name: &str, matrix: Tensor<2>) {
         self.weights.insert(name.to_owned(), Weight { matrix });
+    }
+
+    /// [`Self::set`] from values, row by row.
+    pub fn set_values(&mut self, name: &str, shape: &[usize], values: Vec<f32>) {
+        let matrix = Tensor::from_data(TensorData::new(values, as_matrix(shape)), &self.device);
+        self.set(name, matrix);
+    }
+
+    /// The same network where nothing is differentiated.
+    pub fn without_gradients(&self) -> Self {
+        let inner = |(name, weight): (&String, &Weight)| {
+            (name.clone(), Weight { matrix: weight.matrix.clone().without_autodiff() })
+        };
+        let images = self.images.clone().map(Tensor::without_autodiff);
+        Self { device: self.device.clone().inner(), weights: self.weights.iter().map(inner).collect(), images }
     }
 
     /// The batch to compute: `batch` images of `3 × size × size`, planes in the order red, green, blue.

@@ -2,7 +2,7 @@
 
 use super::eager::Eager;
 use super::ops::Ops;
-use super::text::{self, Prefix, PrefixBlock, State};
+use super::text::{self, Prefix, PrefixBlock, Start, State};
 pub use super::vision::Vision;
 use super::{Architecture, pre_vcp, vision};
 
@@ -39,17 +39,24 @@ impl TextConstants {
         token_ids: &[u32],
         prompt_temp: f32,
     ) -> Option<Self> {
-        let row_of = |id: u32| token_ids.iter().position(|&kept| kept == id);
-        let states = [State::new(tokens[0], row_of)?, State::new(tokens[1], row_of)?];
+        let states = prompt_states(tokens, token_ids)?;
         let prefixes = [0, 1].map(|state| {
             let mut blocks = Vec::with_capacity(arch.text_layers);
-            let rows = text::prefix(eager, arch, &states[state], |_, keys, values| {
+            let prompts = |eager: &mut Eager, layer| text::prompt_rows(eager, arch, layer);
+            let rows = text::prefix(eager, arch, &states[state], prompts, |_, keys, values| {
                 blocks.push(PrefixBlock { keys: Eager::read(keys), values: Eager::read(values) });
             });
             Prefix { rows, blocks }
         });
         Some(Self { states, prefixes, temperature: prompt_temp.exp() })
     }
+}
+
+/// The two states' tokens by their rows: `tokens` are the ids of each state, start … end; `token_ids` the ids whose
+/// embeddings the bundle keeps, in the order of its rows. `None` when an id has no row.
+pub fn prompt_states(tokens: [&[u32]; 2], token_ids: &[u32]) -> Option<[State; 2]> {
+    let row_of = |id: u32| token_ids.iter().position(|&kept| kept == id);
+    Some([State::new(tokens[0], row_of)?, State::new(tokens[1], row_of)?])
 }
 
 /// Runs the network on the images that `ops` holds.
@@ -66,7 +73,8 @@ pub fn behind_vision<O: Ops>(
     vision: Vision<O::Tensor>,
 ) -> Outputs<O::Tensor> {
     let class_vectors = pre_vcp::class_vectors(ops, &vision.feature);
-    let text = text::encode(ops, arch, &constants.states, &constants.prefixes, &class_vectors);
+    let start = Start::constant(ops, arch, &constants.prefixes);
+    let text = text::encode(ops, arch, &constants.states, &start, &class_vectors);
     let raw = pre_vcp::logits(ops, arch, &vision.tokens, &text, constants.temperature);
     Outputs { tokens: vision.tokens, text, raw }
 }

@@ -92,6 +92,51 @@ pub fn exp(x: f32) -> f32 {
     p * scale
 }
 
+/// ln x to 2 ulp of the larger of |ln x| and 1, for normal x > 0; a form compilers turn into vector code.
+///
+/// x = m·2ᵉ with m in √½ … √2, then the polynomial of the Cephes library's `logf` (Moshier 1992).
+#[inline(always)]
+pub fn ln(x: f32) -> f32 {
+    const POLYNOMIAL: [f32; 9] = [
+        7.037_683_6e-2,
+        -1.151_461e-1,
+        1.167_699_9e-1,
+        -1.242_014_1e-1,
+        1.424_932_3e-1,
+        -1.666_805_8e-1,
+        2.000_071_5e-1,
+        -2.499_999_4e-1,
+        3.333_333e-1,
+    ];
+    const LN2_HIGH: f32 = 0.693_359_4;
+    const LN2_LOW: f32 = -2.121_944_4e-4;
+    // Shifting the bits by those of √½ carries into the exponent exactly when the mantissa is √2 or more.
+    let shifted = x.to_bits().wrapping_sub(std::f32::consts::FRAC_1_SQRT_2.to_bits());
+    let exponent = (shifted as i32 >> 23) as f32;
+    let mantissa = f32::from_bits((shifted & 0x007F_FFFF) + std::f32::consts::FRAC_1_SQRT_2.to_bits());
+    let f = mantissa - 1.0;
+    let square = f * f;
+    let mut p = POLYNOMIAL[0];
+    for coefficient in &POLYNOMIAL[1..] {
+        p = p * f + coefficient;
+    }
+    let tail = p * f * square + (exponent * LN2_LOW - 0.5 * square);
+    f + tail + exponent * LN2_HIGH
+}
+
+/// Σ xᵢ
+#[inline(always)]
+pub fn sum(x: &[f32]) -> f32 {
+    let mut lanes = [0.0_f32; LANES];
+    let (chunks, rest) = x.as_chunks::<LANES>();
+    for chunk in chunks {
+        for lane in 0..LANES {
+            lanes[lane] += chunk[lane];
+        }
+    }
+    lanes.iter().sum::<f32>() + rest.iter().sum::<f32>()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,12 +153,24 @@ mod tests {
     }
 
     #[test]
+    fn ln_is_within_two_ulp() {
+        for i in 1..=200_000 {
+            let x = (i as f32 * 1e-4 - 14.0).exp();
+            let exact = f64::from(x).ln();
+            let error = (f64::from(dispatch(|| ln(x))) - exact).abs() / exact.abs().max(1.0);
+            assert!(error < 2.0 * f64::from(f32::EPSILON), "ln({x}): error {error}");
+        }
+        assert_eq!(dispatch(|| ln(1.0)), 0.0);
+    }
+
+    #[test]
     fn sums_of_any_length() {
         for n in [0, 1, 31, 32, 33, 100] {
             let a: Vec<f32> = (0..n).map(|i| i as f32).collect();
             let b = vec![2.0; n];
             let expected: f32 = a.iter().sum::<f32>() * 2.0;
             assert_eq!(dispatch(|| dot(&a, &b)), expected);
+            assert_eq!(dispatch(|| sum(&a)) * 2.0, expected);
             let mut y = a.clone();
             dispatch(|| accumulate(&mut y, [1.0, 0.5], [&a, &b]));
             assert!(y.iter().zip(&a).all(|(y, a)| *y == 2.0 * a + 1.0));

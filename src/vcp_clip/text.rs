@@ -1,9 +1,10 @@
 //! The text tower, cut to what an image can change.
 //!
 //! The causal mask makes everything before the class vectors the same for every image, and everything after the end
-//! token irrelevant. So the keys and values of the start ([`prefix`]) are constants of the model, and per image only
-//! the class vectors and the tokens up to the end token run through the tower ([`encode`]): r + 1 rows per state
+//! token irrelevant. So the keys and values of the start ([`prefix`]) are constants of a trained model, and per image
+//! only the class vectors and the tokens up to the end token run through the tower ([`encode`]): r + 1 rows per state
 //! instead of 77. Both states go through as one sequence, kept apart by the mask, so that each weight is read once.
+//! While the prompts are being learned, the start is computed anew with them, by the same two functions.
 
 use super::Architecture;
 use super::block::{self, LAYER_NORM_EPS};
@@ -58,12 +59,66 @@ pub struct Prefix {
     pub blocks: Vec<PrefixBlock>,
 }
 
+/// One block's keys and values `[1 or B, rows, Ct]` of the starts of both states, normal above abnormal.
+#[derive(Clone, Debug)]
+pub struct StartBlock<T> {
+    /// Keys.
+    pub keys: T,
+    /// Values.
+    pub values: T,
+}
+
+/// The starts of both states through all blocks.
+#[derive(Clone, Debug)]
+pub struct Start<T> {
+    /// Rows of the normal and of the abnormal state.
+    pub rows: [usize; 2],
+    /// One per block.
+    pub blocks: Vec<StartBlock<T>>,
+}
+
+impl<T: Clone> Start<T> {
+    /// Computes the starts of both states; for training, where they depend on what is learned. `prompts` gives the
+    /// prompt tokens of a state (0, 1) that enter at a block, see [`prompt_rows`].
+    pub fn compute<O: Ops<Tensor = T>>(
+        ops: &mut O,
+        arch: &Architecture,
+        states: &[State; 2],
+        mut prompts: impl FnMut(&mut O, usize, usize) -> T,
+    ) -> Self {
+        let mut halves = [Vec::new(), Vec::new()];
+        let mut rows = [0; 2];
+        for (at, half) in halves.iter_mut().enumerate() {
+            let keep = |_: &mut O, keys: &T, values: &T| half.push((keys.clone(), values.clone()));
+            rows[at] = prefix(ops, arch, &states[at], |ops, layer| prompts(ops, at, layer), keep);
+        }
+        let [normal, abnormal] = halves;
+        let joined = normal.into_iter().zip(abnormal);
+        let blocks = joined.map(|(normal, abnormal)| StartBlock {
+            keys: ops.concat_rows(&[normal.0, abnormal.0]),
+            values: ops.concat_rows(&[normal.1, abnormal.1]),
+        });
+        Self { rows, blocks: blocks.collect() }
+    }
+
+    /// The starts of a trained model, which are constants.
+    pub fn constant<O: Ops<Tensor = T>>(ops: &mut O, arch: &Architecture, prefixes: &[Prefix; 2]) -> Self {
+        let rows = [prefixes[0].rows, prefixes[1].rows];
+        let mut both = |layer: usize, values: fn(&PrefixBlock) -> &Vec<f32>| {
+            let both = prefixes.iter().flat_map(|prefix| values(&prefix.blocks[layer]).iter().copied()).collect();
+            ops.constant(rows[0] + rows[1], arch.text_width, both)
+        };
+        let block = |layer| StartBlock { keys: both(layer, |b| &b.keys), values: both(layer, |b| &b.values) };
+        Self { rows, blocks: (0..arch.text_layers).map(block).collect() }
+    }
+}
+
 fn block_name(layer: usize) -> String {
     format!("transformer.resblocks.{layer}")
 }
 
 /// `prompt_proj` of the prompt tokens that enter at block `layer`, `[1, n, Ct]`: every block has its own.
-fn prompt_rows<O: Ops>(ops: &mut O, arch: &Architecture, layer: usize) -> O::Tensor {
+pub fn prompt_rows<O: Ops>(ops: &mut O, arch: &Architecture, layer: usize) -> O::Tensor {
     let n = arch.prompt_tokens;
     let tokens = match layer {
         0 => ops.weight("prompt_embeddings"),
@@ -85,12 +140,13 @@ fn embed<O: Ops>(ops: &mut O, rows: &[usize], position: usize) -> O::Tensor {
     ops.add(&tokens, &positions)
 }
 
-/// Runs a state's constant start through the tower and hands each block's keys and values to `keep`.
-/// Returns the number of rows.
+/// Runs a state's start through the tower and hands each block's keys and values to `keep`. `prompts` gives the prompt
+/// tokens that enter at a block, see [`prompt_rows`]; they may be a batch. Returns the number of rows.
 pub fn prefix<O: Ops>(
     ops: &mut O,
     arch: &Architecture,
     state: &State,
+    mut prompts: impl FnMut(&mut O, usize) -> O::Tensor,
     mut keep: impl FnMut(&mut O, &O::Tensor, &O::Tensor),
 ) -> usize {
     let n = arch.prompt_tokens;
@@ -98,16 +154,18 @@ pub fn prefix<O: Ops>(
     let causal: Vec<f32> = (0..rows * rows).map(|i| if i % rows > i / rows { MASKED } else { 0.0 }).collect();
     let mask = ops.constant(rows, rows, causal);
 
+    let tokens = prompts(ops, 0);
     let words = embed(ops, &state.before, 0);
+    let words = ops.repeat_like(&words, &tokens);
     let start = ops.rows(&words, 0, 1);
-    let mut parts = vec![start, prompt_rows(ops, arch, 0)];
+    let mut parts = vec![start, tokens];
     if state.before.len() > 1 {
         parts.push(ops.rows(&words, 1, state.before.len()));
     }
     let mut x = ops.concat_rows(&parts);
     for layer in 0..arch.text_layers {
         if layer > 0 {
-            let mut parts = vec![ops.rows(&x, 0, 1), prompt_rows(ops, arch, layer)];
+            let mut parts = vec![ops.rows(&x, 0, 1), prompts(ops, layer)];
             if rows > 1 + n {
                 parts.push(ops.rows(&x, 1 + n, rows));
             }
@@ -146,12 +204,12 @@ pub fn encode<O: Ops>(
     ops: &mut O,
     arch: &Architecture,
     states: &[State; 2],
-    prefixes: &[Prefix; 2],
+    start: &Start<O::Tensor>,
     class_vectors: &O::Tensor,
 ) -> O::Tensor {
     let width = arch.text_width;
     let lengths = [states[0].suffix_len(arch), states[1].suffix_len(arch)];
-    let (rows, columns, mask) = suffix_mask([prefixes[0].rows, prefixes[1].rows], lengths);
+    let (rows, columns, mask) = suffix_mask(start.rows, lengths);
     let mask = ops.constant(rows, columns, mask);
 
     let mut parts = Vec::with_capacity(4);
@@ -165,16 +223,11 @@ pub fn encode<O: Ops>(
     }
     let mut x = ops.concat_rows(&parts);
 
-    for layer in 0..arch.text_layers {
+    for (layer, before) in start.blocks.iter().enumerate() {
         let name = block_name(layer);
         let projected = block::project(ops, &x, &name, width);
-        let mut before = |values: fn(&PrefixBlock) -> &Vec<f32>| {
-            let both: Vec<f32> = prefixes.iter().flat_map(|p| values(&p.blocks[layer]).iter().copied()).collect();
-            let constant = ops.constant(prefixes[0].rows + prefixes[1].rows, width, both);
-            ops.repeat_like(&constant, class_vectors)
-        };
-        let keys = before(|b| &b.keys);
-        let values = before(|b| &b.values);
+        let keys = ops.repeat_like(&before.keys, class_vectors);
+        let values = ops.repeat_like(&before.values, class_vectors);
         let keys = ops.concat_rows(&[keys, projected.k]);
         let values = ops.concat_rows(&[values, projected.v]);
         let attended = ops.attention(&projected.q, &keys, &values, arch.text_heads(), Some(&mask));

@@ -213,7 +213,7 @@ fn agreed(votes: &[Option<usize>]) -> Option<usize> {
 }
 
 /// One more than the largest number that follows `prefix` in a name.
-fn count(file: &Container, prefix: &str) -> usize {
+pub(super) fn count(file: &Container, prefix: &str) -> usize {
     let numbers: BTreeMap<usize, ()> = file
         .names()
         .iter()

@@ -47,6 +47,15 @@ pub struct ImportRequest {
 ///
 /// On an error no bundle is left at [`ImportRequest::out`], and a replaced one stays as it was.
 pub fn import(request: &ImportRequest, progress: &mut dyn FnMut(&str, u64, u64)) -> Result<Bundle, ImportError> {
+    import_with(request, Constants::default(), progress)
+}
+
+/// [`import`] for a model whose constants are not those of the released evaluation.
+pub fn import_with(
+    request: &ImportRequest,
+    constants: Constants,
+    progress: &mut dyn FnMut(&str, u64, u64),
+) -> Result<Bundle, ImportError> {
     let mut clip = Container::open(&request.clip)?;
     let mut vcp = Container::open(&request.vcp)?;
     let naming = Naming::of(&clip);
@@ -70,7 +79,7 @@ pub fn import(request: &ImportRequest, progress: &mut dyn FnMut(&str, u64, u64))
     let draft = Draft {
         name: request.name.clone().unwrap_or_else(|| folder_name(&request.out)),
         architecture: detected.sizes.clone(),
-        constants: Constants::default(),
+        constants,
         prompts,
         sources,
         licence_note: LICENCE_NOTE.to_owned(),

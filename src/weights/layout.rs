@@ -14,7 +14,7 @@ pub(super) const TOKEN_TABLE: &str = "token_embedding.weight";
 pub(super) const VISION_POSITIONS: &str = "visual.positional_embedding";
 
 /// Logarithms of the two temperatures, one number each.
-pub(super) const TEMPERATURES: [&str; 2] = ["New_Lan_Embed.prompt_temp", "Zero_try.prompt_temp_l1"];
+pub const TEMPERATURES: [&str; 2] = ["New_Lan_Embed.prompt_temp", "Zero_try.prompt_temp_l1"];
 
 /// A name and a shape.
 pub type Named = (String, Vec<usize>);
@@ -82,7 +82,7 @@ fn transformer_block(prefix: &str, width: usize) -> Vec<Named> {
 }
 
 /// Every tensor of a VCP-CLIP file that the model uses, under its flattened name.
-pub(super) fn vcp(sizes: &Architecture) -> Vec<Named> {
+pub fn vcp(sizes: &Architecture) -> Vec<Named> {
     let Architecture { vision_width: vision, text_width: text, class_vectors: r, prompt_tokens: n, .. } = *sizes;
     let mut tensors = Vec::new();
     let mut add = |name: &str, shape: &[usize]| tensors.push((name.to_owned(), shape.to_vec()));

@@ -8,6 +8,7 @@
 
 pub mod bundle;
 mod bundle_write;
+mod clip_sizes;
 mod container;
 mod detect;
 mod dtype;
@@ -23,6 +24,7 @@ mod safetensors_file;
 mod torch_file;
 
 pub use bundle::{Bundle, BundleError, Dtype, Manifest, TensorRef};
+pub use clip_sizes::{ClipSizes, clip_sizes};
 pub use error::ImportError;
-pub use import::{ImportRequest, import};
+pub use import::{ImportRequest, import, import_with};
 pub use random::random;

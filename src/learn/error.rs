@@ -1,0 +1,65 @@
+//! Why a training cannot start or go on.
+
+use std::path::PathBuf;
+
+use super::checkpoint::CheckpointError;
+use crate::dataset::DatasetError;
+use crate::weights::{BundleError, ImportError};
+
+/// A training that cannot start or go on; nothing that was there before is lost.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LearnError {
+    /// This binary was built without the device's feature.
+    #[error("device '{device}' is not in this build: rebuild with `cargo build --release --features {feature}`")]
+    NotBuilt {
+        /// The device asked for.
+        device: &'static str,
+        /// The cargo feature that brings it.
+        feature: &'static str,
+    },
+    /// Settings that contradict each other or the model.
+    #[error("{0}")]
+    Settings(String),
+    /// Pictures to learn from.
+    #[error(transparent)]
+    Dataset(#[from] DatasetError),
+    /// Weights to start from.
+    #[error(transparent)]
+    Import(#[from] ImportError),
+    /// The model made of them.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// Where the run is kept.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// The loss is no number any more.
+    #[error(
+        "the loss of step {step} (epoch {epoch}) is {loss}: the values have run away; start again with a lower --rate or \
+         --temperature-rate, or with a warm-up (--warm-up). The last checkpoint is as it was"
+    )]
+    NotFinite {
+        /// Step since the beginning, from 1.
+        step: u64,
+        /// Epoch, from 1.
+        epoch: usize,
+        /// What it is.
+        loss: f64,
+    },
+    /// Kept features cannot be read again.
+    #[error("cannot read kept features: {source}; give them more memory with --cache-memory, or start again")]
+    Features {
+        /// What the operating system says.
+        source: std::io::Error,
+    },
+    /// What the operating system refuses.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// File or folder.
+        path: PathBuf,
+        /// What it says.
+        source: std::io::Error,
+    },
+}

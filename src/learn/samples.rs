@@ -1,0 +1,162 @@
+//! What each step learns from: features of pictures, computed once or anew, and those kept for validation.
+
+use std::path::Path;
+
+use burn::tensor::Device;
+use rayon::prelude::*;
+
+use super::LearnError;
+use super::augment::Augmentation;
+use super::dice::Dice;
+use super::features::{Cache, Kept, Sample, Tower};
+use super::pictures::Pictures;
+use super::vcp_run::Event;
+use super::vcp_settings::VcpSettings;
+use super::vcp_training::{Losses, VcpTraining};
+use crate::vcp_clip::preprocess::Preprocessor;
+use crate::weights::Bundle;
+
+/// What the dice of changes are for; tells them from others of the same seed.
+const CHANGES: u64 = u64::from_le_bytes(*b"changes ");
+/// Pictures that are read and looked at between two reports of progress.
+const BLOCK: usize = 32;
+
+/// The pictures of a training, as the vision tower sees them.
+pub struct Samples {
+    pictures: Pictures,
+    augmentation: Augmentation,
+    seed: u64,
+    looker: Looker,
+    /// Features of each picture, copy after copy.
+    copies: Option<(usize, Cache)>,
+    held_out: Option<(usize, Cache)>,
+    batch: usize,
+}
+
+/// Reads pictures and looks at them.
+struct Looker {
+    tower: Tower,
+    size: usize,
+    mean: [f32; 3],
+    std: [f32; 3],
+}
+
+impl Samples {
+    /// Computes what is computed once. `room` is the memory for features, in bytes, and the folder of the file that
+    /// takes more.
+    #[allow(clippy::too_many_arguments, reason = "called once, by the run that owns all of it")]
+    pub fn new(
+        bundle: &Bundle,
+        pictures: Pictures,
+        held_out: Pictures,
+        settings: &VcpSettings,
+        device: &Device,
+        apart: bool,
+        room: (u64, &Path),
+        report: &mut dyn FnMut(Event<'_>),
+    ) -> Result<Self, LearnError> {
+        let arch = &bundle.manifest().architecture;
+        let constants = &bundle.manifest().constants;
+        let tower = Tower::new(bundle, device, apart)?;
+        let looker = Looker { tower, size: arch.image_size, mean: constants.mean, std: constants.std };
+        let copies = match settings.copies {
+            None if settings.augmentation.is_none() => Some(1),
+            None => None,
+            // Copies of pictures that are not changed are all the same.
+            Some(_) if settings.augmentation.is_none() => Some(1),
+            Some(copies) => Some(copies),
+        };
+        let io = |source| LearnError::Io { action: "keep features in", path: room.1.to_owned(), source };
+        let mut fill = |stage: &str, pictures: &Pictures, copies: usize, changes: &Augmentation, kept: Kept| {
+            let total = copies * pictures.len();
+            let mut cache = Cache::new(arch, total, kept, room.0, room.1).map_err(io)?;
+            let numbers: Vec<usize> = (0..total).collect();
+            for block in numbers.chunks(BLOCK) {
+                report(Event::Preparing { stage, done: block[0] as u64, total: total as u64 });
+                let wanted: Vec<(usize, usize)> =
+                    block.iter().map(|number| (number / pictures.len(), number % pictures.len())).collect();
+                for (number, sample) in block.iter().zip(looker.look(pictures, &wanted, changes, settings.seed)?) {
+                    cache.put(*number, &sample).map_err(io)?;
+                }
+            }
+            report(Event::Preparing { stage, done: total as u64, total: total as u64 });
+            Ok::<_, LearnError>(cache)
+        };
+        let copies = match copies {
+            Some(copies) => {
+                Some((copies, fill("features", &pictures, copies, &settings.augmentation, settings.kept)?))
+            }
+            None => None,
+        };
+        let count = held_out.len();
+        let held_out = match count {
+            0 => None,
+            _ => Some((count, fill("validation features", &held_out, 1, &Augmentation::none(), Kept::F32)?)),
+        };
+        let (augmentation, seed, batch) = (settings.augmentation.clone(), settings.seed, settings.batch);
+        Ok(Self { pictures, augmentation, seed, looker, copies, held_out, batch })
+    }
+
+    /// Pictures of an epoch.
+    pub fn len(&self) -> usize {
+        self.pictures.len()
+    }
+
+    /// Is there nothing to learn from?
+    pub fn is_empty(&self) -> bool {
+        self.pictures.is_empty()
+    }
+
+    /// Some pictures as they look in an epoch, in order.
+    pub fn batch(&self, epoch: usize, pictures: &[usize]) -> Result<Vec<Sample>, LearnError> {
+        match &self.copies {
+            Some((copies, cache)) => {
+                let first = epoch % copies * self.pictures.len();
+                read(cache, pictures.iter().map(|at| first + at).collect())
+            }
+            None => {
+                let wanted: Vec<(usize, usize)> = pictures.iter().map(|&at| (epoch, at)).collect();
+                self.looker.look(&self.pictures, &wanted, &self.augmentation, self.seed)
+            }
+        }
+    }
+
+    /// Losses of the pictures kept for validation, if any, as the mean over them.
+    pub fn validate(&self, training: &VcpTraining) -> Result<Option<Losses>, LearnError> {
+        let Some((count, cache)) = &self.held_out else { return Ok(None) };
+        let mut sum = Losses::default();
+        let numbers: Vec<usize> = (0..*count).collect();
+        for block in numbers.chunks(self.batch) {
+            let losses = training.losses(&read(cache, block.to_vec())?);
+            sum.raw += losses.raw * block.len() as f64 / *count as f64;
+            sum.new += losses.new * block.len() as f64 / *count as f64;
+        }
+        Ok(Some(sum))
+    }
+}
+
+fn read(cache: &Cache, numbers: Vec<usize>) -> Result<Vec<Sample>, LearnError> {
+    let read = |number: usize| cache.get(number).map_err(|source| LearnError::Features { source });
+    numbers.into_par_iter().map(read).collect()
+}
+
+impl Looker {
+    /// What the tower sees in pictures, each changed as its `(round, picture)` has it.
+    fn look(
+        &self,
+        pictures: &Pictures,
+        wanted: &[(usize, usize)],
+        augmentation: &Augmentation,
+        seed: u64,
+    ) -> Result<Vec<Sample>, LearnError> {
+        let preprocessor = || Preprocessor::new(self.size, self.mean, self.std);
+        let inputs = wanted.par_iter().map_init(preprocessor, |preprocessor, &(round, at)| {
+            let mut dice = Dice::new(seed, [CHANGES, round as u64, at as u64]);
+            pictures.input(at, augmentation, &mut dice, preprocessor)
+        });
+        let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
+        let (planes, masks): (Vec<_>, Vec<_>) = inputs.into_iter().map(|input| (input.planes, input.mask)).unzip();
+        let seen = self.tower.see(&planes);
+        Ok(seen.into_iter().zip(masks).map(|(features, mask)| Sample { features, mask }).collect())
+    }
+}

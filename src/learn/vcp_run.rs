@@ -1,0 +1,394 @@
+//! From a CLIP file and a data set to a bundle: the whole training, resumable at any moment.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::adam::Adam;
+use super::augment;
+use super::checkpoint;
+use super::device::DeviceChoice;
+use super::dice::Dice;
+use super::features::Sample;
+use super::initial::initial;
+use super::pictures::Pictures;
+use super::samples::Samples;
+use super::vcp_settings::VcpSettings;
+use super::vcp_training::{Losses, VcpTraining};
+use super::{LearnError, vcp_file};
+use crate::dataset::{Layout, Split};
+use crate::weights::{Bundle, ImportRequest, clip_sizes, import_with};
+
+/// What the dice of a seed are for.
+const ORDER: u64 = u64::from_le_bytes(*b"order   ");
+const DROPOUT: u64 = u64::from_le_bytes(*b"dropout ");
+
+/// Which pictures are learned from.
+#[derive(Clone, Debug)]
+pub struct DataRequest {
+    /// Root of the data set.
+    pub root: PathBuf,
+    /// How it is arranged.
+    pub layout: Layout,
+    /// Which parts of it.
+    pub splits: Vec<Split>,
+    /// Which classes; none named: all.
+    pub classes: Vec<String>,
+}
+
+impl DataRequest {
+    fn open(&self) -> Result<Pictures, LearnError> {
+        Pictures::open(&self.root, self.layout, &self.splits, &self.classes)
+    }
+}
+
+/// Where a run is kept.
+#[derive(Clone, Debug)]
+pub struct CheckpointRequest {
+    /// The folder.
+    pub folder: PathBuf,
+    /// Steps between two checkpoints; one more is written after every epoch.
+    pub every: u64,
+    /// May a run that is there go on?
+    pub resume: bool,
+}
+
+/// Everything about a training.
+#[derive(Clone, Debug)]
+pub struct VcpRequest {
+    /// The frozen CLIP.
+    pub clip: PathBuf,
+    /// VCP weights to start from; drawn at random when not given.
+    pub start: Option<PathBuf>,
+    /// Pictures to learn from.
+    pub data: DataRequest,
+    /// What decides the result.
+    pub settings: VcpSettings,
+    /// What computes.
+    pub device: DeviceChoice,
+    /// Where the run is kept, if anywhere.
+    pub checkpoint: Option<CheckpointRequest>,
+    /// Bytes of memory that copies' features may take; more of them go into a file.
+    pub most_memory: u64,
+    /// The bundle's folder.
+    pub out: PathBuf,
+    /// What people call the model; the name of the bundle's folder when not given.
+    pub name: Option<String>,
+    /// May a bundle that is there be replaced?
+    pub force: bool,
+    /// Where the VCP weights are kept as a file of their own, if anywhere.
+    pub vcp_file: Option<PathBuf>,
+}
+
+/// What happens during a training.
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'a> {
+    /// What is learned from, before anything is computed.
+    Data {
+        /// Pictures learned from.
+        pictures: usize,
+        /// How many of them are anomalous.
+        anomalous: usize,
+        /// Pictures kept for validation.
+        held_out: usize,
+    },
+    /// A stage before the first step, and how much of it is done.
+    Preparing {
+        /// In words.
+        stage: &'a str,
+        /// Done.
+        done: u64,
+        /// In all.
+        total: u64,
+    },
+    /// An earlier run goes on.
+    Resumed {
+        /// Epoch, from 1.
+        epoch: usize,
+        /// Steps of that epoch already taken.
+        step: usize,
+    },
+    /// After a step.
+    Step {
+        /// Epoch, from 1.
+        epoch: usize,
+        /// Steps of this epoch taken.
+        step: usize,
+        /// Steps of an epoch.
+        steps: usize,
+        /// What the batch cost before the step.
+        losses: Losses,
+    },
+    /// After an epoch.
+    Epoch(&'a Epoch),
+}
+
+/// What an epoch brought.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Epoch {
+    /// From 1.
+    pub epoch: usize,
+    /// Mean over the epoch's steps.
+    pub losses: Losses,
+    /// Of the pictures kept for validation, without changes and dropout.
+    pub validation: Option<Losses>,
+    /// Since this process began the epoch.
+    pub time: Duration,
+    /// Pictures learned from since then.
+    pub pictures: usize,
+}
+
+/// Where a run stands; with the parameters, all that a checkpoint holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Position {
+    /// From 0.
+    epoch: usize,
+    /// Steps of the epoch taken.
+    step: usize,
+    /// Steps taken in all.
+    total: u64,
+    /// Sums over the epoch's steps.
+    losses: Losses,
+}
+
+impl Position {
+    fn to_json(self) -> Value {
+        // Sums as bits: they come back exactly.
+        let sums = [self.losses.raw.to_bits(), self.losses.new.to_bits()];
+        json!({"epoch": self.epoch, "step": self.step, "total": self.total, "loss_bits": sums})
+    }
+
+    fn of_json(value: &Value) -> Option<Self> {
+        let number = |key: &str| value.get(key)?.as_u64();
+        let sum = |at: usize| Some(f64::from_bits(value.get("loss_bits")?.get(at)?.as_u64()?));
+        Some(Self {
+            epoch: number("epoch")? as usize,
+            step: number("step")? as usize,
+            total: number("total")?,
+            losses: Losses { raw: sum(0)?, new: sum(1)? },
+        })
+    }
+}
+
+/// Trains and writes the bundle. `report` hears what happens.
+///
+/// On an error nothing is left at [`VcpRequest::out`], and the last checkpoint is whole.
+pub fn run(request: &VcpRequest, report: &mut dyn FnMut(Event<'_>)) -> Result<Bundle, LearnError> {
+    let settings = &request.settings;
+    settings.check()?;
+    if std::fs::symlink_metadata(&request.out).is_ok() && !request.force {
+        return Err(crate::weights::BundleError::Exists { path: request.out.clone() }.into());
+    }
+    let _lock = request.checkpoint.as_ref().map(|kept| checkpoint::lock(&kept.folder)).transpose()?;
+
+    let all = request.data.open()?;
+    let data = all.identity(&request.data.root);
+    let (pictures, held_out) = all.hold_out(settings.hold_out, settings.seed);
+    if pictures.is_empty() {
+        return Err(LearnError::Settings("the hold-out leaves no picture to learn from: give a smaller share".to_owned()));
+    }
+    report(Event::Data { pictures: pictures.len(), anomalous: pictures.anomalous(), held_out: held_out.len() });
+
+    let temporary = tempfile::tempdir().map_err(|source| io_error("make a folder in", &std::env::temp_dir(), source))?;
+    let bundle = starting_model(request, temporary.path(), report)?;
+    let device = request.device.open()?;
+    let apart = request.device == DeviceChoice::Cpu;
+    let adam = Adam { beta1: settings.betas[0], beta2: settings.betas[1], ..Adam::default() };
+    let mut training = VcpTraining::new(&bundle, &device, adam, apart)?;
+
+    let identity = identity(request, &bundle, &data);
+    let mut position = Position::default();
+    if let Some(kept) = &request.checkpoint
+        && let Some((state, tensors)) = checkpoint::load(&kept.folder, &identity)?
+    {
+        if !kept.resume {
+            return Err(LearnError::Settings(format!(
+                "{} holds a training already: go on with it with --resume, or name another folder",
+                kept.folder.display()
+            )));
+        }
+        let damaged = |reason: String| checkpoint::CheckpointError::Damaged {
+            path: kept.folder.join(checkpoint::FILE),
+            reason,
+        };
+        position = Position::of_json(&state).ok_or_else(|| damaged("its state is incomplete".to_owned()))?;
+        let missing = |name: String| damaged(format!("tensor '{name}' is missing or has another shape"));
+        training.restore(position.total, &tensors).map_err(missing)?;
+        report(Event::Resumed { epoch: position.epoch + 1, step: position.step });
+    }
+
+    if position.epoch < settings.epochs {
+        let folder = request.checkpoint.as_ref().map_or(temporary.path(), |kept| &kept.folder);
+        let mut samples =
+            Samples::new(&bundle, pictures, held_out, settings, &device, apart, (request.most_memory, folder), report)?;
+        let mut run = Run { request, identity, training: &mut training, samples: &mut samples, position };
+        run.epochs(report)?;
+    }
+    finish(request, &training, &bundle, temporary.path(), report)
+}
+
+/// The loop over epochs and steps.
+struct Run<'a> {
+    request: &'a VcpRequest,
+    identity: Value,
+    training: &'a mut VcpTraining,
+    samples: &'a mut Samples,
+    position: Position,
+}
+
+impl Run<'_> {
+    fn epochs(&mut self, report: &mut dyn FnMut(Event<'_>)) -> Result<(), LearnError> {
+        let settings = &self.request.settings;
+        let count = self.samples.len();
+        let steps = count.div_ceil(settings.batch);
+        while self.position.epoch < settings.epochs {
+            let epoch = self.position.epoch;
+            let start = Instant::now();
+            let mut pictures = 0;
+            let order = augment::order(count, &mut Dice::new(settings.seed, [ORDER, epoch as u64, 0]));
+            while self.position.step < steps {
+                let from = self.position.step * settings.batch;
+                let batch = &order[from..count.min(from + settings.batch)];
+                let losses = self.step(epoch, batch, (steps * settings.epochs) as u64)?;
+                pictures += batch.len();
+                let step = self.position.step;
+                report(Event::Step { epoch: epoch + 1, step, steps, losses });
+                let every = self.request.checkpoint.as_ref().map_or(u64::MAX, |kept| kept.every.max(1));
+                if step < steps && self.position.total.is_multiple_of(every) {
+                    self.save()?;
+                }
+            }
+            let mean = |sum: f64| sum / steps as f64;
+            let losses = Losses { raw: mean(self.position.losses.raw), new: mean(self.position.losses.new) };
+            let validation = self.samples.validate(self.training)?;
+            let time = start.elapsed();
+            report(Event::Epoch(&Epoch { epoch: epoch + 1, losses, validation, time, pictures }));
+            self.position = Position { epoch: epoch + 1, total: self.position.total, ..Position::default() };
+            self.save()?;
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, epoch: usize, batch: &[usize], steps: u64) -> Result<Losses, LearnError> {
+        let settings = &self.request.settings;
+        let samples: Vec<Sample> = self.samples.batch(epoch, batch)?;
+        let dropout = (settings.prompt_dropout > 0.0).then(|| {
+            let dice = |&at: &usize| Dice::new(settings.seed, [DROPOUT, epoch as u64, at as u64]);
+            (settings.prompt_dropout, batch.iter().map(dice).collect())
+        });
+        let (losses, gradients) = self.training.differentiate(&samples, dropout);
+        let position = &mut self.position;
+        if !losses.total().is_finite() {
+            let (step, loss) = (position.total + 1, losses.total());
+            return Err(LearnError::NotFinite { step, epoch: epoch + 1, loss });
+        }
+        self.training.step(gradients, settings.rates(position.total, steps));
+        position.step += 1;
+        position.total += 1;
+        position.losses.raw += losses.raw;
+        position.losses.new += losses.new;
+        Ok(losses)
+    }
+
+    /// Writes a checkpoint, unless a parameter has run away: then the last one stays.
+    fn save(&self) -> Result<(), LearnError> {
+        let Some(kept) = &self.request.checkpoint else { return Ok(()) };
+        let tensors = self.training.parameters().snapshot();
+        if tensors.iter().any(|(_, _, values)| values.iter().any(|value| !value.is_finite())) {
+            let epoch = self.position.epoch + 1;
+            return Err(LearnError::NotFinite { step: self.position.total, epoch, loss: f64::NAN });
+        }
+        Ok(checkpoint::save(&kept.folder, &self.identity, &self.position.to_json(), &tensors)?)
+    }
+}
+
+/// What must be the same for a run to go on.
+fn identity(request: &VcpRequest, bundle: &Bundle, data: &str) -> Value {
+    let hash = |role: &str| {
+        let of_role = bundle.manifest().sources.iter().filter(|source| source.role == role);
+        of_role.map(|source| source.sha256.as_str()).collect::<Vec<_>>().join("+")
+    };
+    json!({
+        "what": "vcp",
+        "settings": request.settings,
+        "device": format!("{:?}", request.device),
+        "data": {"sha256": data},
+        "clip": {"sha256": hash("clip")},
+        "start": {"sha256": hash("vcp")},
+    })
+}
+
+/// The CLIP and the first values of the modules as a bundle, which checks both.
+fn starting_model(
+    request: &VcpRequest,
+    folder: &Path,
+    report: &mut dyn FnMut(Event<'_>),
+) -> Result<Bundle, LearnError> {
+    let settings = &request.settings;
+    let sizes = settings.sizes(&clip_sizes(&request.clip)?)?;
+    let vcp = match &request.start {
+        Some(path) => path.clone(),
+        None => {
+            let path = folder.join("first.safetensors");
+            let first = initial(&sizes, settings.seed);
+            vcp_file::write(&path, &first).map_err(|source| io_error("write", &path, source))?;
+            path
+        }
+    };
+    bundle(request, &vcp, sizes.taps, folder.join("start"), report)
+}
+
+/// Writes what was learned: the file of its own if asked for, and the bundle.
+fn finish(
+    request: &VcpRequest,
+    training: &VcpTraining,
+    start: &Bundle,
+    folder: &Path,
+    report: &mut dyn FnMut(Event<'_>),
+) -> Result<Bundle, LearnError> {
+    let path = request.vcp_file.clone().unwrap_or_else(|| folder.join("vcp.safetensors"));
+    vcp_file::write(&path, &training.file(start)?).map_err(|source| io_error("write", &path, source))?;
+    let taps = start.manifest().architecture.taps.clone();
+    bundle(request, &path, taps, request.out.clone(), report)
+}
+
+fn bundle(
+    request: &VcpRequest,
+    vcp: &Path,
+    taps: Vec<usize>,
+    out: PathBuf,
+    report: &mut dyn FnMut(Event<'_>),
+) -> Result<Bundle, LearnError> {
+    let settings = &request.settings;
+    let import = ImportRequest {
+        clip: request.clip.clone(),
+        vcp: vcp.to_owned(),
+        image_size: settings.image_size,
+        taps: Some(taps),
+        post_heads: settings.post_heads,
+        name: request.name.clone(),
+        out,
+        force: request.force,
+    };
+    let mut progress = |stage: &str, done, total| report(Event::Preparing { stage, done, total });
+    Ok(import_with(&import, settings.constants.clone(), &mut progress)?)
+}
+
+fn io_error(action: &'static str, path: &Path, source: std::io::Error) -> LearnError {
+    LearnError::Io { action, path: path.to_owned(), source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_comes_back_exactly() {
+        let losses = Losses { raw: 0.1 + 0.2, new: 1.0 / 3.0 };
+        let position = Position { epoch: 3, step: 7, total: 1234, losses };
+        let text = position.to_json().to_string();
+        assert_eq!(Position::of_json(&serde_json::from_str(&text).unwrap()), Some(position));
+        assert_eq!(Position::of_json(&json!({"epoch": 1})), None);
+    }
+}

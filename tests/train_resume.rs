@@ -1,0 +1,101 @@
+//! A training killed again and again ends with the same weights, to the bit, as one that was left alone.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
+
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+#[path = "support/tiny.rs"]
+mod tiny;
+
+/// Kills tried; each a little later in the run than the one before.
+const KILLS: u32 = 6;
+
+/// Eight small pictures of one class, half of them with a defect.
+fn data(root: &Path) {
+    let write = |path: &Path, level: &dyn Fn(u32, u32) -> u8| {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        image::GrayImage::from_fn(40, 30, |x, y| image::Luma([level(x, y)])).save(path).unwrap();
+    };
+    for at in 0..4_u32 {
+        let texture = move |x: u32, y: u32| ((x * 7 + y * 13 + at * 31) % 97) as u8 + 80;
+        let defect = move |x: u32, y: u32| (8 + at..20).contains(&x) && (5..15).contains(&y);
+        write(&root.join(format!("bolt/good/{at}.png")), &texture);
+        write(&root.join(format!("bolt/defect/{at}.png")), &|x, y| if defect(x, y) { 255 } else { texture(x, y) });
+        write(&root.join(format!("bolt/ground_truth/{at}.png")), &|x, y| if defect(x, y) { 255 } else { 0 });
+    }
+}
+
+/// A training in `folder` that keeps its run there.
+fn train(folder: &Path, data: &Path, extra: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vcp-line"));
+    command.args(["train", "vcp", "--layout", "folders", "--image-size", "98", "--taps", "3,6,9,12"]);
+    command.args(["--epochs", "4", "--batch", "3", "--warm-up", "3", "--schedule", "cosine", "--checkpoint-every", "1"]);
+    command.args(["--hold-out", "0.25", "--resume", "--force"]).args(extra);
+    command.arg("--clip").arg(tiny::fixture("clip.pt")).arg("--data").arg(data);
+    command.arg("--checkpoint").arg(folder.join("run")).arg("--log-file").arg(folder.join("log"));
+    command.arg("--pth-names").arg(folder.join("vcp.safetensors")).arg("-o").arg(folder.join("bundle"));
+    command.stdout(Stdio::null()).stderr(Stdio::piped());
+    command
+}
+
+fn finish(child: Child) -> String {
+    let output = child.wait_with_output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{text}");
+    text
+}
+
+/// The epochs' losses, without the times.
+fn losses(folder: &Path) -> Vec<String> {
+    let text = std::fs::read_to_string(folder.join("log")).unwrap();
+    let keep = |line: &str| {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        format!("{} {} {}", line["epoch"], line["loss"], line["validation"])
+    };
+    text.lines().map(keep).collect()
+}
+
+fn same_after_kills(extra: &[&str]) {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("data");
+    data(&root);
+    let (alone, killed) = (folder.path().join("alone"), folder.path().join("killed"));
+    std::fs::create_dir_all(&alone).unwrap();
+    std::fs::create_dir_all(&killed).unwrap();
+    let start = Instant::now();
+    finish(train(&alone, &root, extra).spawn().unwrap());
+    let whole = start.elapsed();
+
+    let mut kills = 0;
+    for kill in 1..=KILLS {
+        let mut child = train(&killed, &root, extra).spawn().unwrap();
+        std::thread::sleep(whole.mul_f64(f64::from(kill) / f64::from(KILLS + 1)) + Duration::from_millis(7));
+        if child.try_wait().unwrap().is_none() {
+            child.kill().unwrap();
+            kills += 1;
+        }
+        child.wait().unwrap();
+    }
+    assert!(kills > 1, "the run was over before it could be killed");
+    finish(train(&killed, &root, extra).spawn().unwrap());
+    let weights = |folder: &Path| std::fs::read(folder.join("vcp.safetensors")).unwrap();
+    assert!(weights(&alone) == weights(&killed), "the weights differ after {kills} kills");
+    assert_eq!(losses(&alone), losses(&killed));
+    assert_eq!(losses(&alone).len(), 4);
+
+    // Another setting is another run.
+    let refused = train(&killed, &root, &[extra, &["--rate", "1e-3"]].concat()).output().unwrap();
+    let text = String::from_utf8(refused.stderr).unwrap();
+    assert!(!refused.status.success() && text.contains("settings.rate was 0.00004, is 0.001"), "{text}");
+}
+
+#[test]
+fn with_pictures_changed_every_time() {
+    same_after_kills(&[]);
+}
+
+#[test]
+fn with_kept_copies_in_a_file() {
+    same_after_kills(&["--cache-copies", "2", "--cache-memory", "0", "--mosaic", "0.5"]);
+}
