@@ -11,10 +11,11 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("line", &["source", "engine"]),
     ("publish", &[]),
     ("systemd", &[]),
-    ("source", &[]),
+    ("source", &["synth"]),
     ("engine", &["vcp_clip", "weights"]),
     ("weights", &["vcp_clip"]),
     ("vcp_clip", &[]),
+    ("synth", &[]),
 ];
 const VOCABULARY: &[&str] = &["frame", "anomaly", "verdict", "event", "clock", "secret"];
 
