@@ -108,9 +108,10 @@ pub(super) fn wave(turns: f32) -> f32 {
     0.775 * y + 0.225 * y * y.abs()
 }
 
-/// A number for a cell of a grid.
-pub(super) fn hash(x: i32, y: i32, seed: u32) -> u32 {
-    let mut h = (x as u32).wrapping_mul(0x9E37_79B1) ^ (y as u32).wrapping_mul(0x85EB_CA77) ^ seed;
+const ACROSS: u32 = 0x9E37_79B1;
+const DOWN: u32 = 0x85EB_CA77;
+
+fn stir(mut h: u32) -> u32 {
     h ^= h >> 15;
     h = h.wrapping_mul(0x2C1B_3C6D);
     h ^= h >> 12;
@@ -118,9 +119,18 @@ pub(super) fn hash(x: i32, y: i32, seed: u32) -> u32 {
     h ^ (h >> 15)
 }
 
+/// A number for a cell of a grid.
+pub(super) fn hash(x: i32, y: i32, seed: u32) -> u32 {
+    stir((x as u32).wrapping_mul(ACROSS) ^ (y as u32).wrapping_mul(DOWN) ^ seed)
+}
+
+fn unit(h: u32) -> f32 {
+    (h >> 8) as f32 / (1u32 << 24) as f32
+}
+
 /// [`hash`] as 0 … 1.
 pub(super) fn chance(x: i32, y: i32, seed: u32) -> f32 {
-    (hash(x, y, seed) >> 8) as f32 / (1u32 << 24) as f32
+    unit(hash(x, y, seed))
 }
 
 /// Value noise, 0 … 1, features about one unit wide.
@@ -128,8 +138,12 @@ pub(super) fn noise(x: f32, y: f32, seed: u32) -> f32 {
     let (ix, iy) = (floor(x), floor(y));
     let (fx, fy) = (x - ix as f32, y - iy as f32);
     let (sx, sy) = (fx * fx * (3.0 - 2.0 * fx), fy * fy * (3.0 - 2.0 * fy));
-    let corner = |dx: i32, dy: i32| chance(ix.wrapping_add(dx), iy.wrapping_add(dy), seed);
-    mix(mix(corner(0, 0), corner(1, 0), sx), mix(corner(0, 1), corner(1, 1), sx), sy)
+    // The four corners' hashes, with what they have in common taken once.
+    let (left, above) = ((ix as u32).wrapping_mul(ACROSS), (iy as u32).wrapping_mul(DOWN) ^ seed);
+    let right = left.wrapping_add(ACROSS);
+    let below = (iy as u32).wrapping_mul(DOWN).wrapping_add(DOWN) ^ seed;
+    let upper = mix(unit(stir(left ^ above)), unit(stir(right ^ above)), sx);
+    mix(upper, mix(unit(stir(left ^ below)), unit(stir(right ^ below)), sx), sy)
 }
 
 /// Noise of several octaves, 0 … 1.
@@ -159,8 +173,9 @@ pub(super) fn cell(p: Point, seed: u32) -> Cell {
     let (fx, fy) = (p.x - ix as f32, p.y - iy as f32);
     let (mut near, mut next, mut id) = (9.0f32, 9.0f32, 0);
     for dy in -1..=1 {
+        let row = (iy.wrapping_add(dy) as u32).wrapping_mul(DOWN) ^ seed;
         for dx in -1..=1 {
-            let h = hash(ix.wrapping_add(dx), iy.wrapping_add(dy), seed);
+            let h = stir((ix.wrapping_add(dx) as u32).wrapping_mul(ACROSS) ^ row);
             let x = dx as f32 + (h & 0xFFFF) as f32 / 65536.0 - fx;
             let y = dy as f32 + (h >> 16) as f32 / 65536.0 - fy;
             let square = x * x + y * y;

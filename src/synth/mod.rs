@@ -17,6 +17,8 @@ mod part;
 mod product;
 mod scene;
 mod surface;
+#[cfg(test)]
+mod tests;
 mod text;
 
 pub use class::{Class, UnknownName};

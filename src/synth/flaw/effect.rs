@@ -10,6 +10,9 @@ use crate::synth::scene::{Planes, Scene, Window};
 /// Smallest difference from the product that a foreign colour must have.
 const FOREIGN: f32 = 0.3;
 
+/// Smallest difference of what lies under the face.
+const BARE: f32 = 0.22;
+
 const FIBRES: &[Rgb] = &[
     [0.07, 0.06, 0.06],
     [0.88, 0.87, 0.84],
@@ -78,12 +81,12 @@ pub(super) fn apply(
 ) {
     let look = scene.product.look();
     let local = mean(planes, extent);
-    let bare = if distance(look.under, local) >= 0.15 {
+    let bare = if distance(look.under, local) >= BARE {
         look.under
-    } else if luma(local) > 0.45 {
-        gain(local, 0.5)
+    } else if luma(local) > 0.4 {
+        gain(local, 0.42)
     } else {
-        blend(local, [0.85, 0.85, 0.83], 0.5)
+        blend(local, [0.85, 0.85, 0.83], 0.6)
     };
     let hair = foreign(dice, FIBRES, local);
     let liquid = foreign(dice, LIQUIDS, local);
@@ -106,7 +109,7 @@ pub(super) fn apply(
             let new = match kind {
                 DefectKind::Scratch => blend(old, gain(bare, 0.8 + 0.2 * texture), 0.85 * cover),
                 DefectKind::Crack => blend(old, gain(old, 0.18), cover),
-                DefectKind::Dent => gain(old, 1.0 - 0.2 * core),
+                DefectKind::Dent => gain(old, 1.0 - 0.28 * core),
                 DefectKind::Fibre => blend(old, hair, cover),
                 DefectKind::Stain => {
                     let soaked = gain(liquid, 0.45 + 0.55 * texture);

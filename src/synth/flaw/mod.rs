@@ -130,14 +130,23 @@ fn strength(
     }
     let (change, mean) = (change / count, sum / count);
     let texture = (squares / count - mean * mean).max(0.0).sqrt();
-    let obvious = 0.36 + 0.8 * texture;
-    let faint = 0.05 + 0.15 * texture;
-    let wanted = mix(obvious, faint, difficulty * (1.6 - 0.6 * difficulty)) * dice.between(0.85, 1.2);
+    // Thin lines lose contrast in the lens, and the eye needs more of it there; light and dark sides give a dent away.
+    let need = match kind {
+        DefectKind::Scratch | DefectKind::Crack | DefectKind::Fibre | DefectKind::Misprint => 1.35,
+        DefectKind::Dent => 0.6,
+        _ => 1.0,
+    };
+    let obvious = 0.38 + 0.9 * texture;
+    let faint = 0.05 + 0.2 * texture;
+    let share = difficulty * (0.7 + 0.3 * difficulty);
+    let wanted = need * mix(obvious, faint, share) * dice.between(0.85, 1.2);
     // A hole that is half transparent is none.
     let least = match kind {
         DefectKind::Hole | DefectKind::MissingPiece => mix(0.9, 0.45, difficulty),
-        DefectKind::Fibre | DefectKind::Crack => mix(0.7, 0.2, difficulty),
+        DefectKind::Fibre | DefectKind::Crack => mix(0.7, 0.25, difficulty),
         _ => 0.0,
     };
-    (wanted / change).clamp(least, 1.8)
+    // Shading alone shows little on dark or flat places.
+    let most = if kind == DefectKind::Dent { 3.0 } else { 1.8 };
+    (wanted / change).clamp(least, most)
 }

@@ -242,7 +242,7 @@ fn dent(grow: f32, scene: &Scene, extent: &mut Extent, dice: &mut Dice) {
     let centre = spot(scene, radius * 0.9, dice);
     let stretch = dice.between(0.8, 1.25);
     let blot = Blot::new(centre, radius, stretch, 0.12, dice);
-    let depth = dice.between(0.22, 0.38) * radius;
+    let depth = dice.between(0.25, 0.4) * radius;
     blot.each(scene, 1.1, |index, _, inside| {
         let hollow = inside.clamp(0.0, 1.0);
         let bowl = hollow * (2.0 - hollow);

@@ -210,7 +210,8 @@ pub struct Terrazzo {
 impl Terrazzo {
     pub fn new(dice: &mut Dice) -> Self {
         let cement = choose(dice, &[GLAZES[0], GLAZES[1], GLAZES[5], GLAZES[3]]);
-        let chips = [0; 4].map(|_| choose(dice, MARBLES).rgb);
+        let variety = dice.between(0.3, 0.6);
+        let chips = [0; 4].map(|_| blend(cement.rgb, choose(dice, MARBLES).rgb, variety));
         let look = Look { gloss: dice.between(0.05, 0.35), ..Look::new(cement.word, gain(cement.rgb, 0.55)) };
         Self { look, cement: cement.rgb, chips, scale: dice.between(4.0, 8.0), seed: dice.seed() }
     }
@@ -222,14 +223,13 @@ impl Product for Terrazzo {
     }
 
     fn face(&self, p: Point, _depth: f32) -> Face {
-        let coarse = cell(p * self.scale, self.seed);
-        let fine = cell(p * (self.scale * 2.7), self.seed ^ 5);
         let dust = noise(p.x * 60.0, p.y * 60.0, self.seed ^ 9);
         let mut colour = gain(self.cement, 0.93 + 0.1 * dust);
-        for (cell, least) in [(&fine, 0.16), (&coarse, 0.10)] {
+        for (scale, least, seed) in [(2.7, 0.16, self.seed ^ 5), (1.0, 0.10, self.seed)] {
+            let cell = cell(p * (self.scale * scale), seed);
             let own = hash(cell.id as i32, 3, self.seed);
             let chip = ramp(least, least + 0.07, cell.next - cell.near) * f32::from(own & 3 != 0);
-            let tone = 0.85 + 0.3 * ((own >> 8 & 255) as f32 / 255.0);
+            let tone = 0.9 + 0.2 * ((own >> 8 & 255) as f32 / 255.0);
             colour = blend(colour, gain(self.chips[(own >> 4 & 3) as usize], tone), chip);
         }
         Face { colour, height: 0.0 }
