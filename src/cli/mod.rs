@@ -21,6 +21,9 @@ mod overlay;
 mod plan;
 mod run;
 mod service;
+mod synth;
+mod synth_layout;
+mod synth_sheet;
 mod watch;
 
 /// Zero-shot visual inspection for production lines: cameras in, VCP-CLIP, a verdict for every part over MQTT.
@@ -55,6 +58,8 @@ enum Command {
     /// Model bundles: import weight files, export ONNX, show what is inside.
     #[command(subcommand)]
     Model(model::ModelCommand),
+    /// Make a labelled data set of synthetic products: good ones, and defective ones with pixel-exact masks.
+    Synth(synth::SynthArguments),
     /// Measure latency per stage, on this machine.
     Bench(bench::BenchArguments),
 }
@@ -110,6 +115,7 @@ pub fn main(arguments: Arguments) -> ExitCode {
         Command::Watch(arguments) => watch::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Model(command) => model::run(&command),
+        Command::Synth(arguments) => synth::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
     };
     let code = match result {
