@@ -8,6 +8,7 @@ mod backdrop;
 mod caption;
 mod class;
 mod colour;
+mod conveyor;
 mod defect;
 mod dice;
 mod field;
@@ -22,6 +23,7 @@ mod tests;
 mod text;
 
 pub use class::{Class, UnknownName};
+pub use conveyor::Conveyor;
 pub use defect::{Defect, DefectKind};
 
 use colour::Rgb;
