@@ -15,12 +15,12 @@
 //! # Who may import whom
 //! `tests/layering.rs` reads the `use crate::` lines and enforces this table, top to bottom:
 //! ```text
-//! main → cli → {config, line, publish, systemd, learn → eval} → {dataset → source, engine} → {vcp_clip, weights} → vocabulary
+//! main → cli → {config, line, publish, systemd, learn → eval} → {dataset → source, engine} → {vcp_clip, weights, synth} → vocabulary
 //! ```
-//! where the vocabulary is [`frame`], [`anomaly`], [`verdict`], [`event`], [`secret`] and [`clock`]: no I/O. Modules in one pair
-//! of braces do not import each other, with two exceptions: `config` fills in the `…Spec` types of its neighbours,
-//! and `weights` takes the model's sizes from `vcp_clip`. Adapters (`source`, `engine`, `publish`) never import
-//! `config`.
+//! where the vocabulary is [`frame`], [`anomaly`], [`verdict`], [`event`], [`secret`] and [`clock`]: no I/O. [`synth`] makes
+//! pictures of products whose truth is known. Modules in one pair of braces do not import each other, with two exceptions:
+//! `config` fills in the `…Spec` types of its neighbours, and `weights` takes the model's sizes from `vcp_clip`. Of the
+//! adapters only `source` imports `synth`; adapters (`source`, `engine`, `publish`) never import `config`.
 
 pub mod anomaly;
 pub mod clock;
@@ -29,6 +29,7 @@ pub mod frame;
 pub mod secret;
 pub mod verdict;
 
+pub mod synth;
 pub mod vcp_clip;
 pub mod weights;
 

@@ -40,13 +40,13 @@ fn every_example_resolves() {
         assert!(config.engine.bundle.starts_with(pipelines()), "paths are relative to the file");
         seen += 1;
     }
-    assert_eq!(seen, 8);
+    assert_eq!(seen, 9);
 }
 
 #[test]
 fn the_reference_shows_every_key() {
     let text = std::fs::read_to_string(pipelines().join("reference.toml")).expect("text");
-    let sections: [(&str, &[&str]); 12] = [
+    let sections: [(&str, &[&str]); 13] = [
         ("top level", raw::TOP_LEVEL),
         ("model", read::keys_of::<raw::RawModel>()),
         ("recipe", read::keys_of::<raw::RawRecipe>()),
@@ -59,6 +59,7 @@ fn the_reference_shows_every_key() {
         ("aravis", read::keys_of::<raw::RawAravis>()),
         ("file", read::keys_of::<raw::RawFile>()),
         ("launch", read::keys_of::<raw::RawLaunch>()),
+        ("synthetic", read::keys_of::<raw::RawSynthetic>()),
     ];
     for (section, keys) in sections {
         assert!(!keys.is_empty(), "{section}");
@@ -78,8 +79,19 @@ fn the_reference_shows_every_key() {
 #[test]
 fn the_reference_shows_the_defaults() {
     let text = std::fs::read_to_string(pipelines().join("reference.toml")).expect("text");
-    let required =
-        ["line", "bundle", "id", "defect_threshold", "url", "name", "source", "path", "device", "description"];
+    let required = [
+        "line",
+        "bundle",
+        "id",
+        "defect_threshold",
+        "url",
+        "name",
+        "source",
+        "path",
+        "device",
+        "description",
+        "classes",
+    ];
     let short: String = text
         .lines()
         .filter(|line| line.starts_with('[') || line.split_once(" = ").is_some_and(|(key, _)| required.contains(&key)))
@@ -155,7 +167,7 @@ fn values_out_of_range_are_named() {
             "source = \"launch\"",
             "source = \"webcam\"",
             "line.toml:17: camera 'top'.source: \"webcam\" is no kind of camera; allowed: directory, v4l2, rtsp, aravis, \
-             file, launch",
+             file, launch, synthetic",
         ),
         (
             "mqtt://127.0.0.1",
@@ -170,6 +182,31 @@ fn values_out_of_range_are_named() {
     ] {
         assert_eq!(mistake(from, to), expected);
     }
+}
+
+#[test]
+fn synthetic_products_are_checked() {
+    let text = std::fs::read_to_string(pipelines().join("synthetic.toml")).expect("text");
+    let mistake =
+        |more: &str| mistakes(&text.replacen("classes = [\"ring\", \"leather\", \"printed-board\"]", more, 1));
+    let start = "line.toml:18: camera 'top'.classes: ";
+    assert!(
+        mistake("classes = [\"ring\", \"rink\"]")
+            .starts_with(&format!("{start}'rink' is no class of products; there are brushed-metal, wood-grain, "))
+    );
+    assert_eq!(mistake("classes = []"), format!("{start}is empty; name at least one"));
+    assert_eq!(
+        mistake(""),
+        "line.toml: camera 'top'.classes: missing; write classes = [\"ring\", …], the products; `vcp-line synth --help` \
+         tells how to see them"
+    );
+    let range = "line.toml:19: camera 'top'.difficulty: [0.5, 0.2] is no range; allowed: [LOW, HIGH] with 0 <= LOW <= \
+                 HIGH <= 1";
+    assert_eq!(mistake("classes = [\"ring\"]\ndifficulty = [0.5, 0.2]"), range);
+    assert_eq!(
+        mistake("classes = [\"ring\"]\npool = 1000\nsize = 2048"),
+        "line.toml:19: camera 'top'.pool: 1000 pictures of 2048x2048 pixels take 12000 MiB; allowed: 2048 MiB"
+    );
 }
 
 #[test]

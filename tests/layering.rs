@@ -14,10 +14,11 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("systemd", &[]),
     ("eval", &["dataset", "source", "engine", "vcp_clip", "overlay"]),
     ("dataset", &["source"]),
-    ("source", &[]),
+    ("source", &["synth"]),
     ("engine", &["vcp_clip", "weights"]),
     ("weights", &["vcp_clip"]),
     ("vcp_clip", &[]),
+    ("synth", &[]),
 ];
 const VOCABULARY: &[&str] = &["frame", "anomaly", "verdict", "event", "clock", "secret"];
 

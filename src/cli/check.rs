@@ -12,7 +12,9 @@ use crate::config::{self, LineConfig};
 use crate::engine::{self, EngineError};
 use crate::publish;
 use crate::source::directory::DirectorySource;
+use crate::source::synthetic::SyntheticSource;
 use crate::source::{self, Source};
+use crate::synth::Conveyor;
 use crate::weights::bundle::Bundle;
 
 #[derive(Args)]
@@ -80,6 +82,13 @@ fn look(camera: &config::CameraConfig, spec: SourceSpec) -> anyhow::Result<Strin
                 camera.plan.recipe.fits(width, height)?;
             }
             Ok(probe.description)
+        }
+        SourceSpec::Synthetic(spec) => {
+            let Conveyor { classes, size, .. } = &spec.conveyor;
+            let said = format!("synthetic: {size}x{size} Rgb8, {} kinds of products", classes.len());
+            camera.plan.recipe.fits(*size, *size)?;
+            SyntheticSource::probe(&spec, &context)?;
+            Ok(said)
         }
     }
 }

@@ -25,6 +25,9 @@ mod train;
 mod train_clip;
 mod train_vcp;
 mod train_vcp_settings;
+mod synth;
+mod synth_layout;
+mod synth_sheet;
 mod watch;
 
 /// Zero-shot visual inspection for production lines: cameras in, VCP-CLIP, a verdict for every part over MQTT.
@@ -62,6 +65,8 @@ enum Command {
     /// Learn: a small CLIP from captions, the VCP modules from labelled pictures.
     #[command(subcommand)]
     Train(train::TrainCommand),
+    /// Make a labelled data set of synthetic products: good ones, and defective ones with pixel-exact masks.
+    Synth(synth::SynthArguments),
     /// Measure latency per stage, on this machine.
     Bench(bench::BenchArguments),
 }
@@ -118,6 +123,7 @@ pub fn main(arguments: Arguments) -> ExitCode {
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Model(command) => model::run(&command),
         Command::Train(command) => train::run(&command),
+        Command::Synth(arguments) => synth::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
     };
     let code = match result {

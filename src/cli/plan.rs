@@ -13,13 +13,15 @@ use crate::publish::{Credentials, PublisherSpec};
 use crate::secret::Secret;
 use crate::source::directory::{DirectorySource, DirectorySpec};
 use crate::source::gstreamer_spec::{GStreamerInput, GStreamerSpec, RtspSpec};
+use crate::source::synthetic::{SyntheticSource, SyntheticSpec};
 use crate::source::{self, Source, SourceContext};
 
-/// A source of either adapter, described.
+/// A source of any adapter, described.
 #[derive(Clone)]
 pub enum SourceSpec {
     Directory(DirectorySpec),
     GStreamer(GStreamerSpec),
+    Synthetic(SyntheticSpec),
 }
 
 fn password(path: &Path) -> anyhow::Result<Secret> {
@@ -30,6 +32,7 @@ fn password(path: &Path) -> anyhow::Result<Secret> {
 pub fn source(camera: &CameraConfig) -> anyhow::Result<SourceSpec> {
     let input = match camera.source.clone() {
         SourceConfig::Directory(spec) => return Ok(SourceSpec::Directory(spec)),
+        SourceConfig::Synthetic(spec) => return Ok(SourceSpec::Synthetic(spec)),
         SourceConfig::V4l2(spec) => GStreamerInput::V4l2(spec),
         SourceConfig::Rtsp(spec, file) => {
             GStreamerInput::Rtsp(RtspSpec { password: file.as_deref().map(password).transpose()?, ..spec })
@@ -51,6 +54,7 @@ pub fn opener(spec: SourceSpec, context: SourceContext) -> SourceOpener {
     Box::new(move || match spec.clone() {
         SourceSpec::Directory(spec) => Ok(Box::new(DirectorySource::open(spec, context.clone())?) as Box<dyn Source>),
         SourceSpec::GStreamer(spec) => source::gstreamer::open(spec, context.clone()),
+        SourceSpec::Synthetic(spec) => Ok(Box::new(SyntheticSource::open(spec, context.clone())?) as Box<dyn Source>),
     })
 }
 

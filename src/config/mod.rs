@@ -6,6 +6,7 @@ pub mod read;
 pub mod resolve;
 mod rules;
 pub mod secret;
+mod synthetic;
 
 use std::path::{Path, PathBuf};
 

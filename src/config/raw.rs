@@ -103,7 +103,7 @@ pub struct RawStop {
 pub struct RawCamera {
     /// Name of the camera; letters, digits, `_` and `-`.
     pub name: Key<String>,
-    /// Kind: `directory`, `v4l2`, `rtsp`, `aravis`, `file` or `launch`.
+    /// Kind: `directory`, `v4l2`, `rtsp`, `aravis`, `file`, `launch` or `synthetic`.
     pub source: Key<String>,
     /// Frames that may wait for the engine.
     pub queue: Key<usize>,
@@ -141,6 +141,8 @@ pub enum RawKind {
     File(RawFile),
     /// A GStreamer pipeline.
     Launch(RawLaunch),
+    /// Synthetic products.
+    Synthetic(RawSynthetic),
 }
 
 /// `source = "directory"`
@@ -237,4 +239,30 @@ pub struct RawFile {
 pub struct RawLaunch {
     /// Pipeline in the language of `gst-launch-1.0`.
     pub description: Key<String>,
+}
+
+/// `source = "synthetic"`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawSynthetic {
+    /// Products that come along in turn, named as in `vcp-line synth`.
+    pub classes: Key<Vec<String>>,
+    /// Kinds of defects that may come; absent: all.
+    pub defects: Key<Vec<String>>,
+    /// Share of defective parts, 0 … 1.
+    pub defective: Key<f64>,
+    /// `[easiest, hardest]` defect, 0 obvious … 1 barely visible.
+    pub difficulty: Key<[f32; 2]>,
+    /// Side of the square pictures, pixels.
+    pub size: Key<u32>,
+    /// Parts per second.
+    pub fps: Key<f64>,
+    /// Parts until the line ends; absent: for ever.
+    pub count: Key<u64>,
+    /// Different pictures, made at the start; then they come again.
+    pub pool: Key<u32>,
+    /// Other numbers give other parts.
+    pub seed: Key<u64>,
+    /// File to which what every part really is is appended, a JSON line each.
+    pub truth_file: Key<PathBuf>,
 }

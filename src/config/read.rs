@@ -11,7 +11,7 @@ type Table<'i> = DeTable<'i>;
 type Pair<'i> = (Spanned<DeString<'i>>, Spanned<DeValue<'i>>);
 
 /// The kinds of camera, as written in `source`.
-pub const KINDS: &[&str] = &["directory", "v4l2", "rtsp", "aravis", "file", "launch"];
+pub const KINDS: &[&str] = &["directory", "v4l2", "rtsp", "aravis", "file", "launch", "synthetic"];
 
 /// The names of the keys that `T` knows, as serde knows them.
 pub fn keys_of<T: DeserializeOwned>() -> &'static [&'static str] {
@@ -106,6 +106,7 @@ fn camera(value: Spanned<DeValue<'_>>, index: usize, report: &mut Report) -> Raw
         Some("aravis") => Some(RawKind::Aravis(kind_keys(own, &path, report))),
         Some("file") => Some(RawKind::File(kind_keys(own, &path, report))),
         Some("launch") => Some(RawKind::Launch(kind_keys(own, &path, report))),
+        Some("synthetic") => Some(RawKind::Synthetic(kind_keys(own, &path, report))),
         // `resolve` says what is wrong with the kind; its keys cannot be judged.
         _ => None,
     };

@@ -15,6 +15,7 @@ use crate::line::queue::WhenFull;
 use crate::line::recipe::RecipeSpec;
 use crate::source::directory::DirectorySpec;
 use crate::source::gstreamer_spec::{AravisSpec, FileSpec, RtspSpec, RtspTransport, V4l2Spec};
+use crate::source::synthetic::SyntheticSpec;
 
 /// A line, resolved.
 #[derive(Clone, Debug)]
@@ -78,6 +79,8 @@ pub enum SourceConfig {
     File(FileSpec),
     /// A GStreamer pipeline, in the language of `gst-launch-1.0`.
     Launch(String),
+    /// Synthetic products on a conveyor.
+    Synthetic(SyntheticSpec),
 }
 
 const DEFAULT_PORT: u16 = 1883;
@@ -367,6 +370,7 @@ fn source(kind: &RawKind, base: &Path, rules: &mut Rules<'_>) -> Option<SourceCo
         RawKind::Launch(raw) => {
             SourceConfig::Launch(rules.required(&raw.description, "description", "write a gst-launch-1.0 pipeline")?)
         }
+        RawKind::Synthetic(raw) => SourceConfig::Synthetic(super::synthetic::resolve(raw, base, rules)?),
     })
 }
 

@@ -1,7 +1,8 @@
-//! Where frames come from: directories of images and whatever GStreamer can open.
+//! Where frames come from: directories of images, synthetic products, and whatever GStreamer can open.
 
 pub mod directory;
 pub mod image_file;
+pub mod synthetic;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +15,7 @@ use crate::frame::Frame;
 pub mod gstreamer;
 pub mod gstreamer_spec;
 
-/// Delivers frames. Implemented by the directory source and the GStreamer source.
+/// Delivers frames. Implemented by the sources of directories, synthetic products and GStreamer.
 pub trait Source: Send {
     /// Waits up to `timeout` for the next frame. `Ok(None)` is idle by right (no trigger, nothing new yet);
     /// [`SourceError::Ended`] is the orderly end of a finite source.

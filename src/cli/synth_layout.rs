@@ -1,0 +1,188 @@
+//! Which pictures a synthetic data set holds, and where each layout puts them.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::synth::{Class, Defect, DefectKind};
+
+/// How the files of a data set are arranged below its root.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Layout {
+    /// MVTec-AD: CLASS/train/good, CLASS/test/KIND, CLASS/ground_truth/KIND/NAME_mask.png
+    #[default]
+    Mvtec,
+    /// VisA: CLASS/Data/Images and Masks, listed in split_csv/1cls.csv
+    Visa,
+    /// The folders of MVTec-AD, listed in meta.json as the released VCP-CLIP code writes it
+    Meta,
+    /// CLASS/good, CLASS/defect/KIND, CLASS/ground_truth/KIND; no split
+    Folders,
+}
+
+/// Everything that decides about the pictures but their size and place.
+pub struct Plan {
+    pub classes: Vec<Class>,
+    pub kinds: Vec<DefectKind>,
+    pub train_good: u32,
+    pub good: u32,
+    pub defective: u32,
+    pub pairs: bool,
+    pub difficulty: (f32, f32),
+    pub seed: u64,
+}
+
+/// One picture to make; paths are relative to the root.
+pub struct Picture {
+    pub class: Class,
+    pub split: &'static str,
+    pub defect: Option<Defect>,
+    pub seed: u64,
+    pub image: String,
+    pub mask: Option<String>,
+    /// The same product with, or without, its defect.
+    pub pair: Option<String>,
+}
+
+/// Seeds of one class and data set begin this far apart for its three kinds of pictures.
+const APART: u64 = 1_000_000;
+
+/// The golden ratio's fraction: its multiples fill 0 … 1 evenly, however many there are.
+const GOLDEN: f64 = 0.618_033_988_749_894_9;
+
+impl Plan {
+    /// All pictures, class by class.
+    pub fn pictures(&self, layout: Layout) -> Vec<Picture> {
+        let mut pictures = Vec::new();
+        let base = self.seed.wrapping_mul(3 * APART);
+        for &class in &self.classes {
+            let mut places = Places { layout, class, counts: BTreeMap::new() };
+            for index in 0..u64::from(self.train_good) {
+                pictures.push(places.picture("train", None, base.wrapping_add(index)));
+            }
+            if !self.pairs {
+                for index in 0..u64::from(self.good) {
+                    pictures.push(places.picture("test", None, base.wrapping_add(APART + index)));
+                }
+            }
+            for index in 0..u64::from(self.defective) {
+                let seed = base.wrapping_add(2 * APART + index);
+                let mut bad = places.picture("test", Some(self.defect(index)), seed);
+                if self.pairs {
+                    let mut good = places.picture("test", None, seed);
+                    good.pair = Some(bad.image.clone());
+                    bad.pair = Some(good.image.clone());
+                    pictures.push(good);
+                }
+                pictures.push(bad);
+            }
+        }
+        pictures
+    }
+
+    fn defect(&self, index: u64) -> Defect {
+        let (low, high) = self.difficulty;
+        let share = (index as f64 * GOLDEN).fract() as f32;
+        // Three decimals, so that the number in the captions is the number that was drawn with.
+        let difficulty = ((low + (high - low) * share) * 1000.0).round() / 1000.0;
+        Defect { kind: self.kinds[index as usize % self.kinds.len()], difficulty }
+    }
+}
+
+/// Numbers the files of one class, folder by folder.
+struct Places {
+    layout: Layout,
+    class: Class,
+    counts: BTreeMap<String, u32>,
+}
+
+impl Places {
+    fn picture(&mut self, split: &'static str, defect: Option<Defect>, seed: u64) -> Picture {
+        let class = self.class.name();
+        let kind = defect.map_or("good", |defect| defect.kind.name());
+        let folder = match (self.layout, defect) {
+            (Layout::Mvtec | Layout::Meta, _) => format!("{class}/{split}/{kind}"),
+            (Layout::Visa, None) => format!("{class}/Data/Images/Normal"),
+            (Layout::Visa, Some(_)) => format!("{class}/Data/Images/Anomaly"),
+            (Layout::Folders, None) => format!("{class}/good"),
+            (Layout::Folders, Some(_)) => format!("{class}/defect/{kind}"),
+        };
+        let count = self.counts.entry(folder.clone()).or_default();
+        let number = *count;
+        *count += 1;
+        let mask = defect.map(|_| match self.layout {
+            Layout::Visa => format!("{class}/Data/Masks/Anomaly/{number:03}.png"),
+            _ => format!("{class}/ground_truth/{kind}/{number:03}_mask.png"),
+        });
+        Picture { class: self.class, split, defect, seed, image: format!("{folder}/{number:03}.png"), mask, pair: None }
+    }
+}
+
+impl Picture {
+    /// Image, and mask if there is one.
+    pub fn files(&self) -> impl Iterator<Item = &String> {
+        std::iter::once(&self.image).chain(&self.mask)
+    }
+
+    /// Its line of `captions.jsonl`.
+    pub fn line(&self, caption: &str) -> Value {
+        json!({
+            "image": self.image,
+            "mask": self.mask,
+            "class": self.class.name(),
+            "split": self.split,
+            "defect": self.defect.map(|defect| defect.kind.name()),
+            "difficulty": self.defect.map(|defect| defect.difficulty),
+            "seed": self.seed,
+            "pair": self.pair,
+            "caption": caption,
+        })
+    }
+}
+
+impl Layout {
+    /// As on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Mvtec => "mvtec",
+            Self::Visa => "visa",
+            Self::Meta => "meta",
+            Self::Folders => "folders",
+        }
+    }
+
+    /// Name and content of the file that lists the pictures, in layouts that have one.
+    pub fn list(self, pictures: &[Picture]) -> Option<(&'static str, String)> {
+        match self {
+            Self::Mvtec | Self::Folders => None,
+            Self::Visa => {
+                let line = |picture: &Picture| {
+                    let label = if picture.defect.is_some() { "anomaly" } else { "normal" };
+                    let mask = picture.mask.as_deref().unwrap_or_default();
+                    format!("{},{},{label},{},{mask}\n", picture.class, picture.split, picture.image)
+                };
+                let lines: String = pictures.iter().map(line).collect();
+                Some(("split_csv/1cls.csv", format!("object,split,label,image,mask\n{lines}")))
+            }
+            Self::Meta => {
+                let mut splits: BTreeMap<&str, BTreeMap<&str, Vec<Value>>> = BTreeMap::new();
+                for split in ["train", "test"] {
+                    let classes = splits.entry(split).or_default();
+                    for picture in pictures {
+                        let entries = classes.entry(picture.class.name()).or_default();
+                        if picture.split == split {
+                            entries.push(json!({
+                                "img_path": picture.image,
+                                "mask_path": picture.mask.as_deref().unwrap_or_default(),
+                                "cls_name": picture.class.name(),
+                                "specie_name": picture.defect.map_or("good", |defect| defect.kind.name()),
+                                "anomaly": u8::from(picture.defect.is_some()),
+                            }));
+                        }
+                    }
+                }
+                Some(("meta.json", format!("{:#}\n", json!(splits))))
+            }
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! Captions: short sentences that are true of the picture.
+
+use super::class::Class;
+use super::defect::DefectKind;
+use super::dice::Dice;
+
+/// `word` is an adjective of the product or empty.
+pub(super) fn caption(class: Class, word: &str, defect: Option<DefectKind>, dice: &mut Dice) -> String {
+    let shot = dice.pick(&["a photo", "a photo", "a photo", "a close-up photo", "a picture"]);
+    let named = !word.is_empty() && dice.chance(0.5);
+    let noun = class.noun();
+    let product = if named { format!("{word} {noun}") } else { noun.to_owned() };
+    match defect {
+        None => format!("{shot} of a good {product}"),
+        Some(kind) => format!("{shot} of a damaged {product} with a {}", kind.noun()),
+    }
+}

@@ -1,0 +1,152 @@
+//! Defects: where they lie, what they cover, and what they do to the planes of the picture.
+
+mod effect;
+mod shape;
+
+use super::colour::{Rgb, distance, luma};
+use super::defect::{Defect, DefectKind};
+use super::dice::Dice;
+use super::field::mix;
+use super::scene::{Planes, Scene, Window};
+
+/// Bounds of a defect's area, as shares of the picture.
+const AREA: (f32, f32) = (0.003, 0.06);
+const ATTEMPTS: usize = 12;
+
+/// What a defect covers, for every pixel of the picture.
+pub(super) struct Extent {
+    size: usize,
+    /// 0 untouched … 1 covered.
+    pub cover: Vec<f32>,
+    /// Change of height.
+    pub relief: Vec<f32>,
+    /// A second value of the kind's own: the inside of a hole, the broken edge of a missing piece.
+    pub core: Vec<f32>,
+}
+
+impl Extent {
+    fn new(size: usize) -> Self {
+        let blank = || vec![0.0; size * size];
+        Self { size, cover: blank(), relief: blank(), core: blank() }
+    }
+
+    /// The smallest window that holds every covered pixel.
+    fn window(&self) -> Option<Window> {
+        let mut window = Window { x0: self.size, y0: self.size, x1: 0, y1: 0 };
+        for (y, row) in self.cover.chunks_exact(self.size).enumerate() {
+            let first = row.iter().position(|&cover| cover > 0.0);
+            let last = row.iter().rposition(|&cover| cover > 0.0);
+            if let (Some(first), Some(last)) = (first, last) {
+                window.x0 = window.x0.min(first);
+                window.x1 = window.x1.max(last + 1);
+                window.y0 = window.y0.min(y);
+                window.y1 = y + 1;
+            }
+        }
+        (window.x1 > 0).then_some(window)
+    }
+
+    fn area(&self) -> f32 {
+        self.cover.iter().filter(|&&cover| cover > 0.5).count() as f32 / self.cover.len() as f32
+    }
+}
+
+/// A defect's change of the picture within a window, in display values before the lens.
+pub(super) struct Change {
+    pub window: Window,
+    /// Red, green, blue to add, and the coverage 0 … 1.
+    pub values: Vec<[f32; 4]>,
+}
+
+/// Draws a defect on a scene; `good` is the scene as lit without it.
+pub(super) fn draw(scene: &Scene, good: &[Rgb], defect: Defect, labels: [&str; 2], seed: u64) -> Option<Change> {
+    let difficulty = defect.difficulty.clamp(0.0, 1.0);
+    let mut grow = mix(1.0, 0.62, difficulty);
+    let mut best: Option<(f32, Extent, Dice)> = None;
+    for attempt in 0..ATTEMPTS {
+        let mut dice = Dice::new(&["defect", labels[0], labels[1], &attempt.to_string()], seed);
+        let mut extent = Extent::new(scene.size);
+        shape::draw(defect.kind, grow, difficulty, scene, &mut extent, &mut dice);
+        let area = extent.area();
+        let miss = (AREA.0 - area).max(area - AREA.1).max(0.0);
+        if best.as_ref().is_none_or(|(least, ..)| miss < *least) {
+            best = Some((miss, extent, dice));
+        }
+        if miss == 0.0 {
+            break;
+        }
+        grow *= if area < AREA.0 { 1.2 } else { 0.82 };
+    }
+    let (_, extent, mut dice) = best?;
+    // Shading looks one pixel around; rims reach a little further.
+    let window = extent.window()?.grown(2, scene.size);
+    let mut planes = Planes { colour: scene.planes.colour.clone(), height: scene.planes.height.clone() };
+    effect::apply(defect.kind, scene, &extent, window, &mut planes, &mut dice);
+    let bad = scene.shade(&planes, window);
+
+    let mut values = Vec::with_capacity(bad.len());
+    for (index, bad) in bad.iter().enumerate() {
+        let (x, y) = (window.x0 + index % window.width(), window.y0 + index / window.width());
+        let pixel = y * scene.size + x;
+        let old = good[pixel];
+        let cover = extent.cover[pixel];
+        // Shading next to the defect changes too; only what is covered, or borders on it, may.
+        let near = if cover > 0.0 { 1.0 } else { 0.0 };
+        values.push([near * (bad[0] - old[0]), near * (bad[1] - old[1]), near * (bad[2] - old[2]), cover]);
+    }
+    let strength = strength(&values, good, window, scene.size, defect.kind, difficulty, &mut dice);
+    for value in &mut values {
+        for channel in &mut value[..3] {
+            *channel *= strength;
+        }
+    }
+    Some(Change { window, values })
+}
+
+/// Scales the change so that it stands out from the product's own texture as much as the difficulty says.
+fn strength(
+    values: &[[f32; 4]],
+    good: &[Rgb],
+    window: Window,
+    size: usize,
+    kind: DefectKind,
+    difficulty: f32,
+    dice: &mut Dice,
+) -> f32 {
+    let (mut change, mut count) = (0.0, 0.0);
+    let (mut sum, mut squares) = (0.0, 0.0);
+    for (index, value) in values.iter().enumerate() {
+        if value[3] > 0.5 {
+            let (x, y) = (window.x0 + index % window.width(), window.y0 + index / window.width());
+            let old = luma(good[y * size + x]);
+            change += distance([value[0], value[1], value[2]], [0.0; 3]);
+            sum += old;
+            squares += old * old;
+            count += 1.0;
+        }
+    }
+    if count == 0.0 || change == 0.0 {
+        return 1.0;
+    }
+    let (change, mean) = (change / count, sum / count);
+    let texture = (squares / count - mean * mean).max(0.0).sqrt();
+    // Thin lines lose contrast in the lens, and the eye needs more of it there; light and dark sides give a dent away.
+    let need = match kind {
+        DefectKind::Scratch | DefectKind::Crack | DefectKind::Fibre | DefectKind::Misprint => 1.35,
+        DefectKind::Dent => 0.6,
+        _ => 1.0,
+    };
+    let obvious = 0.38 + 0.9 * texture;
+    let faint = 0.05 + 0.2 * texture;
+    let share = difficulty * (0.7 + 0.3 * difficulty);
+    let wanted = need * mix(obvious, faint, share) * dice.between(0.85, 1.2);
+    // A hole that is half transparent is none.
+    let least = match kind {
+        DefectKind::Hole | DefectKind::MissingPiece => mix(0.9, 0.45, difficulty),
+        DefectKind::Fibre | DefectKind::Crack => mix(0.7, 0.25, difficulty),
+        _ => 0.0,
+    };
+    // Shading alone shows little on dark or flat places.
+    let most = if kind == DefectKind::Dent { 3.0 } else { 1.8 };
+    (wanted / change).clamp(least, most)
+}
