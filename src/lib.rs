@@ -39,6 +39,7 @@ pub mod dataset;
 
 pub mod config;
 pub mod eval;
+pub mod learn;
 pub mod line;
 pub mod publish;
 pub mod systemd;

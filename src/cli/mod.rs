@@ -21,6 +21,8 @@ mod overlay;
 mod plan;
 mod run;
 mod service;
+mod train;
+mod train_clip;
 mod watch;
 
 /// Zero-shot visual inspection for production lines: cameras in, VCP-CLIP, a verdict for every part over MQTT.
@@ -55,6 +57,9 @@ enum Command {
     /// Model bundles: import weight files, export ONNX, show what is inside.
     #[command(subcommand)]
     Model(model::ModelCommand),
+    /// Learn: a small CLIP from captions.
+    #[command(subcommand)]
+    Train(train::TrainCommand),
     /// Measure latency per stage, on this machine.
     Bench(bench::BenchArguments),
 }
@@ -110,6 +115,7 @@ pub fn main(arguments: Arguments) -> ExitCode {
         Command::Watch(arguments) => watch::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Model(command) => model::run(&command),
+        Command::Train(command) => train::run(&command),
         Command::Bench(arguments) => bench::run(&arguments),
     };
     let code = match result {

@@ -33,6 +33,12 @@ impl Eager {
         Self { device, weights, images: None }
     }
 
+    /// Replaces a weight, or adds one; `matrix` is `[out, in]`, scalars and vectors lie in one row. A leaf of a
+    /// differentiation enters the network this way.
+    pub fn set(&mut self, name: &str, matrix: Tensor<2>) {
+        self.weights.insert(name.to_owned(), Weight { matrix });
+    }
+
     /// The batch to compute: `batch` images of `3 × size × size`, planes in the order red, green, blue.
     pub fn set_images(&mut self, batch: usize, size: usize, values: Vec<f32>) {
         let data = TensorData::new(values, [batch, 3, size, size]);

@@ -33,7 +33,7 @@ pub fn expected(sizes: &Architecture, token_rows: usize) -> Vec<Named> {
 }
 
 /// Every tensor of a CLIP file under OpenAI's names.
-pub(super) fn clip_file(sizes: &Architecture, native_grid: usize, vocabulary: usize) -> Vec<Named> {
+pub fn clip_file(sizes: &Architecture, native_grid: usize, vocabulary: usize) -> Vec<Named> {
     clip(sizes, native_grid, TOKEN_TABLE, vocabulary)
 }
 

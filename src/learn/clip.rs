@@ -1,0 +1,225 @@
+//! Training a small CLIP from scratch on pictures with captions: two towers, one contrastive loss.
+
+use std::collections::BTreeSet;
+use std::fs::Permissions;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use burn::tensor::{Device, Tensor};
+use half::f16;
+use safetensors::Dtype;
+use safetensors::tensor::TensorView;
+
+use super::adam::Adam;
+use super::clip_init::{First, LOGIT_SCALE, first};
+use super::clip_pairs::{Pairs, ViewRule, Views};
+use super::clip_text;
+use super::dice::Dice;
+use super::parameters::{Named, Parameters, Rate};
+use crate::vcp_clip::Architecture;
+use crate::vcp_clip::eager::Eager;
+use crate::vcp_clip::prompt::{self, ABNORMAL_TEMPLATE, CLASS_TOKEN, END_TOKEN, NORMAL_TEMPLATE, PromptError, START_TOKEN};
+use crate::vcp_clip::vision;
+use crate::weights::layout;
+
+/// Rows of a CLIP file's token table: the whole byte-pair vocabulary.
+const VOCABULARY: usize = 49408;
+/// CLIP keeps the contrastive temperature from making logits more than a hundred times the cosine.
+const LARGEST_LOGIT_SCALE: f32 = 100.0;
+const TOKEN_ROWS: &str = "token_embedding.rows";
+const TOKEN_TABLE: &str = "token_embedding.weight";
+
+/// How a CLIP is trained.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClipSettings {
+    /// Sizes of the two towers; `image_size` is what CLIP learns at, and only the towers' sizes count.
+    pub sizes: Architecture,
+    /// Optimiser steps.
+    pub steps: u64,
+    /// Views per step.
+    pub batch: usize,
+    /// Highest learning rate; it rises over `warm_up` steps and falls along a cosine to a hundredth.
+    pub rate: f64,
+    /// Steps of the rise.
+    pub warm_up: u64,
+    /// Decoupled weight decay of the matrices.
+    pub decay: f64,
+    /// Makes first values, views and their order.
+    pub seed: u64,
+    /// How views are cut.
+    pub view: ViewRule,
+}
+
+impl ClipSettings {
+    /// Learning rate of a step, counted from 0.
+    fn rate(&self, step: u64) -> f64 {
+        const FLOOR: f64 = 0.01;
+        if step < self.warm_up {
+            return self.rate * (step + 1) as f64 / self.warm_up as f64;
+        }
+        let done = (step - self.warm_up) as f64 / (self.steps - self.warm_up).max(1) as f64;
+        let cosine = 0.5 * (1.0 + (std::f64::consts::PI * done.min(1.0)).cos());
+        self.rate * (FLOOR + (1.0 - FLOOR) * cosine)
+    }
+}
+
+/// A training under way.
+pub struct ClipTraining {
+    settings: ClipSettings,
+    pairs: Pairs,
+    /// Each caption as rows of the trained token table.
+    captions: Vec<Vec<usize>>,
+    token_ids: Vec<u32>,
+    device: Device,
+    eager: Eager,
+    parameters: Parameters,
+}
+
+impl ClipTraining {
+    /// Draws the first values.
+    pub fn new(settings: ClipSettings, pairs: Pairs, device: Device) -> Result<Self, PromptError> {
+        let token_ids = token_ids(&pairs)?;
+        let row = |id: &u32| token_ids.binary_search(id).expect("every caption's token is kept");
+        let captions = pairs.captions().iter().map(|ids| ids.iter().map(row).collect()).collect();
+        let device = device.inner();
+        let mut parameters = Parameters::new(&device);
+        for (name, shape) in trained(&settings.sizes, token_ids.len()) {
+            let values = draw(&name, &shape, &settings);
+            parameters.add(&name, &shape, values);
+        }
+        let eager = Eager::new(device.clone(), []);
+        Ok(Self { settings, pairs, captions, token_ids, device, eager, parameters })
+    }
+
+    /// Steps taken.
+    pub fn steps(&self) -> u64 {
+        self.parameters.steps()
+    }
+
+    /// What is learned, for checkpoints.
+    pub fn parameters(&mut self) -> &mut Parameters {
+        &mut self.parameters
+    }
+
+    /// The views of the step that comes next.
+    pub fn next_views(&self) -> Views {
+        let ClipSettings { view, seed, batch, .. } = &self.settings;
+        self.pairs.views(view, *seed, self.steps(), *batch)
+    }
+
+    /// One step on `views`; returns the loss before it.
+    pub fn step(&mut self, views: Views) -> f32 {
+        self.parameters.enter(&mut self.eager);
+        let loss = self.loss(views);
+        let gradients = self.parameters.gradients(&loss.backward());
+        let rate = self.settings.rate(self.steps());
+        let decay = self.settings.decay;
+        let adam = Adam { beta1: 0.9, beta2: 0.98, epsilon: 1e-6 };
+        self.parameters.step(&adam, gradients, |name| Rate { rate, decay: if decays(name) { decay } else { 0.0 } });
+        loss.into_scalar::<f32>()
+    }
+
+    fn loss(&mut self, views: Views) -> Tensor<1> {
+        let Self { settings, captions, device, eager, parameters, .. } = self;
+        let sizes = &settings.sizes;
+        let count = views.captions.len();
+        eager.set_images(count, sizes.image_size, views.pixels);
+        let feature = vision::encode(eager, sizes).feature;
+        let image = feature.reshape([count, sizes.text_width]);
+        let length = image.clone().square().sum_dim(1).sqrt();
+        let image = image / length;
+
+        let unique: Vec<usize> = views.captions.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
+        let rows: Vec<&[usize]> = unique.iter().map(|&caption| captions[caption].as_slice()).collect();
+        let text = clip_text::encode(eager, sizes, device, &rows);
+        let which = |caption: &usize| unique.binary_search(caption).expect("unique holds every caption");
+        let which: Vec<usize> = views.captions.iter().map(which).collect();
+        let scale = parameters.leaf(LOGIT_SCALE).clamp_max(LARGEST_LOGIT_SCALE.ln()).exp();
+        clip_text::contrastive(image, text, scale, &which)
+    }
+
+    /// The tensors of a CLIP file under OpenAI's names. Rows of tokens that no caption uses keep their first values.
+    pub fn file(&self) -> Vec<Named> {
+        let sizes = &self.settings.sizes;
+        let table = (TOKEN_TABLE.to_owned(), vec![VOCABULARY, sizes.text_width]);
+        let mut tensors = self.parameters.values();
+        for tensor in &mut tensors {
+            if tensor.0 == TOKEN_ROWS {
+                let mut values = draw(&table.0, &table.1, &self.settings);
+                for (row, &id) in tensor.2.chunks_exact(sizes.text_width).zip(&self.token_ids) {
+                    values[id as usize * sizes.text_width..][..sizes.text_width].copy_from_slice(row);
+                }
+                *tensor = (table.0.clone(), table.1.clone(), values);
+            }
+        }
+        tensors
+    }
+}
+
+/// Matrices decay; norms, biases, embeddings and the temperature do not.
+fn decays(name: &str) -> bool {
+    name.ends_with("weight") && !name.contains("ln_") && !name.contains("embedding") || name.ends_with("proj")
+}
+
+/// Ascending ids of all tokens that captions and the method's prompts use.
+fn token_ids(pairs: &Pairs) -> Result<Vec<u32>, PromptError> {
+    let mut ids: BTreeSet<u32> = pairs.captions().iter().flatten().copied().collect();
+    for template in [NORMAL_TEMPLATE, ABNORMAL_TEMPLATE] {
+        ids.extend(prompt::tokenize(template)?);
+    }
+    ids.extend([START_TOKEN, END_TOKEN]);
+    ids.remove(&CLASS_TOKEN);
+    Ok(ids.into_iter().collect())
+}
+
+/// What is learned: every tensor of a CLIP file, the token table cut to the rows in use, and the temperature.
+fn trained(sizes: &Architecture, token_rows: usize) -> Vec<(String, Vec<usize>)> {
+    let mut tensors = layout::clip_file(sizes, sizes.grid(), token_rows);
+    for tensor in &mut tensors {
+        if tensor.0 == TOKEN_TABLE {
+            TOKEN_ROWS.clone_into(&mut tensor.0);
+        }
+    }
+    tensors.push((LOGIT_SCALE.to_owned(), vec![]));
+    tensors
+}
+
+fn draw(name: &str, shape: &[usize], settings: &ClipSettings) -> Vec<f32> {
+    let count = shape.iter().product();
+    let purpose = name.bytes().fold(0u64, |hash, byte| hash.wrapping_mul(0x0100_0000_01B3) ^ u64::from(byte));
+    let mut dice = Dice::new(settings.seed, [0, purpose, 0]);
+    match first(name, &settings.sizes) {
+        First::Normal(deviation) => (0..count).map(|_| (dice.normal() * deviation) as f32).collect(),
+        First::Uniform(reach) => (0..count).map(|_| dice.between(-reach as f32, reach as f32)).collect(),
+        First::Constant(value) => vec![value; count],
+    }
+}
+
+/// Writes tensors as safetensors: matrices in 16-bit floats as OpenAI's files have them, the rest in 32. The file
+/// appears whole or not at all.
+pub fn write_file(path: &Path, tensors: &[Named]) -> std::io::Result<()> {
+    let bytes: Vec<(&str, Dtype, &[usize], Vec<u8>)> = tensors
+        .iter()
+        .map(|(name, shape, values)| {
+            if shape.len() < 2 {
+                let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+                return (name.as_str(), Dtype::F32, shape.as_slice(), bytes);
+            }
+            let bytes = values.iter().flat_map(|&value| f16::from_f32(value).to_le_bytes()).collect();
+            (name.as_str(), Dtype::F16, shape.as_slice(), bytes)
+        })
+        .collect();
+    let views = bytes.iter().map(|(name, dtype, shape, bytes)| {
+        let view = TensorView::new(*dtype, shape.to_vec(), bytes).map_err(std::io::Error::other)?;
+        Ok((*name, view))
+    });
+    let views = views.collect::<std::io::Result<Vec<_>>>()?;
+    let text = safetensors::serialize(views, None).map_err(std::io::Error::other)?;
+    let folder = path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new().permissions(Permissions::from_mode(0o644)).tempfile_in(folder)?;
+    file.write_all(&text)?;
+    file.as_file().sync_all()?;
+    file.persist(path)?;
+    Ok(())
+}

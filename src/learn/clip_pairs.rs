@@ -1,0 +1,248 @@
+//! Pictures with captions, as `vcp-line synth` writes them, and the views of them that CLIP learns from.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+use serde::Deserialize;
+
+use super::dice::Dice;
+use crate::frame::{Image, PixelFormat};
+use crate::source::image_file;
+use crate::vcp_clip::preprocess::{Preprocessor, resize_to_rgb};
+use crate::vcp_clip::prompt::{self, END_TOKEN, PromptError, START_TOKEN};
+
+/// The list of pairs in a folder.
+pub const CAPTIONS_FILE: &str = "captions.jsonl";
+
+/// Share of the mask's pixels from which a view shows the defect; with fewer, but some, it is ambiguous and not used.
+const SHOWN: f32 = 0.25;
+/// Windows tried before an ambiguous view is replaced by the whole picture.
+const TRIES: usize = 6;
+/// Window sides are multiples of this, so that the tables for resizing are few.
+const WINDOW_STEP: usize = 8;
+
+/// One line of [`CAPTIONS_FILE`]; what else it holds is not read.
+#[derive(Deserialize)]
+struct Line {
+    image: PathBuf,
+    mask: Option<PathBuf>,
+    class: String,
+    caption: String,
+    /// What is true of a view that leaves the defect out.
+    good_caption: String,
+}
+
+/// Pairs cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PairsError {
+    /// A file cannot be read.
+    #[error("{}: {reason}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A line is not what it should be.
+    #[error("{}: line {line}: {reason}; `vcp-line synth` writes such files", path.display())]
+    Line {
+        /// The list.
+        path: PathBuf,
+        /// From 1.
+        line: usize,
+        /// Why.
+        reason: String,
+    },
+    /// Nothing to learn from.
+    #[error("{}: no pairs of the classes asked for; the list has {}", path.display(), classes.join(", "))]
+    Empty {
+        /// The list.
+        path: PathBuf,
+        /// What there is.
+        classes: Vec<String>,
+    },
+    /// A caption cannot be tokenised.
+    #[error(transparent)]
+    Prompt(#[from] PromptError),
+}
+
+struct Pair {
+    /// side² × 3, red green blue.
+    rgb: Vec<u8>,
+    /// side² values, 0 outside of the defect; empty for a good product.
+    mask: Vec<u8>,
+    /// Pixels in the mask.
+    area: usize,
+    caption: usize,
+    good_caption: usize,
+}
+
+/// All pairs, in memory.
+pub struct Pairs {
+    side: usize,
+    pairs: Vec<Pair>,
+    captions: Vec<Vec<u32>>,
+}
+
+/// What a batch is made of.
+pub struct Views {
+    /// Normalised pictures, 3 × size × size each.
+    pub pixels: Vec<f32>,
+    /// Caption of each, an index into [`Pairs::captions`].
+    pub captions: Vec<usize>,
+}
+
+/// How views are cut.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ViewRule {
+    /// Side of a view, pixels: the input size CLIP learns at.
+    pub size: usize,
+    /// Smallest window that becomes a view, pixels of the working size.
+    pub smallest: usize,
+    /// Per channel, see [`crate::vcp_clip::Constants`].
+    pub mean: [f32; 3],
+    /// Per channel.
+    pub std: [f32; 3],
+}
+
+impl Pairs {
+    /// Reads the pictures that `folder`'s list names, resized to `side`; `classes` empty takes all.
+    pub fn open(folder: &Path, classes: &[String], side: usize) -> Result<Self, PairsError> {
+        let path = folder.join(CAPTIONS_FILE);
+        let text = fs::read_to_string(&path)
+            .map_err(|error| PairsError::File { path: path.clone(), reason: error.to_string() })?;
+        let mut lines = Vec::new();
+        let mut seen = Vec::new();
+        for (text, line) in text.lines().zip(1..) {
+            let parsed: Line = serde_json::from_str(text)
+                .map_err(|error| PairsError::Line { path: path.clone(), line, reason: error.to_string() })?;
+            if !seen.contains(&parsed.class) {
+                seen.push(parsed.class.clone());
+            }
+            if classes.is_empty() || classes.contains(&parsed.class) {
+                lines.push(parsed);
+            }
+        }
+        if lines.is_empty() || classes.iter().any(|class| !seen.contains(class)) {
+            return Err(PairsError::Empty { path, classes: seen });
+        }
+        let mut captions = Vec::new();
+        let mut known = HashMap::new();
+        let mut caption = |text: &str| -> Result<usize, PairsError> {
+            if let Some(&at) = known.get(text) {
+                return Ok(at);
+            }
+            let mut ids = vec![START_TOKEN];
+            ids.extend(prompt::tokenize(text)?);
+            ids.push(END_TOKEN);
+            captions.push(ids);
+            known.insert(text.to_owned(), captions.len() - 1);
+            Ok(captions.len() - 1)
+        };
+        let indices: Vec<[usize; 2]> = lines
+            .iter()
+            .map(|line| Ok([caption(&line.caption)?, caption(&line.good_caption)?]))
+            .collect::<Result<_, PairsError>>()?;
+        let load = |(line, [caption, good_caption]): (&Line, [usize; 2])| {
+            let picture = load(&folder.join(&line.image))?;
+            let mask = match &line.mask {
+                Some(mask) => grey(&resize_to_rgb(&load(&folder.join(mask))?, side)),
+                None => Vec::new(),
+            };
+            let area = mask.iter().filter(|&&value| value >= 128).count();
+            Ok(Pair { rgb: resize_to_rgb(&picture, side), mask, area, caption, good_caption })
+        };
+        let pairs = lines.par_iter().zip(indices).map(load).collect::<Result<_, PairsError>>()?;
+        Ok(Self { side, pairs, captions })
+    }
+
+    /// Pictures.
+    pub fn len(&self) -> usize {
+        self.pairs.len()
+    }
+
+    /// Never true of what [`Self::open`] gave.
+    pub fn is_empty(&self) -> bool {
+        self.pairs.is_empty()
+    }
+
+    /// Every caption once, as token ids from start to end.
+    pub fn captions(&self) -> &[Vec<u32>] {
+        &self.captions
+    }
+
+    /// Views for one step: the same for the same `seed` and `step`, whatever was drawn before.
+    pub fn views(&self, rule: &ViewRule, seed: u64, step: u64, count: usize) -> Views {
+        let area = 3 * rule.size * rule.size;
+        let mut pixels = vec![0.0; count * area];
+        let captions = pixels
+            .par_chunks_exact_mut(area)
+            .enumerate()
+            .map(|(item, out)| {
+                let mut dice = Dice::new(seed, [1, step, item as u64]);
+                let pair = &self.pairs[dice.below(self.pairs.len())];
+                self.view(pair, rule, &mut dice, out)
+            })
+            .collect();
+        Views { pixels, captions }
+    }
+
+    /// Cuts a window, turns and lights it anew, writes it to `out` and says what it shows.
+    fn view(&self, pair: &Pair, rule: &ViewRule, dice: &mut Dice, out: &mut [f32]) -> usize {
+        let side = self.side;
+        let mut window = (0, 0, side);
+        let mut shows = pair.area > 0;
+        for _ in 0..TRIES {
+            let steps = (side - rule.smallest) / WINDOW_STEP + 1;
+            let length = rule.smallest + WINDOW_STEP * dice.below(steps);
+            let (x, y) = (dice.below(side - length + 1), dice.below(side - length + 1));
+            let inside = pair.defect_pixels(side, x, y, length) as f32;
+            if inside == 0.0 || inside >= SHOWN * pair.area as f32 {
+                window = (x, y, length);
+                shows = inside > 0.0;
+                break;
+            }
+        }
+        let (x0, y0, length) = window;
+        let (mirror, turn) = (dice.chance(0.5), dice.below(4));
+        let (gain, offset) = (dice.between(0.85, 1.15), dice.between(-12.0, 12.0));
+        let mut bytes = Vec::with_capacity(length * length * 3);
+        for y in 0..length {
+            for x in 0..length {
+                let x = if mirror { length - 1 - x } else { x };
+                let (x, y) = match turn {
+                    0 => (x, y),
+                    1 => (length - 1 - y, x),
+                    2 => (length - 1 - x, length - 1 - y),
+                    _ => (y, length - 1 - x),
+                };
+                let at = ((y0 + y) * side + x0 + x) * 3;
+                bytes.extend(pair.rgb[at..at + 3].iter().map(|&v| (f32::from(v) * gain + offset) as u8));
+            }
+        }
+        let side = length as u32;
+        let image = Image::new(side, side, PixelFormat::Rgb8, bytes).expect("a window has length² × 3 bytes");
+        Preprocessor::new(rule.size, rule.mean, rule.std).run(&image, out);
+        if shows { pair.caption } else { pair.good_caption }
+    }
+}
+
+impl Pair {
+    fn defect_pixels(&self, side: usize, x: usize, y: usize, length: usize) -> usize {
+        if self.area == 0 {
+            return 0;
+        }
+        let rows = self.mask.chunks_exact(side).skip(y).take(length);
+        rows.map(|row| row[x..x + length].iter().filter(|&&value| value >= 128).count()).sum()
+    }
+}
+
+fn load(path: &Path) -> Result<Image, PairsError> {
+    image_file::load(path).map_err(|error| PairsError::File { path: path.to_owned(), reason: error.to_string() })
+}
+
+fn grey(rgb: &[u8]) -> Vec<u8> {
+    rgb.chunks_exact(3).map(|pixel| pixel[0]).collect()
+}
