@@ -11,14 +11,14 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("line", &["source", "engine"]),
     ("publish", &[]),
     ("systemd", &[]),
-    ("eval", &["dataset", "source", "engine", "vcp_clip", "overlay"]),
+    ("eval", &["dataset", "source", "engine", "vcp_clip"]),
     ("dataset", &["source"]),
     ("source", &[]),
     ("engine", &["vcp_clip", "weights"]),
     ("weights", &["vcp_clip"]),
     ("vcp_clip", &[]),
 ];
-const VOCABULARY: &[&str] = &["frame", "anomaly", "verdict", "event", "clock", "secret"];
+const VOCABULARY: &[&str] = &["frame", "anomaly", "overlay", "verdict", "event", "clock", "secret"];
 
 /// Which files may name a library.
 const ONLY: &[(&str, &[&str])] = &[

@@ -17,7 +17,6 @@ mod drops;
 mod failure;
 mod inspect;
 mod model;
-mod overlay;
 mod plan;
 mod run;
 mod service;
