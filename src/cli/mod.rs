@@ -14,6 +14,8 @@ mod check;
 mod demo;
 mod demo_parts;
 mod drops;
+mod eval;
+mod eval_table;
 mod failure;
 mod inspect;
 mod model;
@@ -56,6 +58,8 @@ enum Command {
     /// Model bundles: import weight files, export ONNX, show what is inside.
     #[command(subcommand)]
     Model(model::ModelCommand),
+    /// Measure a model on a labelled data set: AUROC, AUPRO, AP, F1, IoU, with a baseline and a report on request.
+    Eval(Box<eval::EvalArguments>),
     /// Learn: a small CLIP from captions.
     #[command(subcommand)]
     Train(train::TrainCommand),
@@ -114,6 +118,7 @@ pub fn main(arguments: Arguments) -> ExitCode {
         Command::Watch(arguments) => watch::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Model(command) => model::run(&command),
+        Command::Eval(arguments) => eval::run(&arguments),
         Command::Train(command) => train::run(&command),
         Command::Bench(arguments) => bench::run(&arguments),
     };

@@ -1,6 +1,6 @@
 //! The baseline's two numbers, chosen on classes that are not evaluated, as a person would tune it on known parts.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use super::baseline::{Baseline, contrast, smoothed};
 use super::metrics::Labelled;
@@ -24,11 +24,21 @@ pub struct Tuned {
     /// Its AUPRO, mean over the classes, 0 … 1.
     pub aupro: f64,
     /// Everything that was tried with its AUPRO, in the order of window and sigma.
-    pub tried: Vec<(Baseline, f64)>,
+    pub tried: Vec<Trial>,
     /// The classes it was tuned on.
     pub classes: Vec<String>,
     /// How many pictures.
     pub pictures: usize,
+}
+
+/// One point of the grid.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
+pub struct Trial {
+    /// What was tried.
+    #[serde(flatten)]
+    pub baseline: Baseline,
+    /// Mean AUPRO over the classes.
+    pub aupro: f64,
 }
 
 /// Tries a small grid on the classes of `dataset` and takes what has the largest mean AUPRO.
@@ -44,7 +54,7 @@ pub fn tune(dataset: &Dataset, size: usize, looked: &mut dyn FnMut(usize, usize)
     let mut thinned = dataset.clone();
     thinned.classes.iter_mut().for_each(|class| class.items = evenly(&class.items, MOST_PICTURES));
     let mut areas = vec![Vec::new(); grid.len()];
-    let mut classes = BTreeMap::new();
+    let mut classes = BTreeSet::new();
     let (mut done, mut pictures) = (0, 0);
     // One class at a time: a set of counts for each point of the grid is some megabytes.
     for class in &thinned.classes {
@@ -72,15 +82,16 @@ pub fn tune(dataset: &Dataset, size: usize, looked: &mut dyn FnMut(usize, usize)
         for (areas, counts) in areas.iter_mut().zip(&counts) {
             if let Some(area) = counts.pro_curve().map(|curve| curve.area()).filter(|area| area.is_finite()) {
                 areas.push(area);
-                classes.insert(class.name.clone(), ());
+                classes.insert(class.name.clone());
             }
         }
     }
     let mean = |areas: &Vec<f64>| areas.iter().sum::<f64>() / areas.len() as f64;
-    let tried: Vec<(Baseline, f64)> = grid.into_iter().zip(areas.iter().map(mean)).collect();
-    let best = tried.iter().copied().filter(|(_, area)| area.is_finite()).max_by(|a, b| a.1.total_cmp(&b.1));
-    let (baseline, aupro) = best.ok_or(EvalError::NothingToTune)?;
-    Ok(Tuned { baseline, aupro, tried, classes: classes.into_keys().collect(), pictures })
+    let trial = |(baseline, areas)| Trial { baseline, aupro: mean(areas) };
+    let tried: Vec<Trial> = grid.into_iter().zip(&areas).map(trial).collect();
+    let best = tried.iter().copied().filter(|trial| trial.aupro.is_finite()).max_by(|a, b| a.aupro.total_cmp(&b.aupro));
+    let Trial { baseline, aupro } = best.ok_or(EvalError::NothingToTune)?;
+    Ok(Tuned { baseline, aupro, tried, classes: classes.into_iter().collect(), pictures })
 }
 
 /// At most `most` of the items, evenly spaced.

@@ -149,12 +149,11 @@ fn as_rgb(image: &Image) -> RgbImage {
     RgbImage::from_fn(image.width, image.height, |x, y| Rgb(image.rgb_at(x, y)))
 }
 
-/// Outlines the truth, two pixels wide: once as it is, once for where it reaches a pixel further.
+/// Outlines the truth from outside: a thin scratch stays visible within.
 fn outline(picture: &mut RgbImage, mask: &[bool], size: usize) {
     let (width, height) = picture.dimensions();
     let place = |at: u32, of: u32| (at as usize * size / of as usize).min(size - 1);
     let inside = |x: u32, y: u32| mask[place(y, height) * size + place(x, width)];
-    overlay::draw_outline(picture, TRUTH, inside);
     overlay::draw_outline(picture, TRUTH, |x, y| {
         inside(x, y)
             || inside(x.saturating_sub(1), y)

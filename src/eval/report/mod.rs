@@ -24,8 +24,10 @@ const MODE: u32 = 0o755;
 /// What was evaluated, for the head of the page.
 #[derive(Clone, Debug)]
 pub struct Subject {
-    /// Name of the model, and the first digits of its hash.
+    /// Name of the model.
     pub model: String,
+    /// The first digits of its hash.
+    pub sha256: String,
     /// Engine and precision.
     pub engine: String,
     /// The data set's root.

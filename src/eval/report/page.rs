@@ -41,7 +41,7 @@ pub(super) fn render(
                     p.over { "Evaluation" }
                     h1 { (subject.model) }
                     p.facts {
-                        span { (subject.data) } span { (subject.layout) } span { (subject.engine) }
+                        span { (subject.data) } span { (subject.layout) } span { (subject.engine) } span { "sha256 " (subject.sha256) "…" }
                         span { (evaluation.looked_at) " pictures" } span { (subject.date) }
                     }
                     (cards(&methods))

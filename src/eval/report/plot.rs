@@ -7,7 +7,7 @@ use super::ReportError;
 use crate::eval::curves::{Distribution, PRO_RATE};
 
 /// Size of a plot in its own units; the page scales it.
-const SIZE: (u32, u32) = (360, 280);
+const SIZE: (u32, u32) = (330, 262);
 
 /// Stand-ins that the style sheet replaces, so that one plot serves the light and the dark page.
 const INK: RGBColor = RGBColor(1, 1, 1);
@@ -29,24 +29,20 @@ pub(super) struct Axes {
     pub(super) largest: f64,
 }
 
-pub(super) const ROC: Axes =
-    Axes { title: "ROC", x: "normal pixels that alarm", y: "anomalous pixels found", largest: 1.0 };
-pub(super) const PRECISION_RECALL: Axes = Axes {
-    title: "Precision–recall",
-    x: "anomalous pixels found",
-    y: "alarming pixels that are anomalous",
-    largest: 1.0,
-};
+pub(super) const ROC: Axes = Axes { title: "ROC", x: "false-positive rate", y: "true-positive rate", largest: 1.0 };
+pub(super) const PRECISION_RECALL: Axes =
+    Axes { title: "Precision–recall", x: "recall", y: "precision", largest: 1.0 };
 pub(super) const OVERLAP: Axes =
-    Axes { title: "PRO", x: "normal pixels that alarm", y: "share of a region found", largest: PRO_RATE };
+    Axes { title: "PRO", x: "false-positive rate", y: "mean overlap with regions", largest: PRO_RATE };
 
 /// Draws at most two curves: the model's, and the baseline's.
 pub(super) fn curves(axes: Axes, points: &[&[(f64, f64)]]) -> Result<String, ReportError> {
     draw(axes.title, |area| {
         let mut chart = ChartBuilder::on(area)
             .margin(8)
-            .x_label_area_size(38)
-            .y_label_area_size(44)
+            .margin_right(20)
+            .x_label_area_size(40)
+            .y_label_area_size(48)
             .build_cartesian_2d(0.0..axes.largest, 0.0..1.0)?;
         chart
             .configure_mesh()
@@ -57,8 +53,8 @@ pub(super) fn curves(axes: Axes, points: &[&[(f64, f64)]]) -> Result<String, Rep
             .axis_style(GRID)
             .bold_line_style(GRID)
             .light_line_style(TRANSPARENT)
-            .label_style(("sans-serif", 12).into_font().color(&INK))
-            .axis_desc_style(("sans-serif", 12).into_font().color(&INK))
+            .label_style(("sans-serif", 13).into_font().color(&INK))
+            .axis_desc_style(("sans-serif", 13).into_font().color(&INK))
             .x_label_formatter(&|value| format!("{value:.2}"))
             .y_label_formatter(&|value| format!("{value:.1}"))
             .draw()?;
@@ -88,8 +84,9 @@ pub(super) fn distribution(
     draw(title, |area| {
         let mut chart = ChartBuilder::on(area)
             .margin(8)
-            .x_label_area_size(38)
-            .y_label_area_size(44)
+            .margin_right(20)
+            .x_label_area_size(40)
+            .y_label_area_size(48)
             .build_cartesian_2d(least..largest, 0.0..top)?;
         let label = |value: &f64| match logarithmic {
             true => format!("{:.0e}", 10f64.powf((value - 1.0) * -FLOOR.log10())),
@@ -105,8 +102,8 @@ pub(super) fn distribution(
             .axis_style(GRID)
             .bold_line_style(GRID)
             .light_line_style(TRANSPARENT)
-            .label_style(("sans-serif", 12).into_font().color(&INK))
-            .axis_desc_style(("sans-serif", 12).into_font().color(&INK))
+            .label_style(("sans-serif", 13).into_font().color(&INK))
+            .axis_desc_style(("sans-serif", 13).into_font().color(&INK))
             .x_label_formatter(&|value| format!("{value:.2}"))
             .y_label_formatter(&label)
             .draw()?;
