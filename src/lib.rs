@@ -17,7 +17,7 @@
 //! ```text
 //! main → cli → {config, line, publish, systemd, learn → eval} → {dataset → source, engine} → {vcp_clip, weights, synth} → vocabulary
 //! ```
-//! where the vocabulary is [`frame`], [`anomaly`], [`verdict`], [`event`], [`secret`] and [`clock`]: no I/O. [`synth`] makes
+//! where the vocabulary is [`frame`], [`anomaly`], [`overlay`], [`verdict`], [`event`], [`secret`] and [`clock`]: no I/O. [`synth`] makes
 //! pictures of products whose truth is known. Modules in one pair of braces do not import each other, with two exceptions:
 //! `config` fills in the `…Spec` types of its neighbours, and `weights` takes the model's sizes from `vcp_clip`. Of the
 //! adapters only `source` imports `synth`; adapters (`source`, `engine`, `publish`) never import `config`.
@@ -26,6 +26,7 @@ pub mod anomaly;
 pub mod clock;
 pub mod event;
 pub mod frame;
+pub mod overlay;
 pub mod secret;
 pub mod verdict;
 

@@ -12,7 +12,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("publish", &[]),
     ("learn", &["dataset", "eval", "source", "engine", "vcp_clip", "weights"]),
     ("systemd", &[]),
-    ("eval", &["dataset", "source", "engine", "vcp_clip", "overlay"]),
+    ("eval", &["dataset", "source", "engine", "vcp_clip"]),
     ("dataset", &["source"]),
     ("source", &["synth"]),
     ("engine", &["vcp_clip", "weights"]),
@@ -20,7 +20,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("vcp_clip", &[]),
     ("synth", &[]),
 ];
-const VOCABULARY: &[&str] = &["frame", "anomaly", "verdict", "event", "clock", "secret"];
+const VOCABULARY: &[&str] = &["frame", "anomaly", "overlay", "verdict", "event", "clock", "secret"];
 
 /// Which files may name a library.
 const ONLY: &[(&str, &[&str])] = &[

@@ -13,10 +13,10 @@ use crate::anomaly::{AnomalyMap, Prediction};
 use crate::clock::{Clock, ClockSource, SystemClock};
 use crate::engine;
 use crate::frame::{Frame, Image};
+use crate::overlay;
 use crate::source::image_file;
 
 use super::EngineArguments;
-use super::overlay;
 
 #[derive(Args)]
 pub struct InspectArguments {

@@ -14,10 +14,11 @@ mod check;
 mod demo;
 mod demo_parts;
 mod drops;
+mod eval;
+mod eval_table;
 mod failure;
 mod inspect;
 mod model;
-mod overlay;
 mod plan;
 mod run;
 mod service;
@@ -62,6 +63,8 @@ enum Command {
     /// Model bundles: import weight files, export ONNX, show what is inside.
     #[command(subcommand)]
     Model(model::ModelCommand),
+    /// Measure a model on a labelled data set: AUROC, AUPRO, AP, F1, IoU, with a baseline and a report on request.
+    Eval(Box<eval::EvalArguments>),
     /// Learn: a small CLIP from captions, the VCP modules from labelled pictures.
     #[command(subcommand)]
     Train(train::TrainCommand),
@@ -122,6 +125,7 @@ pub fn main(arguments: Arguments) -> ExitCode {
         Command::Watch(arguments) => watch::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Model(command) => model::run(&command),
+        Command::Eval(arguments) => eval::run(&arguments),
         Command::Train(command) => train::run(&command),
         Command::Synth(arguments) => synth::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),

@@ -1,3 +1,238 @@
 //! How good a model is on labelled pictures: the figures of the field, a baseline beside them, a report to look at.
+//!
+//! [`metrics`] stands alone and measures any maps and scores. [`run`] streams a data set through an engine and keeps the
+//! maps of one class at a time.
 
+pub mod baseline;
+pub mod curves;
+pub mod figures;
 pub mod metrics;
+pub mod report;
+pub mod stream;
+pub mod tally;
+pub mod tune;
+
+use std::path::PathBuf;
+
+use crate::clock::{Clock, ClockSource, SystemClock};
+use crate::dataset::{ClassItems, Dataset, DatasetError};
+use crate::engine::{Engine, EngineError};
+use crate::frame::{Frame, Image};
+use baseline::Baseline;
+use metrics::MetricsError;
+use report::Report;
+use stream::Loaded;
+use tally::{Outcome, Tally};
+
+/// Name of the network's column, and of the baseline's.
+pub const MODEL: &str = "model";
+/// See [`MODEL`].
+pub const BASELINE: &str = "baseline";
+
+/// What to look at besides the model.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Options {
+    /// The classical method to measure on the same pictures.
+    pub baseline: Option<Baseline>,
+    /// A picture that cannot be read ends the evaluation.
+    pub strict: bool,
+}
+
+/// How it goes.
+#[derive(Debug)]
+pub enum Progress<'a> {
+    /// A picture was looked at, or left out.
+    Looked {
+        /// Pictures so far.
+        done: usize,
+        /// Pictures in all.
+        total: usize,
+        /// The class it belongs to.
+        class: &'a str,
+    },
+    /// A picture could not be read and does not count.
+    LeftOut(&'a LeftOut),
+}
+
+/// A picture that could not be read.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct LeftOut {
+    /// Its file.
+    pub image: PathBuf,
+    /// Why.
+    pub reason: String,
+}
+
+/// The result.
+pub struct Evaluation {
+    /// The model first, then the baseline.
+    pub methods: Vec<Outcome>,
+    /// Pictures that do not count.
+    pub left_out: Vec<LeftOut>,
+    /// Pictures that do.
+    pub looked_at: usize,
+}
+
+/// An evaluation that could not be finished.
+#[derive(Debug, thiserror::Error)]
+pub enum EvalError {
+    /// A picture cannot be read, and that was to be an error.
+    #[error("{0}; without --strict it would be left out")]
+    Strict(#[source] DatasetError),
+    /// The engine failed.
+    #[error("image {}: {source}", image.display())]
+    Engine {
+        /// What it was looking at.
+        image: PathBuf,
+        /// Why.
+        source: EngineError,
+    },
+    /// The engine answered with something that is no map of numbers.
+    #[error("image {}: the engine answered with a value that is no finite number; check model and precision", image.display())]
+    NotFinite {
+        /// What it was looking at.
+        image: PathBuf,
+    },
+    /// No picture could be read.
+    #[error("none of the {total} pictures could be read; the first: {first}")]
+    NothingReadable {
+        /// How many there are.
+        total: usize,
+        /// What was wrong with the first.
+        first: String,
+    },
+    /// The figures could not be computed.
+    #[error("class '{class}': {source}")]
+    Metrics {
+        /// Where.
+        class: String,
+        /// Why.
+        source: MetricsError,
+    },
+    /// No class that tuning could learn from.
+    #[error("no class has both anomalous and normal pixels: the baseline cannot be tuned on these")]
+    NothingToTune,
+    /// A thread could not be started.
+    #[error("the thread that decodes pictures: {0}")]
+    Thread(#[from] std::io::Error),
+    /// The report could not be written.
+    #[error(transparent)]
+    Report(#[from] report::ReportError),
+}
+
+/// Looks at every picture of `dataset` and measures; pictures for `report` are drawn on the way.
+pub fn run(
+    dataset: &Dataset,
+    engine: &mut dyn Engine,
+    options: Options,
+    mut report: Option<&mut Report>,
+    watch: &mut dyn FnMut(Progress<'_>),
+) -> Result<Evaluation, EvalError> {
+    let size = engine.info().image_size;
+    let methods = [Some(MODEL), options.baseline.map(|_| BASELINE)];
+    let mut course = Course {
+        size,
+        tallies: methods.into_iter().flatten().map(Tally::new).collect(),
+        class: None,
+        masks: Vec::new(),
+        items: Vec::new(),
+    };
+    let mut left_out = Vec::new();
+    let (mut done, mut looked_at, total) = (0, 0, dataset.len());
+    stream::for_each(dataset, size, |Loaded { class, item, picture }| {
+        let class = &dataset.classes[class];
+        course.enter(class, &mut report)?;
+        match picture {
+            Ok((image, mask)) => {
+                course.look(engine, options.baseline, &class.items[item], image, mask)?;
+                looked_at += 1;
+            }
+            Err(error) if options.strict => return Err(EvalError::Strict(error)),
+            Err(error) => {
+                let missing = LeftOut { image: class.items[item].image.clone(), reason: error.to_string() };
+                watch(Progress::LeftOut(&missing));
+                left_out.push(missing);
+            }
+        }
+        done += 1;
+        watch(Progress::Looked { done, total, class: &class.name });
+        Ok(())
+    })?;
+    course.end(&mut report)?;
+    if looked_at == 0 {
+        let first = left_out.first().map(|missing| missing.reason.clone()).unwrap_or_default();
+        return Err(EvalError::NothingReadable { total, first });
+    }
+    let pool = |source| EvalError::Metrics { class: "all".into(), source };
+    let methods = course.tallies.into_iter().map(Tally::finish).collect::<Result<_, _>>().map_err(pool)?;
+    Ok(Evaluation { methods, left_out, looked_at })
+}
+
+/// The class that is being looked at.
+struct Course<'a> {
+    size: usize,
+    tallies: Vec<Tally>,
+    class: Option<&'a ClassItems>,
+    masks: Vec<Vec<bool>>,
+    items: Vec<&'a crate::dataset::Item>,
+}
+
+impl<'a> Course<'a> {
+    /// Ends the class before when another one begins.
+    fn enter(&mut self, class: &'a ClassItems, report: &mut Option<&mut Report>) -> Result<(), EvalError> {
+        if self.class.is_none_or(|before| before.name != class.name) {
+            self.end(report)?;
+            self.class = Some(class);
+        }
+        Ok(())
+    }
+
+    fn look(
+        &mut self,
+        engine: &mut dyn Engine,
+        baseline: Option<Baseline>,
+        item: &'a crate::dataset::Item,
+        image: Image,
+        mask: Vec<bool>,
+    ) -> Result<(), EvalError> {
+        let frame = Frame {
+            camera: "eval".into(),
+            seq: 0,
+            part: None,
+            captured: SystemClock.now(),
+            clock: ClockSource::System,
+            image,
+        };
+        let path = || item.image.clone();
+        let answers = engine.infer(&[&frame]).map_err(|source| EvalError::Engine { image: path(), source })?;
+        let answer = answers.into_iter().next();
+        let finite = answer.filter(|a| a.score.is_finite() && a.map.values().iter().all(|value| value.is_finite()));
+        let answer = finite.ok_or_else(|| EvalError::NotFinite { image: path() })?;
+        let mut answers = vec![(answer.map.values().to_vec(), answer.score)];
+        if let Some(baseline) = baseline {
+            let map = baseline.map(&frame.image, self.size);
+            let score = baseline::score(&map);
+            answers.push((map, score));
+        }
+        self.tallies.iter_mut().zip(answers).for_each(|(tally, (map, score))| tally.add(map, score));
+        self.masks.push(mask);
+        self.items.push(item);
+        Ok(())
+    }
+
+    fn end(&mut self, report: &mut Option<&mut Report>) -> Result<(), EvalError> {
+        let Some(class) = self.class.take().filter(|_| !self.items.is_empty()) else { return Ok(()) };
+        let anomalous: Vec<bool> = self.items.iter().map(|item| item.anomalous).collect();
+        for tally in &mut self.tallies {
+            let named = |source| EvalError::Metrics { class: class.name.clone(), source };
+            tally.end_class(&class.name, self.size, &self.masks, &anomalous).map_err(named)?;
+        }
+        if let Some(report) = report {
+            report.draw_class(&self.items, self.size, &self.masks, &self.tallies)?;
+        }
+        self.tallies.iter_mut().for_each(Tally::forget);
+        self.masks.clear();
+        self.items.clear();
+        Ok(())
+    }
+}

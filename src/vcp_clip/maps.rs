@@ -67,7 +67,7 @@ impl MapFusion {
         let blend: Vec<f32> =
             raw.iter().zip(&new).map(|(raw, new)| self.raw_weight * raw + (1.0 - self.raw_weight) * new).collect();
         let top = || rayon::join(|| top_mean(&raw, self.top_k), || top_mean(&new, self.top_k));
-        let (map, (top_raw, top_new)) = rayon::join(|| self.smooth(&blend), top);
+        let (map, (top_raw, top_new)) = rayon::join(|| smooth(&blend, self.size, &self.kernel), top);
         let score = top_raw + top_new;
         Fused { raw, new, map, score }
     }
@@ -108,51 +108,49 @@ impl MapFusion {
         });
         map
     }
+}
 
-    /// Separable Gaussian, rows first as SciPy's axis order does (axis 0, then axis 1).
-    fn smooth(&self, map: &[f32]) -> Vec<f32> {
-        let size = self.size;
-        let radius = self.kernel.len() - 1;
-        let reflect: Vec<usize> =
-            (0..size + 2 * radius).map(|i| reflected(i as isize - radius as isize, size)).collect();
+/// Smooths a `size`×`size` map with a [`gaussian`]: separable, rows first as SciPy's axis order does (axis 0, then axis 1).
+pub fn smooth(map: &[f32], size: usize, kernel: &[f32]) -> Vec<f32> {
+    let radius = kernel.len() - 1;
+    let reflect: Vec<usize> = (0..size + 2 * radius).map(|i| reflected(i as isize - radius as isize, size)).collect();
 
-        let mut down = vec![0.0; size * size];
-        down.par_chunks_mut(ROWS * size).enumerate().for_each(|(task, rows)| {
-            simd::dispatch(
-                #[inline(always)]
-                || {
-                    for (i, row) in rows.chunks_exact_mut(size).enumerate() {
-                        let y = task * ROWS + i + radius;
-                        let line = |y: usize| &map[reflect[y] * size..][..size];
-                        simd::accumulate(row, [self.kernel[0]], [line(y)]);
-                        for (d, &weight) in self.kernel.iter().enumerate().skip(1) {
-                            simd::accumulate(row, [weight, weight], [line(y - d), line(y + d)]);
-                        }
+    let mut down = vec![0.0; size * size];
+    down.par_chunks_mut(ROWS * size).enumerate().for_each(|(task, rows)| {
+        simd::dispatch(
+            #[inline(always)]
+            || {
+                for (i, row) in rows.chunks_exact_mut(size).enumerate() {
+                    let y = task * ROWS + i + radius;
+                    let line = |y: usize| &map[reflect[y] * size..][..size];
+                    simd::accumulate(row, [kernel[0]], [line(y)]);
+                    for (d, &weight) in kernel.iter().enumerate().skip(1) {
+                        simd::accumulate(row, [weight, weight], [line(y - d), line(y + d)]);
                     }
-                },
-            );
-        });
+                }
+            },
+        );
+    });
 
-        let mut across = vec![0.0; size * size];
-        across.par_chunks_mut(ROWS * size).zip(down.par_chunks(ROWS * size)).for_each(|(rows, sources)| {
-            let mut padded = vec![0.0; size + 2 * radius];
-            simd::dispatch(
-                #[inline(always)]
-                || {
-                    for (row, source) in rows.chunks_exact_mut(size).zip(sources.chunks_exact(size)) {
-                        for (out, &from) in padded.iter_mut().zip(&reflect) {
-                            *out = source[from];
-                        }
-                        simd::accumulate(row, [self.kernel[0]], [&padded[radius..]]);
-                        for (d, &weight) in self.kernel.iter().enumerate().skip(1) {
-                            simd::accumulate(row, [weight, weight], [&padded[radius - d..], &padded[radius + d..]]);
-                        }
+    let mut across = vec![0.0; size * size];
+    across.par_chunks_mut(ROWS * size).zip(down.par_chunks(ROWS * size)).for_each(|(rows, sources)| {
+        let mut padded = vec![0.0; size + 2 * radius];
+        simd::dispatch(
+            #[inline(always)]
+            || {
+                for (row, source) in rows.chunks_exact_mut(size).zip(sources.chunks_exact(size)) {
+                    for (out, &from) in padded.iter_mut().zip(&reflect) {
+                        *out = source[from];
                     }
-                },
-            );
-        });
-        across
-    }
+                    simd::accumulate(row, [kernel[0]], [&padded[radius..]]);
+                    for (d, &weight) in kernel.iter().enumerate().skip(1) {
+                        simd::accumulate(row, [weight, weight], [&padded[radius - d..], &padded[radius + d..]]);
+                    }
+                }
+            },
+        );
+    });
+    across
 }
 
 #[inline(always)]
@@ -160,8 +158,8 @@ fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + simd::exp(-x))
 }
 
-/// Normalised half Gaussian, centre first, cut at [`TRUNCATE`] standard deviations.
-fn gaussian(sigma: f32) -> Vec<f32> {
+/// Normalised half Gaussian with `sigma` pixels, centre first, cut at four standard deviations as SciPy does.
+pub fn gaussian(sigma: f32) -> Vec<f32> {
     let sigma = f64::from(sigma);
     let radius = (f64::from(TRUNCATE) * sigma + 0.5) as usize;
     let weight = |d: usize| if sigma > 0.0 { (-0.5 * (d as f64 / sigma).powi(2)).exp() } else { 1.0 };

@@ -20,6 +20,11 @@ pub fn state() -> Validator {
     validator(include_str!("../schema/state.schema.json"))
 }
 
+/// Judges what `eval --json` writes.
+pub fn eval() -> Validator {
+    validator(include_str!("../schema/eval.schema.json"))
+}
+
 /// Panics with every violation.
 pub fn assert_valid(validator: &Validator, instance: &Value) {
     let errors: Vec<String> =

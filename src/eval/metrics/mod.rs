@@ -38,7 +38,7 @@ pub struct Labelled<'a> {
 }
 
 /// What the maps of one class are worth. A figure without a definition, as with one kind of pixel alone, is NaN.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub struct PixelMetrics {
     /// Area under the ROC curve.
     pub auroc: f64,
@@ -55,7 +55,7 @@ pub struct PixelMetrics {
 }
 
 /// What the scores of one class are worth. A figure without a definition is NaN.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub struct ImageMetrics {
     /// Area under the ROC curve.
     pub auroc: f64,

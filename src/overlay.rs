@@ -19,24 +19,32 @@ const SCALE: [[f32; 3]; 4] = [[255.0, 230.0, 80.0], [250.0, 150.0, 30.0], [220.0
 pub fn draw(image: &Image, map: &AnomalyMap, outline: f32) -> RgbImage {
     let clear = CLEAR * outline.clamp(0.0, 1.0);
     let value = |x: u32, y: u32| sample(map, (x, image.width), (y, image.height));
-    RgbImage::from_fn(image.width, image.height, |x, y| {
+    let mut picture = RgbImage::from_fn(image.width, image.height, |x, y| {
         let here = value(x, y);
-        let inside = here >= outline;
-        let edge = inside
-            && [(1, 0), (-1, 0), (0, 1), (0, -1)].into_iter().any(|(dx, dy)| {
-                match (x.checked_add_signed(dx), y.checked_add_signed(dy)) {
-                    (Some(x), Some(y)) if x < image.width && y < image.height => value(x, y) < outline,
-                    _ => false,
-                }
-            });
-        if edge {
-            return OUTLINE;
-        }
         let colour = colour(here);
         let share = STRONGEST * ((here - clear) / (1.0 - clear)).clamp(0.0, 1.0);
         let pixel = image.rgb_at(x, y);
         Rgb(std::array::from_fn(|c| (f32::from(pixel[c]) * (1.0 - share) + colour[c] * share).round() as u8))
-    })
+    });
+    draw_outline(&mut picture, OUTLINE, |x, y| value(x, y) >= outline);
+    picture
+}
+
+/// Draws the inner border, one pixel wide, of where `inside` is true; the picture's own border is none.
+pub fn draw_outline(picture: &mut RgbImage, colour: Rgb<u8>, inside: impl Fn(u32, u32) -> bool) {
+    let (width, height) = picture.dimensions();
+    let outside = |x: Option<u32>, y: Option<u32>| match (x, y) {
+        (Some(x), Some(y)) if x < width && y < height => !inside(x, y),
+        _ => false,
+    };
+    for (x, y, pixel) in picture.enumerate_pixels_mut() {
+        let neighbours = [(1, 0), (-1, 0), (0, 1), (0, -1)];
+        let mut neighbours =
+            neighbours.map(|(dx, dy)| (x.checked_add_signed(dx), y.checked_add_signed(dy))).into_iter();
+        if inside(x, y) && neighbours.any(|(x, y)| outside(x, y)) {
+            *pixel = colour;
+        }
+    }
 }
 
 fn colour(value: f32) -> [f32; 3] {

@@ -1,0 +1,267 @@
+//! `vcp-line eval`: a labelled data set through the model, and what its answers are worth.
+
+use std::fs::Permissions;
+use std::io::{IsTerminal, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+
+use super::{EngineArguments, eval_table};
+use crate::clock::{Clock, SystemClock};
+use crate::dataset::{Dataset, Layout, Split};
+use crate::engine::{self, EngineInfo};
+use crate::eval::baseline::Baseline;
+use crate::eval::report::{Report, Subject};
+use crate::eval::tune::{Tuned, tune};
+use crate::eval::{self, Evaluation, Options, Progress};
+
+/// Version of the JSON; a field that is added does not change it.
+const SCHEMA: u32 = 1;
+/// Without a terminal a line is printed no more often than this, and at each new class.
+const PLAIN_EVERY: Duration = Duration::from_secs(20);
+/// Digits of the hash that a person compares.
+const HASH_DIGITS: usize = 12;
+
+#[derive(Args)]
+pub struct EvalArguments {
+    /// Model bundle.
+    #[arg(long, value_name = "BUNDLE")]
+    model: PathBuf,
+    #[command(flatten)]
+    engine: EngineArguments,
+    /// Root of the data set; with `--layout meta` also the JSON file itself.
+    #[arg(long, value_name = "ROOT")]
+    data: PathBuf,
+    /// How the files lie below the root.
+    #[arg(long, value_enum)]
+    layout: Layout,
+    /// Which part of the data set.
+    #[arg(long, value_enum, default_value_t)]
+    split: Split,
+    /// Classes to look at [default: all]
+    #[arg(long, value_name = "CLASS,…", value_delimiter = ',')]
+    classes: Vec<String>,
+    /// Write everything as JSON into this file; `-` prints it in place of the tables.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write a page with curves, distributions, best and worst pictures into this folder; an older report there is replaced.
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
+    /// Stop at a picture or mask that cannot be read, instead of naming it and going on.
+    #[arg(long)]
+    strict: bool,
+    /// Measure a classical baseline on the same pictures: distance from the local median, smoothed.
+    #[arg(long)]
+    baseline: bool,
+    /// Side of the baseline's median window, an odd number of pixels of the model's input; implies --baseline [default: 41]
+    #[arg(long, value_name = "PIXELS", value_parser = odd)]
+    baseline_window: Option<usize>,
+    /// Standard deviation of the baseline's Gaussian, pixels of the model's input; implies --baseline [default: 4]
+    #[arg(long, value_name = "PIXELS", value_parser = sigma)]
+    baseline_sigma: Option<f32>,
+    /// Choose window and Gaussian on these classes by AUPRO over a small grid, at most 40 pictures of each; implies
+    /// --baseline. Use classes that are not evaluated.
+    #[arg(long, value_name = "CLASS,…", value_delimiter = ',', conflicts_with_all = ["baseline_window", "baseline_sigma"])]
+    tune_baseline: Vec<String>,
+    /// Root of the data set with the classes of --tune-baseline, same layout and split [default: that of --data]
+    #[arg(long, value_name = "ROOT", requires = "tune_baseline")]
+    tune_data: Option<PathBuf>,
+}
+
+fn odd(text: &str) -> Result<usize, String> {
+    let window: usize = text.parse().map_err(|_| "not a whole number".to_owned())?;
+    if window % 2 == 1 && (3..=1023).contains(&window) { Ok(window) } else { Err("must be odd, 3 to 1023".to_owned()) }
+}
+
+fn sigma(text: &str) -> Result<f32, String> {
+    let sigma: f32 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if (0.0..=128.0).contains(&sigma) { Ok(sigma) } else { Err("must be 0 to 128".to_owned()) }
+}
+
+pub fn run(arguments: &EvalArguments) -> anyhow::Result<()> {
+    let dataset = Dataset::open(&arguments.data, arguments.layout, arguments.split)?.only(&arguments.classes)?;
+    let tuning = match arguments.tune_baseline.as_slice() {
+        [] => None,
+        classes => {
+            let root = arguments.tune_data.as_ref().unwrap_or(&arguments.data);
+            Some(Dataset::open(root, arguments.layout, arguments.split)?.only(classes)?)
+        }
+    };
+    let mut report = arguments.report.as_deref().map(Report::begin).transpose()?;
+    let mut engine = engine::open(&arguments.engine.spec(&arguments.model, 1))?;
+    let tuned = tuning.map(|data| tuned(&data, &dataset, engine.info().image_size)).transpose()?;
+    let baseline = arguments.baseline(tuned.as_ref());
+    let options = Options { baseline, strict: arguments.strict };
+
+    let mut display = Display::new();
+    let watch = &mut |progress: Progress<'_>| match progress {
+        Progress::Looked { done, total, class } => display.looked(done, total, class),
+        Progress::LeftOut(missing) => display.say(&format!("vcp-line: {}; left out", missing.reason)),
+    };
+    let evaluation = eval::run(&dataset, engine.as_mut(), options, report.as_mut(), watch)?;
+    display.finish();
+
+    let json = arguments.json(engine.info(), &evaluation, baseline, tuned.as_ref());
+    let mut out = std::io::stdout();
+    if arguments.json.as_deref() == Some(Path::new("-")) {
+        writeln!(out, "{}", serde_json::to_string_pretty(&json)?).context("writing to standard output")?;
+    } else {
+        let mut text = eval_table::tables(&evaluation);
+        if let Some(tuned) = &tuned {
+            text.push_str(&eval_table::tuned(tuned));
+        }
+        out.write_all(text.as_bytes()).context("writing to standard output")?;
+        if let Some(path) = &arguments.json {
+            write_json(path, &json)?;
+        }
+    }
+    if let Some(report) = report {
+        let page = report.finish(&arguments.subject(engine.info(), baseline, tuned), &evaluation)?;
+        eprintln!("report: {}", page.display());
+    }
+    if !evaluation.left_out.is_empty() {
+        let (left_out, all) = (evaluation.left_out.len(), dataset.len());
+        eprintln!("vcp-line: {left_out} of {all} pictures could not be read and count nowhere; they are named above");
+    }
+    Ok(())
+}
+
+fn tuned(data: &Dataset, evaluated: &Dataset, size: usize) -> anyhow::Result<Tuned> {
+    let is_evaluated = |name: &str| data.root == evaluated.root && evaluated.classes.iter().any(|c| c.name == name);
+    let overlap: Vec<&str> =
+        data.classes.iter().map(|class| class.name.as_str()).filter(|name| is_evaluated(name)).collect();
+    if !overlap.is_empty() {
+        eprintln!(
+            "vcp-line: the baseline is tuned on classes that are evaluated as well ({}): its figures there flatter it",
+            overlap.join(", ")
+        );
+    }
+    let mut display = Display::new();
+    let tuned = tune(data, size, &mut |done, total| display.looked(done, total, "tuning the baseline"))?;
+    display.finish();
+    Ok(tuned)
+}
+
+impl EvalArguments {
+    fn baseline(&self, tuned: Option<&Tuned>) -> Option<Baseline> {
+        let default = Baseline::default();
+        let given = Baseline {
+            window: self.baseline_window.unwrap_or(default.window),
+            sigma: self.baseline_sigma.unwrap_or(default.sigma),
+        };
+        let wanted = self.baseline || self.baseline_window.is_some() || self.baseline_sigma.is_some();
+        tuned.map(|tuned| tuned.baseline).or(wanted.then_some(given))
+    }
+
+    fn json(
+        &self,
+        info: &EngineInfo,
+        evaluation: &Evaluation,
+        baseline: Option<Baseline>,
+        tuned: Option<&Tuned>,
+    ) -> serde_json::Value {
+        json!({
+            "schema": SCHEMA,
+            "data": self.data,
+            "layout": name(self.layout),
+            "split": self.split.name(),
+            "model": {
+                "name": info.model, "sha256": info.sha256,
+                "engine": info.engine.to_string(), "precision": info.precision.to_string(),
+            },
+            "image_size": info.image_size,
+            "pictures": { "looked_at": evaluation.looked_at, "left_out": evaluation.left_out },
+            "baseline": baseline,
+            "tuned": tuned,
+            "methods": evaluation.methods.iter().map(|method| &method.figures).collect::<Vec<_>>(),
+        })
+    }
+
+    fn subject(&self, info: &EngineInfo, baseline: Option<Baseline>, tuned: Option<Tuned>) -> Subject {
+        Subject {
+            model: info.model.clone(),
+            sha256: info.sha256.chars().take(HASH_DIGITS).collect(),
+            engine: format!("{} {}", info.engine, info.precision),
+            data: self.data.display().to_string(),
+            layout: format!("{}, {}", name(self.layout), self.split.name()),
+            date: SystemClock.now().wall.strftime("%Y-%m-%d").to_string(),
+            tuned,
+            baseline,
+        }
+    }
+}
+
+/// The word for it on the command line.
+fn name(layout: Layout) -> String {
+    layout.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+}
+
+/// Beside its place first, then renamed: whoever reads it never sees half of it.
+fn write_json(path: &Path, json: &serde_json::Value) -> anyhow::Result<()> {
+    let parent = path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
+    let writing = || format!("writing {}", path.display());
+    // Temporary files are private; the umask still has its say.
+    let readable = Permissions::from_mode(0o666);
+    let file = tempfile::Builder::new().prefix(".eval.").permissions(readable).tempfile_in(parent);
+    let mut file = file.with_context(writing)?;
+    serde_json::to_writer_pretty(&mut file, json).with_context(writing)?;
+    writeln!(file).with_context(writing)?;
+    file.persist(path).with_context(writing)?;
+    Ok(())
+}
+
+/// A bar on a terminal, plain lines otherwise; both on standard error.
+struct Display {
+    bar: Option<ProgressBar>,
+    class: String,
+    printed: Instant,
+}
+
+impl Display {
+    fn new() -> Self {
+        let bar = std::io::stderr().is_terminal().then(|| {
+            let bar = ProgressBar::new(0);
+            if let Ok(style) = ProgressStyle::with_template("{msg:24} {bar:32} {pos} of {len}  {eta} left") {
+                bar.set_style(style);
+            }
+            bar.enable_steady_tick(Duration::from_millis(200));
+            bar
+        });
+        Self { bar, class: String::new(), printed: Instant::now() }
+    }
+
+    fn looked(&mut self, done: usize, total: usize, class: &str) {
+        let new_class = self.class != class;
+        if new_class {
+            class.clone_into(&mut self.class);
+        }
+        if let Some(bar) = &self.bar {
+            bar.set_length(total as u64);
+            bar.set_position(done as u64);
+            if new_class {
+                bar.set_message(self.class.clone());
+            }
+        } else if new_class || done == total || self.printed.elapsed() >= PLAIN_EVERY {
+            eprintln!("{done} of {total}: {class}");
+            self.printed = Instant::now();
+        }
+    }
+
+    fn say(&self, line: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| eprintln!("{line}")),
+            None => eprintln!("{line}"),
+        }
+    }
+
+    fn finish(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}

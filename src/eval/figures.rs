@@ -1,0 +1,114 @@
+//! The figures of one method over all classes, in the two ways of looking at them.
+//!
+//! **normalised**: values of each class brought to 0 … 1 over the class's own pictures, as in the paper. Comparable with
+//! published tables; but a line sees one picture at a time and has no test set to normalise over.
+//!
+//! **raw**: the model's own values. Within a class AUROC, AUPRO, AP, F1-max and IoU are the same, since only the order
+//! counts; thresholds are in the model's unit, as a recipe takes them. What the normalisation hides shows only when
+//! classes meet, so there is more in this column: **pooled** puts all pixels (or pictures) of all classes into one ranking,
+//! and **shared** says what each class gets from the one threshold that is best for the pool.
+
+use serde::Serialize;
+
+use super::metrics::{ImageMetrics, PixelMetrics};
+
+/// Pixels and pictures.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Figures {
+    /// Of the maps.
+    pub pixel: PixelMetrics,
+    /// Of the image scores.
+    pub image: ImageMetrics,
+}
+
+/// What a class gets from one threshold for all classes: predicted where ≥ threshold, in raw values.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Shared {
+    /// F1 of the pixels at the pool's pixel threshold.
+    pub pixel_f1: f64,
+    /// IoU of the pixels there.
+    pub pixel_iou: f64,
+    /// F1 of the pictures at the pool's image threshold.
+    pub image_f1: f64,
+}
+
+/// One class, or the mean of all. A figure that is not defined is NaN, null in JSON.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ClassFigures {
+    /// Name of the class.
+    pub class: String,
+    /// Good pictures looked at.
+    pub good: usize,
+    /// Anomalous pictures looked at.
+    pub anomalous: usize,
+    /// Values normalised over the class: the paper's column.
+    pub normalised: Figures,
+    /// Values as they are.
+    pub raw: Figures,
+    /// One threshold for all classes.
+    pub shared: Shared,
+}
+
+/// One method over all classes.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct MethodFigures {
+    /// `model` or `baseline`.
+    pub method: String,
+    /// In the order of the data set.
+    pub classes: Vec<ClassFigures>,
+    /// Mean over the classes for which a figure is defined; each class counts the same.
+    pub mean: ClassFigures,
+    /// All classes in one ranking, raw values, pixel figures from counts in bins of 2⁻¹⁸.
+    pub pooled: Figures,
+}
+
+impl Figures {
+    /// Without the figures that mean nothing where nothing is anomalous; the definitions call some of them 0.
+    pub(super) fn only_defined(mut self, anomalous_pixels: bool, anomalous_pictures: bool) -> Self {
+        if !anomalous_pixels {
+            let PixelMetrics { ap, f1, iou, threshold, .. } = &mut self.pixel;
+            (*ap, *f1, *iou, *threshold) = (f64::NAN, f64::NAN, f64::NAN, f32::NAN);
+        }
+        if !anomalous_pictures {
+            let ImageMetrics { ap, f1, threshold, .. } = &mut self.image;
+            (*ap, *f1, *threshold) = (f64::NAN, f64::NAN, f32::NAN);
+        }
+        self
+    }
+}
+
+/// The mean over the classes, figure by figure, each over the classes that have it.
+pub(super) fn mean(classes: &[ClassFigures]) -> ClassFigures {
+    let mean = |figure: &dyn Fn(&ClassFigures) -> f64| {
+        let defined: Vec<f64> = classes.iter().map(figure).filter(|value| value.is_finite()).collect();
+        if defined.is_empty() { f64::NAN } else { defined.iter().sum::<f64>() / defined.len() as f64 }
+    };
+    let figures = |of: fn(&ClassFigures) -> &Figures| Figures {
+        pixel: PixelMetrics {
+            auroc: mean(&|class| of(class).pixel.auroc),
+            aupro: mean(&|class| of(class).pixel.aupro),
+            ap: mean(&|class| of(class).pixel.ap),
+            f1: mean(&|class| of(class).pixel.f1),
+            threshold: mean(&|class| of(class).pixel.threshold.into()) as f32,
+            iou: mean(&|class| of(class).pixel.iou),
+        },
+        image: ImageMetrics {
+            auroc: mean(&|class| of(class).image.auroc),
+            ap: mean(&|class| of(class).image.ap),
+            f1: mean(&|class| of(class).image.f1),
+            threshold: mean(&|class| of(class).image.threshold.into()) as f32,
+        },
+    };
+    ClassFigures {
+        class: "mean".to_owned(),
+        good: classes.iter().map(|class| class.good).sum(),
+        anomalous: classes.iter().map(|class| class.anomalous).sum(),
+        normalised: figures(|class| &class.normalised),
+        raw: figures(|class| &class.raw),
+        shared: Shared {
+            pixel_f1: mean(&|class| class.shared.pixel_f1),
+            pixel_iou: mean(&|class| class.shared.pixel_iou),
+            image_f1: mean(&|class| class.shared.image_f1),
+        },
+    }
+}

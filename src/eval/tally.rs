@@ -1,0 +1,159 @@
+//! What a method said about the pictures: gathered class by class, measured at the end of each, pooled at the end of all.
+
+use super::curves::Curves;
+use super::figures::{ClassFigures, Figures, MethodFigures, Shared, mean};
+use super::metrics::counts::{Counts, Decided};
+use super::metrics::{Labelled, MetricsError, PixelMetrics, image, normalise, pixel};
+
+/// One method's answers. Holds the maps of one class at a time.
+pub struct Tally {
+    method: String,
+    maps: Vec<Vec<f32>>,
+    scores: Vec<f32>,
+    classes: Vec<Measured>,
+    pooled: Counts,
+}
+
+/// A class that has been measured, but for what needs all of them.
+struct Measured {
+    class: String,
+    normalised: Figures,
+    raw: Figures,
+    counts: Counts,
+    scores: Vec<(f32, bool)>,
+    curves: Curves,
+}
+
+/// The figures of a method, and the curves behind them.
+pub struct Outcome {
+    /// The figures.
+    pub figures: MethodFigures,
+    /// Per class, in the order of the figures.
+    pub curves: Vec<Curves>,
+    /// Of all classes in one ranking.
+    pub pooled: Curves,
+}
+
+impl Tally {
+    /// Nothing yet.
+    pub fn new(method: &str) -> Self {
+        Self {
+            method: method.to_owned(),
+            maps: Vec::new(),
+            scores: Vec::new(),
+            classes: Vec::new(),
+            pooled: Counts::default(),
+        }
+    }
+
+    /// One answer about the next picture of the class: its map, and its score.
+    pub fn add(&mut self, map: Vec<f32>, score: f32) {
+        self.maps.push(map);
+        self.scores.push(score);
+    }
+
+    /// Measures the class whose pictures were added since the last one; `masks` and `anomalous` in the same order.
+    ///
+    /// Afterwards [`Tally::normalised`] gives the class's maps normalised, until [`Tally::forget`].
+    pub fn end_class(
+        &mut self,
+        class: &str,
+        width: usize,
+        masks: &[Vec<bool>],
+        anomalous: &[bool],
+    ) -> Result<(), MetricsError> {
+        let raw = self.measure(width, masks, anomalous)?;
+        let mut counts = Counts::default();
+        labelled(width, &self.maps, masks).iter().for_each(|picture| counts.add(picture));
+        let scores: Vec<_> = self.scores.iter().copied().zip(anomalous.iter().copied()).collect();
+        let curves = Curves::new(&counts, &scores);
+        self.pooled.merge(&counts);
+        counts.forget_regions();
+        normalise(&mut self.maps);
+        normalise(std::slice::from_mut(&mut self.scores));
+        let normalised = self.measure(width, masks, anomalous)?;
+        self.classes.push(Measured { class: class.to_owned(), normalised, raw, counts, scores, curves });
+        Ok(())
+    }
+
+    fn measure(&self, width: usize, masks: &[Vec<bool>], anomalous: &[bool]) -> Result<Figures, MetricsError> {
+        let figures =
+            Figures { pixel: pixel(&labelled(width, &self.maps, masks))?, image: image(&self.scores, anomalous)? };
+        let pixels = masks.iter().flatten().any(|&anomalous| anomalous);
+        Ok(figures.only_defined(pixels, anomalous.contains(&true)))
+    }
+
+    /// Name of the method.
+    pub fn method(&self) -> &str {
+        &self.method
+    }
+
+    /// Normalised maps of the class that has just ended, the threshold of F1-max among them, and the raw scores.
+    pub fn normalised(&self) -> (&[Vec<f32>], f32, impl Fn(usize) -> f32) {
+        let last = self.classes.last();
+        let threshold = last.map_or(f32::NAN, |class| class.normalised.pixel.threshold);
+        (&self.maps, threshold, move |picture| last.map_or(f32::NAN, |class| class.scores[picture].0))
+    }
+
+    /// Lets go of the maps of the class that has ended.
+    pub fn forget(&mut self) {
+        self.maps.clear();
+        self.scores.clear();
+    }
+
+    /// Everything, once all classes have ended; an error if there was none.
+    pub fn finish(self) -> Result<Outcome, MetricsError> {
+        let ranked = self.pooled.rank();
+        let scores: Vec<(f32, bool)> = self.classes.iter().flat_map(|class| class.scores.iter().copied()).collect();
+        let (values, labels): (Vec<f32>, Vec<bool>) = scores.iter().copied().unzip();
+        let aupro = self.pooled.pro_curve().map_or(f64::NAN, |curve| curve.area());
+        let pooled = Figures {
+            pixel: PixelMetrics {
+                auroc: ranked.auroc,
+                aupro,
+                ap: ranked.ap,
+                f1: ranked.f1,
+                threshold: ranked.threshold,
+                iou: ranked.iou,
+            },
+            image: image(&values, &labels)?,
+        };
+        let any_pixel = self.pooled.decide(0.0).found > 0;
+        let pooled = pooled.only_defined(any_pixel, labels.contains(&true));
+        let (mut classes, mut curves) = (Vec::new(), Vec::new());
+        for measured in self.classes {
+            let shared = shared(&measured, &pooled);
+            let Measured { class, normalised, raw, scores, curves: drawn, .. } = measured;
+            let anomalous = scores.iter().filter(|score| score.1).count();
+            let good = scores.len() - anomalous;
+            classes.push(ClassFigures { class, good, anomalous, normalised, raw, shared });
+            curves.push(drawn);
+        }
+        let figures = MethodFigures { method: self.method, mean: mean(&classes), classes, pooled };
+        Ok(Outcome { figures, curves, pooled: Curves::new(&self.pooled, &scores) })
+    }
+}
+
+/// What the class gets from the pool's thresholds; NaN where the class has nothing anomalous to find.
+fn shared(class: &Measured, pooled: &Figures) -> Shared {
+    let mut pictures = Decided::default();
+    for &(score, anomalous) in &class.scores {
+        match (score >= pooled.image.threshold, anomalous) {
+            (true, true) => pictures.found += 1,
+            (true, false) => pictures.alarms += 1,
+            (false, true) => pictures.missed += 1,
+            (false, false) => {}
+        }
+    }
+    let pixels = class.counts.decide(pooled.pixel.threshold);
+    let defined = |decided: &Decided, figure: f64| if decided.found + decided.missed > 0 { figure } else { f64::NAN };
+    Shared {
+        pixel_f1: defined(&pixels, pixels.f1()),
+        pixel_iou: defined(&pixels, pixels.iou()),
+        image_f1: defined(&pictures, pictures.f1()),
+    }
+}
+
+fn labelled<'a>(width: usize, maps: &'a [Vec<f32>], masks: &'a [Vec<bool>]) -> Vec<Labelled<'a>> {
+    maps.iter().zip(masks).map(|(map, mask)| Labelled { width, map, mask }).collect()
+}
