@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::synth::{Class, Defect, DefectKind};
+use crate::synth::{self, Class, Defect, DefectKind};
 
 /// How the files of a data set are arranged below its root.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -124,8 +124,9 @@ impl Picture {
         std::iter::once(&self.image).chain(&self.mask)
     }
 
-    /// Its line of `captions.jsonl`.
-    pub fn line(&self, caption: &str) -> Value {
+    /// Its line of `captions.jsonl`: `caption` names product, state and defect in the same words everywhere,
+    /// `good_caption` is true of a part of the picture that leaves the defect out, `description` says more.
+    pub fn line(&self, description: &str) -> Value {
         json!({
             "image": self.image,
             "mask": self.mask,
@@ -135,7 +136,9 @@ impl Picture {
             "difficulty": self.defect.map(|defect| defect.difficulty),
             "seed": self.seed,
             "pair": self.pair,
-            "caption": caption,
+            "caption": synth::plain_caption(self.class, self.defect.map(|defect| defect.kind)),
+            "good_caption": synth::plain_caption(self.class, None),
+            "description": description,
         })
     }
 }

@@ -22,6 +22,7 @@ mod surface;
 mod tests;
 mod text;
 
+pub use caption::plain_caption;
 pub use class::{Class, UnknownName};
 pub use conveyor::Conveyor;
 pub use defect::{Defect, DefectKind};
