@@ -14,7 +14,7 @@ setup: ## install the Debian packages and the OpenVINO libraries
 	@scripts/openvino.sh >/dev/null
 
 demo: setup ## a simulated line: camera, model, broker, verdicts on the terminal
-	@$(with_openvino) cargo run --all-features -- demo
+	@$(with_openvino) cargo run --all-features -- demo $(if $(wildcard engines/vcp-demo),,--random-model)
 
 test: setup ## every test
 	@$(with_openvino) cargo test --all-features

@@ -30,6 +30,7 @@ unit=$destdir$prefix/lib/systemd/system/vcp-line@.service
 rules=$destdir$prefix/lib/udev/rules.d/99-vcp-line-cameras.rules
 sysctl=$destdir$prefix/lib/sysctl.d/60-vcp-line-gige.conf
 libraries=$destdir$prefix/lib/vcp-line
+share=$destdir$prefix/share/vcp-line
 config=$destdir/etc/vcp-line
 
 # With a destdir only files are placed: users, services and devices belong to the running system.
@@ -55,7 +56,7 @@ if [ "$uninstall" = yes ]; then
         done
     fi
     rm -f "$bin" "$unit" "$rules" "$sysctl"
-    rm -rf "$libraries"
+    rm -rf "$libraries" "$share"
     reload
     echo "vcp-line removed; $config and /var/lib/vcp-line are kept"
     exit 0
@@ -90,6 +91,13 @@ if [ -n "$openvino" ]; then
     rm -rf "$libraries/openvino"
     cp -a "$openvino" "$libraries/openvino"
     chmod -R a+rX "$libraries"
+fi
+# The model that `vcp-line demo` takes when none is named.
+if [ -d "$here/../engines/vcp-demo" ]; then
+    mkdir -p "$share/engines"
+    rm -rf "$share/engines/vcp-demo"
+    cp -R "$here/../engines/vcp-demo" "$share/engines/vcp-demo"
+    chmod -R a+rX "$share"
 fi
 sed -e "s|/usr/bin/vcp-line|$prefix/bin/vcp-line|g" -e "s|/usr/lib/vcp-line|$prefix/lib/vcp-line|g" "$here/vcp-line@.service" >"$unit"
 chmod 0644 "$unit"

@@ -143,15 +143,31 @@ fn watch_prints_the_verdicts_as_they_come() {
 }
 
 #[test]
-fn the_demo_shows_three_verdicts_and_ends() {
-    let done = finished(&["demo", "--parts", "3", "--rate", "20", "--engine", "reference"]);
+fn the_demo_shows_three_verdicts_beside_the_truth_and_ends() {
+    let done = finished(&["demo", "--random-model", "--parts", "3", "--rate", "5", "--engine", "reference"]);
     let said = String::from_utf8(done.stdout).unwrap();
     assert_eq!(done.status.code(), Some(0), "{said}{}", String::from_utf8_lossy(&done.stderr));
-    let verdicts: Vec<&str> = said.lines().filter(|line| line.contains(" demo/camera #")).collect();
+    let verdicts: Vec<&str> = said.lines().filter(|line| line.contains(" (truth: ")).collect();
     assert_eq!(verdicts.len(), 3, "{said}");
-    for (line, number) in verdicts.iter().zip(1..) {
-        assert!(line.contains(&format!(" demo/camera #{number} ")), "{line}");
+    for number in 1..=3 {
+        let part = format!("  A-{number:06}  ");
+        assert!(verdicts.iter().any(|line| line.contains(&part)), "{said}");
+    }
+    for (line, product) in verdicts.iter().zip(["leather", "ring", "printed board"]) {
+        assert!(line.contains(&format!("  {product} ")) && line.ends_with(['✓', '✗', '-']), "{line}");
     }
     assert!(said.contains("random weights: the line is real, its verdicts mean nothing"), "{said}");
+    let last = said.lines().last().unwrap();
+    assert!(last.starts_with("caught ") && last.contains(" good ones"), "{last}");
     assert!(!said.contains('\x1b') && !String::from_utf8_lossy(&done.stderr).contains('\x1b'), "colours in a file");
+}
+
+#[test]
+fn a_demo_without_its_model_says_where_it_looked() {
+    let mut command = program(&["demo", "--parts", "1"]);
+    command.env("VCP_LINE_DEMO_MODEL", "/absent/model");
+    let mut named = Running::start(command);
+    // A model that was named and is not there is never replaced by another.
+    assert_eq!(named.end().code(), Some(78), "{}", named.stderr());
+    assert!(named.stderr().contains("/absent/model"), "{}", named.stderr());
 }

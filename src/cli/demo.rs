@@ -1,14 +1,15 @@
 //! `vcp-line demo`: a whole line with nothing configured.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
 
+use super::demo_score::Score;
 use super::plan::{self, SourceSpec};
-use super::{EngineArguments, demo_parts, service, watch};
+use super::{EngineArguments, demo_model, service, watch};
 use crate::clock::SystemClock;
 use crate::event::RecipeInfo;
 use crate::line::CameraPlan;
@@ -17,22 +18,43 @@ use crate::line::recipe::RecipeSpec;
 use crate::publish::broker::EmbeddedBroker;
 use crate::publish::{self, PublisherSpec};
 use crate::source::SourceContext;
-use crate::source::directory::DirectorySpec;
-use crate::vcp_clip::Architecture;
-use crate::weights;
+use crate::source::synthetic::SyntheticSpec;
+use crate::synth::{Class, Conveyor, DefectKind};
 
 /// Pictures made before the line starts; they are shown over and over.
-const PARTS: usize = 24;
+const POOL: u32 = 48;
+/// Side of the pictures, pixels.
+const SIDE: u32 = 256;
 const LINE: &str = "demo";
 const SEED: u64 = 7;
 
 #[derive(Args)]
 pub struct DemoArguments {
-    /// Model bundle [default: a small one with random weights, which shows the line at work and finds nothing real]
-    #[arg(long, value_name = "BUNDLE")]
+    /// Model bundle [default: vcp-demo, which ships with the program]
+    #[arg(long, value_name = "BUNDLE", env = "VCP_LINE_DEMO_MODEL")]
     model: Option<PathBuf>,
+    /// A small model with random weights, which shows the line at work and finds nothing real.
+    #[arg(long, conflicts_with = "model")]
+    random_model: bool,
     #[command(flatten)]
     engine: EngineArguments,
+    /// Products that come along in turn, named as in `vcp-line synth`.
+    #[arg(
+        long,
+        value_name = "A,B,…",
+        value_delimiter = ',',
+        default_value = "leather,ring,printed-board,pill,tile,bottle-mouth"
+    )]
+    classes: Vec<Class>,
+    /// Share of defective parts, 0 to 1.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.3)]
+    defective: f64,
+    /// Image scores from here on fail, 0 to 2 [default: defects alone decide]
+    #[arg(long, value_name = "SCORE")]
+    threshold: Option<f32>,
+    /// Map values from here on belong to a defect, 0 to 1.
+    #[arg(long, value_name = "VALUE", default_value_t = 0.5)]
+    defect_threshold: f32,
     /// Parts per second.
     #[arg(long, value_name = "RATE", default_value_t = 2.0)]
     rate: f64,
@@ -50,57 +72,74 @@ pub fn run(arguments: &DemoArguments) -> anyhow::Result<()> {
         "--rate {}: parts per second, more than 0 and at most 1000",
         arguments.rate
     );
+    let share = arguments.defective;
+    anyhow::ensure!((0.0..=1.0).contains(&share), "--defective {share}: a share of the parts, 0 to 1");
     let stop = service::stop_on_signal()?;
+    // Random weights live here as long as the line runs.
     let folder = tempfile::Builder::new().prefix("vcp-line-demo-").tempdir().context("creating a folder")?;
-    let parts = folder.path().join("parts");
-    let count = arguments.parts.map_or(PARTS, |n| n as usize);
-    demo_parts::write(&parts, count, SEED).with_context(|| format!("writing pictures into {}", parts.display()))?;
     let model = match &arguments.model {
         Some(model) => model.clone(),
-        None => random_model(folder.path())?,
+        None if arguments.random_model => demo_model::random(folder.path(), SEED)?,
+        None => demo_model::find()?,
     };
 
     let broker = EmbeddedBroker::start(arguments.port)?;
     let address = broker.address();
     println!("broker    mqtt://{address}  (follow it with: vcp-line watch mqtt://{address})");
-    println!("input     {count} simulated parts at {} per second", arguments.rate);
-    if arguments.model.is_none() {
-        println!(
-            "model     random weights: the line is real, its verdicts mean nothing. Use --model BUNDLE for real ones"
-        );
+    let products: Vec<&str> = arguments.classes.iter().map(|class| class.noun()).collect();
+    println!("input     synthetic parts at {} per second: {}", arguments.rate, products.join(", "));
+    if arguments.random_model {
+        println!("model     random weights: the line is real, its verdicts mean nothing");
+    } else {
+        println!("model     {}", model.display());
     }
 
+    let conveyor = Conveyor {
+        classes: arguments.classes.clone(),
+        kinds: DefectKind::ALL.to_vec(),
+        defective: share,
+        difficulty: (0.0, 0.4),
+        size: SIDE,
+        pool: POOL,
+        seed: SEED,
+    };
     let publisher = PublisherSpec::new(address.ip().to_string(), address.port(), LINE);
     let mut reader = publisher.clone();
     reader.client_id = "vcp-line-demo-reader".into();
     let filter = format!("{}/#", publisher.prefix);
     let end_of_watch = stop.child_token();
     let reading = end_of_watch.clone();
+    let mut score = Score::new(conveyor.clone());
     let watcher = std::thread::Builder::new()
         .name("watch".into())
-        .spawn(move || publish::watch::watch(&reader, &filter, &reading, watch::print))
+        .spawn(move || {
+            let watched = publish::watch::watch(&reader, &filter, &reading, |heard| {
+                let line = heard.event().and_then(|event| score.line(&event));
+                watch::print(&line.unwrap_or_else(|| heard.readable()));
+            });
+            (watched, score)
+        })
         .context("starting the reader")?;
 
     let plan = CameraPlan {
         name: Arc::from("camera"),
         queue: 4,
-        when_full: WhenFull::Wait,
+        when_full: WhenFull::DropOldest,
         recipe: RecipeSpec {
             info: RecipeInfo { id: "demo".into(), version: 1 },
-            threshold: None,
-            defect_threshold: 0.5,
+            threshold: arguments.threshold,
+            defect_threshold: arguments.defect_threshold,
             min_area_px: 40,
             regions: vec![],
         },
         backoff_min: Duration::from_millis(500),
         backoff_max: Duration::from_secs(5),
     };
-    let source = SourceSpec::Directory(DirectorySpec {
-        path: parts,
-        extensions: vec![],
-        repeat: arguments.parts.is_none(),
-        fps: Some(arguments.rate),
-        watch: false,
+    let source = SourceSpec::Synthetic(SyntheticSpec {
+        conveyor,
+        fps: arguments.rate,
+        count: arguments.parts.map(u64::from),
+        truth_file: None,
     });
     let context = SourceContext { camera: Arc::clone(&plan.name), clock: Arc::new(SystemClock) };
     let served = service::serve(
@@ -116,28 +155,9 @@ pub fn run(arguments: &DemoArguments) -> anyhow::Result<()> {
     // What the reader has not printed yet has been acknowledged, so it is on its way.
     std::thread::sleep(Duration::from_millis(200));
     end_of_watch.cancel();
-    let watched = watcher.join().map_err(|_| anyhow::anyhow!("the reader broke off"))?;
+    let (watched, score) = watcher.join().map_err(|_| anyhow::anyhow!("the reader broke off"))?;
     served?;
-    watched.context("reading from the broker inside")
-}
-
-/// Sizes small enough to run on anything, with every part of a real model present.
-fn random_model(folder: &Path) -> anyhow::Result<PathBuf> {
-    let bundle = folder.join("random-model");
-    let architecture = Architecture {
-        image_size: 154,
-        patch: 14,
-        vision_width: 128,
-        vision_layers: 4,
-        text_width: 64,
-        text_layers: 2,
-        context_length: 77,
-        class_vectors: 2,
-        prompt_tokens: 1,
-        deep_prompts: 1,
-        taps: vec![1, 2, 3, 4],
-        post_heads: 8,
-    };
-    weights::random(&bundle, &architecture, SEED)?;
-    Ok(bundle)
+    watched.context("reading from the broker inside")?;
+    println!("{}", score.summary());
+    Ok(())
 }

@@ -12,7 +12,8 @@ mod bench;
 mod bench_pipeline;
 mod check;
 mod demo;
-mod demo_parts;
+mod demo_model;
+mod demo_score;
 mod drops;
 mod eval;
 mod eval_table;
@@ -54,7 +55,7 @@ enum Command {
     Run(run::RunArguments),
     /// Test a line's configuration, cameras, model, engine and broker; say what is wrong and what to do.
     Check(check::CheckArguments),
-    /// Show a simulated line with nothing configured: simulated input, a broker inside, verdicts on the terminal.
+    /// Show a simulated line with nothing configured: synthetic products, a broker inside, verdicts beside the truth.
     Demo(demo::DemoArguments),
     /// Print the verdicts of a line as they come.
     Watch(watch::WatchArguments),

@@ -41,11 +41,11 @@ pub fn run(arguments: &WatchArguments) -> anyhow::Result<()> {
     }
     let stop = service::stop_on_signal()?;
     let filter = format!("{prefix}/#");
-    publish::watch::watch(&spec, &filter, &stop, print).context("watching")
+    publish::watch::watch(&spec, &filter, &stop, |heard| print(&heard.readable())).context("watching")
 }
 
 /// One line at once; a reader that has gone away (`| head`) is no error worth a word.
-pub fn print(line: String) {
+pub fn print(line: &str) {
     if writeln!(std::io::stdout(), "{line}").is_err() {
         std::process::exit(0);
     }

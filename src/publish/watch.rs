@@ -10,29 +10,60 @@ use super::state::{AlarmMessage, StateMessage};
 use super::{PublishError, PublisherSpec, probe};
 use crate::event::{InspectionEvent, VerdictWord};
 
-/// Calls `line` with one readable line per verdict, state and alarm below `filter`, until `stop`.
+/// What a reader hears.
+pub enum Heard<'a> {
+    /// A message of the line, or of somebody else on the same topics.
+    Message {
+        /// Its topic.
+        topic: &'a str,
+        /// Its bytes.
+        payload: &'a [u8],
+    },
+    /// Why nothing is heard at the moment.
+    Trouble(String),
+}
+
+impl Heard<'_> {
+    /// One line that a person can read.
+    pub fn readable(&self) -> String {
+        match self {
+            Self::Message { topic, payload } => readable(topic, payload),
+            Self::Trouble(reason) => reason.clone(),
+        }
+    }
+
+    /// The verdict, if it is one.
+    pub fn event(&self) -> Option<InspectionEvent> {
+        match self {
+            Self::Message { topic, payload } if topic.ends_with("/verdict") => serde_json::from_slice(payload).ok(),
+            _ => None,
+        }
+    }
+}
+
+/// Calls `hear` with every verdict, state and alarm below `filter`, until `stop`.
 ///
 /// `spec` says where the broker is and who asks; its client id must be the reader's own. A lost connection is reported
-/// as a line and tried again; only a broker that never accepts this reader, or wrong credentials, are errors.
+/// as trouble and tried again; only a broker that never accepts this reader, or wrong credentials, are errors.
 pub fn watch(
     spec: &PublisherSpec,
     filter: &str,
     stop: &CancellationToken,
-    mut line: impl FnMut(String),
+    mut hear: impl FnMut(Heard<'_>),
 ) -> Result<(), PublishError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(PublishError::Thread)?;
     let read = runtime.block_on(async {
         tokio::select! {
             biased;
             () = stop.cancelled() => Ok(()),
-            read = read(spec, filter, &mut line) => read,
+            read = read(spec, filter, &mut hear) => read,
         }
     });
     runtime.shutdown_background();
     read
 }
 
-async fn read(spec: &PublisherSpec, filter: &str, line: &mut impl FnMut(String)) -> Result<(), PublishError> {
+async fn read(spec: &PublisherSpec, filter: &str, hear: &mut impl FnMut(Heard<'_>)) -> Result<(), PublishError> {
     let mut backoff = Backoff::new(spec.backoff_min, spec.backoff_max.min(Duration::from_secs(5)));
     let mut accepted = false;
     let mut told = false;
@@ -46,11 +77,13 @@ async fn read(spec: &PublisherSpec, filter: &str, line: &mut impl FnMut(String))
                     backoff.reset();
                     // The channel is empty; a refused request would mean that the filter is no filter.
                     if let Err(error) = client.try_subscribe(filter, QoS::AtLeastOnce) {
-                        line(format!("cannot subscribe to \"{filter}\": {error}"));
+                        hear(Heard::Trouble(format!("cannot subscribe to \"{filter}\": {error}")));
                         return Ok(());
                     }
                 }
-                Ok(Event::Incoming(Packet::Publish(message))) => line(readable(&message.topic, &message.payload)),
+                Ok(Event::Incoming(Packet::Publish(message))) => {
+                    hear(Heard::Message { topic: &message.topic, payload: &message.payload });
+                }
                 Ok(_) => {}
                 Err(error) => break error,
             }
@@ -66,7 +99,7 @@ async fn read(spec: &PublisherSpec, filter: &str, line: &mut impl FnMut(String))
             return Err(error);
         }
         if !std::mem::replace(&mut told, true) {
-            line(error.to_string());
+            hear(Heard::Trouble(error.to_string()));
         }
         tokio::time::sleep(backoff.pause(u64::MAX)).await;
     }

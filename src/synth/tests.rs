@@ -72,9 +72,9 @@ fn a_defect_lies_on_the_very_same_product() {
 fn masks_hold_what_visibly_changed() {
     for &class in Class::ALL {
         for &kind in DefectKind::ALL {
-            for seed in 0..2 {
-                let good = sample(class, 128, None, seed);
-                let bad = sample(class, 128, Some((kind, 0.5)), seed);
+            for seed in 0..1 {
+                let good = sample(class, 96, None, seed);
+                let bad = sample(class, 96, Some((kind, 0.5)), seed);
                 let changes = differences(&good, &bad);
                 let inside: Vec<u8> = changes
                     .into_iter()
