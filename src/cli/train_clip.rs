@@ -112,6 +112,5 @@ pub fn run(arguments: &ClipArguments) -> anyhow::Result<()> {
             sum = 0.0;
         }
     }
-    clip::write_file(&arguments.out, &training.file())
-        .with_context(|| format!("writing {}", arguments.out.display()))
+    clip::write_file(&arguments.out, &training.file()).with_context(|| format!("writing {}", arguments.out.display()))
 }

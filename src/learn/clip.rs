@@ -19,7 +19,9 @@ use super::dice::Dice;
 use super::parameters::{Named, Parameters, Rate};
 use crate::vcp_clip::Architecture;
 use crate::vcp_clip::eager::Eager;
-use crate::vcp_clip::prompt::{self, ABNORMAL_TEMPLATE, CLASS_TOKEN, END_TOKEN, NORMAL_TEMPLATE, PromptError, START_TOKEN};
+use crate::vcp_clip::prompt::{
+    self, ABNORMAL_TEMPLATE, CLASS_TOKEN, END_TOKEN, NORMAL_TEMPLATE, PromptError, START_TOKEN,
+};
 use crate::vcp_clip::vision;
 use crate::weights::layout;
 

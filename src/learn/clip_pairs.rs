@@ -116,8 +116,11 @@ impl Pairs {
         let mut lines = Vec::new();
         let mut seen = Vec::new();
         for (text, line) in text.lines().zip(1..) {
-            let parsed: Line = serde_json::from_str(text)
-                .map_err(|error| PairsError::Line { path: path.clone(), line, reason: error.to_string() })?;
+            let parsed: Line = serde_json::from_str(text).map_err(|error| PairsError::Line {
+                path: path.clone(),
+                line,
+                reason: error.to_string(),
+            })?;
             if !seen.contains(&parsed.class) {
                 seen.push(parsed.class.clone());
             }

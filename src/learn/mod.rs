@@ -16,6 +16,7 @@ mod map_loss;
 pub mod parameters;
 pub mod pictures;
 mod samples;
+pub mod validation;
 pub mod vcp;
 pub mod vcp_file;
 pub mod vcp_run;
