@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::Context;
-use burn::tensor::Device;
 use clap::Args;
 
 use crate::learn::clip::{self, ClipSettings, ClipTraining};
@@ -46,6 +45,9 @@ pub struct ClipArguments {
     /// Smallest window that becomes a view, pixels of the working size.
     #[arg(long, value_name = "PX", default_value_t = 48)]
     smallest_window: usize,
+    /// Classes in one batch: few make the captions of a batch differ by the defect rather than by the product.
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    classes_per_batch: usize,
     /// Optimiser steps.
     #[arg(long, value_name = "N", default_value_t = 2000)]
     steps: u64,
@@ -61,6 +63,9 @@ pub struct ClipArguments {
     /// Weight decay of the matrices.
     #[arg(long, value_name = "DECAY", default_value_t = 0.05)]
     decay: f64,
+    /// Steps from one line of progress to the next.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    log_every: u64,
     /// Makes first values and views; the same seed trains the same CLIP.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -90,7 +95,13 @@ impl ClipArguments {
             warm_up: self.warm_up,
             decay: self.decay,
             seed: self.seed,
-            view: ViewRule { size: self.image_size, smallest: self.smallest_window, mean, std },
+            view: ViewRule {
+                size: self.image_size,
+                smallest: self.smallest_window,
+                classes: self.classes_per_batch,
+                mean,
+                std,
+            },
         }
     }
 }
@@ -98,18 +109,21 @@ impl ClipArguments {
 pub fn run(arguments: &ClipArguments) -> anyhow::Result<()> {
     let pairs = Pairs::open(&arguments.data, &arguments.classes, arguments.working_size)?;
     println!("{} pictures, {} different captions", pairs.len(), pairs.captions().len());
-    let mut training = ClipTraining::new(arguments.settings(), pairs, Device::flex())?;
+    let mut training = ClipTraining::new(arguments.settings(), pairs)?;
     let start = Instant::now();
-    let mut sum = 0.0;
+    let (mut sum, mut right) = (0.0, 0.0);
     while training.steps() < arguments.steps {
         let views = training.next_views();
-        let loss = training.step(views);
+        let clip::Step { loss, accuracy } = training.step(&views);
         sum += loss;
+        right += accuracy;
         anyhow::ensure!(loss.is_finite(), "the loss at step {} is {loss}: train with a lower --rate", training.steps());
         let steps = training.steps();
-        if steps % 20 == 0 {
-            println!("step {steps}  loss {:.4}  {:.0} s", sum / 20.0, start.elapsed().as_secs_f64());
-            sum = 0.0;
+        if steps.is_multiple_of(arguments.log_every) {
+            let mean = |sum: f32| sum / arguments.log_every as f32;
+            let seconds = start.elapsed().as_secs_f64();
+            println!("step {steps}  loss {:.4}  own caption nearest {:.3}  {seconds:.0} s", mean(sum), mean(right));
+            (sum, right) = (0.0, 0.0);
         }
     }
     clip::write_file(&arguments.out, &training.file()).with_context(|| format!("writing {}", arguments.out.display()))

@@ -5,9 +5,11 @@ use std::fs::Permissions;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::sync::Arc;
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, TensorData};
 use half::f16;
+use rayon::prelude::*;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
@@ -15,10 +17,13 @@ use super::adam::Adam;
 use super::clip_init::{First, LOGIT_SCALE, first};
 use super::clip_pairs::{Pairs, ViewRule, Views};
 use super::clip_text;
+use super::contrastive::contrastive;
 use super::dice::Dice;
 use super::parameters::{Named, Parameters, Rate};
+use super::tape::{Gradients, Tape, Value, Weights};
 use crate::vcp_clip::Architecture;
-use crate::vcp_clip::eager::Eager;
+use crate::vcp_clip::eager::as_matrix;
+use crate::vcp_clip::ops::Ops;
 use crate::vcp_clip::prompt::{
     self, ABNORMAL_TEMPLATE, CLASS_TOKEN, END_TOKEN, NORMAL_TEMPLATE, PromptError, START_TOKEN,
 };
@@ -66,6 +71,31 @@ impl ClipSettings {
     }
 }
 
+/// Pictures on one tape: few enough that what a block computes stays in the caches.
+const CHUNK: usize = 8;
+
+/// What one tape computes.
+enum Part<'a> {
+    Captions(&'a [&'a [usize]]),
+    Pictures(&'a [f32]),
+}
+
+impl Part<'_> {
+    /// Embeddings of length 1, `[n, 1, Ct]`.
+    fn forward(&self, mut tape: Tape, sizes: &Architecture) -> (Tape, Value) {
+        let out = match self {
+            Self::Captions(texts) => clip_text::encode(&mut tape, sizes, texts),
+            Self::Pictures(pixels) => {
+                let count = pixels.len() / (3 * sizes.image_size * sizes.image_size);
+                tape.set_images(count, sizes.image_size, pixels.to_vec());
+                let feature = vision::encode(&mut tape, sizes).feature;
+                tape.l2_normalize(&feature)
+            }
+        };
+        (tape, out)
+    }
+}
+
 /// A training under way.
 pub struct ClipTraining {
     settings: ClipSettings,
@@ -73,25 +103,30 @@ pub struct ClipTraining {
     /// Each caption as rows of the trained token table.
     captions: Vec<Vec<usize>>,
     token_ids: Vec<u32>,
-    device: Device,
-    eager: Eager,
     parameters: Parameters,
+}
+
+/// What one step saw.
+#[derive(Clone, Copy, Debug)]
+pub struct Step {
+    /// Loss before the step.
+    pub loss: f32,
+    /// Share of the views whose own caption was the nearest of the batch.
+    pub accuracy: f32,
 }
 
 impl ClipTraining {
     /// Draws the first values.
-    pub fn new(settings: ClipSettings, pairs: Pairs, device: Device) -> Result<Self, PromptError> {
+    pub fn new(settings: ClipSettings, pairs: Pairs) -> Result<Self, PromptError> {
         let token_ids = token_ids(&pairs)?;
         let row = |id: &u32| token_ids.binary_search(id).expect("every caption's token is kept");
         let captions = pairs.captions().iter().map(|ids| ids.iter().map(row).collect()).collect();
-        let device = device.inner();
-        let mut parameters = Parameters::new(&device);
+        let mut parameters = Parameters::new(&Device::flex());
         for (name, shape) in trained(&settings.sizes, token_ids.len()) {
             let values = draw(&name, &shape, &settings);
             parameters.add(&name, &shape, values);
         }
-        let eager = Eager::new(device.clone(), []);
-        Ok(Self { settings, pairs, captions, token_ids, device, eager, parameters })
+        Ok(Self { settings, pairs, captions, token_ids, parameters })
     }
 
     /// Steps taken.
@@ -110,35 +145,55 @@ impl ClipTraining {
         self.pairs.views(view, *seed, self.steps(), *batch)
     }
 
-    /// One step on `views`; returns the loss before it.
-    pub fn step(&mut self, views: Views) -> f32 {
-        self.parameters.enter(&mut self.eager);
-        let loss = self.loss(views);
-        let gradients = self.parameters.gradients(&loss.backward());
+    /// One step on `views`.
+    pub fn step(&mut self, views: &Views) -> Step {
+        let named = self.parameters.values();
+        let shapes: Vec<[usize; 2]> = named.iter().map(|(_, shape, _)| as_matrix(shape)).collect();
+        let (seen, gradients) = self.gradients(Arc::new(Weights::new(named)), views);
+        let tensors = gradients.0.into_iter().zip(shapes);
+        let tensors = tensors.map(|(values, shape)| Tensor::from_data(TensorData::new(values, shape), &Device::flex()));
         let rate = self.settings.rate(self.steps());
         let decay = self.settings.decay;
         let adam = Adam { beta1: 0.9, beta2: 0.98, epsilon: 1e-6 };
-        self.parameters.step(&adam, gradients, |name| Rate { rate, decay: if decays(name) { decay } else { 0.0 } });
-        loss.into_scalar::<f32>()
+        self.parameters
+            .step(&adam, tensors.collect(), |name| Rate { rate, decay: if decays(name) { decay } else { 0.0 } });
+        seen
     }
 
-    fn loss(&mut self, views: Views) -> Tensor<1> {
-        let Self { settings, captions, device, eager, parameters, .. } = self;
-        let sizes = &settings.sizes;
-        let count = views.captions.len();
-        eager.set_images(count, sizes.image_size, views.pixels);
-        let feature = vision::encode(eager, sizes).feature;
-        let image = feature.reshape([count, sizes.text_width]);
-        let length = image.clone().square().sum_dim(1).sqrt();
-        let image = image / length;
-
+    /// Pictures run through the vision tower in chunks and captions through the text tower, each on a tape and a
+    /// thread of its own; the loss couples them all; then each tape is gone back over. Chunks are added in their
+    /// order, so that the result does not depend on the threads.
+    fn gradients(&self, weights: Arc<Weights>, views: &Views) -> (Step, Gradients) {
+        let sizes = &self.settings.sizes;
+        let width = sizes.text_width;
         let unique: Vec<usize> = views.captions.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
-        let rows: Vec<&[usize]> = unique.iter().map(|&caption| captions[caption].as_slice()).collect();
-        let text = clip_text::encode(eager, sizes, device, &rows);
+        let texts: Vec<&[usize]> = unique.iter().map(|&caption| self.captions[caption].as_slice()).collect();
         let which = |caption: &usize| unique.binary_search(caption).expect("unique holds every caption");
         let which: Vec<usize> = views.captions.iter().map(which).collect();
-        let scale = parameters.leaf(LOGIT_SCALE).clamp_max(LARGEST_LOGIT_SCALE.ln()).exp();
-        clip_text::contrastive(image, text, scale, &which)
+
+        let area = 3 * sizes.image_size * sizes.image_size;
+        let mut parts: Vec<Part> = vec![Part::Captions(&texts)];
+        parts.extend(views.pixels.chunks(CHUNK * area).map(Part::Pictures));
+        let towers: Vec<(Tape, Value)> =
+            parts.par_iter().with_max_len(1).map(|part| part.forward(Tape::new(Arc::clone(&weights)), sizes)).collect();
+
+        let image: Vec<f32> = towers[1..].iter().flat_map(|(tape, out)| tape.values(*out)).copied().collect();
+        let (tape, out) = &towers[0];
+        let log_scale = weights.values(LOGIT_SCALE)[0].min(LARGEST_LOGIT_SCALE.ln());
+        let seen = contrastive(&image, tape.values(*out), width, log_scale.exp(), &which);
+
+        let mut grads = vec![seen.to_text];
+        grads.extend(seen.to_image.chunks(CHUNK * width).map(<[f32]>::to_vec));
+        let back = |((tape, out), grad): ((Tape, Value), Vec<f32>)| {
+            let mut gradients = weights.zeros();
+            tape.backward(out, grad, &mut gradients);
+            gradients
+        };
+        let parts: Vec<Gradients> = towers.into_par_iter().zip(grads).with_max_len(1).map(back).collect();
+        let mut sum = weights.zeros();
+        parts.iter().for_each(|part| sum.add(part));
+        sum.of_mut(&weights, LOGIT_SCALE)[0] = seen.to_scale;
+        (Step { loss: seen.loss, accuracy: seen.accuracy }, sum)
     }
 
     /// The tensors of a CLIP file under OpenAI's names. Rows of tokens that no caption uses keep their first values.

@@ -18,6 +18,8 @@ pub const CAPTIONS_FILE: &str = "captions.jsonl";
 
 /// Share of the mask's pixels from which a view shows the defect; with fewer, but some, it is ambiguous and not used.
 const SHOWN: f32 = 0.25;
+/// Share of a defective picture's windows that are laid over the defect.
+const AIMED: f32 = 0.6;
 /// Windows tried before an ambiguous view is replaced by the whole picture.
 const TRIES: usize = 6;
 /// Window sides are multiples of this, so that the tables for resizing are few.
@@ -69,6 +71,7 @@ pub enum PairsError {
 }
 
 struct Pair {
+    class: usize,
     /// side² × 3, red green blue.
     rgb: Vec<u8>,
     /// side² values, 0 outside of the defect; empty for a good product.
@@ -83,6 +86,8 @@ struct Pair {
 pub struct Pairs {
     side: usize,
     pairs: Vec<Pair>,
+    /// Pictures of each class, as indices into `pairs`.
+    classes: Vec<Vec<usize>>,
     captions: Vec<Vec<u32>>,
 }
 
@@ -101,6 +106,8 @@ pub struct ViewRule {
     pub size: usize,
     /// Smallest window that becomes a view, pixels of the working size.
     pub smallest: usize,
+    /// Classes in one batch.
+    pub classes: usize,
     /// Per channel, see [`crate::vcp_clip::Constants`].
     pub mean: [f32; 3],
     /// Per channel.
@@ -148,6 +155,7 @@ impl Pairs {
             .iter()
             .map(|line| Ok([caption(&line.caption)?, caption(&line.good_caption)?]))
             .collect::<Result<_, PairsError>>()?;
+        let class = |line: &Line| seen.iter().position(|class| *class == line.class).unwrap_or_default();
         let load = |(line, [caption, good_caption]): (&Line, [usize; 2])| {
             let picture = load(&folder.join(&line.image))?;
             let mask = match &line.mask {
@@ -155,10 +163,12 @@ impl Pairs {
                 None => Vec::new(),
             };
             let area = mask.iter().filter(|&&value| value >= 128).count();
-            Ok(Pair { rgb: resize_to_rgb(&picture, side), mask, area, caption, good_caption })
+            Ok(Pair { class: class(line), rgb: resize_to_rgb(&picture, side), mask, area, caption, good_caption })
         };
-        let pairs = lines.par_iter().zip(indices).map(load).collect::<Result<_, PairsError>>()?;
-        Ok(Self { side, pairs, captions })
+        let pairs = lines.par_iter().zip(indices).map(load).collect::<Result<Vec<_>, PairsError>>()?;
+        let of = |class| pairs.iter().zip(0..).filter(|(pair, _)| pair.class == class).map(|(_, at)| at).collect();
+        let classes = (0..seen.len()).map(of).filter(|pictures: &Vec<usize>| !pictures.is_empty()).collect();
+        Ok(Self { side, pairs, classes, captions })
     }
 
     /// Pictures.
@@ -176,16 +186,25 @@ impl Pairs {
         &self.captions
     }
 
-    /// Views for one step: the same for the same `seed` and `step`, whatever was drawn before.
+    /// Views for one step: the same for the same `seed` and `step`, whatever was drawn before. They come from a few
+    /// classes only, so that telling the captions of a batch apart takes more than knowing the product.
     pub fn views(&self, rule: &ViewRule, seed: u64, step: u64, count: usize) -> Views {
         let area = 3 * rule.size * rule.size;
+        let mut dice = Dice::new(seed, [2, step, 0]);
+        let mut order: Vec<usize> = (0..self.classes.len()).collect();
+        let few = rule.classes.clamp(1, order.len());
+        for at in 0..few {
+            let other = at + dice.below(order.len() - at);
+            order.swap(at, other);
+        }
         let mut pixels = vec![0.0; count * area];
         let captions = pixels
             .par_chunks_exact_mut(area)
             .enumerate()
             .map(|(item, out)| {
                 let mut dice = Dice::new(seed, [1, step, item as u64]);
-                let pair = &self.pairs[dice.below(self.pairs.len())];
+                let class = &self.classes[order[item % few]];
+                let pair = &self.pairs[class[dice.below(class.len())]];
                 self.view(pair, rule, &mut dice, out)
             })
             .collect();
@@ -200,7 +219,13 @@ impl Pairs {
         for _ in 0..TRIES {
             let steps = (side - rule.smallest) / WINDOW_STEP + 1;
             let length = rule.smallest + WINDOW_STEP * dice.below(steps);
-            let (x, y) = (dice.below(side - length + 1), dice.below(side - length + 1));
+            let room = side - length + 1;
+            let (mut x, mut y) = (dice.below(room), dice.below(room));
+            if pair.area > 0 && dice.chance(AIMED) {
+                let [at_x, at_y] = pair.defect_pixel(side, dice.below(pair.area));
+                let around = |at: usize, back: usize| at.saturating_sub(back).min(room - 1);
+                (x, y) = (around(at_x, dice.below(length)), around(at_y, dice.below(length)));
+            }
             let inside = pair.defect_pixels(side, x, y, length) as f32;
             if inside == 0.0 || inside >= SHOWN * pair.area as f32 {
                 window = (x, y, length);
@@ -233,6 +258,12 @@ impl Pairs {
 }
 
 impl Pair {
+    /// Column and row of a pixel of the mask, the `which`-th from the top.
+    fn defect_pixel(&self, side: usize, which: usize) -> [usize; 2] {
+        let at = self.mask.iter().zip(0..).filter(|(value, _)| **value >= 128).nth(which).map_or(0, |(_, at)| at);
+        [at % side, at / side]
+    }
+
     fn defect_pixels(&self, side: usize, x: usize, y: usize, length: usize) -> usize {
         if self.area == 0 {
             return 0;

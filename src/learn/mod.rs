@@ -1,4 +1,5 @@
-//! Learning: the network of [`crate::vcp_clip`] differentiated with burn, on whatever device the weights lie on.
+//! Learning: the network of [`crate::vcp_clip`] differentiated, CLIP on the CPU by a [`tape`] of our own, the VCP
+//! modules with burn on whatever device the weights lie on.
 
 pub mod adam;
 pub mod augment;
@@ -6,7 +7,8 @@ pub mod checkpoint;
 pub mod clip;
 mod clip_init;
 pub mod clip_pairs;
-mod clip_text;
+pub mod clip_text;
+mod contrastive;
 pub mod device;
 mod dice;
 mod error;
@@ -16,6 +18,7 @@ mod map_loss;
 pub mod parameters;
 pub mod pictures;
 mod samples;
+pub mod tape;
 pub mod validation;
 pub mod vcp;
 pub mod vcp_file;

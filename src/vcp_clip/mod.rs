@@ -13,7 +13,7 @@ pub mod pre_vcp;
 pub mod preprocess;
 pub mod prompt;
 mod resample;
-pub(crate) mod simd;
+pub mod simd;
 pub mod text;
 pub mod vision;
 
