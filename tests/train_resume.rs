@@ -30,7 +30,18 @@ fn data(root: &Path) {
 fn train(folder: &Path, data: &Path, extra: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vcp-line"));
     command.args(["train", "vcp", "--layout", "folders", "--image-size", "98", "--taps", "3,6,9,12"]);
-    command.args(["--epochs", "4", "--batch", "3", "--warm-up", "3", "--schedule", "cosine", "--checkpoint-every", "1"]);
+    command.args([
+        "--epochs",
+        "4",
+        "--batch",
+        "3",
+        "--warm-up",
+        "3",
+        "--schedule",
+        "cosine",
+        "--checkpoint-every",
+        "1",
+    ]);
     command.args(["--hold-out", "0.25", "--resume", "--force"]).args(extra);
     command.arg("--clip").arg(tiny::fixture("clip.pt")).arg("--data").arg(data);
     command.arg("--checkpoint").arg(folder.join("run")).arg("--log-file").arg(folder.join("log"));

@@ -36,6 +36,12 @@ pub struct VcpArguments {
     /// has the anomalous pictures.
     #[arg(long, value_enum, default_value_t)]
     split: SplitChoice,
+    /// Another data set, arranged in the same way, to validate with after every epoch.
+    #[arg(long, value_name = "ROOT", conflicts_with = "hold_out")]
+    validate: Option<PathBuf>,
+    /// Its classes to validate with [default: all]
+    #[arg(long, value_name = "CLASS,…", value_delimiter = ',', requires = "validate")]
+    validate_classes: Vec<String>,
     /// VCP weights to start from: a `.pth` or a file that --pth-names wrote [default: drawn by --seed]
     #[arg(long, value_name = "VCP_FILE")]
     start: Option<PathBuf>,
@@ -105,10 +111,17 @@ impl VcpArguments {
             every: self.checkpoint_every,
             resume: self.resume,
         });
+        let data = |root: &Path, classes: &[String], splits: Vec<Split>| DataRequest {
+            root: root.to_owned(),
+            layout: self.layout,
+            splits,
+            classes: classes.to_vec(),
+        };
         Ok(VcpRequest {
             clip: self.clip.clone(),
             start: self.start.clone(),
-            data: DataRequest { root: self.data.clone(), layout: self.layout, splits, classes: self.classes.clone() },
+            data: data(&self.data, &self.classes, splits),
+            validate: self.validate.as_ref().map(|root| data(root, &self.validate_classes, vec![Split::Test])),
             settings: self.learn.settings(&self.model, self.augment.augmentation(self.layout), &self.augment),
             device: self.device,
             checkpoint,
@@ -169,8 +182,8 @@ impl Screen {
 
     fn show(&mut self, event: Event<'_>) {
         match event {
-            Event::Data { pictures, anomalous, held_out } => {
-                let kept = if held_out > 0 { format!(", {held_out} kept for validation") } else { String::new() };
+            Event::Data { pictures, anomalous, validation } => {
+                let kept = if validation > 0 { format!(", {validation} for validation") } else { String::new() };
                 self.line(&format!("{pictures} pictures, {anomalous} of them anomalous{kept}"));
             }
             Event::Preparing { stage, done, total } => {
@@ -214,7 +227,15 @@ fn line(epoch: &Epoch) -> String {
         losses.new
     );
     if let Some(validation) = validation {
-        text += &format!(", validation {:.4}", validation.total());
+        text += &format!(
+            ", validation {:.4}: pixel AUROC {:.4}, PRO {:.4}, AP {:.4}, image AUROC {:.4}, AP {:.4}",
+            validation.losses.total(),
+            validation.pixel_auroc,
+            validation.pixel_aupro,
+            validation.pixel_ap,
+            validation.image_auroc,
+            validation.image_ap
+        );
     }
     text + &format!(", {seconds:.1} s, {:.0} pictures/s", *pictures as f64 / seconds.max(1e-9))
 }
@@ -246,14 +267,16 @@ impl Log {
             std::fs::write(path, kept).context("writing")?;
         }
         let mut file = OpenOptions::new().append(true).open(path).context("opening")?;
-        let losses = |losses: &crate::learn::vcp_training::Losses| {
-            json!({"total": losses.total(), "pre_vcp": losses.raw, "post_vcp": losses.new})
-        };
+        let losses = |losses: &crate::learn::vcp_training::Losses| json!({"total": losses.total(), "pre_vcp": losses.raw, "post_vcp": losses.new});
         let seconds = epoch.time.as_secs_f64();
+        let validation = epoch.validation.as_ref().map(|validated| {
+            // A figure without a definition is null.
+            json!({"loss": losses(&validated.losses), "figures": validated})
+        });
         let line = json!({
             "epoch": epoch.epoch,
             "loss": losses(&epoch.losses),
-            "validation": epoch.validation.as_ref().map(losses),
+            "validation": validation,
             "seconds": seconds,
             "pictures": epoch.pictures,
         });

@@ -129,8 +129,14 @@ impl AugmentArguments {
 
 impl LearnArguments {
     /// All of them together.
-    pub fn settings(&self, model: &ModelArguments, augmentation: Augmentation, copies: &AugmentArguments) -> VcpSettings {
-        let constants = Constants { raw_weight: model.raw_weight, top_k: model.top_k, sigma: model.sigma, ..Constants::default() };
+    pub fn settings(
+        &self,
+        model: &ModelArguments,
+        augmentation: Augmentation,
+        copies: &AugmentArguments,
+    ) -> VcpSettings {
+        let constants =
+            Constants { raw_weight: model.raw_weight, top_k: model.top_k, sigma: model.sigma, ..Constants::default() };
         VcpSettings {
             image_size: model.image_size,
             taps: model.taps.clone(),

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::checkpoint::CheckpointError;
 use crate::dataset::DatasetError;
+use crate::eval::metrics::MetricsError;
 use crate::weights::{BundleError, ImportError};
 
 /// A training that cannot start or go on; nothing that was there before is lost.
@@ -46,6 +47,9 @@ pub enum LearnError {
         /// What it is.
         loss: f64,
     },
+    /// Maps of the validation cannot be measured.
+    #[error("validation: {0}")]
+    Metrics(#[from] MetricsError),
     /// Kept features cannot be read again.
     #[error("cannot read kept features: {source}; give them more memory with --cache-memory, or start again")]
     Features {

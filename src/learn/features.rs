@@ -110,13 +110,7 @@ impl Cache {
     }
 
     /// Room for `count` samples: in memory if they take no more than `most_memory` bytes, else in a file in `folder`.
-    pub fn new(
-        arch: &Architecture,
-        count: usize,
-        kept: Kept,
-        most_memory: u64,
-        folder: &Path,
-    ) -> io::Result<Self> {
+    pub fn new(arch: &Architecture, count: usize, kept: Kept, most_memory: u64, folder: &Path) -> io::Result<Self> {
         let mut cache = Self {
             tokens: arch.taps.len() * arch.patches() * arch.vision_width,
             feature: arch.text_width,
@@ -197,7 +191,8 @@ mod tests {
 
     #[test]
     fn samples_come_back_from_memory_and_from_a_file() {
-        let arch = Architecture { image_size: 28, vision_width: 64, text_width: 64, ..Architecture::vit_l_14_336_at_518() };
+        let arch =
+            Architecture { image_size: 28, vision_width: 64, text_width: 64, ..Architecture::vit_l_14_336_at_518() };
         let sample = |seed: usize| Sample {
             features: Features {
                 tokens: (0..4 * 4 * 64).map(|i| ((i + seed) % 64) as f32 / 8.0 - 2.0).collect(),

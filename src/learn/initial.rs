@@ -1,7 +1,7 @@
 //! Where training starts: the VCP modules as the released code initialises them, by a seed.
 
-use super::parameters::Named;
 use super::dice::Dice;
+use super::parameters::Named;
 use crate::vcp_clip::Architecture;
 use crate::weights::layout;
 
@@ -32,9 +32,7 @@ pub fn initial(sizes: &Architecture, seed: u64) -> Vec<Named> {
             "prompt_norm.weight" => vec![1.0; count],
             "prompt_norm.bias" => vec![0.0; count],
             "New_Lan_Embed.prompt_query" => (0..count).map(|_| truncated_normal(&mut dice)).collect(),
-            "prompt_embeddings" | "deep_prompt_embeddings" => {
-                (0..count).map(|_| dice.between(-1.0, 1.0)).collect()
-            }
+            "prompt_embeddings" | "deep_prompt_embeddings" => (0..count).map(|_| dice.between(-1.0, 1.0)).collect(),
             "prompt_proj.weight" => {
                 let deviation = (2.0 / shape[0] as f64).sqrt();
                 (0..count).map(|_| (deviation * dice.normal()) as f32).collect()
@@ -48,7 +46,6 @@ pub fn initial(sizes: &Architecture, seed: u64) -> Vec<Named> {
     };
     shapes.iter().map(values).collect()
 }
-
 
 /// The number of a name (FNV-1a).
 fn number_of(name: &str) -> u64 {
@@ -73,9 +70,8 @@ mod tests {
         let sizes = Architecture::vit_l_14_336_at_518();
         let tensors = initial(&sizes, 333);
         let get = |name: &str| &tensors.iter().find(|(other, _, _)| other == name).unwrap().2;
-        let deviation = |values: &[f32]| {
-            (values.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / values.len() as f64).sqrt()
-        };
+        let deviation =
+            |values: &[f32]| (values.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / values.len() as f64).sqrt();
         let most = |values: &[f32]| values.iter().fold(0.0_f32, |most, x| most.max(x.abs()));
         let linear = get("trainable_linearlayer.fc.2.weight");
         assert!(most(linear) <= 1.0 / 32.0 && most(linear) > 0.031);

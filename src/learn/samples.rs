@@ -10,9 +10,10 @@ use super::augment::Augmentation;
 use super::dice::Dice;
 use super::features::{Cache, Kept, Sample, Tower};
 use super::pictures::Pictures;
+use super::validation::{Validated, Validation};
 use super::vcp_run::Event;
 use super::vcp_settings::VcpSettings;
-use super::vcp_training::{Losses, VcpTraining};
+use super::vcp_training::VcpTraining;
 use crate::vcp_clip::preprocess::Preprocessor;
 use crate::weights::Bundle;
 
@@ -29,8 +30,7 @@ pub struct Samples {
     looker: Looker,
     /// Features of each picture, copy after copy.
     copies: Option<(usize, Cache)>,
-    held_out: Option<(usize, Cache)>,
-    batch: usize,
+    validation: Option<Validation>,
 }
 
 /// Reads pictures and looks at them.
@@ -48,7 +48,7 @@ impl Samples {
     pub fn new(
         bundle: &Bundle,
         pictures: Pictures,
-        held_out: Pictures,
+        validation: Pictures,
         settings: &VcpSettings,
         device: &Device,
         apart: bool,
@@ -83,28 +83,28 @@ impl Samples {
             Ok::<_, LearnError>(cache)
         };
         let copies = match copies {
-            Some(copies) => {
-                Some((copies, fill("features", &pictures, copies, &settings.augmentation, settings.kept)?))
-            }
+            Some(copies) => Some((copies, fill("features", &pictures, copies, &settings.augmentation, settings.kept)?)),
             None => None,
         };
-        let count = held_out.len();
-        let held_out = match count {
-            0 => None,
-            _ => Some((count, fill("validation features", &held_out, 1, &Augmentation::none(), Kept::F32)?)),
+        let validation = if validation.is_empty() {
+            None
+        } else {
+            let cache = fill("validation features", &validation, 1, &Augmentation::none(), Kept::F32)?;
+            Some(Validation::new(validation, cache, arch, constants))
         };
-        let (augmentation, seed, batch) = (settings.augmentation.clone(), settings.seed, settings.batch);
-        Ok(Self { pictures, augmentation, seed, looker, copies, held_out, batch })
+        Ok(Self {
+            pictures,
+            augmentation: settings.augmentation.clone(),
+            seed: settings.seed,
+            looker,
+            copies,
+            validation,
+        })
     }
 
     /// Pictures of an epoch.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.pictures.len()
-    }
-
-    /// Is there nothing to learn from?
-    pub fn is_empty(&self) -> bool {
-        self.pictures.is_empty()
     }
 
     /// Some pictures as they look in an epoch, in order.
@@ -121,21 +121,14 @@ impl Samples {
         }
     }
 
-    /// Losses of the pictures kept for validation, if any, as the mean over them.
-    pub fn validate(&self, training: &VcpTraining) -> Result<Option<Losses>, LearnError> {
-        let Some((count, cache)) = &self.held_out else { return Ok(None) };
-        let mut sum = Losses::default();
-        let numbers: Vec<usize> = (0..*count).collect();
-        for block in numbers.chunks(self.batch) {
-            let losses = training.losses(&read(cache, block.to_vec())?);
-            sum.raw += losses.raw * block.len() as f64 / *count as f64;
-            sum.new += losses.new * block.len() as f64 / *count as f64;
-        }
-        Ok(Some(sum))
+    /// What the modules are worth on the pictures kept for validation, if there are any.
+    pub fn validate(&self, training: &VcpTraining) -> Result<Option<Validated>, LearnError> {
+        self.validation.as_ref().map(|validation| validation.run(training)).transpose()
     }
 }
 
-fn read(cache: &Cache, numbers: Vec<usize>) -> Result<Vec<Sample>, LearnError> {
+/// Samples by their numbers.
+pub(super) fn read(cache: &Cache, numbers: Vec<usize>) -> Result<Vec<Sample>, LearnError> {
     let read = |number: usize| cache.get(number).map_err(|source| LearnError::Features { source });
     numbers.into_par_iter().map(read).collect()
 }

@@ -14,6 +14,7 @@ use super::features::Sample;
 use super::initial::initial;
 use super::pictures::Pictures;
 use super::samples::Samples;
+use super::validation::Validated;
 use super::vcp_settings::VcpSettings;
 use super::vcp_training::{Losses, VcpTraining};
 use super::{LearnError, vcp_file};
@@ -63,6 +64,8 @@ pub struct VcpRequest {
     pub start: Option<PathBuf>,
     /// Pictures to learn from.
     pub data: DataRequest,
+    /// Pictures to validate with after every epoch, instead of a share of those to learn from.
+    pub validate: Option<DataRequest>,
     /// What decides the result.
     pub settings: VcpSettings,
     /// What computes.
@@ -91,7 +94,7 @@ pub enum Event<'a> {
         /// How many of them are anomalous.
         anomalous: usize,
         /// Pictures kept for validation.
-        held_out: usize,
+        validation: usize,
     },
     /// A stage before the first step, and how much of it is done.
     Preparing {
@@ -131,9 +134,9 @@ pub struct Epoch {
     pub epoch: usize,
     /// Mean over the epoch's steps.
     pub losses: Losses,
-    /// Of the pictures kept for validation, without changes and dropout.
-    pub validation: Option<Losses>,
-    /// Since this process began the epoch.
+    /// On the pictures kept for validation, without changes and dropout.
+    pub validation: Option<Validated>,
+    /// Spent on learning since this process began the epoch.
     pub time: Duration,
     /// Pictures learned from since then.
     pub pictures: usize,
@@ -184,13 +187,19 @@ pub fn run(request: &VcpRequest, report: &mut dyn FnMut(Event<'_>)) -> Result<Bu
 
     let all = request.data.open()?;
     let data = all.identity(&request.data.root);
-    let (pictures, held_out) = all.hold_out(settings.hold_out, settings.seed);
-    if pictures.is_empty() {
-        return Err(LearnError::Settings("the hold-out leaves no picture to learn from: give a smaller share".to_owned()));
+    let (pictures, mut validation) = all.hold_out(settings.hold_out, settings.seed);
+    if let Some(other) = &request.validate {
+        validation = other.open()?;
     }
-    report(Event::Data { pictures: pictures.len(), anomalous: pictures.anomalous(), held_out: held_out.len() });
+    if pictures.is_empty() {
+        return Err(LearnError::Settings(
+            "the hold-out leaves no picture to learn from: give a smaller share".to_owned(),
+        ));
+    }
+    report(Event::Data { pictures: pictures.len(), anomalous: pictures.anomalous(), validation: validation.len() });
 
-    let temporary = tempfile::tempdir().map_err(|source| io_error("make a folder in", &std::env::temp_dir(), source))?;
+    let temporary =
+        tempfile::tempdir().map_err(|source| io_error("make a folder in", &std::env::temp_dir(), source))?;
     let bundle = starting_model(request, temporary.path(), report)?;
     let device = request.device.open()?;
     let apart = request.device == DeviceChoice::Cpu;
@@ -208,10 +217,8 @@ pub fn run(request: &VcpRequest, report: &mut dyn FnMut(Event<'_>)) -> Result<Bu
                 kept.folder.display()
             )));
         }
-        let damaged = |reason: String| checkpoint::CheckpointError::Damaged {
-            path: kept.folder.join(checkpoint::FILE),
-            reason,
-        };
+        let damaged =
+            |reason: String| checkpoint::CheckpointError::Damaged { path: kept.folder.join(checkpoint::FILE), reason };
         position = Position::of_json(&state).ok_or_else(|| damaged("its state is incomplete".to_owned()))?;
         let missing = |name: String| damaged(format!("tensor '{name}' is missing or has another shape"));
         training.restore(position.total, &tensors).map_err(missing)?;
@@ -220,8 +227,16 @@ pub fn run(request: &VcpRequest, report: &mut dyn FnMut(Event<'_>)) -> Result<Bu
 
     if position.epoch < settings.epochs {
         let folder = request.checkpoint.as_ref().map_or(temporary.path(), |kept| &kept.folder);
-        let mut samples =
-            Samples::new(&bundle, pictures, held_out, settings, &device, apart, (request.most_memory, folder), report)?;
+        let mut samples = Samples::new(
+            &bundle,
+            pictures,
+            validation,
+            settings,
+            &device,
+            apart,
+            (request.most_memory, folder),
+            report,
+        )?;
         let mut run = Run { request, identity, training: &mut training, samples: &mut samples, position };
         run.epochs(report)?;
     }
@@ -240,7 +255,7 @@ struct Run<'a> {
 impl Run<'_> {
     fn epochs(&mut self, report: &mut dyn FnMut(Event<'_>)) -> Result<(), LearnError> {
         let settings = &self.request.settings;
-        let count = self.samples.len();
+        let count = self.samples.count();
         let steps = count.div_ceil(settings.batch);
         while self.position.epoch < settings.epochs {
             let epoch = self.position.epoch;
@@ -261,8 +276,8 @@ impl Run<'_> {
             }
             let mean = |sum: f64| sum / steps as f64;
             let losses = Losses { raw: mean(self.position.losses.raw), new: mean(self.position.losses.new) };
-            let validation = self.samples.validate(self.training)?;
             let time = start.elapsed();
+            let validation = self.samples.validate(self.training)?;
             report(Event::Epoch(&Epoch { epoch: epoch + 1, losses, validation, time, pictures }));
             self.position = Position { epoch: epoch + 1, total: self.position.total, ..Position::default() };
             self.save()?;

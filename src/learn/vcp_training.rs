@@ -100,11 +100,7 @@ impl VcpTraining {
 
     /// Losses of a batch, and the gradient of each parameter. `dropout` is the share of the prompts' numbers that are
     /// left out, and one stream of chance per picture.
-    pub fn differentiate(
-        &mut self,
-        batch: &[Sample],
-        dropout: Option<(f32, Vec<Dice>)>,
-    ) -> (Losses, Vec<Tensor<2>>) {
+    pub fn differentiate(&mut self, batch: &[Sample], dropout: Option<(f32, Vec<Dice>)>) -> (Losses, Vec<Tensor<2>>) {
         let together = self.together.min(batch.len());
         let names: Vec<String> = self.parameters.names().map(str::to_owned).collect();
         let mut dropouts: Vec<Option<Dropout>> = Vec::new();
@@ -175,13 +171,14 @@ impl VcpTraining {
         self.parameters.step(&self.adam, gradients, rate);
     }
 
-    /// What some pictures cost as the modules are now, without dropout.
-    pub fn losses(&self, batch: &[Sample]) -> Losses {
+    /// What some pictures cost as the modules are now, without dropout, and their maps; see [`Self::maps`].
+    pub fn look(&self, batch: &[Sample]) -> (Losses, Vec<f32>) {
         let features: Vec<&Features> = batch.iter().map(|sample| &sample.features).collect();
         let masks: Vec<&[u8]> = batch.iter().map(|sample| sample.mask.as_slice()).collect();
-        let values = self.loss.run(&self.maps(&features), &masks, batch.len()).values;
+        let maps = self.maps(&features);
+        let values = self.loss.run(&maps, &masks, batch.len()).values;
         let (raw, new) = values.split_at(self.architecture.taps.len());
-        Losses { raw: raw.iter().sum(), new: new.iter().sum() }
+        (Losses { raw: raw.iter().sum(), new: new.iter().sum() }, maps)
     }
 
     /// The maps of some pictures as the modules are now, without dropout: the differences of their logits

@@ -23,7 +23,10 @@ pub(super) fn map_levels(picture: &mut Picture, change: impl Fn(f32) -> f32) {
 
 /// Independent normal noise on every level.
 pub(super) fn add_noise(picture: &mut Picture, deviation: f32, dice: &mut Dice) {
-    picture.data.iter_mut().for_each(|level| *level = to_level(f64::from(*level) + f64::from(deviation) * dice.normal()));
+    picture
+        .data
+        .iter_mut()
+        .for_each(|level| *level = to_level(f64::from(*level) + f64::from(deviation) * dice.normal()));
 }
 
 /// The luminance of a colour (ITU-R BT.601).
@@ -166,7 +169,11 @@ mod tests {
         let mut point = Picture { width: 3, height: 3, channels: 1, data: vec![0; 9], defect: vec![false; 9] };
         point.data[4] = 90;
         filter(&mut point, &[1.0 / 3.0; 3]);
-        assert_eq!(point.data, [40, 20, 40, 20, 10, 20, 40, 20, 40], "the mirrored neighbours of a corner are the point");
+        assert_eq!(
+            point.data,
+            [40, 20, 40, 20, 10, 20, 40, 20, 40],
+            "the mirrored neighbours of a corner are the point"
+        );
     }
 
     #[test]

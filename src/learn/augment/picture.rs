@@ -27,9 +27,7 @@ impl Picture {
         let (channels, data) = match image.format {
             PixelFormat::Gray8 => (1, image.data().to_vec()),
             PixelFormat::GrayAlpha8 => (1, pixels.map(|pixel| pixel[0]).collect()),
-            PixelFormat::Gray16 => {
-                (1, pixels.map(|pixel| if pixel[1] == 0 { pixel[0] } else { u8::MAX }).collect())
-            }
+            PixelFormat::Gray16 => (1, pixels.map(|pixel| if pixel[1] == 0 { pixel[0] } else { u8::MAX }).collect()),
             PixelFormat::Rgb8 => (3, image.data().to_vec()),
             PixelFormat::Rgba8 => (3, pixels.flat_map(|pixel| [pixel[0], pixel[1], pixel[2]]).collect()),
             PixelFormat::Bgr8 => (3, pixels.flat_map(|pixel| [pixel[2], pixel[1], pixel[0]]).collect()),
