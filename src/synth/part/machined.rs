@@ -1,5 +1,7 @@
 //! Milled and stamped steel: gears, hexagon nuts, screw heads.
 
+use std::f32::consts::TAU;
+
 use crate::synth::colour::{METALS, Rgb, Shade, choose, gain, shade};
 use crate::synth::dice::Dice;
 use crate::synth::field::{Point, at, clouds, fraction, noise, ramp, smooth, to_rectangle};
@@ -55,10 +57,10 @@ impl Product for Gear {
     fn outline(&self, p: Point) -> f32 {
         let r = p.length();
         let turns = p.turns();
-        let centred = (fraction(turns * self.teeth) - 0.5).abs() / self.teeth * 6.283 * r;
+        let centred = (fraction(turns * self.teeth) - 0.5).abs() / self.teeth * TAU * r;
         // A tooth narrows towards its tip.
         let share = ((r - self.root) / (GEAR - self.root)).clamp(0.0, 1.0);
-        let pitch = 6.283 * GEAR / self.teeth;
+        let pitch = TAU * GEAR / self.teeth;
         let flank = centred - pitch * (0.32 - 0.16 * share);
         let mut outline = (r - self.root).min(flank.max(r - GEAR));
         let mut bore = r - self.bore;
@@ -68,7 +70,7 @@ impl Product for Gear {
         outline = outline.max(-bore);
         if self.holes > 0.0 {
             let middle = 0.5 * (self.root + self.bore) + 0.03;
-            let angle = (fraction(turns * self.holes) - 0.5) / self.holes * 6.283;
+            let angle = (fraction(turns * self.holes) - 0.5) / self.holes * TAU;
             let hole = at(r - middle, angle * middle).length() - 0.095;
             outline = outline.max(-hole);
         }

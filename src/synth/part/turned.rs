@@ -1,5 +1,7 @@
 //! Round metal: turned rings, ball bearings, coins.
 
+use std::f32::consts::TAU;
+
 use crate::synth::colour::{METALS, Rgb, Shade, blend, choose, gain, shade};
 use crate::synth::dice::Dice;
 use crate::synth::field::{Point, at, clouds, fraction, noise, ramp, smooth, wave};
@@ -113,7 +115,7 @@ impl Product for Bearing {
             return Face { colour: metal, height: 0.04 * edge };
         }
         let middle = (low + high) * 0.5;
-        let angle = (fraction(turns * self.count) - 0.5) / self.count * std::f32::consts::TAU;
+        let angle = (fraction(turns * self.count) - 0.5) / self.count * TAU;
         let q = at(r - middle, angle * middle);
         let ball = (high - low) * 0.46;
         let dome = 1.0 - q.dot(q) / (ball * ball);
@@ -170,7 +172,7 @@ impl Coin {
         let r = p.length();
         let turns = p.turns();
         let rim = ramp(0.88 * COIN, 0.91 * COIN, r);
-        let bead = at((fraction(turns * self.beads) - 0.5) / self.beads * 6.283 * r, r - 0.80 * COIN).length();
+        let bead = at((fraction(turns * self.beads) - 0.5) / self.beads * TAU * r, r - 0.80 * COIN).length();
         let beads = ramp(0.035, 0.012, bead);
         let figure = if self.star > 0.0 {
             let tip = (fraction(turns * self.star) - 0.5).abs() * 2.0;
