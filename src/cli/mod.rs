@@ -23,13 +23,13 @@ mod model;
 mod plan;
 mod run;
 mod service;
+mod synth;
+mod synth_layout;
+mod synth_sheet;
 mod train;
 mod train_clip;
 mod train_vcp;
 mod train_vcp_settings;
-mod synth;
-mod synth_layout;
-mod synth_sheet;
 mod watch;
 
 /// Zero-shot visual inspection for production lines: cameras in, VCP-CLIP, a verdict for every part over MQTT.

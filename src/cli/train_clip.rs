@@ -1,13 +1,16 @@
 //! `vcp-line train clip`: a small CLIP from scratch.
 
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::Context;
 use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::learn::clip::{self, ClipSettings, ClipTraining};
-use crate::learn::clip_pairs::{Pairs, ViewRule};
+use crate::learn::clip::ClipSettings;
+use crate::learn::clip_pairs::ViewRule;
+use crate::learn::clip_run::{self, ClipEvent, ClipRequest};
+use crate::learn::vcp_run::CheckpointRequest;
 use crate::vcp_clip::{Architecture, Constants};
 
 #[derive(Args)]
@@ -28,7 +31,7 @@ pub struct ClipArguments {
     #[arg(long, value_name = "PX", default_value_t = 8)]
     patch: usize,
     /// Channels of the vision tower.
-    #[arg(long, value_name = "N", default_value_t = 192)]
+    #[arg(long, value_name = "N", default_value_t = 128)]
     vision_width: usize,
     /// Blocks of the vision tower.
     #[arg(long, value_name = "N", default_value_t = 8)]
@@ -49,7 +52,7 @@ pub struct ClipArguments {
     #[arg(long, value_name = "N", default_value_t = 4)]
     classes_per_batch: usize,
     /// Optimiser steps.
-    #[arg(long, value_name = "N", default_value_t = 2000)]
+    #[arg(long, value_name = "N", default_value_t = 5000)]
     steps: u64,
     /// Views per step.
     #[arg(long, value_name = "N", default_value_t = 64)]
@@ -58,13 +61,22 @@ pub struct ClipArguments {
     #[arg(long, value_name = "RATE", default_value_t = 1e-3)]
     rate: f64,
     /// Steps over which the rate rises.
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(long, value_name = "N", default_value_t = 150)]
     warm_up: u64,
     /// Weight decay of the matrices.
     #[arg(long, value_name = "DECAY", default_value_t = 0.05)]
     decay: f64,
+    /// Keep the run in this folder, so that it goes on after any end.
+    #[arg(long, value_name = "DIR")]
+    checkpoint: Option<PathBuf>,
+    /// Go on with the run in --checkpoint, if there is one; it must have the same data and settings.
+    #[arg(long, requires = "checkpoint")]
+    resume: bool,
+    /// Steps between two checkpoints.
+    #[arg(long, value_name = "STEPS", default_value_t = 100)]
+    checkpoint_every: u64,
     /// Steps from one line of progress to the next.
-    #[arg(long, value_name = "N", default_value_t = 20)]
+    #[arg(long, value_name = "N", default_value_t = 50)]
     log_every: u64,
     /// Makes first values and views; the same seed trains the same CLIP.
     #[arg(long, default_value_t = 1)]
@@ -107,24 +119,53 @@ impl ClipArguments {
 }
 
 pub fn run(arguments: &ClipArguments) -> anyhow::Result<()> {
-    let pairs = Pairs::open(&arguments.data, &arguments.classes, arguments.working_size)?;
-    println!("{} pictures, {} different captions", pairs.len(), pairs.captions().len());
-    let mut training = ClipTraining::new(arguments.settings(), pairs)?;
-    let start = Instant::now();
-    let (mut sum, mut right) = (0.0, 0.0);
-    while training.steps() < arguments.steps {
-        let views = training.next_views();
-        let clip::Step { loss, accuracy } = training.step(&views);
-        sum += loss;
-        right += accuracy;
-        anyhow::ensure!(loss.is_finite(), "the loss at step {} is {loss}: train with a lower --rate", training.steps());
-        let steps = training.steps();
-        if steps.is_multiple_of(arguments.log_every) {
-            let mean = |sum: f32| sum / arguments.log_every as f32;
-            let seconds = start.elapsed().as_secs_f64();
-            println!("step {steps}  loss {:.4}  own caption nearest {:.3}  {seconds:.0} s", mean(sum), mean(right));
-            (sum, right) = (0.0, 0.0);
+    let request = ClipRequest {
+        data: arguments.data.clone(),
+        classes: arguments.classes.clone(),
+        working_size: arguments.working_size,
+        settings: arguments.settings(),
+        checkpoint: arguments.checkpoint.as_ref().map(|folder| CheckpointRequest {
+            folder: folder.clone(),
+            every: arguments.checkpoint_every,
+            resume: arguments.resume,
+        }),
+        out: arguments.out.clone(),
+    };
+    let bar = std::io::stderr().is_terminal().then(|| {
+        let bar = ProgressBar::new(arguments.steps);
+        if let Ok(style) = ProgressStyle::with_template("step {pos}/{len} {bar:32} {eta:>5}  {msg}") {
+            bar.set_style(style);
         }
+        bar
+    });
+    let line = |text: &str| match &bar {
+        Some(bar) => bar.println(text),
+        None => eprintln!("{text}"),
+    };
+    let start = Instant::now();
+    let (mut loss, mut accuracy, mut count) = (0.0, 0.0, 0u64);
+    let result = clip_run::run(&request, &mut |event| match event {
+        ClipEvent::Data { pictures, captions } => line(&format!("{pictures} pictures, {captions} different captions")),
+        ClipEvent::Resumed(step) => line(&format!("goes on after step {step}")),
+        ClipEvent::Step { step, seen } => {
+            (loss, accuracy, count) = (loss + seen.loss, accuracy + seen.accuracy, count + 1);
+            if let Some(bar) = &bar {
+                bar.set_position(step);
+                bar.set_message(format!("loss {:.3}", seen.loss));
+            }
+            if step.is_multiple_of(arguments.log_every.max(1)) {
+                let mean = |sum: f32| sum / count as f32;
+                let seconds = start.elapsed().as_secs_f64();
+                let (loss_mean, right) = (mean(loss), mean(accuracy));
+                line(&format!("step {step}  loss {loss_mean:.4}  own caption nearest {right:.3}  {seconds:.0} s"));
+                (loss, accuracy, count) = (0.0, 0.0, 0);
+            }
+        }
+    });
+    if let Some(bar) = &bar {
+        bar.finish_and_clear();
     }
-    clip::write_file(&arguments.out, &training.file()).with_context(|| format!("writing {}", arguments.out.display()))
+    result?;
+    println!("{}", arguments.out.display());
+    Ok(())
 }

@@ -21,13 +21,13 @@ use super::contrastive::contrastive;
 use super::dice::Dice;
 use super::parameters::{Named, Parameters, Rate};
 use super::tape::{Gradients, Tape, Value, Weights};
-use crate::vcp_clip::Architecture;
 use crate::vcp_clip::eager::as_matrix;
 use crate::vcp_clip::ops::Ops;
 use crate::vcp_clip::prompt::{
     self, ABNORMAL_TEMPLATE, CLASS_TOKEN, END_TOKEN, NORMAL_TEMPLATE, PromptError, START_TOKEN,
 };
 use crate::vcp_clip::vision;
+use crate::vcp_clip::{Architecture, HEAD_WIDTH};
 use crate::weights::layout;
 
 /// Rows of a CLIP file's token table: the whole byte-pair vocabulary.
@@ -38,7 +38,7 @@ const TOKEN_ROWS: &str = "token_embedding.rows";
 const TOKEN_TABLE: &str = "token_embedding.weight";
 
 /// How a CLIP is trained.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct ClipSettings {
     /// Sizes of the two towers; `image_size` is what CLIP learns at, and only the towers' sizes count.
     pub sizes: Architecture,
@@ -59,6 +59,29 @@ pub struct ClipSettings {
 }
 
 impl ClipSettings {
+    /// Errors with what contradicts what, when whole pictures are brought to `working_size`.
+    pub fn check(&self, working_size: usize) -> Result<(), String> {
+        let Self { sizes, view, steps, batch, .. } = self;
+        let Architecture { image_size, patch, vision_width, text_width, .. } = *sizes;
+        let fits = patch > 0 && image_size >= patch && image_size.is_multiple_of(patch);
+        let wide = vision_width >= HEAD_WIDTH && text_width >= HEAD_WIDTH;
+        let even = |width: usize| width.is_multiple_of(width / HEAD_WIDTH);
+        let whole = (1..=working_size).contains(&view.smallest);
+        let checks = [
+            (fits, format!("--image-size {image_size} is no multiple of --patch {patch}")),
+            (wide, format!("--vision-width and --text-width: at least {HEAD_WIDTH}, the width of one head")),
+            (
+                wide && even(vision_width) && even(text_width),
+                format!("a width is not shared evenly by its heads: take multiples of {HEAD_WIDTH}"),
+            ),
+            (sizes.vision_layers > 0 && sizes.text_layers > 0, "a tower needs at least one block".to_owned()),
+            (whole, format!("--smallest-window {} is not from 1 to --working-size {working_size}", view.smallest)),
+            (*steps > 0 && *batch > 0, "--steps and --batch are at least 1".to_owned()),
+            (self.rate.is_finite() && self.rate > 0.0, format!("--rate {}: a number above 0", self.rate)),
+        ];
+        checks.into_iter().find(|(fine, _)| !fine).map_or(Ok(()), |(_, reason)| Err(reason))
+    }
+
     /// Learning rate of a step, counted from 0.
     fn rate(&self, step: u64) -> f64 {
         const FLOOR: f64 = 0.01;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 
 use super::dice::Dice;
 use crate::frame::{Image, PixelFormat};
@@ -89,6 +90,8 @@ pub struct Pairs {
     /// Pictures of each class, as indices into `pairs`.
     classes: Vec<Vec<usize>>,
     captions: Vec<Vec<u32>>,
+    /// Of the lines in use.
+    sha256: String,
 }
 
 /// What a batch is made of.
@@ -100,7 +103,7 @@ pub struct Views {
 }
 
 /// How views are cut.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
 pub struct ViewRule {
     /// Side of a view, pixels: the input size CLIP learns at.
     pub size: usize,
@@ -122,6 +125,7 @@ impl Pairs {
             .map_err(|error| PairsError::File { path: path.clone(), reason: error.to_string() })?;
         let mut lines = Vec::new();
         let mut seen = Vec::new();
+        let mut hasher = Sha256::new();
         for (text, line) in text.lines().zip(1..) {
             let parsed: Line = serde_json::from_str(text).map_err(|error| PairsError::Line {
                 path: path.clone(),
@@ -132,6 +136,8 @@ impl Pairs {
                 seen.push(parsed.class.clone());
             }
             if classes.is_empty() || classes.contains(&parsed.class) {
+                hasher.update(text);
+                hasher.update("\n");
                 lines.push(parsed);
             }
         }
@@ -168,7 +174,8 @@ impl Pairs {
         let pairs = lines.par_iter().zip(indices).map(load).collect::<Result<Vec<_>, PairsError>>()?;
         let of = |class| pairs.iter().zip(0..).filter(|(pair, _)| pair.class == class).map(|(_, at)| at).collect();
         let classes = (0..seen.len()).map(of).filter(|pictures: &Vec<usize>| !pictures.is_empty()).collect();
-        Ok(Self { side, pairs, classes, captions })
+        let sha256 = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        Ok(Self { side, pairs, classes, captions, sha256 })
     }
 
     /// Pictures.
@@ -179,6 +186,11 @@ impl Pairs {
     /// Never true of what [`Self::open`] gave.
     pub fn is_empty(&self) -> bool {
         self.pairs.is_empty()
+    }
+
+    /// SHA-256 of the lines in use: names of files, masks and captions, in hexadecimal.
+    pub fn identity(&self) -> &str {
+        &self.sha256
     }
 
     /// Every caption once, as token ids from start to end.

@@ -1,6 +1,6 @@
 //! Why a training cannot start or go on.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::checkpoint::CheckpointError;
 use crate::dataset::DatasetError;
@@ -25,6 +25,12 @@ pub enum LearnError {
     /// Pictures to learn from.
     #[error(transparent)]
     Dataset(#[from] DatasetError),
+    /// Pictures with captions.
+    #[error(transparent)]
+    Pairs(#[from] super::clip_pairs::PairsError),
+    /// A text that cannot be tokenised.
+    #[error(transparent)]
+    Prompt(#[from] crate::vcp_clip::prompt::PromptError),
     /// Weights to start from.
     #[error(transparent)]
     Import(#[from] ImportError),
@@ -66,4 +72,9 @@ pub enum LearnError {
         /// What it says.
         source: std::io::Error,
     },
+}
+
+/// The operating system's refusal with what was tried.
+pub(super) fn io_error(action: &'static str, path: &Path, source: std::io::Error) -> LearnError {
+    LearnError::Io { action, path: path.to_owned(), source }
 }

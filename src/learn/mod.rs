@@ -7,6 +7,7 @@ pub mod checkpoint;
 pub mod clip;
 mod clip_init;
 pub mod clip_pairs;
+pub mod clip_run;
 pub mod clip_text;
 mod contrastive;
 pub mod device;
@@ -27,3 +28,4 @@ pub mod vcp_settings;
 pub mod vcp_training;
 
 pub use error::LearnError;
+use error::io_error;

@@ -17,7 +17,7 @@ use super::samples::Samples;
 use super::validation::Validated;
 use super::vcp_settings::VcpSettings;
 use super::vcp_training::{Losses, VcpTraining};
-use super::{LearnError, vcp_file};
+use super::{LearnError, io_error, vcp_file};
 use crate::dataset::{Layout, Split};
 use crate::weights::{Bundle, ImportRequest, clip_sizes, import_with};
 
@@ -388,10 +388,6 @@ fn bundle(
     };
     let mut progress = |stage: &str, done, total| report(Event::Preparing { stage, done, total });
     Ok(import_with(&import, settings.constants.clone(), &mut progress)?)
-}
-
-fn io_error(action: &'static str, path: &Path, source: std::io::Error) -> LearnError {
-    LearnError::Io { action, path: path.to_owned(), source }
 }
 
 #[cfg(test)]

@@ -1,0 +1,108 @@
+//! From pictures with captions to a CLIP file: the whole training, resumable at any moment.
+
+use std::path::PathBuf;
+
+use serde_json::{Value, json};
+
+use super::checkpoint::{self, CheckpointError};
+use super::clip::{self, ClipSettings, ClipTraining, Step};
+use super::clip_pairs::Pairs;
+use super::vcp_run::CheckpointRequest;
+use super::{LearnError, io_error};
+
+/// Everything about a training.
+#[derive(Clone, Debug)]
+pub struct ClipRequest {
+    /// Folder with pictures and their captions.
+    pub data: PathBuf,
+    /// Which classes; none named: all.
+    pub classes: Vec<String>,
+    /// Side to which whole pictures are brought before views are cut, pixels.
+    pub working_size: usize,
+    /// What decides the result.
+    pub settings: ClipSettings,
+    /// Where the run is kept, if anywhere.
+    pub checkpoint: Option<CheckpointRequest>,
+    /// The file to write.
+    pub out: PathBuf,
+}
+
+/// What happens during a training.
+#[derive(Clone, Copy, Debug)]
+pub enum ClipEvent {
+    /// What is learned from.
+    Data {
+        /// Pictures.
+        pictures: usize,
+        /// Different captions.
+        captions: usize,
+    },
+    /// An earlier run goes on after this many steps.
+    Resumed(u64),
+    /// After a step.
+    Step {
+        /// Steps taken.
+        step: u64,
+        /// What the step saw.
+        seen: Step,
+    },
+}
+
+/// Trains and writes the file. On an error the file is as it was, and the last checkpoint is whole.
+pub fn run(request: &ClipRequest, report: &mut dyn FnMut(ClipEvent)) -> Result<(), LearnError> {
+    request.settings.check(request.working_size).map_err(LearnError::Settings)?;
+    let _lock = request.checkpoint.as_ref().map(|kept| checkpoint::lock(&kept.folder)).transpose()?;
+    let pairs = Pairs::open(&request.data, &request.classes, request.working_size)?;
+    report(ClipEvent::Data { pictures: pairs.len(), captions: pairs.captions().len() });
+    let identity = json!({
+        "what": "clip",
+        "settings": request.settings,
+        "working_size": request.working_size,
+        "data": {"sha256": pairs.identity()},
+    });
+    let mut training = ClipTraining::new(request.settings.clone(), pairs)?;
+    if let Some(kept) = &request.checkpoint {
+        resume(kept, &identity, &mut training, report)?;
+    }
+    while training.steps() < request.settings.steps {
+        let views = training.next_views();
+        let seen = training.step(&views);
+        let step = training.steps();
+        if !seen.loss.is_finite() {
+            return Err(LearnError::NotFinite { step, epoch: 1, loss: f64::from(seen.loss) });
+        }
+        report(ClipEvent::Step { step, seen });
+        if let Some(kept) = &request.checkpoint
+            && (step.is_multiple_of(kept.every.max(1)) || step == request.settings.steps)
+        {
+            let tensors = training.parameters().snapshot();
+            if tensors.iter().any(|(_, _, values)| values.iter().any(|value| !value.is_finite())) {
+                return Err(LearnError::NotFinite { step, epoch: 1, loss: f64::NAN });
+            }
+            checkpoint::save(&kept.folder, &identity, &json!({ "step": step }), &tensors)?;
+        }
+    }
+    clip::write_file(&request.out, &training.file()).map_err(|source| io_error("write", &request.out, source))
+}
+
+fn resume(
+    kept: &CheckpointRequest,
+    identity: &Value,
+    training: &mut ClipTraining,
+    report: &mut dyn FnMut(ClipEvent),
+) -> Result<(), LearnError> {
+    let Some((state, tensors)) = checkpoint::load(&kept.folder, identity)? else { return Ok(()) };
+    if !kept.resume {
+        return Err(LearnError::Settings(format!(
+            "{} holds a training already: go on with it with --resume, or name another folder",
+            kept.folder.display()
+        )));
+    }
+    let damaged = |reason: String| CheckpointError::Damaged { path: kept.folder.join(checkpoint::FILE), reason };
+    let step = state.get("step").and_then(Value::as_u64);
+    let step = step.ok_or_else(|| damaged("its state is incomplete".to_owned()))?;
+    let missing = |name: String| damaged(format!("tensor '{name}' is missing or has another shape"));
+    training.parameters().restore(step, &tensors).map_err(missing)?;
+    report(ClipEvent::Resumed(step));
+    Ok(())
+}
