@@ -163,7 +163,7 @@ fn the_demo_shows_three_verdicts_beside_the_truth_and_ends() {
 }
 
 #[test]
-fn a_demo_without_its_model_says_where_it_looked() {
+fn a_demo_whose_model_is_missing_takes_no_other() {
     let mut command = program(&["demo", "--parts", "1"]);
     command.env("VCP_LINE_DEMO_MODEL", "/absent/model");
     let mut named = Running::start(command);

@@ -405,13 +405,13 @@ fn a_watcher_sees_readable_lines_until_it_is_stopped() {
     reader.client_id = "watcher".into();
     let stop = tokio_util::sync::CancellationToken::new();
     let mut lines = Vec::new();
-    watch::watch(&reader, "vcp-line/#", &stop, |line| {
+    watch::watch(&reader, "vcp-line/#", &stop, |heard| {
         // The retained state comes first and proves that the subscription stands.
         match lines.len() {
             0 => publisher.door().verdict(event(Uuid::nil(), 7)).expect("room"),
             _ => stop.cancel(),
         }
-        lines.push(line);
+        lines.push(heard.readable());
     })
     .expect("the broker is there");
     assert!(lines[0].starts_with("vcp-line/caps/state: online since "), "{lines:?}");

@@ -97,7 +97,9 @@ pub fn pictures(folder: &Path) {
 pub fn program(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vcp-line"));
     command.args(arguments).stdin(Stdio::null());
-    for variable in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "JOURNAL_STREAM", "VCP_LINE_LOG"] {
+    for variable in
+        ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "JOURNAL_STREAM", "VCP_LINE_LOG", "VCP_LINE_DEMO_MODEL"]
+    {
         command.env_remove(variable);
     }
     command
