@@ -14,20 +14,19 @@ setup: ## install the Debian packages and the OpenVINO libraries
 	@scripts/openvino.sh >/dev/null
 
 demo: setup ## a simulated line: camera, model, broker, verdicts on the terminal
-	@$(with_openvino) cargo run --all-features -- demo $(if $(wildcard engines/vcp-demo),,--random-model)
+	@$(with_openvino) cargo run -- demo $(if $(wildcard engines/vcp-demo),,--random-model)
 
 test: setup ## every test
-	@$(with_openvino) cargo test --all-features
+	@$(with_openvino) cargo test
 
 lint: ## format and clippy, warnings denied, for each set of features
 	cargo fmt --check
 	cargo clippy --all-targets --no-default-features -- -D warnings
 	cargo clippy --all-targets -- -D warnings
-	cargo clippy --all-targets --all-features -- -D warnings
 	shellcheck scripts/*.sh deploy/*.sh .ci/run
 
 bench: setup ## Criterion benchmarks
-	@$(with_openvino) cargo bench --all-features --bench preprocess --bench maps
+	@$(with_openvino) cargo bench --bench preprocess --bench maps --bench metrics
 
 full-size: setup ## import, export and run a ViT-L/14-336 with seeded weights; time and memory of each step (needs 8 GB of disk)
-	@$(with_openvino) cargo bench --profile dev --all-features --bench full_size
+	@$(with_openvino) cargo bench --profile dev --bench full_size

@@ -4,18 +4,17 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use burn::tensor::Device;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
 use rayon::prelude::*;
 
+use super::tape::{Tape, Weights};
 use crate::vcp_clip::eager::Eager;
 use crate::vcp_clip::{Architecture, vision};
 use crate::weights::{Bundle, BundleError};
-
-/// Pictures that go through the tower together; small enough for a second-level cache, and every core has its own.
-const TOGETHER: usize = 2;
 
 /// What the tower says about one picture.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,43 +36,61 @@ pub struct Sample {
 
 /// The vision tower of a bundle.
 pub struct Tower {
-    eager: Eager,
     architecture: Architecture,
-    /// Do pictures go through side by side (a processor), or all at once (a graphics card)?
-    apart: bool,
+    body: TowerBody,
+}
+
+enum TowerBody {
+    /// A processor: every picture on its own, side by side.
+    Apart(Arc<Weights>),
+    /// A graphics card: all pictures at once.
+    Together(Box<Eager>),
 }
 
 impl Tower {
-    /// Reads the tower's weights as float32.
+    /// Reads the tower's weights as float32. `apart` says whether `device` is a processor, where pictures go through
+    /// side by side, or a graphics card, where they go through at once.
     pub fn new(bundle: &Bundle, device: &Device, apart: bool) -> Result<Self, BundleError> {
         let names = bundle.names().filter(|name| name.starts_with("visual."));
         let tensors = names.map(|name| bundle.f32(name).map(|(shape, values)| (name.to_owned(), shape, values)));
-        let eager = Eager::new(device.clone(), tensors.collect::<Result<Vec<_>, _>>()?);
-        Ok(Self { eager, architecture: bundle.manifest().architecture.clone(), apart })
+        let tensors = tensors.collect::<Result<Vec<_>, _>>()?;
+        let body = if apart {
+            TowerBody::Apart(Arc::new(Weights::new(tensors)))
+        } else {
+            TowerBody::Together(Box::new(Eager::new(device.clone(), tensors)))
+        };
+        Ok(Self { architecture: bundle.manifest().architecture.clone(), body })
     }
 
     /// Looks at pictures, each the normalised planes 3×S×S. What it sees in one does not depend on the others.
     pub fn see(&self, pictures: &[Vec<f32>]) -> Vec<Features> {
-        if self.apart {
-            pictures.par_chunks(TOGETHER).flat_map_iter(|some| self.see_together(some)).collect()
-        } else {
-            self.see_together(pictures)
-        }
-    }
-
-    fn see_together(&self, pictures: &[Vec<f32>]) -> Vec<Features> {
         let arch = &self.architecture;
-        let mut eager = self.eager.clone();
-        eager.set_images(pictures.len(), arch.image_size, pictures.concat());
-        let seen = vision::encode(&mut eager, arch);
-        let tokens: Vec<Vec<f32>> = seen.tokens.iter().map(Eager::read).collect();
-        let feature = Eager::read(&seen.feature);
-        let length = arch.patches() * arch.vision_width;
-        let one = |at: usize| Features {
-            tokens: tokens.iter().flat_map(|layer| layer[at * length..(at + 1) * length].iter().copied()).collect(),
-            feature: feature[at * arch.text_width..(at + 1) * arch.text_width].to_vec(),
-        };
-        (0..pictures.len()).map(one).collect()
+        match &self.body {
+            TowerBody::Apart(weights) => {
+                let one = |planes: &Vec<f32>| {
+                    let mut tape = Tape::new(Arc::clone(weights));
+                    tape.set_images(1, arch.image_size, planes.clone());
+                    let seen = vision::encode(&mut tape, arch);
+                    let tokens = seen.tokens.iter().flat_map(|&layer| tape.values(layer).iter().copied()).collect();
+                    Features { tokens, feature: tape.values(seen.feature).to_vec() }
+                };
+                pictures.par_iter().map(one).collect()
+            }
+            TowerBody::Together(eager) => {
+                let mut eager = eager.clone();
+                eager.set_images(pictures.len(), arch.image_size, pictures.concat());
+                let seen = vision::encode(&mut *eager, arch);
+                let tokens: Vec<Vec<f32>> = seen.tokens.iter().map(Eager::read).collect();
+                let feature = Eager::read(&seen.feature);
+                let length = arch.patches() * arch.vision_width;
+                let share = |layer: &Vec<f32>, at: usize| layer[at * length..(at + 1) * length].to_vec();
+                let one = |at: usize| Features {
+                    tokens: tokens.iter().flat_map(|layer| share(layer, at)).collect(),
+                    feature: feature[at * arch.text_width..(at + 1) * arch.text_width].to_vec(),
+                };
+                (0..pictures.len()).map(one).collect()
+            }
+        }
     }
 }
 

@@ -111,19 +111,6 @@ pub fn ln(x: f32) -> f32 {
     f + tail + exponent * LN2_HIGH
 }
 
-/// Σ xᵢ
-#[inline(always)]
-pub fn sum(x: &[f32]) -> f32 {
-    let mut lanes = [0.0_f32; LANES];
-    let (chunks, rest) = x.as_chunks::<LANES>();
-    for chunk in chunks {
-        for lane in 0..LANES {
-            lanes[lane] += chunk[lane];
-        }
-    }
-    lanes.iter().sum::<f32>() + rest.iter().sum::<f32>()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
