@@ -27,7 +27,7 @@ lint: ## format and clippy, warnings denied, for each set of features
 	shellcheck scripts/*.sh deploy/*.sh .ci/run
 
 bench: setup ## Criterion benchmarks
-	@$(with_openvino) cargo bench --all-features --bench preprocess --bench maps
+	@$(with_openvino) cargo bench --all-features --bench preprocess --bench maps --bench metrics
 
 full-size: setup ## import, export and run a ViT-L/14-336 with seeded weights; time and memory of each step (needs 8 GB of disk)
 	@$(with_openvino) cargo bench --profile dev --all-features --bench full_size

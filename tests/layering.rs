@@ -29,6 +29,9 @@ const ONLY: &[(&str, &[&str])] = &[
     ("rumqttc", &["publish/"]),
     ("rumqttd", &["publish/"]),
     ("opencv", &["line/regions_opencv.rs"]),
+    ("plotters", &["eval/report/plot.rs"]),
+    ("maud", &["eval/report/page.rs"]),
+    ("csv", &["dataset/listed.rs"]),
     ("burn", &["vcp_clip/eager.rs", "engine/finish.rs"]),
 ];
 
