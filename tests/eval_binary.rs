@@ -241,6 +241,24 @@ fn unreadable_pictures_are_named_counted_and_left_out() {
 }
 
 #[test]
+fn good_parts_alone_have_no_figures() {
+    let root = tempfile::tempdir().unwrap();
+    mvtec(root.path());
+    for class in CLASSES {
+        let (from, to) = (root.path().join(class).join("test/good"), root.path().join(class).join("train"));
+        fs::create_dir(&to).unwrap();
+        fs::rename(from, to.join("good")).unwrap();
+    }
+    let report = root.path().join("report");
+    let more = ["--split", "train", "--json", "-", "--report", report.to_str().unwrap()];
+    let found = json_of(&eval(root.path(), "mvtec", &more));
+    let mean = &found["methods"][0]["mean"];
+    assert_eq!((&mean["good"], &mean["anomalous"]), (&json!(2 * GOOD), &json!(0)));
+    assert!(numbers(&mean["normalised"]).is_empty() && numbers(&found["methods"][0]["pooled"]).is_empty(), "{mean}");
+    assert!(report.join("index.html").is_file());
+}
+
+#[test]
 fn the_report_is_whole_and_speaks_to_nobody() {
     let root = tempfile::tempdir().unwrap();
     mvtec(root.path());
@@ -266,7 +284,7 @@ fn the_report_is_whole_and_speaks_to_nobody() {
     assert!(page.contains("<meta name=\"viewport\"") && page.contains("prefers-color-scheme: dark"));
     // Three curves for all, and for each class three curves and two distributions.
     assert_eq!(page.matches("<svg ").count(), 3 + 2 * 5);
-    assert!(page.contains("1 pictures left out") && page.contains("good/003.png"));
+    assert!(page.contains("1 of 14 pictures could not be read") && page.contains("good/003.png"));
     let mut pictures = 0;
     for (at, _) in page.match_indices(" src=\"") {
         let path = page[at + 6..].split('"').next().unwrap();

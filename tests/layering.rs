@@ -10,7 +10,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("config", &["line", "publish", "source", "engine"]),
     ("line", &["source", "engine"]),
     ("publish", &[]),
-    ("learn", &["dataset", "eval", "source", "engine", "vcp_clip", "weights"]),
+    ("learn", &["dataset", "eval", "source", "engine", "vcp_clip", "weights", "synth"]),
     ("systemd", &[]),
     ("eval", &["dataset", "source", "engine", "vcp_clip"]),
     ("dataset", &["source"]),
@@ -31,6 +31,9 @@ const ONLY: &[(&str, &[&str])] = &[
     ("rumqttc", &["publish/"]),
     ("rumqttd", &["publish/"]),
     ("opencv", &["line/regions_opencv.rs"]),
+    ("plotters", &["eval/report/plot.rs"]),
+    ("maud", &["eval/report/page.rs"]),
+    ("csv", &["dataset/listed.rs"]),
     ("burn", &["vcp_clip/eager.rs", "engine/finish.rs", "learn/"]),
 ];
 

@@ -112,16 +112,16 @@ fn above(counts: &mut Vec<u64>) {
     counts.pop();
 }
 
-/// As `numpy.arange(least, largest, (largest - least) / 200)` gives them for float32 numbers: the second one is rounded
-/// to float32, the distance of the first two goes on in float64.
+/// As `numpy.arange(0, 1, 1 / 200)` gives them for the normalised float32 maps of the released evaluation: the step is
+/// rounded to float32, what follows is float64. Raw maps may reach over a tiny range far from 0, so the second threshold is
+/// not rounded to float32 as NumPy would there.
 fn thresholds(least: f32, largest: f32) -> Option<Vec<f64>> {
     let step = (largest - least) / STEPS as f32;
-    let distance = f64::from(least + step) - f64::from(least);
-    if distance.is_nan() || distance <= 0.0 {
+    if step.is_nan() || step <= 0.0 {
         return None;
     }
     let count = f64::from((largest - least) / step).ceil() as usize;
-    Some((0..count).map(|i| f64::from(least) + i as f64 * distance).collect())
+    Some((0..count).map(|i| f64::from(least) + i as f64 * f64::from(step)).collect())
 }
 
 /// Pixel indices of each 8-connected region of a mask with `width` columns, in reading order of their first pixels.

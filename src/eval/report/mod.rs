@@ -118,11 +118,17 @@ impl Report {
         fs::write(&path, page).map_err(io(&path))?;
         // Between the two renames there is no report; whoever is killed there leaves the old one beside it.
         let old = beside(&self.target, "old")?;
-        if self.target.exists() {
-            let kept = old.path().join("report");
-            fs::rename(&self.target, kept).map_err(io(&self.target))?;
+        let kept = old.path().join("report");
+        let replaces = self.target.exists();
+        if replaces {
+            fs::rename(&self.target, &kept).map_err(io(&self.target))?;
         }
-        fs::rename(self.partial.keep(), &self.target).map_err(io(&self.target))?;
+        if let Err(source) = fs::rename(self.partial.path(), &self.target) {
+            if replaces {
+                fs::rename(&kept, &self.target).map_err(io(&self.target))?;
+            }
+            return Err(io(&self.target)(source));
+        }
         Ok(self.target.join(PAGE))
     }
 }

@@ -250,8 +250,9 @@ fn left_out(evaluation: &Evaluation) -> Markup {
     html! {
         @if !evaluation.left_out.is_empty() {
             section {
-                h2 { (evaluation.left_out.len()) " pictures left out" }
-                p { "They could not be read and count nowhere." }
+                h2 { "Left out" }
+                p { (evaluation.left_out.len()) " of " (evaluation.looked_at + evaluation.left_out.len())
+                    " pictures could not be read and count nowhere." }
                 ul { @for missing in &evaluation.left_out { li { (missing.reason) } } }
             }
         }
