@@ -9,6 +9,8 @@ mod backward;
 mod forward;
 mod kernels;
 pub(super) mod matrix;
+#[cfg(test)]
+mod tests;
 
 use crate::vcp_clip::eager::as_matrix;
 
