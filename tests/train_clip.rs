@@ -66,7 +66,7 @@ fn a_killed_training_ends_with_the_same_file() {
     assert!(bytes("whole.safetensors") == bytes("killed.safetensors"), "after {kills} kills the weights differ");
 
     let sizes = clip_sizes(&folder.join("whole.safetensors")).unwrap();
-    assert_eq!((sizes.patch, sizes.vision_layers, sizes.text_layers), (8, 2, 1));
+    assert_eq!((sizes.vision_width, sizes.vision_layers, sizes.text_layers), (64, 2, 1));
 
     let other = train(folder, &["-o", "other.safetensors", "--checkpoint", "run", "--resume", "--seed", "2"]);
     let refused = { other }.output().unwrap();
