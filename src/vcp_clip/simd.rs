@@ -16,6 +16,19 @@ pub fn dot(a: &[f32], b: &[f32]) -> f32 {
     d
 }
 
+/// Σ aᵢ
+#[inline(always)]
+pub fn sum(a: &[f32]) -> f32 {
+    let mut lanes = [0.0_f32; LANES];
+    let (chunks, rest) = a.as_chunks::<LANES>();
+    for chunk in chunks {
+        for lane in 0..LANES {
+            lanes[lane] += chunk[lane];
+        }
+    }
+    lanes.iter().sum::<f32>() + rest.iter().sum::<f32>()
+}
+
 /// Σ aᵢ·bᵢ of `a` with each of `b`; `a` is loaded once.
 #[inline(always)]
 pub fn dots<const K: usize>(a: &[f32], b: [&[f32]; K]) -> [f32; K] {
