@@ -225,7 +225,7 @@ fn what_is_not_black_in_pillows_grey_is_anomalous() {
 
 /// Blobs and thin lines.
 fn pattern(width: u32, height: u32) -> Vec<bool> {
-    let at = |x: u32, y: u32| (x * x * 7 + y * y * 11 + x * y * 3) / 97 % 13 < 3 || x % 17 == 0;
+    let at = |x: u32, y: u32| (x * x * 7 + y * y * 11 + x * y * 3) / 97 % 13 < 3 || x.is_multiple_of(17);
     (0..height).flat_map(|y| (0..width).map(move |x| at(x, y))).collect()
 }
 

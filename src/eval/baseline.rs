@@ -72,7 +72,7 @@ pub fn median(plane: &[u8], size: usize, window: usize) -> Vec<u8> {
         for x in -radius..=radius {
             rows.iter().for_each(|row| counts[usize::from(plane[row + clamped(x)])] += 1);
         }
-        for x in 0..size {
+        for (x, out) in out.iter_mut().enumerate() {
             if x > 0 {
                 let (gone, come) = (clamped(x as isize - radius - 1), clamped(x as isize + radius));
                 for row in &rows {
@@ -91,7 +91,7 @@ pub fn median(plane: &[u8], size: usize, window: usize) -> Vec<u8> {
                 below += counts[median];
                 median += 1;
             }
-            out[x] = median as u8;
+            *out = median as u8;
         }
     };
     let mut medians = vec![0; size * size];
@@ -113,7 +113,7 @@ mod tests {
             let plane: Vec<u8> = (0..(size * size) as u32).map(value).collect();
             let found = median(&plane, size, window);
             let radius = (window / 2) as isize;
-            for at in 0..size * size {
+            for (at, found) in found.into_iter().enumerate() {
                 let (x, y) = ((at % size) as isize, (at / size) as isize);
                 let clamped = |at: isize| at.clamp(0, size as isize - 1) as usize;
                 let mut around: Vec<u8> = (y - radius..=y + radius)
@@ -121,7 +121,7 @@ mod tests {
                     .map(|(x, y)| plane[clamped(y) * size + clamped(x)])
                     .collect();
                 around.sort_unstable();
-                assert_eq!(found[at], around[around.len() / 2], "window {window} at {x}, {y}");
+                assert_eq!(found, around[around.len() / 2], "window {window} at {x}, {y}");
             }
         }
     }

@@ -108,6 +108,6 @@ mod tests {
     fn thinning_keeps_the_spacing() {
         assert_eq!(evenly(&[0, 1, 2, 3, 4, 5, 6], 3), [0, 2, 4]);
         assert_eq!(evenly(&[0, 1], 3), [0, 1]);
-        assert_eq!(evenly::<u8>(&[], 3), []);
+        assert!(evenly::<u8>(&[], 3).is_empty());
     }
 }

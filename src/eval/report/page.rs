@@ -78,9 +78,12 @@ pub(super) fn render(
     Ok(page.into_string())
 }
 
+/// Name of a figure, and how to read it.
+type Card = (&'static str, fn(&Figures) -> f64);
+
 /// The mean figures, large; the baseline's below.
 fn cards(methods: &[&MethodFigures]) -> Markup {
-    let figures: [(&str, fn(&Figures) -> f64); 7] = [
+    let figures: [Card; 7] = [
         ("pixel AUROC", |f| f.pixel.auroc),
         ("AUPRO", |f| f.pixel.aupro),
         ("pixel AP", |f| f.pixel.ap),
