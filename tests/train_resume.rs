@@ -1,17 +1,20 @@
 //! A training killed again and again ends with the same weights, to the bit, as one that was left alone.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 #[path = "support/tiny.rs"]
 mod tiny;
 
-/// Kills tried; each a little later in the run than the one before.
+/// Kills of a training of eight steps: each comes a little later after a checkpoint than the one before.
 const KILLS: u32 = 6;
+/// Between one kill's delay and the next.
+const DELAY: Duration = Duration::from_millis(3);
 
-/// Eight small pictures of one class, half of them with a defect.
+/// Eight small pictures of one class, half of them with a defect; a quarter is held out.
 fn data(root: &Path) {
     let write = |path: &Path, level: &dyn Fn(u32, u32) -> u8| {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -42,7 +45,10 @@ fn train(folder: &Path, data: &Path, extra: &[&str]) -> Command {
         "--checkpoint-every",
         "1",
     ]);
-    command.args(["--hold-out", "0.25", "--resume", "--force"]).args(extra);
+    command.args(["--resume", "--force"]).args(extra);
+    if !extra.contains(&"--hold-out") {
+        command.args(["--hold-out", "0.25"]);
+    }
     command.arg("--clip").arg(tiny::fixture("clip.pt")).arg("--data").arg(data);
     command.arg("--checkpoint").arg(folder.join("run")).arg("--log-file").arg(folder.join("log"));
     command.arg("--pth-names").arg(folder.join("vcp.safetensors")).arg("-o").arg(folder.join("bundle"));
@@ -67,6 +73,11 @@ fn losses(folder: &Path) -> Vec<String> {
     text.lines().map(keep).collect()
 }
 
+/// Tells one checkpoint from the next.
+fn checkpoint(folder: &Path) -> Option<u64> {
+    std::fs::metadata(folder.join("run/checkpoint.safetensors")).ok().map(|file| file.ino())
+}
+
 fn same_after_kills(extra: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("data");
@@ -74,21 +85,23 @@ fn same_after_kills(extra: &[&str]) {
     let (alone, killed) = (folder.path().join("alone"), folder.path().join("killed"));
     std::fs::create_dir_all(&alone).unwrap();
     std::fs::create_dir_all(&killed).unwrap();
-    let start = Instant::now();
     finish(train(&alone, &root, extra).spawn().unwrap());
-    let whole = start.elapsed();
 
     let mut kills = 0;
-    for kill in 1..=KILLS {
+    for kill in 0..KILLS {
+        let before = checkpoint(&killed);
         let mut child = train(&killed, &root, extra).spawn().unwrap();
-        std::thread::sleep(whole.mul_f64(f64::from(kill) / f64::from(KILLS + 1)) + Duration::from_millis(7));
+        while checkpoint(&killed) == before && child.try_wait().unwrap().is_none() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        std::thread::sleep(DELAY * kill);
         if child.try_wait().unwrap().is_none() {
             child.kill().unwrap();
             kills += 1;
         }
         child.wait().unwrap();
     }
-    assert!(kills > 1, "the run was over before it could be killed");
+    assert!(kills > 0, "no run lived long enough to be killed");
     finish(train(&killed, &root, extra).spawn().unwrap());
     let weights = |folder: &Path| std::fs::read(folder.join("vcp.safetensors")).unwrap();
     assert!(weights(&alone) == weights(&killed), "the weights differ after {kills} kills");
@@ -109,4 +122,39 @@ fn with_pictures_changed_every_time() {
 #[test]
 fn with_kept_copies_in_a_file() {
     same_after_kills(&["--cache-copies", "2", "--cache-memory", "0", "--mosaic", "0.5"]);
+}
+
+#[test]
+fn values_that_run_away_end_the_training() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("data");
+    data(&root);
+    let output = train(folder.path(), &root, &["--rate", "1e38"]).output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success());
+    assert!(text.contains("the values have run away; start again with a lower --rate"), "{text}");
+    assert!(!folder.path().join("bundle").exists() && !folder.path().join("vcp.safetensors").exists());
+}
+
+#[test]
+fn what_cannot_be_learned_from_is_said_before_anything_is_computed() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("data");
+    data(&root);
+    let said = |extra: &[&str]| {
+        let output = train(folder.path(), &root, extra).output().unwrap();
+        assert!(!output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let text = said(&["--classes", "nut"]);
+    assert!(text.contains("nut") && text.contains("bolt"), "{text}");
+    let text = said(&["--hold-out", "0.999"]);
+    assert!(text.contains("the hold-out leaves no picture to learn from"), "{text}");
+    let text = said(&["--noise", "2"]);
+    assert!(text.contains("--noise 2: give a probability, 0 to 1"), "{text}");
+    let text = said(&["--device", "cuda"]);
+    assert!(text.contains("rebuild with `cargo build --release --features train-cuda`"), "{text}");
+    std::fs::remove_dir_all(root.join("bolt/defect")).unwrap();
+    let text = said(&[]);
+    assert!(text.contains("has no anomalous picture to learn from"), "{text}");
 }

@@ -25,23 +25,50 @@ const RATES: Rates = Rates { rate: 4e-5, temperature: 0.01 };
 /// A constant added to a class vector is taken away by the layer normalisation that follows: the exact gradient is 0.
 const NO_GRADIENT: &str = "New_Lan_Embed.prompt_linear1.fc.bias";
 
+/// The two pictures of the golden numbers with their masks.
+fn batch(tower: &Tower, golden: &Golden) -> Vec<Sample> {
+    let single = |values: Vec<f64>| values.into_iter().map(|value| value as f32).collect::<Vec<f32>>();
+    let input = single(golden.get("input"));
+    let planes: Vec<Vec<f32>> = input.chunks_exact(3 * SIZE * SIZE).map(<[f32]>::to_vec).collect();
+    let masks: Vec<u8> = golden.get("mask").into_iter().map(|value| u8::from(value > 0.5)).collect();
+    let sample = |(features, mask): (_, &[u8])| Sample { features, mask: mask.to_vec() };
+    tower.see(&planes).into_iter().zip(masks.chunks_exact(SIZE * SIZE)).map(sample).collect()
+}
+
+/// A graphics card takes a batch at once, a processor picture by picture.
+#[test]
+fn at_once_is_the_same_as_side_by_side() {
+    let (_folder, path) = tiny::bundle();
+    let bundle = Bundle::open(&path).unwrap();
+    let golden = Golden::file(&fixture("golden/train_step.safetensors"));
+    let device = DeviceChoice::Cpu.open().unwrap();
+    let [apart, together] = [true, false].map(|apart| {
+        let batch = batch(&Tower::new(&bundle, &device, apart).unwrap(), &golden);
+        // More pictures than go side by side.
+        let batch: Vec<Sample> = batch.iter().cycle().take(10).cloned().collect();
+        let mut training = VcpTraining::new(&bundle, &device, Adam::default(), apart).unwrap();
+        let (losses, gradients) = training.differentiate(&batch, None);
+        let gradients = gradients.iter().map(|gradient| gradient.to_data().try_into_vec::<f32>().unwrap());
+        (losses, gradients.collect::<Vec<_>>(), training.look(&batch))
+    });
+    assert!((apart.0.total() - together.0.total()).abs() < 1e-5, "{:?} {:?}", apart.0, together.0);
+    for (found, expected) in together.1.iter().zip(&apart.1) {
+        let largest = expected.iter().fold(0.0_f32, |most, value| most.max(value.abs()));
+        let expected: Vec<f64> = expected.iter().map(|&value| f64::from(value)).collect();
+        assert_near("gradient", found, &expected, (GRADIENT * f64::from(largest)).max(1e-5));
+    }
+    assert!((apart.2.0.total() - apart.0.total()).abs() < 1e-5, "looking costs what learning costs");
+    let maps: Vec<f64> = apart.2.1.iter().map(|&value| f64::from(value)).collect();
+    assert_near("maps", &together.2.1, &maps, 2e-4);
+}
+
 #[test]
 fn three_steps_of_the_released_training() {
     let (_folder, path) = tiny::bundle();
     let bundle = Bundle::open(&path).unwrap();
     let golden = Golden::file(&fixture("golden/train_step.safetensors"));
-    let single = |values: Vec<f64>| values.into_iter().map(|value| value as f32).collect::<Vec<f32>>();
-    let input = single(golden.get("input"));
-    let planes: Vec<Vec<f32>> = input.chunks_exact(3 * SIZE * SIZE).map(<[f32]>::to_vec).collect();
-    let masks: Vec<u8> = golden.get("mask").into_iter().map(|value| u8::from(value > 0.5)).collect();
-
     let device = DeviceChoice::Cpu.open().unwrap();
-    let seen = Tower::new(&bundle, &device, true).unwrap().see(&planes);
-    let batch: Vec<Sample> = seen
-        .into_iter()
-        .zip(masks.chunks_exact(SIZE * SIZE))
-        .map(|(features, mask)| Sample { features, mask: mask.to_vec() })
-        .collect();
+    let batch = batch(&Tower::new(&bundle, &device, true).unwrap(), &golden);
     assert_eq!(batch.len(), 2);
 
     let mut training = VcpTraining::new(&bundle, &device, Adam::default(), true).unwrap();

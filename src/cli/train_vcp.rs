@@ -136,6 +136,12 @@ impl VcpArguments {
 
 pub fn run(arguments: &VcpArguments) -> anyhow::Result<()> {
     let request = arguments.request()?;
+    if let Some(folder) = arguments.log_file.as_ref().and_then(|file| file.parent())
+        && folder != Path::new("")
+        && !folder.is_dir()
+    {
+        bail!("--log-file: no folder at {}; make it first", folder.display());
+    }
     let mut log = Log { path: arguments.log_file.clone(), from: 1, started: false, failed: None };
     let mut screen = Screen::new();
     let bundle = train(&request, &mut |event| {

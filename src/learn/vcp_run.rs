@@ -183,6 +183,14 @@ pub fn run(request: &VcpRequest, report: &mut dyn FnMut(Event<'_>)) -> Result<Bu
     if std::fs::symlink_metadata(&request.out).is_ok() && !request.force {
         return Err(crate::weights::BundleError::Exists { path: request.out.clone() }.into());
     }
+    // Found now rather than after hours.
+    if let Some(folder) = request.vcp_file.as_ref().and_then(|file| file.parent())
+        && folder != Path::new("")
+        && !folder.is_dir()
+    {
+        let source = std::io::ErrorKind::NotFound.into();
+        return Err(io_error("write VCP weights into", folder, source));
+    }
     let _lock = request.checkpoint.as_ref().map(|kept| checkpoint::lock(&kept.folder)).transpose()?;
 
     let all = request.data.open()?;
@@ -195,6 +203,12 @@ pub fn run(request: &VcpRequest, report: &mut dyn FnMut(Event<'_>)) -> Result<Bu
         return Err(LearnError::Settings(
             "the hold-out leaves no picture to learn from: give a smaller share".to_owned(),
         ));
+    }
+    if pictures.anomalous() == 0 {
+        return Err(LearnError::Settings(format!(
+            "{} has no anomalous picture to learn from in this part: choose another with --split or --classes",
+            request.data.root.display()
+        )));
     }
     report(Event::Data { pictures: pictures.len(), anomalous: pictures.anomalous(), validation: validation.len() });
 
