@@ -13,9 +13,32 @@ fn vcp_line(arguments: &[&str], folder: &Path) -> Command {
 }
 
 const TRAIN: [&str; 26] = [
-    "train", "clip", "--data", "pairs", "--steps", "40", "--batch", "12", "--image-size", "16", "--patch", "8",
-    "--vision-width", "64", "--vision-layers", "2", "--text-width", "64", "--text-layers", "1", "--working-size", "32",
-    "--smallest-window", "16", "--checkpoint-every", "1",
+    "train",
+    "clip",
+    "--data",
+    "pairs",
+    "--steps",
+    "40",
+    "--batch",
+    "12",
+    "--image-size",
+    "16",
+    "--patch",
+    "8",
+    "--vision-width",
+    "64",
+    "--vision-layers",
+    "2",
+    "--text-width",
+    "64",
+    "--text-layers",
+    "1",
+    "--working-size",
+    "32",
+    "--smallest-window",
+    "16",
+    "--checkpoint-every",
+    "1",
 ];
 
 fn train(folder: &Path, more: &[&str]) -> Command {

@@ -1,6 +1,7 @@
-//! `vcp-line bench pipeline`: what the line itself costs, inference excluded. An engine that replays one map stands in
-//! for the model; everything else is what `run` uses.
+//! `vcp-line bench pipeline`: what the line itself costs. Without a model an engine that replays one map stands in for
+//! it; with one, synthetic products run past it. Everything else is what `run` uses.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,8 +10,8 @@ use clap::Args;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::bench;
 use super::plan::{self, SourceSpec};
+use super::{EngineArguments, bench};
 use crate::anomaly::{AnomalyMap, Prediction, StageTimes};
 use crate::clock::{Clock, SystemClock};
 use crate::engine::{Engine, EngineChoice, EngineError, EngineInfo, Precision};
@@ -24,14 +25,25 @@ use crate::publish::broker::EmbeddedBroker;
 use crate::publish::{Door, LineState, Outgoing, Published, Publisher, PublisherSpec, StateWord};
 use crate::source::SourceContext;
 use crate::source::gstreamer_spec::{GStreamerInput, GStreamerSpec};
+use crate::source::synthetic::SyntheticSpec;
+use crate::synth::{Class, Conveyor, DefectKind};
 
 /// Side of the replayed map, that of the published models.
 const MAP: usize = 518;
+/// Side of a synthetic product's picture.
+const SIDE: u32 = 256;
+/// Longer than any engine takes to open and to look at a first frame.
+const PATIENCE: Duration = Duration::from_secs(120);
 /// Reports of published verdicts that may wait to be counted.
 const REPORTS: usize = 4096;
 
 #[derive(Args)]
 pub struct PipelineArguments {
+    /// Model bundle to look at 256x256 synthetic products with [default: one map is replayed]
+    #[arg(long, value_name = "BUNDLE", conflicts_with_all = ["width", "height", "defects"])]
+    model: Option<PathBuf>,
+    #[command(flatten)]
+    engine: EngineArguments,
     /// Frames per second and camera.
     #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=1000))]
     fps: u32,
@@ -115,8 +127,22 @@ impl Heartbeat for Deaf {
     fn step(&self) {}
 }
 
+/// A conveyor with a defect in every third part.
+fn products(fps: u32, camera: u32) -> SyntheticSpec {
+    let conveyor = Conveyor {
+        classes: Class::ALL.to_vec(),
+        kinds: DefectKind::ALL.to_vec(),
+        defective: 0.3,
+        difficulty: (0.0, 0.6),
+        size: SIDE,
+        pool: 2 * Class::ALL.len() as u32,
+        seed: u64::from(camera),
+    };
+    SyntheticSpec { conveyor, fps: f64::from(fps), count: None, truth_file: None }
+}
+
 pub fn run(arguments: &PipelineArguments) -> anyhow::Result<()> {
-    let &PipelineArguments { fps, cameras, width, height, seconds, defects } = arguments;
+    let &PipelineArguments { fps, cameras, width, height, seconds, defects, .. } = arguments;
     let broker = EmbeddedBroker::start(0)?;
     let spec = PublisherSpec::new(broker.address().ip().to_string(), broker.address().port(), "bench");
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -144,21 +170,32 @@ pub fn run(arguments: &PipelineArguments) -> anyhow::Result<()> {
             backoff_min: Duration::from_millis(500),
             backoff_max: Duration::from_secs(5),
         };
-        let source = GStreamerSpec::new(GStreamerInput::Launch { description: description.clone() });
+        let source = match arguments.model {
+            None => {
+                let input = GStreamerInput::Launch { description: description.clone() };
+                SourceSpec::GStreamer(GStreamerSpec::new(input))
+            }
+            Some(_) => SourceSpec::Synthetic(products(fps, number)),
+        };
         let context = SourceContext { camera: Arc::clone(&plan.name), clock: Arc::clone(&clock) };
-        (plan, plan::opener(SourceSpec::GStreamer(source), context))
+        (plan, plan::opener(source, context))
     };
     let line = Line::start(LineParts {
         name: "bench".into(),
         session,
         cameras: (1..=cameras).map(camera).collect(),
-        engine: Box::new(move || Ok(Box::new(Replay::new(defects)) as Box<dyn Engine>)),
+        engine: match &arguments.model {
+            None => Box::new(move || Ok(Box::new(Replay::new(defects)) as Box<dyn Engine>)),
+            Some(model) => plan::engine(arguments.engine.spec(model, 4)),
+        },
         sink: Arc::new(Voice(publisher.door())),
         heartbeat: Arc::new(Deaf),
         clock,
         cancelled: CancellationToken::new(),
     })?;
 
+    // A model takes seconds to open.
+    published.recv_timeout(PATIENCE).context("no verdict was published")?;
     let settled = Instant::now() + Duration::from_secs(1);
     let end = settled + Duration::from_secs(u64::from(seconds));
     let mut latency = Histogram::default();
@@ -173,14 +210,23 @@ pub fn run(arguments: &PipelineArguments) -> anyhow::Result<()> {
     let unsent = publisher.stop(Duration::from_secs(5)).unsent;
     let dropped: u64 = report.queues.iter().map(|(_, lane)| lane.dropped).sum();
     println!("{}\n", bench::machine());
+    let input = match &arguments.model {
+        None => format!("{width}x{height} grey, {defects} defects a frame, no model"),
+        Some(model) => {
+            let precision = arguments.engine.precision;
+            format!("{SIDE}x{SIDE} synthetic products, {} {} {precision}", model.display(), arguments.engine.engine)
+        }
+    };
+    let rate = latency.count() as f64 / f64::from(seconds);
     println!(
-        "{cameras} camera(s), {width}x{height} grey at {fps} frames/s for {seconds} s, {defects} defects a frame, \
-         dropped {dropped}, not acknowledged {unsent}\n"
+        "{cameras} camera(s), {input}, at {fps} frames/s for {seconds} s: {rate:.1} verdicts/s, dropped {dropped}, \
+         not acknowledged {unsent}\n"
     );
     let stats = &report.stats;
     bench::print_table(&[
         ("queue", &stats.queue),
-        ("regions and recipe", &stats.postprocess),
+        ("inference", &stats.inference),
+        ("post-processing, regions, recipe", &stats.postprocess),
         ("capture to publish", &latency),
     ]);
     Ok(())

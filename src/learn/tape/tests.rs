@@ -120,7 +120,5 @@ fn vision_tower_and_maps_are_differentiated() {
 #[test]
 fn captions_are_differentiated() {
     let captions: [&[usize]; 3] = [&[0, 3, 4, 11], &[0, 5, 11], &[0, 3, 6, 7, 8, 11]];
-    compare(|tape| clip_text::encode(tape, &sizes(), &captions), |eager| {
-        clip_text::encode(eager, &sizes(), &captions)
-    });
+    compare(|tape| clip_text::encode(tape, &sizes(), &captions), |eager| clip_text::encode(eager, &sizes(), &captions));
 }
