@@ -33,19 +33,11 @@ fn data(root: &Path) {
 fn train(folder: &Path, data: &Path, extra: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vcp-line"));
     command.args(["train", "vcp", "--layout", "folders", "--image-size", "98", "--taps", "3,6,9,12"]);
-    command.args([
-        "--epochs",
-        "4",
-        "--batch",
-        "3",
-        "--warm-up",
-        "3",
-        "--schedule",
-        "cosine",
-        "--checkpoint-every",
-        "1",
-    ]);
+    command.args(["--batch", "3", "--warm-up", "3", "--schedule", "cosine", "--checkpoint-every", "1"]);
     command.args(["--resume", "--force"]).args(extra);
+    if !extra.contains(&"--epochs") {
+        command.args(["--epochs", "4"]);
+    }
     if !extra.contains(&"--hold-out") {
         command.args(["--hold-out", "0.25"]);
     }
@@ -108,6 +100,10 @@ fn same_after_kills(extra: &[&str]) {
     assert_eq!(losses(&alone), losses(&killed));
     assert_eq!(losses(&alone).len(), 4);
 
+    let kept = std::fs::read_dir(killed.join("run")).unwrap().map(|entry| entry.unwrap().file_name());
+    let kept: Vec<_> = kept.filter(|name| name.to_string_lossy().starts_with(".work")).collect();
+    assert!(kept.is_empty(), "killed runs left {kept:?} behind");
+
     // Another setting is another run.
     let refused = train(&killed, &root, &[extra, &["--rate", "1e-3"]].concat()).output().unwrap();
     let text = String::from_utf8(refused.stderr).unwrap();
@@ -122,6 +118,33 @@ fn with_pictures_changed_every_time() {
 #[test]
 fn with_kept_copies_in_a_file() {
     same_after_kills(&["--cache-copies", "2", "--cache-memory", "0", "--mosaic", "0.5"]);
+}
+
+#[test]
+fn weights_of_an_earlier_training_are_a_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("data");
+    data(&root);
+    let start = tiny::fixture("vcp.pth");
+    // Nothing moves, so the start comes out again.
+    let still = ["--start", start.to_str().unwrap(), "--rate", "0", "--temperature-rate", "0", "--epochs", "1"];
+    let validate = ["--validate", root.to_str().unwrap(), "--hold-out", "0"];
+    let mut command = train(folder.path(), &root, &still);
+    let text = finish(command.spawn().unwrap());
+    assert!(text.contains("validation") && text.contains("image AUROC"), "{text}");
+    let (_folder, bundle) = tiny::bundle();
+    let values = |bundle: &Path| {
+        let bundle = vcp_line::weights::Bundle::open(bundle).unwrap();
+        let names: Vec<String> = bundle.names().map(str::to_owned).collect();
+        names.into_iter().map(|name| (bundle.f32(&name).unwrap(), name)).collect::<Vec<_>>()
+    };
+    assert!(values(&folder.path().join("bundle")) == values(&bundle));
+
+    let other = folder.path().join("other");
+    std::fs::create_dir_all(&other).unwrap();
+    let output = train(&other, &root, &[&still[..], &validate].concat()).output().unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(text.contains("--validate") && text.contains("--hold-out"), "the two exclude each other: {text}");
 }
 
 #[test]
@@ -153,7 +176,7 @@ fn what_cannot_be_learned_from_is_said_before_anything_is_computed() {
     let text = said(&["--noise", "2"]);
     assert!(text.contains("--noise 2: give a probability, 0 to 1"), "{text}");
     let text = said(&["--device", "cuda"]);
-    assert!(text.contains("rebuild with `cargo build --release --features train-cuda`"), "{text}");
+    assert!(text.contains("training on device 'cuda' is not part of this version"), "{text}");
     std::fs::remove_dir_all(root.join("bolt/defect")).unwrap();
     let text = said(&[]);
     assert!(text.contains("has no anomalous picture to learn from"), "{text}");

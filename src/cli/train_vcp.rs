@@ -103,7 +103,7 @@ impl VcpArguments {
             SplitChoice::All if self.layout != Layout::Folders => vec![Split::Train, Split::Test],
             SplitChoice::Test | SplitChoice::All => vec![Split::Test],
         };
-        if !(self.cache_memory >= 0.0) {
+        if self.cache_memory.is_nan() || self.cache_memory < 0.0 {
             bail!("--cache-memory {}: give a number from 0", self.cache_memory);
         }
         let checkpoint = self.checkpoint.as_ref().map(|folder| CheckpointRequest {

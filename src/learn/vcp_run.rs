@@ -332,6 +332,25 @@ impl Run<'_> {
     }
 }
 
+/// A folder for what is needed until the end: the starting model has the size of the CLIP. What a killed run has left
+/// behind in its checkpoint's folder goes first.
+fn work_folder(kept: Option<&CheckpointRequest>) -> Result<tempfile::TempDir, LearnError> {
+    const PREFIX: &str = ".work.";
+    let parent = kept.map_or_else(std::env::temp_dir, |kept| kept.folder.clone());
+    let make = || {
+        if kept.is_some() {
+            for entry in std::fs::read_dir(&parent)? {
+                let entry = entry?;
+                if entry.file_name().to_string_lossy().starts_with(PREFIX) {
+                    std::fs::remove_dir_all(entry.path())?;
+                }
+            }
+        }
+        tempfile::Builder::new().prefix(PREFIX).tempdir_in(&parent)
+    };
+    make().map_err(|source| io_error("work in", &parent, source))
+}
+
 /// What must be the same for a run to go on.
 fn identity(request: &VcpRequest, bundle: &Bundle, data: &str) -> Value {
     let hash = |role: &str| {
