@@ -7,7 +7,7 @@ use super::{train_clip, train_vcp};
 #[derive(Subcommand)]
 pub enum TrainCommand {
     /// Train a small CLIP from scratch on pictures with captions, such as `vcp-line synth` writes.
-    Clip(train_clip::ClipArguments),
+    Clip(Box<train_clip::ClipArguments>),
     /// Train the VCP modules on a frozen CLIP, from pictures with masks, and write a bundle.
     Vcp(Box<train_vcp::VcpArguments>),
 }

@@ -215,7 +215,7 @@ mod tests {
                 tokens: (0..4 * 4 * 64).map(|i| ((i + seed) % 64) as f32 / 8.0 - 2.0).collect(),
                 feature: (0..64).map(|i| (i + seed) as f32 * 0.1).collect(),
             },
-            mask: (0..28 * 28).map(|i| u8::from((i + seed) % 5 == 0)).collect(),
+            mask: (0..28 * 28).map(|i| u8::from((i + seed).is_multiple_of(5))).collect(),
         };
         let folder = tempfile::tempdir().unwrap();
         for kept in [Kept::F16, Kept::F32] {

@@ -212,8 +212,7 @@ pub fn run(request: &VcpRequest, report: &mut dyn FnMut(Event<'_>)) -> Result<Bu
     }
     report(Event::Data { pictures: pictures.len(), anomalous: pictures.anomalous(), validation: validation.len() });
 
-    let temporary =
-        tempfile::tempdir().map_err(|source| io_error("make a folder in", &std::env::temp_dir(), source))?;
+    let temporary = work_folder(request.checkpoint.as_ref())?;
     let bundle = starting_model(request, temporary.path(), report)?;
     let device = request.device.open()?;
     let apart = request.device == DeviceChoice::Cpu;
