@@ -49,7 +49,7 @@ fn train(folder: &Path, more: &[&str]) -> Command {
 
 fn pairs(folder: &Path) {
     let synth = ["synth", "--out", "pairs", "--classes", "ring,tile", "--train-good", "4", "--good", "0"];
-    let made = vcp_line(&synth, folder).args(["--defective", "9", "--size", "64"]).output().unwrap();
+    let made = vcp_line(&synth, folder).args(["--defective", "9", "--size", "64"]).output().expect("the program runs");
     assert!(made.status.success(), "{}", text(&made));
 }
 
