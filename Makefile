@@ -14,7 +14,7 @@ setup: ## install the Debian packages and the OpenVINO libraries
 	@scripts/openvino.sh >/dev/null
 
 demo: setup ## a simulated line: camera, model, broker, verdicts on the terminal
-	@$(with_openvino) cargo run -- demo $(if $(wildcard engines/vcp-demo),,--random-model)
+	@$(with_openvino) cargo run -- demo
 
 test: setup ## every test
 	@$(with_openvino) cargo test
