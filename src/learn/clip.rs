@@ -1,17 +1,10 @@
 //! Training a small CLIP from scratch on pictures with captions: two towers, one contrastive loss.
 
 use std::collections::BTreeSet;
-use std::fs::Permissions;
-use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use half::f16;
 use rayon::prelude::*;
-use safetensors::Dtype;
-use safetensors::tensor::TensorView;
 
 use super::adam::Adam;
 use super::clip_init::{First, LOGIT_SCALE, first};
@@ -274,32 +267,4 @@ fn draw(name: &str, shape: &[usize], settings: &ClipSettings) -> Vec<f32> {
         First::Uniform(reach) => (0..count).map(|_| dice.between(-reach as f32, reach as f32)).collect(),
         First::Constant(value) => vec![value; count],
     }
-}
-
-/// Writes tensors as safetensors: matrices in 16-bit floats as OpenAI's files have them, the rest in 32. The file
-/// appears whole or not at all.
-pub fn write_file(path: &Path, tensors: &[Named]) -> std::io::Result<()> {
-    let bytes: Vec<(&str, Dtype, &[usize], Vec<u8>)> = tensors
-        .iter()
-        .map(|(name, shape, values)| {
-            if shape.len() < 2 {
-                let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-                return (name.as_str(), Dtype::F32, shape.as_slice(), bytes);
-            }
-            let bytes = values.iter().flat_map(|&value| f16::from_f32(value).to_le_bytes()).collect();
-            (name.as_str(), Dtype::F16, shape.as_slice(), bytes)
-        })
-        .collect();
-    let views = bytes.iter().map(|(name, dtype, shape, bytes)| {
-        let view = TensorView::new(*dtype, shape.to_vec(), bytes).map_err(std::io::Error::other)?;
-        Ok((*name, view))
-    });
-    let views = views.collect::<std::io::Result<Vec<_>>>()?;
-    let text = safetensors::serialize(views, None).map_err(std::io::Error::other)?;
-    let folder = path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().permissions(Permissions::from_mode(0o644)).tempfile_in(folder)?;
-    file.write_all(&text)?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    Ok(())
 }

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use super::checkpoint::{self, CheckpointError};
-use super::clip::{self, ClipSettings, ClipTraining, Step};
+use super::clip::{ClipSettings, ClipTraining, Step};
 use super::clip_pairs::Pairs;
 use super::vcp_run::CheckpointRequest;
-use super::{LearnError, io_error};
+use super::{LearnError, io_error, vcp_file};
 
 /// Everything about a training.
 #[derive(Clone, Debug)]
@@ -82,7 +82,7 @@ pub fn run(request: &ClipRequest, report: &mut dyn FnMut(ClipEvent)) -> Result<(
             checkpoint::save(&kept.folder, &identity, &json!({ "step": step }), &tensors)?;
         }
     }
-    clip::write_file(&request.out, &training.file()).map_err(|source| io_error("write", &request.out, source))
+    vcp_file::write_halves(&request.out, &training.file()).map_err(|source| io_error("write", &request.out, source))
 }
 
 fn resume(

@@ -1,10 +1,11 @@
-//! VCP weights as a file of their own, under the released flattened names.
+//! Learned weights as a file of their own: VCP modules under the released flattened names, a CLIP under OpenAI's.
 
 use std::fs::Permissions;
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use half::f16;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
@@ -12,10 +13,22 @@ use super::parameters::Named;
 
 /// Writes tensors as safetensors in float32. The file appears whole or not at all.
 pub fn write(path: &Path, tensors: &[Named]) -> io::Result<()> {
-    let bytes: Vec<Vec<u8>> =
-        tensors.iter().map(|(_, _, values)| values.iter().flat_map(|value| value.to_le_bytes()).collect()).collect();
+    write_as(path, tensors, |_| Dtype::F32)
+}
+
+/// The same with matrices in 16-bit floats, as OpenAI's CLIP files have them.
+pub fn write_halves(path: &Path, tensors: &[Named]) -> io::Result<()> {
+    write_as(path, tensors, |shape| if shape.len() < 2 { Dtype::F32 } else { Dtype::F16 })
+}
+
+fn write_as(path: &Path, tensors: &[Named], dtype: impl Fn(&[usize]) -> Dtype) -> io::Result<()> {
+    let bytes = |(_, shape, values): &Named| match dtype(shape) {
+        Dtype::F16 => values.iter().flat_map(|&value| f16::from_f32(value).to_le_bytes()).collect(),
+        _ => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
+    };
+    let bytes: Vec<Vec<u8>> = tensors.iter().map(bytes).collect();
     let views = tensors.iter().zip(&bytes).map(|((name, shape, _), bytes)| {
-        Ok((name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes).map_err(io::Error::other)?))
+        Ok((name.as_str(), TensorView::new(dtype(shape), shape.clone(), bytes).map_err(io::Error::other)?))
     });
     let text = safetensors::serialize(views.collect::<io::Result<Vec<_>>>()?, None).map_err(io::Error::other)?;
     let folder = path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
