@@ -24,6 +24,9 @@ pub struct ClipArguments {
     /// CLIP file to write: safetensors with OpenAI's names.
     #[arg(short, long, value_name = "FILE")]
     out: PathBuf,
+    /// Bundle whose CLIP to start from, with towers of the same sizes [default: drawn by --seed]
+    #[arg(long, value_name = "BUNDLE")]
+    start: Option<PathBuf>,
     /// Side of the pictures the towers learn on, pixels; the bundle's image size may be another.
     #[arg(long, value_name = "PX", default_value_t = 64)]
     image_size: usize,
@@ -122,6 +125,7 @@ pub fn run(arguments: &ClipArguments) -> anyhow::Result<()> {
     let request = ClipRequest {
         data: arguments.data.clone(),
         classes: arguments.classes.clone(),
+        start: arguments.start.clone(),
         working_size: arguments.working_size,
         settings: arguments.settings(),
         checkpoint: arguments.checkpoint.as_ref().map(|folder| CheckpointRequest {

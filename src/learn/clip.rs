@@ -6,6 +6,7 @@ use std::sync::Arc;
 use burn::tensor::{Device, Tensor, TensorData};
 use rayon::prelude::*;
 
+use super::LearnError;
 use super::adam::Adam;
 use super::clip_init::{First, LOGIT_SCALE, first};
 use super::clip_pairs::{Pairs, ViewRule, Views};
@@ -21,7 +22,8 @@ use crate::vcp_clip::prompt::{
 };
 use crate::vcp_clip::vision;
 use crate::vcp_clip::{Architecture, HEAD_WIDTH};
-use crate::weights::layout;
+use crate::weights::bundle::Bundle;
+use crate::weights::{layout, position};
 
 /// Rows of a CLIP file's token table: the whole byte-pair vocabulary.
 const VOCABULARY: usize = 49408;
@@ -29,6 +31,7 @@ const VOCABULARY: usize = 49408;
 const LARGEST_LOGIT_SCALE: f32 = 100.0;
 const TOKEN_ROWS: &str = "token_embedding.rows";
 const TOKEN_TABLE: &str = "token_embedding.weight";
+const POSITIONS: &str = "visual.positional_embedding";
 
 /// How a CLIP is trained.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
@@ -73,6 +76,22 @@ impl ClipSettings {
             (self.rate.is_finite() && self.rate > 0.0, format!("--rate {}: a number above 0", self.rate)),
         ];
         checks.into_iter().find(|(fine, _)| !fine).map_or(Ok(()), |(_, reason)| Err(reason))
+    }
+
+    /// Errors with the first size in which `start`'s CLIP is another one.
+    pub fn fits(&self, start: &Architecture) -> Result<(), String> {
+        let sizes = &self.sizes;
+        let pairs = [
+            ("--patch", sizes.patch, start.patch),
+            ("--vision-width", sizes.vision_width, start.vision_width),
+            ("--vision-layers", sizes.vision_layers, start.vision_layers),
+            ("--text-width", sizes.text_width, start.text_width),
+            ("--text-layers", sizes.text_layers, start.text_layers),
+        ];
+        let differs = pairs.into_iter().find(|(_, asked, found)| asked != found);
+        differs.map_or(Ok(()), |(option, asked, found)| {
+            Err(format!("{option} {asked}: the CLIP of --start has {found}; give {option} {found}"))
+        })
     }
 
     /// Learning rate of a step, counted from 0.
@@ -132,14 +151,19 @@ pub struct Step {
 }
 
 impl ClipTraining {
-    /// Draws the first values.
-    pub fn new(settings: ClipSettings, pairs: Pairs) -> Result<Self, PromptError> {
+    /// Takes the first values from `start`'s CLIP where it has them, and draws the others: rows of tokens that a
+    /// bundle does not keep, and the temperature. `start` has the sizes of `settings`, see [`ClipSettings::fits`].
+    pub fn new(settings: ClipSettings, pairs: Pairs, start: Option<&Bundle>) -> Result<Self, LearnError> {
         let token_ids = token_ids(&pairs)?;
         let row = |id: &u32| token_ids.binary_search(id).expect("every caption's token is kept");
         let captions = pairs.captions().iter().map(|ids| ids.iter().map(row).collect()).collect();
         let mut parameters = Parameters::new(&Device::flex());
         for (name, shape) in trained(&settings.sizes, token_ids.len()) {
-            let values = draw(&name, &shape, &settings);
+            let drawn = draw(&name, &shape, &settings);
+            let values = match start {
+                Some(bundle) => started(&name, drawn, bundle, &settings.sizes, &token_ids)?,
+                None => drawn,
+            };
             parameters.add(&name, &shape, values);
         }
         Ok(Self { settings, pairs, captions, token_ids, parameters })
@@ -267,4 +291,34 @@ fn draw(name: &str, shape: &[usize], settings: &ClipSettings) -> Vec<f32> {
         First::Uniform(reach) => (0..count).map(|_| dice.between(-reach as f32, reach as f32)).collect(),
         First::Constant(value) => vec![value; count],
     }
+}
+
+/// The first values of a tensor: those of `bundle`'s CLIP, or `drawn` where a bundle keeps none.
+fn started(
+    name: &str,
+    mut drawn: Vec<f32>,
+    bundle: &Bundle,
+    sizes: &Architecture,
+    token_ids: &[u32],
+) -> Result<Vec<f32>, LearnError> {
+    let manifest = bundle.manifest();
+    match name {
+        LOGIT_SCALE => {}
+        TOKEN_ROWS => {
+            let (_, rows) = bundle.f32(TOKEN_ROWS)?;
+            for (row, id) in rows.chunks_exact(sizes.text_width).zip(&manifest.token_ids) {
+                if let Ok(at) = token_ids.binary_search(id) {
+                    drawn[at * sizes.text_width..][..sizes.text_width].copy_from_slice(row);
+                }
+            }
+        }
+        POSITIONS => {
+            let (_, rows) = bundle.f32(POSITIONS)?;
+            let grid = manifest.architecture.grid();
+            drawn = position::resize(&rows, sizes.vision_width, grid, sizes.grid())
+                .ok_or_else(|| bundle.damaged(format!("tensor '{POSITIONS}' is no grid of {grid}×{grid} and one")))?;
+        }
+        _ => drawn = bundle.f32(name)?.1,
+    }
+    Ok(drawn)
 }

@@ -9,6 +9,7 @@ use super::clip::{ClipSettings, ClipTraining, Step};
 use super::clip_pairs::Pairs;
 use super::vcp_run::CheckpointRequest;
 use super::{LearnError, io_error, vcp_file};
+use crate::weights::bundle::Bundle;
 
 /// Everything about a training.
 #[derive(Clone, Debug)]
@@ -19,6 +20,8 @@ pub struct ClipRequest {
     pub classes: Vec<String>,
     /// Side to which whole pictures are brought before views are cut, pixels.
     pub working_size: usize,
+    /// A bundle whose CLIP gives the first values.
+    pub start: Option<PathBuf>,
     /// What decides the result.
     pub settings: ClipSettings,
     /// Where the run is kept, if anywhere.
@@ -51,16 +54,21 @@ pub enum ClipEvent {
 /// Trains and writes the file. On an error the file is as it was, and the last checkpoint is whole.
 pub fn run(request: &ClipRequest, report: &mut dyn FnMut(ClipEvent)) -> Result<(), LearnError> {
     request.settings.check(request.working_size).map_err(LearnError::Settings)?;
+    let start = request.start.as_deref().map(Bundle::open).transpose()?;
+    if let Some(bundle) = &start {
+        request.settings.fits(&bundle.manifest().architecture).map_err(LearnError::Settings)?;
+    }
     let _lock = request.checkpoint.as_ref().map(|kept| checkpoint::lock(&kept.folder)).transpose()?;
     let pairs = Pairs::open(&request.data, &request.classes, request.working_size)?;
     report(ClipEvent::Data { pictures: pairs.len(), captions: pairs.captions().len() });
     let identity = json!({
         "what": "clip",
+        "start": start.as_ref().map(Bundle::sha256),
         "settings": request.settings,
         "working_size": request.working_size,
         "data": {"sha256": pairs.identity()},
     });
-    let mut training = ClipTraining::new(request.settings.clone(), pairs)?;
+    let mut training = ClipTraining::new(request.settings.clone(), pairs, start.as_ref())?;
     if let Some(kept) = &request.checkpoint {
         resume(kept, &identity, &mut training, report)?;
     }

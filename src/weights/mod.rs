@@ -18,7 +18,7 @@ pub mod layout;
 mod mapped;
 mod naming;
 mod pickle;
-mod position;
+pub mod position;
 pub mod random;
 mod safetensors_file;
 mod torch_file;

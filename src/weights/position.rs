@@ -6,7 +6,7 @@ const A: f64 = -0.5;
 /// Resizes a position embedding of `from`² + 1 rows of `width` to `to`² + 1 rows. The class row comes first and stays.
 ///
 /// `None` if `rows` has another length.
-pub(super) fn resize(rows: &[f32], width: usize, from: usize, to: usize) -> Option<Vec<f32>> {
+pub fn resize(rows: &[f32], width: usize, from: usize, to: usize) -> Option<Vec<f32>> {
     if rows.len() != (from * from + 1) * width || from == 0 || width == 0 {
         return None;
     }
