@@ -176,7 +176,7 @@ fn what_cannot_be_learned_from_is_said_before_anything_is_computed() {
     let text = said(&["--noise", "2"]);
     assert!(text.contains("--noise 2: give a probability, 0 to 1"), "{text}");
     let text = said(&["--device", "cuda"]);
-    assert!(text.contains("training on device 'cuda' is not part of this version"), "{text}");
+    assert!(text.contains("rebuild with `cargo build --release --features train-cuda`"), "{text}");
     std::fs::remove_dir_all(root.join("bolt/defect")).unwrap();
     let text = said(&[]);
     assert!(text.contains("has no anomalous picture to learn from"), "{text}");

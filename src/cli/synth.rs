@@ -13,8 +13,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use rayon::prelude::*;
 use serde_json::json;
 
-use super::synth_layout::{Layout, Picture, Plan};
+use super::synth_layout::{Picture, Plan, list};
 use super::{service, synth_sheet};
+use crate::dataset::Layout;
 use crate::synth::{self, Class, DefectKind, Request, UnknownName};
 
 #[derive(Args)]
@@ -50,11 +51,11 @@ pub struct SynthArguments {
     /// How hard the defects are to see, 0 obvious to 1 barely visible, spread evenly from LOW to HIGH.
     #[arg(long, value_name = "LOW..HIGH", default_value = "0..0.6", value_parser = range)]
     difficulty: (f32, f32),
-    /// Other numbers give other products; the same number gives the same bytes, on every machine.
+    /// Other numbers give other products; the same number gives the same bytes.
     #[arg(long, value_name = "S", default_value_t = 0)]
     seed: u64,
     /// How the files are arranged.
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t = Layout::Mvtec)]
     layout: Layout,
 }
 
@@ -217,7 +218,7 @@ impl Set<'_> {
         self.save(folder, "captions.jsonl", lines.concat().as_bytes(), &progress)?;
         let settings = serde_json::to_string_pretty(self.settings)? + "\n";
         self.save(folder, "dataset.json", settings.as_bytes(), &progress)?;
-        if let Some((name, list)) = self.layout.list(self.pictures) {
+        if let Some((name, list)) = list(self.layout, self.pictures) {
             if let Some(inner) = Path::new(name).parent() {
                 self.checked(fs::create_dir_all(folder.join(inner)), inner, &progress)?;
             }

@@ -26,6 +26,18 @@ pub enum Layout {
     Folders,
 }
 
+impl Layout {
+    /// As on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Mvtec => "mvtec",
+            Self::Visa => "visa",
+            Self::Meta => "meta",
+            Self::Folders => "folders",
+        }
+    }
+}
+
 /// Which part of a data set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Split {

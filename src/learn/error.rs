@@ -11,11 +11,13 @@ use crate::weights::{BundleError, ImportError};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LearnError {
-    /// This version of the program cannot train there.
-    #[error("training on device '{device}' is not part of this version; use --device cpu")]
-    NotYet {
+    /// This binary was built without the device's feature.
+    #[error("device '{device}' is not in this build: rebuild with `cargo build --release --features {feature}`")]
+    NotBuilt {
         /// The device asked for.
         device: &'static str,
+        /// The cargo feature that brings it.
+        feature: &'static str,
     },
     /// Settings that contradict each other or the model.
     #[error("{0}")]
