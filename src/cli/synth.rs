@@ -17,6 +17,7 @@ use super::synth_layout::{Picture, Plan, list};
 use super::{service, synth_sheet};
 use crate::dataset::Layout;
 use crate::synth::{self, Class, DefectKind, Request, UnknownName};
+use crate::weights::target;
 
 #[derive(Args)]
 #[command(group = ArgGroup::new("target").args(["out", "sheet"]).multiple(true).required(true))]
@@ -159,8 +160,7 @@ struct Set<'a> {
 impl Set<'_> {
     /// Into a folder beside the target, which takes its place when everything is there.
     fn write(&self, target: &Path) -> anyhow::Result<()> {
-        // A trailing slash or dot would make the parent the target itself.
-        let target: PathBuf = target.components().collect();
+        let target = target::folder(target).with_context(|| format!("writing to {}", target.display()))?;
         let entries = fs::read_dir(&target);
         match entries.map(|mut entries| entries.next().is_none()) {
             Ok(true) => {}
