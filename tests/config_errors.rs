@@ -51,6 +51,7 @@ fn the_reference_shows_every_key() {
         ("model", read::keys_of::<raw::RawModel>()),
         ("recipe", read::keys_of::<raw::RawRecipe>()),
         ("mqtt", read::keys_of::<raw::RawMqtt>()),
+        ("outbox", read::keys_of::<raw::RawOutbox>()),
         ("stop", read::keys_of::<raw::RawStop>()),
         ("camera", read::keys_of::<raw::RawCamera>()),
         ("directory", read::keys_of::<raw::RawDirectory>()),

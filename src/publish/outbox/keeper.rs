@@ -8,7 +8,7 @@ use crossbeam_channel::{Receiver, bounded};
 
 use super::ledger::{Content, RecordId, ToStore};
 use super::record::Kind;
-use super::store::{Deleted, Found, Store, Written};
+use super::store::{Deleted, Found, Store, StoreRecord};
 use super::{Fsync, OutboxError, OutboxSpec, OutboxStatus, WhenFull};
 use crate::clock::Clock;
 use crate::publish::MAX_PACKET;
@@ -160,7 +160,7 @@ impl Task {
         loop {
             let mut inner = self.shared.lock();
             if self.failing.is_some() {
-                inner.ledger.store_failed();
+                inner.ledger.store_failed(self.store.written_to());
             }
             let mut batch = inner.ledger.to_store(self.store.written_to(), BATCH);
             drop(inner);
@@ -174,7 +174,7 @@ impl Task {
                 return;
             }
             let now = self.clock.now();
-            let written: Vec<Written> = batch.into_iter().map(|record| self.written(record)).collect();
+            let written: Vec<StoreRecord> = batch.into_iter().map(|record| self.written(record)).collect();
             if let Err(error) = self.store.append(&written, now) {
                 let again = self.failing.is_some();
                 self.fails(&error);
@@ -188,7 +188,7 @@ impl Task {
         }
     }
 
-    fn written(&self, ToStore { id, reserved, content }: ToStore<Parcel>) -> Written {
+    fn written(&self, ToStore { id, reserved, content }: ToStore<Parcel>) -> StoreRecord {
         let (kind, mut payload, json) = match content {
             Content::Owed(part) => (Kind::Owed, Vec::new(), serde_json::to_vec(&*part)),
             Content::Event { answers, item } => {
@@ -201,7 +201,7 @@ impl Task {
             // The connection meets it again and gives it up; its place in the log stays.
             Err(error) => tracing::error!(record = id.0, %error, "a record of the outbox cannot be written as JSON"),
         }
-        Written { id, kind, payload, reserved }
+        StoreRecord { id, kind, payload, reserved }
     }
 
     fn write_acks(&mut self, now_or_never: bool) {
@@ -292,6 +292,9 @@ impl Task {
         self.status.age = self.store.age(acked_to, now);
         let full = bytes >= self.spec.max_bytes && self.spec.when_full == WhenFull::Refuse;
         let mut inner = self.shared.lock();
+        if inner.ledger.is_empty() {
+            self.status.deleted = 0;
+        }
         inner.ledger.set_log_full(full);
         inner.outbox = Some(self.status.clone());
     }
@@ -313,7 +316,7 @@ impl Task {
         self.failing = Some(Failing { retry: self.clock.now().monotonic + RETRY, reason: reason.clone() });
         self.status.failing = Some(reason);
         let mut inner = self.shared.lock();
-        inner.ledger.store_failed();
+        inner.ledger.store_failed(self.store.written_to());
         inner.outbox = Some(self.status.clone());
         drop(inner);
         self.shared.moved_on();

@@ -273,7 +273,9 @@ impl<T: Clone> Ledger<T> {
         let start = self.fresh.partition_point(|(id, _)| *id <= after);
         let fresh = self.fresh.range(start..).map(|(id, content)| {
             let reserved = match content {
-                Content::Event { answers: Some(owed), .. } => first_fresh.is_some_and(|first| *owed < first),
+                Content::Event { answers: Some(owed), .. } => {
+                    *owed <= after || first_fresh.is_some_and(|first| *owed < first)
+                }
                 _ => false,
             };
             ToStore { id: *id, reserved, content: content.clone() }
@@ -307,8 +309,12 @@ impl<T: Clone> Ledger<T> {
         }
     }
 
-    /// The disk does not take what comes next: whatever no restart could answer a second time goes on from memory.
-    pub fn store_failed(&mut self) {
+    /// The disk takes nothing after the record `written`: whatever no restart could answer a second time goes on from
+    /// memory, as soon as everything before it is known to be on disk.
+    pub fn store_failed(&mut self, written: RecordId) {
+        if self.fresh.front().is_some_and(|(id, _)| *id <= written) {
+            return;
+        }
         while let Some((id, content)) = self.fresh.pop_front() {
             match content {
                 Content::Owed(part) => {
@@ -397,12 +403,14 @@ impl<T: Clone> Ledger<T> {
 
     /// How safe this debt is.
     pub fn safety(&self, debt: RecordId) -> Safety {
-        if self.fresh.binary_search_by_key(&debt, |(id, _)| *id).is_ok() {
-            Safety::BeingWritten
-        } else if self.disk && self.debts.is_recorded(debt) {
-            Safety::OnDisk
-        } else {
-            Safety::InMemory
+        match self.debts.record(debt) {
+            _ if !self.disk => Safety::InMemory,
+            Some(None) => Safety::InMemory,
+            Some(Some(record)) if self.fresh.binary_search_by_key(&record, |(id, _)| *id).is_ok() => {
+                Safety::BeingWritten
+            }
+            // What is answered needs no record any more.
+            Some(Some(_)) | None => Safety::OnDisk,
         }
     }
 
