@@ -277,6 +277,8 @@ pub struct RawSynthetic {
     pub size: Key<u32>,
     /// Parts per second.
     pub fps: Key<f64>,
+    /// Trigger of the first part.
+    pub first: Key<u64>,
     /// Parts until the line ends; absent: for ever.
     pub count: Key<u64>,
     /// Different pictures, made at the start; then they come again.

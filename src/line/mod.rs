@@ -388,6 +388,7 @@ impl Line {
 
 /// Before anything new: the parts that the last start did not get to.
 fn answer_for_earlier_start(unanswered: &[Unanswered], desks: &[Arc<Desk>]) {
+    let mut desks = desks.to_vec();
     for owed in unanswered {
         match desks.iter().find(|desk| desk.camera() == owed.camera) {
             Some(desk) => desk.restarted(owed),
@@ -398,8 +399,9 @@ fn answer_for_earlier_start(unanswered: &[Unanswered], desks: &[Arc<Desk>]) {
                     "a part of a camera that is gone from the line"
                 );
                 // Its event needs a recipe, and any one is as good: nothing was judged.
-                if let Some(desk) = desks.first() {
-                    desk.for_camera(&owed.camera).restarted(owed);
+                if let Some(desk) = desks.first().map(|desk| Arc::new(desk.for_camera(&owed.camera))) {
+                    desk.restarted(owed);
+                    desks.push(desk);
                 }
             }
         }
