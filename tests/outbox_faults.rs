@@ -123,6 +123,40 @@ impl Dice {
     }
 }
 
+/// The judge itself: each mistake that it looks for is made here once.
+#[test]
+fn the_consumer_sees_every_kind_of_mistake() {
+    let broker = Mosquitto::start(Rules::default());
+    let mut consumer = Consumer::start(broker.port);
+    let folder = tempfile::tempdir().unwrap();
+    let say = |id: &str, session: &str, seq: u64, verdict: &str, part: &str| {
+        let event = format!(
+            "{{\"event_id\":\"{id}\",\"session\":\"{session}\",\"seq\":{seq},\"camera\":\"top\",\"part\":{{\"id\":\"{part}\"}},\
+             \"verdict\":\"{verdict}\",\"frame\":{{\"seq\":99}},\"historical\":false}}"
+        );
+        let port = broker.port.to_string();
+        let told = Command::new("mosquitto_pub")
+            .args(["-h", "127.0.0.1", "-p", &port, "-t", "vcp-line/caps/top/verdict", "-q", "1", "-m", &event])
+            .status();
+        assert!(told.unwrap().success());
+    };
+    say("a", "s1", 1, "pass", "A-1");
+    say("a", "s1", 1, "pass", "A-1"); // a duplicate
+    say("a", "s1", 1, "fail", "A-1"); // a duplicate that says something else
+    say("b", "s1", 4, "pass", "A-2"); // two are missing before it
+    say("c", "s1", 3, "pass", "A-4"); // out of order
+    say("d", "s2", 1, "pass", "A-4"); // a second event for a part
+    say("e", "s1", 5, "pass", "A-5"); // a session that is over
+    let parts = folder.path().join("parts");
+    let lines: String = (1..=7).map(|part| format!("{{\"part\":\"A-{part}\",\"trigger\":{part}}}\n")).collect();
+    fs::write(&parts, lines).unwrap();
+    consumer.until_quiet();
+    let report = consumer.judge(&[parts]);
+    let seen = ["messages", "events", "duplicates", "changed", "gaps", "disorder", "twice", "lost"];
+    assert_eq!(seen.map(|name| report.number(name)), [7, 5, 2, 1, 2, 2, 1, 1]);
+    assert_eq!((report.text("lost_parts"), report.unaccepted()), ("A-3", vec![2]));
+}
+
 #[test]
 fn killed_at_random_moments() {
     let (kills, longest_ms) = if soak() { (200, 900) } else { (20, 700) };

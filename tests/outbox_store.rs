@@ -135,7 +135,7 @@ fn write(store: &mut Store, act: &Act) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// A power cut: what was synced is there, what was not may end at any byte, and nothing else is different.
     #[test]
