@@ -86,6 +86,14 @@ impl Debts {
         debt.map(|debt| debt.recorded = false).is_some()
     }
 
+    /// The records up to this one are gone from disk.
+    pub fn forget_records(&mut self, through: RecordId) {
+        self.recorded = self.recorded.split_off(&through.next());
+        for debt in self.open.values_mut().flatten().filter(|debt| debt.id <= through) {
+            debt.recorded = false;
+        }
+    }
+
     /// Open debts without a record, which get one now under new numbers.
     pub fn record_again(&mut self, mut number: impl FnMut() -> RecordId) -> Vec<(RecordId, Arc<OwedPart>)> {
         let mut again: Vec<&mut Debt> = self.open.values_mut().flatten().filter(|debt| !debt.recorded).collect();

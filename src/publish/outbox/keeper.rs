@@ -54,8 +54,10 @@ impl Keeper {
             spec,
         };
         let work = move || {
+            let _over = over;
+            let guard = Guard(Arc::clone(&task.shared));
             task.run();
-            drop(over);
+            drop(guard);
         };
         let thread = std::thread::Builder::new().name("vcp-outbox".into()).spawn(work)?;
         Ok(Self { shared, thread: Some(thread), done })
@@ -78,6 +80,21 @@ impl Keeper {
 
     fn ended(&self) -> bool {
         matches!(self.done.try_recv(), Err(crossbeam_channel::TryRecvError::Disconnected))
+    }
+}
+
+/// Says that nothing is stored any more when the thread breaks off.
+struct Guard(Arc<Shared>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let failing = "the outbox thread broke off; restart the service, and report the lines logged above";
+            let mut inner = self.0.lock();
+            let status = inner.outbox.take().unwrap_or_default();
+            inner.outbox = Some(OutboxStatus { failing: Some(failing.into()), ..status });
+            tracing::error!("{failing}");
+        }
     }
 }
 

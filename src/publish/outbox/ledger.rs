@@ -344,7 +344,7 @@ impl<T: Clone> Ledger<T> {
         }
     }
 
-    /// The disk works again: parts that are still owed get their records.
+    /// The disk works again: parts that are still owed and have no record get one.
     pub fn store_works(&mut self) {
         let last = &mut self.last;
         let again = self.debts.record_again(|| {
@@ -388,6 +388,9 @@ impl<T: Clone> Ledger<T> {
         if self.loaded_to <= through {
             (self.loaded_to, self.behind) = (through, left);
         }
+        // Parts that are still owed are not forgotten with their records.
+        self.debts.forget_records(through);
+        self.store_works();
         waiting - (self.window.len() as u64 + self.behind).min(waiting)
     }
 
