@@ -4,7 +4,7 @@
 //!
 //! `VCP_LINE_SOAK=1` (or `make soak`) runs the long form: 200 kills while 2,000 parts run, a broker away for a minute.
 // Clippy knows only functions marked as tests for tests, not what they share.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
 #[path = "support/consumer.rs"]
 mod consumer;

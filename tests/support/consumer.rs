@@ -1,6 +1,6 @@
 //! The independent consumer as a child process: compiled by itself, asked over its standard input.
 // Each test binary uses its own part of this, and clippy knows only functions marked as tests for tests.
-#![allow(dead_code, clippy::unwrap_used)]
+#![allow(dead_code, clippy::unwrap_used, clippy::print_stdout)]
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Lines, Write};
@@ -14,7 +14,7 @@ pub fn program() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
         let program = Path::new(env!("CARGO_TARGET_TMPDIR")).join(concat!("consumer-", env!("CARGO_CRATE_NAME")));
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/consumer/main.rs");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/support/consumer/main.rs");
         let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
         let done = Command::new(rustc).args(["--edition", "2024", "-O", "-o"]).arg(&program).arg(source).status();
         assert!(done.expect("rustc runs").success());

@@ -125,9 +125,10 @@ impl Task {
             self.write_acks(closing);
             self.sync(closing);
             self.load();
+            self.bound();
             self.look();
             if closing && (self.failing.is_some() || self.idle()) {
-                return;
+                return self.store.close();
             }
         }
     }
@@ -285,6 +286,13 @@ impl Task {
         }
     }
 
+    /// Nothing new is taken while the log has its largest size. What is on its way from memory still comes.
+    fn bound(&mut self) {
+        self.status.bytes = self.store.bytes();
+        let full = self.status.bytes >= self.spec.max_bytes && self.spec.when_full == WhenFull::Refuse;
+        self.shared.lock().ledger.set_log_full(full);
+    }
+
     /// Size, age, alarms.
     fn look(&mut self) {
         if self.looked.is_some_and(|looked| looked.elapsed() < LOOK / 5) {
@@ -303,16 +311,13 @@ impl Task {
             let beyond = self.store.delete_beyond(self.spec.max_bytes);
             self.deleted(beyond, "max_bytes");
         }
-        let bytes = self.store.bytes();
-        self.status.bytes = bytes;
-        self.status.fill = bytes as f64 / self.spec.max_bytes.max(1) as f64;
+        self.bound();
+        self.status.fill = self.status.bytes as f64 / self.spec.max_bytes.max(1) as f64;
         self.status.age = self.store.age(acked_to, now);
-        let full = bytes >= self.spec.max_bytes && self.spec.when_full == WhenFull::Refuse;
         let mut inner = self.shared.lock();
         if inner.ledger.is_empty() {
             self.status.deleted = 0;
         }
-        inner.ledger.set_log_full(full);
         inner.outbox = Some(self.status.clone());
     }
 

@@ -243,12 +243,12 @@ impl<T: Clone> Ledger<T> {
             self.fresh_events += 1;
             self.fresh.push_back((id, Content::Event { answers, item }));
         } else {
-            self.into_window(id, item, false);
+            self.enter_window(id, item, false);
         }
         Ok(id)
     }
 
-    fn into_window(&mut self, id: RecordId, item: T, saved: bool) {
+    fn enter_window(&mut self, id: RecordId, item: T, saved: bool) {
         self.unsaved += usize::from(!saved);
         self.loaded_to = id;
         self.window.push_back(Entry { id, saved, item });
@@ -302,7 +302,7 @@ impl<T: Clone> Ledger<T> {
                 self.debts.settled(debt);
             }
             if self.behind == 0 && self.window.len() < self.limits.window {
-                self.into_window(id, item, true);
+                self.enter_window(id, item, true);
             } else {
                 self.behind += 1;
             }
@@ -324,7 +324,7 @@ impl<T: Clone> Ledger<T> {
                 }
                 Content::Event { answers: None, item } if self.behind == 0 => {
                     self.fresh_events -= 1;
-                    self.into_window(id, item, false);
+                    self.enter_window(id, item, false);
                 }
                 kept @ Content::Event { .. } => {
                     self.fresh.push_front((id, kept));
@@ -365,7 +365,7 @@ impl<T: Clone> Ledger<T> {
         let count = items.len() as u64;
         for (id, item) in items {
             if id > self.loaded_to {
-                self.into_window(id, item, true);
+                self.enter_window(id, item, true);
             }
         }
         self.behind = if end { 0 } else { self.behind.saturating_sub(count).max(1) };

@@ -20,7 +20,7 @@
 //!
 //! # When it is full, or the disk is
 //! - `max_bytes` with [`WhenFull::Refuse`]: new parts and free-running frames are refused, answers to accepted parts are
-//!   still stored. With [`WhenFull::DropOldest`] the oldest segment is deleted, counted and said.
+//!   still stored, as is what memory holds at that moment. With [`WhenFull::DropOldest`] the oldest segment is deleted, counted and said.
 //! - `max_age`: segments whose newest record is older are deleted, counted and said. The age follows the monotonic
 //!   clock while the program runs and never goes back across restarts: a system clock that jumps deletes nothing.
 //! - The disk takes nothing (full, failing): events go on to the broker from memory, up to `max_queue` of them, except

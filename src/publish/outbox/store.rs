@@ -257,6 +257,11 @@ impl Store {
         self.synced
     }
 
+    /// Leaves no allocated space behind.
+    pub fn close(mut self) {
+        self.retire();
+    }
+
     /// Returns when everything written is on disk, as far as the policy asks for it. After an error,
     /// [`Store::written_to`] is back at what is known to be there, and the rest has to be written again.
     pub fn sync(&mut self) -> Result<(), OutboxError> {
