@@ -20,6 +20,7 @@ mod eval_table;
 mod failure;
 mod inspect;
 mod model;
+mod outbox;
 mod plan;
 mod run;
 mod service;
@@ -59,6 +60,8 @@ enum Command {
     Demo(demo::DemoArguments),
     /// Print the verdicts of a line as they come.
     Watch(watch::WatchArguments),
+    /// Show what waits in a line's outbox: events, parts that are owed one, damage. Reads only.
+    Outbox(outbox::OutboxArguments),
     /// Look at image files: one line each with the score; anomaly maps and overlays on request.
     Inspect(inspect::InspectArguments),
     /// Model bundles: import weight files, export ONNX, show what is inside.
@@ -124,6 +127,7 @@ pub fn main(arguments: Arguments) -> ExitCode {
         Command::Check(arguments) => check::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Watch(arguments) => watch::run(&arguments),
+        Command::Outbox(arguments) => outbox::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Model(command) => model::run(&command),
         Command::Eval(arguments) => eval::run(&arguments),

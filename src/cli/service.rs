@@ -12,11 +12,12 @@ use uuid::Uuid;
 use super::drops::{Change, DropWatch};
 use crate::clock::{Clock, SystemClock};
 use crate::event::{InspectionEvent, ModelInfo};
+use crate::frame::Part;
 use crate::line::{
     CameraPlan, CameraState as LineCamera, EngineOpener, EventSink, Heartbeat, Line, LineEnd, LineError, LineParts,
-    SourceOpener,
+    Refused, SourceOpener, Unanswered,
 };
-use crate::publish::{Alarm, CameraState, Door, LineState, Outgoing, Publisher, PublisherSpec, StateWord};
+use crate::publish::{Alarm, CameraState, Door, LineState, Outgoing, OwedPart, Publisher, PublisherSpec, StateWord};
 use crate::systemd::{Notifier, NotifyError, Progress, Watchdog, watchdog_interval};
 
 /// How long the inference thread waits for room in a full publishing queue before a verdict is given up. Longer than
@@ -53,7 +54,7 @@ pub fn stop_on_signal() -> anyhow::Result<CancellationToken> {
         .spawn(move || {
             for signal in signals.forever() {
                 if stop.is_cancelled() {
-                    tracing::warn!("second signal: leaving at once, verdicts not yet published are lost");
+                    tracing::warn!("second signal: leaving at once, verdicts not yet published wait in the outbox");
                     signal_hook::low_level::exit(1);
                 }
                 tracing::info!(signal, "stop requested; a second signal leaves at once");
@@ -78,7 +79,10 @@ pub fn serve(service: Service, stop: &CancellationToken) -> anyhow::Result<()> {
         cameras: names.iter().map(|name| (name.clone(), CameraState::Starting)).collect(),
         model: None,
     };
+    let kept = if service.publisher.outbox.is_some() { "wait in the outbox" } else { "are lost" };
     let publisher = Publisher::start(service.publisher, session, state.clone(), Arc::clone(&clock), None)?;
+    // Those that were accepted and not answered when the last start ended.
+    let unanswered: Vec<Unanswered> = publisher.door().owed().iter().map(|owed| unanswered(owed)).collect();
     let voice = Arc::new(Voice::new(publisher.door(), state, Arc::clone(&clock)));
     let progress = Arc::new(Progress::default());
 
@@ -87,6 +91,7 @@ pub fn serve(service: Service, stop: &CancellationToken) -> anyhow::Result<()> {
         session,
         cameras: service.cameras,
         engine: service.engine,
+        unanswered,
         sink: Arc::clone(&voice) as Arc<dyn EventSink>,
         heartbeat: Arc::new(Pulse(Arc::clone(&progress))),
         clock,
@@ -124,6 +129,7 @@ pub fn serve(service: Service, stop: &CancellationToken) -> anyhow::Result<()> {
         if stop.is_cancelled() {
             break None;
         }
+        voice.outbox();
         drops.look(Instant::now(), &line.queues()).into_iter().for_each(|change| voice.drops(change));
         if let Some(end) = line.wait(LOOK) {
             break Some(end);
@@ -156,10 +162,14 @@ pub fn serve(service: Service, stop: &CancellationToken) -> anyhow::Result<()> {
     let finished = end.is_some();
     anyhow::ensure!(
         !finished || published.unsent == 0,
-        "{} verdicts could not be delivered: is the broker running?",
+        "{} verdicts could not be delivered and {kept}: is the broker running?",
         published.unsent
     );
     Ok(())
+}
+
+fn unanswered(owed: &OwedPart) -> Unanswered {
+    Unanswered { camera: owed.camera.clone(), part: owed.part.clone(), accepted: owed.accepted }
 }
 
 /// What systemd does not hear changes nothing about the line.
@@ -189,13 +199,16 @@ struct Known {
     state: LineState,
     ready: bool,
     engine: Option<Alarm>,
+    /// What ails the outbox, and whether the line is degraded by it.
+    outbox: Option<(Alarm, bool)>,
     lost: BTreeMap<String, Alarm>,
     drops: BTreeMap<String, Alarm>,
 }
 
 impl Voice {
     fn new(door: Door, state: LineState, clock: Arc<dyn Clock>) -> Self {
-        let known = Known { state, ready: false, engine: None, lost: BTreeMap::new(), drops: BTreeMap::new() };
+        let known =
+            Known { state, ready: false, engine: None, outbox: None, lost: BTreeMap::new(), drops: BTreeMap::new() };
         // An alarm that an earlier start has left at the broker is not this start's.
         let cameras: Vec<String> = known.state.cameras.keys().cloned().collect();
         let voice = Self { door, clock, known: Mutex::new(known) };
@@ -220,7 +233,12 @@ impl Voice {
     fn tell(&self, known: &mut Known) {
         let word = match () {
             () if !known.ready => StateWord::Offline,
-            () if known.engine.is_some() || !known.lost.is_empty() => StateWord::Degraded,
+            () if known.engine.is_some()
+                || known.outbox.as_ref().is_some_and(|(_, degraded)| *degraded)
+                || !known.lost.is_empty() =>
+            {
+                StateWord::Degraded
+            }
             () => StateWord::Online,
         };
         if word != known.state.state {
@@ -255,20 +273,49 @@ impl Voice {
         }
     }
 
+    /// Looks how the outbox is doing. What ails it concerns every camera.
+    fn outbox(&self) {
+        let Some(outbox) = self.door.outbox() else { return };
+        let (message, degraded) = (outbox.alarm(), outbox.is_degraded());
+        let mut known = self.known();
+        let before = known.outbox.as_ref();
+        if before.map(|(alarm, degraded)| (&alarm.message, *degraded)) == message.as_ref().map(|text| (text, degraded))
+        {
+            return;
+        }
+        match &message {
+            Some(message) => tracing::warn!("{message}"),
+            None => tracing::info!("the outbox is well again"),
+        }
+        let since = before.map(|(alarm, _)| alarm.since);
+        known.outbox = message.map(|message| {
+            let alarm = self.alarm("outbox", message);
+            (Alarm { since: since.unwrap_or(alarm.since), ..alarm }, degraded)
+        });
+        self.show_all_alarms(&known);
+        self.tell(&mut known);
+    }
+
+    fn show_all_alarms(&self, known: &Known) {
+        known.state.cameras.keys().for_each(|camera| self.show_alarms(known, camera));
+    }
+
     fn show_alarms(&self, known: &Known, camera: &str) {
         let of_camera = known.lost.get(camera).into_iter().chain(known.drops.get(camera));
-        let alarms: Vec<Alarm> = of_camera.chain(&known.engine).cloned().collect();
+        let alarms: Vec<Alarm> =
+            of_camera.chain(&known.engine).chain(known.outbox.as_ref().map(|(alarm, _)| alarm)).cloned().collect();
         self.door.set_alarms(camera, &alarms);
     }
 }
 
 impl EventSink for Voice {
-    fn verdict(&self, event: InspectionEvent, captured: Instant) {
-        let (camera, seq) = (event.camera.clone(), event.seq);
-        if let Err(error) = self.door.verdict_within(Outgoing { event, captured }, PATIENCE) {
-            // The door says it loudly, once each time it begins.
-            tracing::debug!(%camera, seq, %error, "verdict lost");
-        }
+    // The door says loudly that it is full, once each time it begins.
+    fn owe(&self, camera: &str, part: &Part) -> Result<(), Refused> {
+        self.door.owe(camera, part).map(drop).map_err(|error| Refused(error.to_string()))
+    }
+
+    fn verdict(&self, event: InspectionEvent, captured: Instant) -> Result<(), Refused> {
+        self.door.verdict_within(Outgoing { event, captured }, PATIENCE).map_err(|error| Refused(error.to_string()))
     }
 
     fn camera(&self, camera: &str, state: LineCamera, detail: Option<&str>) {
@@ -299,10 +346,7 @@ impl EventSink for Voice {
     fn engine(&self, error: Option<&str>) {
         let mut known = self.known();
         known.engine = error.map(|reason| self.alarm("engine", reason.to_owned()));
-        let cameras: Vec<String> = known.state.cameras.keys().cloned().collect();
-        for camera in cameras {
-            self.show_alarms(&known, &camera);
-        }
+        self.show_all_alarms(&known);
         self.tell(&mut known);
     }
 }

@@ -1,5 +1,6 @@
 //! The settings of a line: read as written, checked as a whole, resolved until nothing is left to interpret.
 
+mod outbox;
 pub mod problem;
 pub mod raw;
 pub mod read;

@@ -22,6 +22,8 @@ pub struct RawLine {
     pub recipe: RawRecipe,
     /// `[mqtt]`
     pub mqtt: RawMqtt,
+    /// `[outbox]`
+    pub outbox: RawOutbox,
     /// `[stop]`
     pub stop: RawStop,
     /// `[[camera]]`
@@ -29,7 +31,7 @@ pub struct RawLine {
 }
 
 /// Keys and tables of the top level.
-pub const TOP_LEVEL: &[&str] = &["line", "model", "recipe", "mqtt", "stop", "camera"];
+pub const TOP_LEVEL: &[&str] = &["line", "model", "recipe", "mqtt", "outbox", "stop", "camera"];
 
 /// `[model]`: what looks.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -85,8 +87,26 @@ pub struct RawMqtt {
     pub reconnect_min_ms: Key<u64>,
     /// Longest pause between connections, milliseconds.
     pub reconnect_max_ms: Key<u64>,
-    /// Events kept in memory while the broker is away.
+    /// Events that memory alone holds, and parts that are owed one.
     pub max_queue: Key<usize>,
+}
+
+/// `[outbox]`: what waits for the broker, on disk.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawOutbox {
+    /// Directory, this line's own.
+    pub directory: Key<PathBuf>,
+    /// Largest size on disk, bytes.
+    pub max_bytes: Key<u64>,
+    /// Older events are deleted, hours.
+    pub max_age_h: Key<u64>,
+    /// `always`, `batch` or `never`.
+    pub fsync: Key<String>,
+    /// Least time between two fsyncs of `batch`, milliseconds.
+    pub fsync_ms: Key<u64>,
+    /// `refuse` or `drop-oldest`.
+    pub when_full: Key<String>,
 }
 
 /// `[stop]`: how the service ends.
@@ -257,6 +277,8 @@ pub struct RawSynthetic {
     pub size: Key<u32>,
     /// Parts per second.
     pub fps: Key<f64>,
+    /// Trigger of the first part.
+    pub first: Key<u64>,
     /// Parts until the line ends; absent: for ever.
     pub count: Key<u64>,
     /// Different pictures, made at the start; then they come again.

@@ -13,6 +13,7 @@ use crate::event::RecipeInfo;
 use crate::line::CameraPlan;
 use crate::line::queue::WhenFull;
 use crate::line::recipe::RecipeSpec;
+use crate::publish::OutboxSpec;
 use crate::source::directory::DirectorySpec;
 use crate::source::gstreamer_spec::{AravisSpec, FileSpec, RtspSpec, RtspTransport, V4l2Spec};
 use crate::source::synthetic::SyntheticSpec;
@@ -26,6 +27,8 @@ pub struct LineConfig {
     pub engine: EngineSpec,
     /// Where events go.
     pub mqtt: MqttConfig,
+    /// Where events are kept until the broker has them.
+    pub outbox: OutboxSpec,
     /// Longest time for the ordered stop.
     pub stop_deadline: Duration,
     /// At least one.
@@ -51,7 +54,7 @@ pub struct MqttConfig {
     pub reconnect_min: Duration,
     /// Longest pause.
     pub reconnect_max: Duration,
-    /// Events kept while the broker is away.
+    /// Events that memory alone holds.
     pub max_queue: usize,
 }
 
@@ -97,6 +100,8 @@ pub fn resolve(raw: &RawLine, file: &Path, report: &mut Report) -> Option<LineCo
     }
     let engine = engine(raw, base, report);
     let mqtt = mqtt(raw, name.as_deref().unwrap_or_default(), base, report);
+    let mut rules = Rules { section: "outbox".into(), report };
+    let outbox = super::outbox::resolve(&raw.outbox, name.as_deref().unwrap_or_default(), base, &mut rules);
     let mut stop = Rules { section: "stop".into(), report };
     let stop_deadline = stop.bounded(&raw.stop.deadline_s, "deadline_s", 10.0, 0.1..=600.0, " seconds");
     let cameras: Vec<_> = raw.cameras.iter().map(|camera| resolve_camera(camera, &raw.recipe, base, report)).collect();
@@ -111,7 +116,7 @@ pub fn resolve(raw: &RawLine, file: &Path, report: &mut Report) -> Option<LineCo
     }
     let cameras = cameras.into_iter().collect::<Option<Vec<_>>>()?;
     let stop_deadline = Duration::from_secs_f64(stop_deadline);
-    Some(LineConfig { name: name?, engine: engine?, mqtt: mqtt?, stop_deadline, cameras })
+    Some(LineConfig { name: name?, engine: engine?, mqtt: mqtt?, outbox: outbox?, stop_deadline, cameras })
 }
 
 fn value<T: Clone>(key: &Key<T>) -> Option<T> {
