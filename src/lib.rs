@@ -24,6 +24,7 @@
 
 pub mod anomaly;
 pub mod clock;
+pub mod command;
 pub mod event;
 pub mod frame;
 pub mod overlay;

@@ -20,7 +20,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("vcp_clip", &[]),
     ("synth", &[]),
 ];
-const VOCABULARY: &[&str] = &["frame", "anomaly", "overlay", "verdict", "event", "clock", "secret"];
+const VOCABULARY: &[&str] = &["frame", "anomaly", "overlay", "verdict", "event", "clock", "secret", "command"];
 
 /// Which files may name a library.
 const ONLY: &[(&str, &[&str])] = &[

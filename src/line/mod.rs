@@ -7,6 +7,8 @@
 mod camera;
 mod desk;
 mod inspect;
+pub mod parts;
+pub mod polygon;
 pub mod queue;
 pub mod recipe;
 pub mod regions;
