@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rumqttc::{AsyncClient, ConnectReturnCode, ConnectionError, Event, MqttOptions, NetworkOptions, Outgoing, Packet};
 
+use super::outbox::OutboxError;
 use super::{MAX_PACKET, PublisherSpec};
 
 /// The broker cannot be used.
@@ -60,6 +61,9 @@ pub enum PublishError {
         #[source]
         source: Box<ConnectionError>,
     },
+    /// The outbox on disk cannot be used.
+    #[error(transparent)]
+    Outbox(#[from] OutboxError),
     /// The thread or its runtime could not be started.
     #[error("the publisher thread cannot be started; the system is out of threads or file descriptors")]
     Thread(#[source] io::Error),
