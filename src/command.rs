@@ -368,7 +368,7 @@ mod tests {
         let sent = Timestamp::from_second(1_700_000_000).expect("valid");
         let request = Request { correlation_id: None, sent_at: Some(sent), command: Command::Pause(Which::default()) };
         let limit = Duration::from_secs(10);
-        let at = |second| Timestamp::from_second(1_700_000_000 + second).expect("valid");
+        let at = |second: i64| Timestamp::from_second(1_700_000_000 + second).expect("valid");
         assert_eq!((request.fresh(at(10), limit), request.fresh(at(-5), limit)), (Ok(()), Ok(())));
         assert!(
             request.fresh(at(11), limit).expect_err("old").to_string().contains("sent 11.0 s ago, and after 10.0 s")

@@ -1,5 +1,6 @@
 //! The settings of a line: read as written, checked as a whole, resolved until nothing is left to interpret.
 
+mod control;
 pub mod problem;
 pub mod raw;
 pub mod read;
@@ -10,6 +11,7 @@ mod synthetic;
 
 use std::path::{Path, PathBuf};
 
+pub use control::{CommandsConfig, HttpConfig};
 pub use problem::{ConfigError, Problem};
 pub use resolve::{CameraConfig, LineConfig, MqttConfig, SourceConfig};
 pub use secret::SecretError;

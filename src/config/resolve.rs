@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::control::{self, CommandsConfig, HttpConfig};
 use super::problem::Report;
 use super::raw::{Key, RawCamera, RawKind, RawLine, RawRecipe};
 use super::read::KINDS;
@@ -11,6 +12,7 @@ use super::secret;
 use crate::engine::EngineSpec;
 use crate::event::RecipeInfo;
 use crate::line::CameraPlan;
+use crate::line::parts::TriggerMode;
 use crate::line::polygon::polygon_mistake;
 use crate::line::queue::WhenFull;
 use crate::line::recipe::RecipeSpec;
@@ -27,6 +29,10 @@ pub struct LineConfig {
     pub engine: EngineSpec,
     /// Where events go.
     pub mqtt: MqttConfig,
+    /// What others may ask of the line.
+    pub commands: CommandsConfig,
+    /// The API on this computer, when it is wanted.
+    pub http: Option<HttpConfig>,
     /// Longest time for the ordered stop.
     pub stop_deadline: Duration,
     /// At least one.
@@ -98,6 +104,10 @@ pub fn resolve(raw: &RawLine, file: &Path, report: &mut Report) -> Option<LineCo
     }
     let engine = engine(raw, base, report);
     let mqtt = mqtt(raw, name.as_deref().unwrap_or_default(), base, report);
+    let mut rules = Rules { section: "commands".into(), report };
+    let commands = control::commands(&raw.commands, name.as_deref().unwrap_or_default(), base, &mut rules);
+    rules.section = "http".into();
+    let http = control::http(&raw.http, |file| password_place(file, base), &mut rules);
     let mut stop = Rules { section: "stop".into(), report };
     let stop_deadline = stop.bounded(&raw.stop.deadline_s, "deadline_s", 10.0, 0.1..=600.0, " seconds");
     let cameras: Vec<_> = raw.cameras.iter().map(|camera| resolve_camera(camera, &raw.recipe, base, report)).collect();
@@ -112,7 +122,7 @@ pub fn resolve(raw: &RawLine, file: &Path, report: &mut Report) -> Option<LineCo
     }
     let cameras = cameras.into_iter().collect::<Option<Vec<_>>>()?;
     let stop_deadline = Duration::from_secs_f64(stop_deadline);
-    Some(LineConfig { name: name?, engine: engine?, mqtt: mqtt?, stop_deadline, cameras })
+    Some(LineConfig { name: name?, engine: engine?, mqtt: mqtt?, commands, http, stop_deadline, cameras })
 }
 
 fn value<T: Clone>(key: &Key<T>) -> Option<T> {
@@ -256,16 +266,28 @@ fn resolve_camera(raw: &RawCamera, line: &RawRecipe, base: &Path, report: &mut R
         Some(RawKind::File(file)) => !value(&file.realtime).unwrap_or(true),
         _ => false,
     };
+    let each_frame = matches!(raw.kind, Some(RawKind::Synthetic(_)));
+    let camera = std::mem::replace(&mut rules.section, format!("{section}.trigger"));
+    let trigger = control::trigger(&raw.trigger, each_frame, queue, &mut rules);
+    rules.section = camera;
+    // A command must not wait for the engine on behalf of its frame.
+    let commanded = trigger.is_some_and(|trigger| matches!(trigger.mode, TriggerMode::Software | TriggerMode::Matched));
+    let can_wait = can_wait && !commanded;
     let when_full = value(&raw.when_full).unwrap_or(if can_wait { WhenFull::Wait } else { WhenFull::DropOldest });
     if when_full == WhenFull::Wait && !can_wait && raw.kind.is_some() {
-        let message = "\"wait\" is for a directory, or a file with realtime = false; allowed here: drop-oldest, reject";
+        let message = if commanded {
+            "\"wait\" is not for parts that commands trigger; allowed here: drop-oldest, reject"
+        } else {
+            "\"wait\" is for a directory, or a file with realtime = false; allowed here: drop-oldest, reject"
+        };
         rules.wrong(raw.when_full.as_ref(), "when_full", message.into());
     }
     let keys = ["reopen_min_ms", "reopen_max_ms"];
     let (backoff_min, backoff_max) = pauses(&mut rules, keys, &raw.reopen_min_ms, &raw.reopen_max_ms, 500);
     let source = raw.kind.as_ref().and_then(|kind| source(kind, base, &mut rules));
     let recipe = recipe(raw, line, &section, report);
-    let plan = CameraPlan { name: name?.into(), queue, when_full, recipe: recipe?, backoff_min, backoff_max };
+    let (trigger, recipe, kept) = (trigger?, recipe?, None);
+    let plan = CameraPlan { name: name?.into(), queue, when_full, trigger, recipe, kept, backoff_min, backoff_max };
     Some(CameraConfig { plan, source: source? })
 }
 
@@ -392,6 +414,11 @@ pub fn look_for_files(raw: &RawLine, config: &LineConfig, report: &mut Report) {
         && let Err(error) = secret::read(file)
     {
         report.add(at(&raw.mqtt.password_file), "mqtt.password_file", error.to_string());
+    }
+    if let Some(HttpConfig { token_file: Some(file), .. }) = &config.http
+        && let Err(error) = secret::read(file)
+    {
+        report.add(at(&raw.http.token_file), "http.token_file", error.to_string());
     }
     for (raw, camera) in raw.cameras.iter().zip(&config.cameras) {
         let key = |key: &str| format!("camera '{}'.{key}", camera.plan.name);

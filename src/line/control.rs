@@ -77,13 +77,17 @@ pub enum ControlError {
         source: RecipeError,
     },
     /// Regions cannot be judged without the size of the frames.
-    #[error("camera '{camera}' has shown no frame yet, so that regions cannot be judged; the recipe in use stays, try again later")]
+    #[error(
+        "camera '{camera}' has shown no frame yet, so that regions cannot be judged; the recipe in use stays, try again later"
+    )]
     NoFrame {
         /// Which camera.
         camera: Arc<str>,
     },
     /// A version was used before.
-    #[error("camera '{camera}': version {given} of recipe '{id}' is not newer than {used}, which is in use; send {next} or leave it out")]
+    #[error(
+        "camera '{camera}': version {given} of recipe '{id}' is not newer than {used}, which is in use; send {next} or leave it out"
+    )]
     Version {
         /// Which camera.
         camera: Arc<str>,
@@ -181,17 +185,19 @@ impl Control {
         self.stations.iter().map(report).collect()
     }
 
-    /// A part is there since `at`. Once this returns a part, it is owed exactly one event.
+    /// A part is there since `at`. Once this returns a part, it is owed exactly one event. `early`: it came before the
+    /// line was ready.
     pub fn trigger(
         &self,
         camera: Option<&str>,
         id: &str,
         number: Option<u64>,
         at: Moment,
+        early: bool,
     ) -> Result<(Arc<str>, Part), ControlError> {
         let station = self.one(camera)?;
         let camera = Arc::clone(station.camera());
-        match station.trigger(id, number, at) {
+        match station.trigger(id, number, at, early) {
             Ok(part) => Ok((camera, part)),
             Err(TriggerRefused::Mode(mode)) => {
                 let mode = if mode == TriggerMode::Free { "free" } else { "hardware" };

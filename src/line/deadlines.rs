@@ -32,7 +32,8 @@ impl DeadlineThread {
     }
 }
 
-/// Ends the deadline thread, however the inference thread ends.
+/// Ends the deadline thread: with the inference thread, however that ends, and when nobody waits for it any more.
+#[derive(Clone)]
 pub(super) struct LastBell {
     pub bell: Sender<()>,
     pub over: Arc<AtomicBool>,

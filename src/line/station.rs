@@ -195,8 +195,8 @@ impl Station {
         }
     }
 
-    /// A command names a part. Accepted, it is owed exactly one event.
-    pub fn trigger(&self, id: &str, number: Option<u64>, at: Moment) -> Result<Part, TriggerRefused> {
+    /// A command names a part. Accepted, it is owed exactly one event. An `early` one came before the line was ready.
+    pub fn trigger(&self, id: &str, number: Option<u64>, at: Moment, early: bool) -> Result<Part, TriggerRefused> {
         match self.plan.mode {
             TriggerMode::Software | TriggerMode::Matched => {}
             mode @ (TriggerMode::Free | TriggerMode::Hardware) => return Err(TriggerRefused::Mode(mode)),
@@ -213,7 +213,10 @@ impl Station {
         }
         let part = book.matcher.announce(id.to_owned(), number);
         self.desk.owe(&part).map_err(TriggerRefused::Refused)?;
-        let output = book.matcher.trigger(part.clone(), at);
+        let output = match early {
+            true => book.matcher.trigger_in_vain(part.clone(), at, NoVerdictReason::WarmingUp),
+            false => book.matcher.trigger(part.clone(), at),
+        };
         self.carry_out(book, output);
         Ok(part)
     }

@@ -10,6 +10,7 @@
 
 pub mod backoff;
 pub mod broker;
+pub mod commands;
 pub mod door;
 mod mqtt;
 pub mod outbox;
@@ -22,6 +23,7 @@ pub mod watch;
 
 use std::time::Duration;
 
+pub use commands::{AckSender, CommandLink, CommandPort};
 pub use door::{Counters, Door, DoorError};
 pub use mqtt::{Published, Publisher, StopReport};
 pub use outbox::{OutboxSpec, OutboxStatus, OwedPart};

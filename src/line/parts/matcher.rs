@@ -11,8 +11,6 @@ use crate::verdict::NoVerdictReason;
 
 /// Parts without an outcome at most. Beyond, the oldest is given up: whatever holds it up must not cost the memory.
 pub(super) const MOST_OPEN: usize = 1024;
-/// A larger gap in a camera's frame counter is a counter that was set anew, not that many parts.
-pub(super) const MOST_LOST: u64 = 1024;
 /// A command is stamped when it arrives and matched a little later; until then its frame is kept.
 const GRACE: Duration = Duration::from_millis(250);
 
@@ -47,10 +45,14 @@ pub struct Matcher<F, V> {
     next_seq: u64,
     lost: bool,
     paused: bool,
+    finished: bool,
     counters: PartCounters,
 }
 
 impl<F, V> Matcher<F, V> {
+    /// A larger gap in a camera's frame counter is a counter that was set anew, not that many parts.
+    pub const MOST_LOST: u64 = 1024;
+
     /// A camera before its first frame.
     pub fn new(plan: TriggerPlan) -> Self {
         Self {
@@ -61,6 +63,7 @@ impl<F, V> Matcher<F, V> {
             next_seq: 0,
             lost: false,
             paused: false,
+            finished: false,
             counters: PartCounters::default(),
         }
     }
@@ -80,7 +83,7 @@ impl<F, V> Matcher<F, V> {
     /// Parts that the frame `seq` would add: those missing before it, and itself. Only where every frame is a part.
     pub fn parts_until(&self, seq: u64, own: Option<Part>) -> Vec<Part> {
         let missing = seq.saturating_sub(self.next_seq);
-        let from = if missing <= MOST_LOST { self.next_seq } else { seq };
+        let from = if missing <= Self::MOST_LOST { self.next_seq } else { seq };
         (from..seq).map(counted).chain([own.unwrap_or_else(|| counted(seq))]).collect()
     }
 
@@ -98,6 +101,15 @@ impl<F, V> Matcher<F, V> {
         } else {
             self.push(part, at, None, Stage::AwaitsFrame);
         }
+        self.settle(&mut out);
+        out
+    }
+
+    /// A command has named a part that cannot be inspected.
+    pub fn trigger_in_vain(&mut self, part: Part, at: Moment, reason: NoVerdictReason) -> Vec<Output<F, V>> {
+        let mut out = Vec::new();
+        self.offset.trigger(part.trigger);
+        self.push(part, at, None, Stage::Decided(Outcome::NoVerdict(reason)));
         self.settle(&mut out);
         out
     }
@@ -244,6 +256,7 @@ impl<F, V> Matcher<F, V> {
     /// The line ends: whatever is undecided is given up, for want of a frame or of an answer.
     pub fn finish(&mut self) -> Vec<Output<F, V>> {
         let mut out = self.camera_lost();
+        self.finished = true;
         for at in 0..self.open.len() {
             if matches!(self.open[at].stage, Stage::WithEngine) {
                 self.decide(at, NoVerdictReason::EngineError);
@@ -261,6 +274,11 @@ impl<F, V> Matcher<F, V> {
     /// While paused, parts get [`NoVerdictReason::Paused`]; those that were triggered before are finished.
     pub fn pause(&mut self, paused: bool) {
         self.paused = paused;
+    }
+
+    /// Whether the line has ended here.
+    pub fn is_finished(&self) -> bool {
+        self.finished
     }
 
     /// Whether inspection is paused.
