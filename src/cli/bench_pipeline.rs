@@ -16,11 +16,11 @@ use crate::anomaly::{AnomalyMap, Prediction, StageTimes};
 use crate::clock::{Clock, SystemClock};
 use crate::engine::{Engine, EngineChoice, EngineError, EngineInfo, Precision};
 use crate::event::{InspectionEvent, RecipeInfo};
-use crate::frame::Frame;
+use crate::frame::{Frame, Part};
 use crate::line::queue::WhenFull;
 use crate::line::recipe::RecipeSpec;
 use crate::line::stats::Histogram;
-use crate::line::{CameraPlan, CameraState, EventSink, Heartbeat, Line, LineParts};
+use crate::line::{CameraPlan, CameraState, EventSink, Heartbeat, Line, LineParts, Refused};
 use crate::publish::broker::EmbeddedBroker;
 use crate::publish::{Door, LineState, Outgoing, Published, Publisher, PublisherSpec, StateWord};
 use crate::source::SourceContext;
@@ -106,10 +106,12 @@ impl Engine for Replay {
 struct Voice(Door);
 
 impl EventSink for Voice {
-    fn verdict(&self, event: InspectionEvent, captured: Instant) {
-        if let Err(error) = self.0.verdict(Outgoing { event, captured }) {
-            tracing::error!(%error, "verdict lost");
-        }
+    fn owe(&self, camera: &str, part: &Part) -> Result<(), Refused> {
+        self.0.owe(camera, part).map(drop).map_err(|error| Refused(error.to_string()))
+    }
+
+    fn verdict(&self, event: InspectionEvent, captured: Instant) -> Result<(), Refused> {
+        self.0.verdict(Outgoing { event, captured }).map_err(|error| Refused(error.to_string()))
     }
 
     fn camera(&self, camera: &str, state: CameraState, detail: Option<&str>) {
@@ -188,6 +190,7 @@ pub fn run(arguments: &PipelineArguments) -> anyhow::Result<()> {
             None => Box::new(move || Ok(Box::new(Replay::new(defects)) as Box<dyn Engine>)),
             Some(model) => plan::engine(arguments.engine.spec(model, 4)),
         },
+        unanswered: Vec::new(),
         sink: Arc::new(Voice(publisher.door())),
         heartbeat: Arc::new(Deaf),
         clock,

@@ -12,11 +12,12 @@ use uuid::Uuid;
 use super::drops::{Change, DropWatch};
 use crate::clock::{Clock, SystemClock};
 use crate::event::{InspectionEvent, ModelInfo};
+use crate::frame::Part;
 use crate::line::{
     CameraPlan, CameraState as LineCamera, EngineOpener, EventSink, Heartbeat, Line, LineEnd, LineError, LineParts,
-    SourceOpener,
+    Refused, SourceOpener, Unanswered,
 };
-use crate::publish::{Alarm, CameraState, Door, LineState, Outgoing, Publisher, PublisherSpec, StateWord};
+use crate::publish::{Alarm, CameraState, Door, LineState, Outgoing, OwedPart, Publisher, PublisherSpec, StateWord};
 use crate::systemd::{Notifier, NotifyError, Progress, Watchdog, watchdog_interval};
 
 /// How long the inference thread waits for room in a full publishing queue before a verdict is given up. Longer than
@@ -79,6 +80,8 @@ pub fn serve(service: Service, stop: &CancellationToken) -> anyhow::Result<()> {
         model: None,
     };
     let publisher = Publisher::start(service.publisher, session, state.clone(), Arc::clone(&clock), None)?;
+    // Those that were accepted and not answered when the last start ended.
+    let unanswered: Vec<Unanswered> = publisher.door().owed().iter().map(|owed| unanswered(owed)).collect();
     let voice = Arc::new(Voice::new(publisher.door(), state, Arc::clone(&clock)));
     let progress = Arc::new(Progress::default());
 
@@ -87,6 +90,7 @@ pub fn serve(service: Service, stop: &CancellationToken) -> anyhow::Result<()> {
         session,
         cameras: service.cameras,
         engine: service.engine,
+        unanswered,
         sink: Arc::clone(&voice) as Arc<dyn EventSink>,
         heartbeat: Arc::new(Pulse(Arc::clone(&progress))),
         clock,
@@ -160,6 +164,10 @@ pub fn serve(service: Service, stop: &CancellationToken) -> anyhow::Result<()> {
         published.unsent
     );
     Ok(())
+}
+
+fn unanswered(owed: &OwedPart) -> Unanswered {
+    Unanswered { camera: owed.camera.clone(), part: owed.part.clone(), accepted: owed.accepted }
 }
 
 /// What systemd does not hear changes nothing about the line.
@@ -263,12 +271,13 @@ impl Voice {
 }
 
 impl EventSink for Voice {
-    fn verdict(&self, event: InspectionEvent, captured: Instant) {
-        let (camera, seq) = (event.camera.clone(), event.seq);
-        if let Err(error) = self.door.verdict_within(Outgoing { event, captured }, PATIENCE) {
-            // The door says it loudly, once each time it begins.
-            tracing::debug!(%camera, seq, %error, "verdict lost");
-        }
+    // The door says loudly that it is full, once each time it begins.
+    fn owe(&self, camera: &str, part: &Part) -> Result<(), Refused> {
+        self.door.owe(camera, part).map(drop).map_err(|error| Refused(error.to_string()))
+    }
+
+    fn verdict(&self, event: InspectionEvent, captured: Instant) -> Result<(), Refused> {
+        self.door.verdict_within(Outgoing { event, captured }, PATIENCE).map_err(|error| Refused(error.to_string()))
     }
 
     fn camera(&self, camera: &str, state: LineCamera, detail: Option<&str>) {

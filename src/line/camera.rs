@@ -108,6 +108,10 @@ impl CameraThread {
                 }
                 size = Some(this_size);
             }
+            if frame.part.as_ref().is_some_and(|part| !self.desk.owe(part)) {
+                self.desk.skipped(frame.seq, 1);
+                continue;
+            }
             match self.queue.push(frame) {
                 Pushed::Taken => {}
                 Pushed::Dropped(frame) => {

@@ -2,17 +2,17 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::EventSink;
 use super::recipe::{RecipeSpec, no_verdict};
 use super::stats::LineStats;
+use super::{EventSink, Unanswered};
 use crate::anomaly::StageTimes;
-use crate::clock::Clock;
-use crate::event::{EventTime, FrameInfo, InspectionEvent, Latency, ModelInfo, SCHEMA};
-use crate::frame::Frame;
+use crate::clock::{Clock, ClockSource};
+use crate::event::{EventTime, FrameInfo, InspectionEvent, Latency, ModelInfo, SCHEMA, VerdictWord};
+use crate::frame::{Frame, Part};
 use crate::verdict::{Inspection, NoVerdictReason, Verdict};
 
 /// What all desks of a line share.
@@ -73,17 +73,36 @@ impl Desk {
         }
     }
 
+    /// A part has come. False when nobody can be asked to remember it: it is counted, and owed nothing.
+    pub fn owe(&self, part: &Part) -> bool {
+        let taken = self.office.sink.owe(&self.camera, part);
+        if let Err(refused) = &taken {
+            tracing::debug!(camera = %self.camera, part = part.id, %refused, "part refused");
+            self.office.stats().refused += 1;
+        }
+        taken.is_ok()
+    }
+
     /// An event without a verdict.
     pub fn give_up(&self, frame: &Frame, reason: NoVerdictReason) {
         let waited = self.office.clock.now().monotonic.saturating_duration_since(frame.captured.monotonic);
         self.event(frame, no_verdict(reason), waited, StageTimes::default());
     }
 
+    /// Whose desk it is.
+    pub fn camera(&self) -> &str {
+        &self.camera
+    }
+
+    /// A desk for a camera that the line has no more, with this desk's recipe. Its numbers start at 1.
+    pub fn for_camera(&self, camera: &str) -> Self {
+        Self::new(Arc::clone(&self.office), camera.into(), self.recipe.clone())
+    }
+
     /// An event. `waited` is the time from capture until the engine took the frame; `times.postprocess` includes the
     /// recipe.
     pub fn event(&self, frame: &Frame, inspection: Inspection, waited: Duration, times: StageTimes) {
         let mut book = self.book();
-        book.seq += 1;
         let skipped_before = book.told_before(frame.seq);
         let now = self.office.clock.now();
         let latency = Latency {
@@ -93,48 +112,81 @@ impl Desk {
             postprocess: ms(times.postprocess),
             total: ms(now.monotonic.saturating_duration_since(frame.captured.monotonic)),
         };
-        {
-            let mut stats = self.office.stats();
-            match inspection.verdict {
-                Verdict::Pass => stats.pass += 1,
-                Verdict::Fail => stats.fail += 1,
-                Verdict::NoVerdict(_) => stats.no_verdict += 1,
-            }
-            if inspection.score.is_some() {
-                stats.record(&latency);
-            }
+        let time = EventTime { captured: frame.captured.wall, clock: frame.clock, published: now.wall };
+        let mut event = self.draft(frame.part.clone(), inspection, time);
+        event.latency_ms = latency;
+        event.frame =
+            Some(FrameInfo { seq: frame.seq, width: frame.image.width, height: frame.image.height, skipped_before });
+        if !self.give(&mut book, event, frame.captured.monotonic) {
+            // What was to be told with it is told with the next one, and so is this frame.
+            book.skip(frame.seq, skipped_before + 1);
         }
+    }
+
+    /// The event of a part that an earlier start has accepted and left without one.
+    pub fn restarted(&self, owed: &Unanswered) {
+        let now = self.office.clock.now();
+        let time = EventTime { captured: owed.accepted, clock: ClockSource::System, published: now.wall };
+        let mut event = self.draft(Some(owed.part.clone()), no_verdict(NoVerdictReason::Restarted), time);
+        event.historical = true;
+        if !self.give(&mut self.book(), event, now.monotonic) {
+            tracing::error!(camera = %self.camera, part = owed.part.id, "no room for the event of an earlier start's part");
+        }
+    }
+
+    /// An event without its number, its frame and its times.
+    fn draft(&self, part: Option<Part>, inspection: Inspection, time: EventTime) -> InspectionEvent {
         let reason = match inspection.verdict {
             Verdict::NoVerdict(reason) => Some(reason),
             Verdict::Pass | Verdict::Fail => None,
         };
-        let event = InspectionEvent {
+        InspectionEvent {
             schema: SCHEMA,
             event_id: Uuid::now_v7(),
             session: self.office.session,
-            seq: book.seq,
+            seq: 0,
             line: self.office.line.clone(),
             camera: self.camera.to_string(),
-            part: frame.part.clone(),
+            part,
             verdict: inspection.verdict.into(),
             reason,
             score: inspection.score,
             threshold: self.recipe.threshold,
             defect_threshold: self.recipe.defect_threshold,
             defects: inspection.defects,
-            frame: Some(FrameInfo {
-                seq: frame.seq,
-                width: frame.image.width,
-                height: frame.image.height,
-                skipped_before,
-            }),
-            time: EventTime { captured: frame.captured.wall, clock: frame.clock, published: now.wall },
-            latency_ms: latency,
+            frame: None,
+            time,
+            latency_ms: Latency::default(),
             recipe: self.recipe.info.clone(),
             model: self.office.model.clone(),
             historical: false,
-        };
-        self.office.sink.verdict(event, frame.captured.monotonic);
+        }
+    }
+
+    /// Numbers the event and hands it on. False when it was refused: then its number goes to the next one.
+    fn give(&self, book: &mut Book, mut event: InspectionEvent, captured: Instant) -> bool {
+        event.seq = book.seq + 1;
+        let (verdict, scored, latency) = (event.verdict, event.score.is_some(), event.latency_ms);
+        // The sink may wait; the numbers of the other cameras do not wait with it.
+        let taken = self.office.sink.verdict(event, captured);
+        let mut stats = self.office.stats();
+        match taken {
+            Ok(()) => book.seq += 1,
+            Err(refused) => {
+                stats.refused += 1;
+                tracing::debug!(camera = %self.camera, %refused, "event refused");
+                return false;
+            }
+        }
+        match verdict {
+            VerdictWord::Pass => stats.pass += 1,
+            VerdictWord::Fail => stats.fail += 1,
+            VerdictWord::NoVerdict => stats.no_verdict += 1,
+        }
+        if scored {
+            stats.record(&latency);
+        }
+        true
     }
 }
 

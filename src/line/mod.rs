@@ -25,12 +25,14 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::engine::{Engine, EngineError, EngineInfo};
 use crate::event::{InspectionEvent, ModelInfo};
+use crate::frame::Part;
 use crate::source::{Source, SourceError};
 use camera::{CameraThread, Never};
 use desk::{Desk, Office};
@@ -49,10 +51,19 @@ pub type SourceOpener = Box<dyn FnMut() -> Result<Box<dyn Source>, SourceError> 
 /// Opens the engine; called once, inside the inference thread.
 pub type EngineOpener = Box<dyn FnOnce() -> Result<Box<dyn Engine>, EngineError> + Send>;
 
+/// Nothing was taken, and this is why: the way out is full or closed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Refused(pub String);
+
 /// Takes what the line has to say. Implemented by the publisher's side in `cli`, by `bench` and by tests.
 pub trait EventSink: Send + Sync {
-    /// One event, in order per camera. May wait: the camera's next event waits with it.
-    fn verdict(&self, event: InspectionEvent, captured: Instant);
+    /// A trigger for this part has come. Taken, the part is owed exactly one event with the same `part`, also across a
+    /// crash; refused, it is owed none, and whoever sent the trigger has to be told. Never waits.
+    fn owe(&self, camera: &str, part: &Part) -> Result<(), Refused>;
+    /// One event, in order per camera. May wait: the camera's next event waits with it. That of an owed part is refused
+    /// only when the program is ending; a refused event has used no number.
+    fn verdict(&self, event: InspectionEvent, captured: Instant) -> Result<(), Refused>;
     /// A camera has changed its state; `detail` says why it is lost.
     fn camera(&self, camera: &str, state: CameraState, detail: Option<&str>);
     /// The engine has begun to fail (the reason) or works again (`None`).
@@ -95,6 +106,17 @@ pub struct CameraPlan {
     pub backoff_max: Duration,
 }
 
+/// A part that was accepted by an earlier start and never got its event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unanswered {
+    /// Its camera, which this start may not know any more.
+    pub camera: String,
+    /// The part.
+    pub part: Part,
+    /// When its trigger was accepted.
+    pub accepted: Timestamp,
+}
+
 /// What a line is made of.
 pub struct LineParts {
     /// Configured name of the line.
@@ -105,6 +127,9 @@ pub struct LineParts {
     pub cameras: Vec<(CameraPlan, SourceOpener)>,
     /// How to open the engine.
     pub engine: EngineOpener,
+    /// Parts that an earlier start has accepted and not answered, with their cameras: they get their events before any
+    /// camera is opened.
+    pub unanswered: Vec<Unanswered>,
     /// Where events go.
     pub sink: Arc<dyn EventSink>,
     /// Who watches the inference thread.
@@ -245,6 +270,7 @@ impl Line {
             Arc::new(Desk::new(Arc::clone(&office), Arc::clone(&plan.name), plan.recipe.clone()))
         };
         let desks: Vec<_> = parts.cameras.iter().map(desk).collect();
+        answer_for_earlier_start(&parts.unanswered, &desks);
         let recipes = parts.cameras.iter().map(|(plan, _)| Recipe::new(plan.recipe.clone())).collect();
         let posted = Post { office: Arc::clone(&office), desks: desks.clone(), recipes };
         post_box.send(posted).map_err(|_| panicked())?;
@@ -357,6 +383,26 @@ impl Line {
         let stats = office.stats().clone();
         tracing::info!(events = stats.events(), "stop: line done");
         StopReport { late, panicked, stats, queues: names.into_iter().zip(queues.counters()).collect() }
+    }
+}
+
+/// Before anything new: the parts that the last start did not get to.
+fn answer_for_earlier_start(unanswered: &[Unanswered], desks: &[Arc<Desk>]) {
+    for owed in unanswered {
+        match desks.iter().find(|desk| desk.camera() == owed.camera) {
+            Some(desk) => desk.restarted(owed),
+            None => {
+                tracing::warn!(
+                    camera = owed.camera,
+                    part = owed.part.id,
+                    "a part of a camera that is gone from the line"
+                );
+                // Its event needs a recipe, and any one is as good: nothing was judged.
+                if let Some(desk) = desks.first() {
+                    desk.for_camera(&owed.camera).restarted(owed);
+                }
+            }
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The line with a camera and an engine that tests wind by hand.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -74,11 +74,24 @@ struct Notebook {
     cameras: Mutex<Vec<(String, CameraState)>>,
     engine: Mutex<Vec<bool>>,
     steps: AtomicU64,
+    owed: Mutex<Vec<(String, Part)>>,
+    full: AtomicBool,
 }
 
 impl EventSink for Notebook {
-    fn verdict(&self, event: InspectionEvent, _: Instant) {
+    fn owe(&self, camera: &str, part: &Part) -> Result<(), Refused> {
+        if self.full.load(Ordering::Relaxed) {
+            return Err(Refused("full".into()));
+        }
+        self.owed.lock().expect("lock").push((camera.to_owned(), part.clone()));
+        Ok(())
+    }
+    fn verdict(&self, event: InspectionEvent, _: Instant) -> Result<(), Refused> {
+        if event.part.is_none() && self.full.load(Ordering::Relaxed) {
+            return Err(Refused("full".into()));
+        }
         self.events.lock().expect("lock").push(event);
+        Ok(())
     }
     fn camera(&self, camera: &str, state: CameraState, _: Option<&str>) {
         self.cameras.lock().expect("lock").push((camera.to_owned(), state));
@@ -151,6 +164,7 @@ fn start(cameras: Vec<(CameraPlan, SourceOpener)>, gate: Option<Gate>) -> (Line,
         session: Uuid::nil(),
         cameras,
         engine: Box::new(|| Ok(Box::new(Engineer { info, gate, warm: false }))),
+        unanswered: Vec::new(),
         sink: Arc::clone(&notebook) as Arc<dyn EventSink>,
         heartbeat: Arc::clone(&notebook) as Arc<dyn Heartbeat>,
         clock: Arc::new(SystemClock),
@@ -332,6 +346,7 @@ fn a_start_that_cannot_succeed_says_why() {
             session: Uuid::nil(),
             cameras,
             engine,
+            unanswered: Vec::new(),
             sink: Arc::clone(&notebook) as Arc<dyn EventSink>,
             heartbeat: notebook,
             clock: Arc::new(SystemClock),

@@ -8,6 +8,7 @@ use rumqttc::{ConnectReturnCode, ConnectionError, StateError, TlsError as Client
 
 use super::PublisherSpec;
 use super::client::{Failure, MAX_INCOMING};
+use super::outbox::OutboxError;
 use super::tls::TlsError;
 
 /// The broker cannot be used.
@@ -126,6 +127,9 @@ pub enum PublishError {
         #[source]
         source: Box<dyn Error + Send + Sync>,
     },
+    /// The outbox on disk cannot be used.
+    #[error(transparent)]
+    Outbox(#[from] OutboxError),
     /// The thread or its runtime could not be started.
     #[error("the publisher thread cannot be started; the system is out of threads or file descriptors")]
     Thread(#[source] io::Error),

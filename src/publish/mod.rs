@@ -1,11 +1,12 @@
 //! Verdicts leave the line here: over MQTT 3.1.1 or 5, QoS 1, kept until the broker has acknowledged them.
 //!
 //! ```text
-//! inspection threads ─▶ Door (bounded) ─▶ Pending (ours until PUBACK) ─▶ mqtt: one task on one named thread ─▶ broker
+//! inspection threads ─▶ Door (bounded) ─▶ Ledger (ours until PUBACK) ─▶ mqtt: one task on one named thread ─▶ broker
+//!                                           ◀─▶ outbox: one thread, the log on disk
 //! ```
-//! [`pending`] decides what is sent next and knows nothing of sockets; [`door`] lets threads in; `mqtt` acts. The MQTT
-//! client forgets un-acknowledged messages when the broker reports no session, therefore the queue is ours and each
-//! connection starts with a fresh client.
+//! The ledger of the [`outbox`] decides what is stored and sent next, and knows nothing of disks and sockets; [`door`]
+//! lets threads in; the outbox thread and `mqtt` act. The MQTT client forgets un-acknowledged messages when the broker
+//! reports no session, therefore the queue is ours and each connection starts with a fresh client.
 
 pub mod backoff;
 pub mod broker;
@@ -13,8 +14,8 @@ pub mod client;
 pub mod door;
 pub mod fault;
 mod mqtt;
+pub mod outbox;
 pub mod payload;
-pub mod pending;
 pub mod probe;
 pub mod state;
 mod steady;
@@ -29,6 +30,7 @@ pub use client::Version;
 pub use door::{Counters, Door, DoorError};
 pub use fault::PublishError;
 pub use mqtt::{Published, Publisher, StopReport};
+pub use outbox::{OutboxSpec, OutboxStatus, OwedPart};
 pub use payload::Outgoing;
 pub use probe::probe;
 pub use state::{Alarm, CameraState, LineState, StateWord};
@@ -83,8 +85,10 @@ pub struct PublisherSpec {
     pub backoff_min: Duration,
     /// Longest pause between attempts.
     pub backoff_max: Duration,
-    /// Verdicts kept in memory until acknowledged, at least 1.
+    /// Verdicts that memory alone holds, and parts that are owed one, at least 1.
     pub max_queue: usize,
+    /// Where they are kept on disk; `None`: in memory alone.
+    pub outbox: Option<OutboxSpec>,
     /// Verdicts sent and not yet acknowledged, at least 1.
     pub max_in_flight: usize,
 }
@@ -110,6 +114,7 @@ impl PublisherSpec {
             backoff_min: Duration::from_millis(250),
             backoff_max: Duration::from_secs(30),
             max_queue: 10_000,
+            outbox: None,
             max_in_flight: 64,
         }
     }

@@ -10,9 +10,11 @@ use uuid::Uuid;
 
 use super::client::{self, Client, Keep, Signal, Will, Wish};
 use super::door::{Cargo, Door, Load, Mode, Shared};
+use super::outbox::{Keeper, Store};
+use super::payload::Parcel;
 use super::state::LineState;
 use super::steady::Steady;
-use super::{MAX_PACKET, PublishError, PublisherSpec, payload};
+use super::{MAX_PACKET, PublishError, PublisherSpec};
 use crate::clock::Clock;
 
 /// Requests given to the client and not yet on the wire. Small, so that what is late waits in our own queue.
@@ -26,6 +28,9 @@ const MAX_IN_FLIGHT: usize = 1024;
 
 /// After the stop deadline: time for `offline` and DISCONNECT to leave, nothing more.
 const GRACE: Duration = Duration::from_millis(300);
+
+/// What the outbox's last write may take at least.
+const DISK: Duration = Duration::from_secs(2);
 
 /// A verdict was handed to the broker connection (for `bench`).
 #[derive(Clone, Debug)]
@@ -52,10 +57,12 @@ pub struct StopReport {
 pub struct Publisher {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
+    keeper: Option<Keeper>,
 }
 
 impl Publisher {
-    /// Starts publishing in its own thread. A broker that is away is no error here: verdicts wait in the queue.
+    /// Starts publishing in its own thread. A broker that is away is no error here: verdicts wait in the queue, and with
+    /// an outbox on disk. What an earlier start has left in the outbox is published first.
     ///
     /// `published` hears of every verdict handed to the connection; when it is full, reports are left out.
     pub fn start(
@@ -66,12 +73,20 @@ impl Publisher {
         published: Option<crossbeam_channel::Sender<Published>>,
     ) -> Result<Self, PublishError> {
         let spec = PublisherSpec { max_in_flight: spec.max_in_flight.min(MAX_IN_FLIGHT), ..spec };
-        let shared = Arc::new(Shared::new(&spec, session, state));
+        let opened = spec.outbox.clone().map(|outbox| Store::open(&outbox, clock.now()).map(|opened| (outbox, opened)));
+        let opened = opened.transpose()?;
+        let inherited = opened.as_ref().map(|(_, (_, found))| found.inherited.clone());
+        let shared = Arc::new(Shared::new(&spec, session, state, clock.clone(), inherited));
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .thread_name("vcp-mqtt-dns")
             .build()
             .map_err(PublishError::Thread)?;
+        let keeper = opened.map(|(outbox, (store, found))| {
+            found.say(&outbox.directory);
+            Keeper::start(store, &found, outbox, shared.clone(), clock.clone())
+        });
+        let keeper = keeper.transpose().map_err(PublishError::Thread)?;
         let mut task = Task { steady: Steady::new(&spec), shared: shared.clone(), spec, clock, published };
         let thread = std::thread::Builder::new()
             .name("vcp-mqtt".into())
@@ -84,7 +99,7 @@ impl Publisher {
                 runtime.shutdown_background();
             })
             .map_err(PublishError::Thread)?;
-        Ok(Self { shared, thread: Some(thread) })
+        Ok(Self { shared, thread: Some(thread), keeper })
     }
 
     /// The door through which threads publish.
@@ -94,9 +109,18 @@ impl Publisher {
 
     /// Publishes what is left, then `offline`, then disconnects; gives up `deadline` from now.
     pub fn stop(mut self, deadline: Duration) -> StopReport {
-        self.shared.set_mode(Mode::Draining(Instant::now() + deadline));
+        let deadline = Instant::now() + deadline;
+        self.shared.set_mode(Mode::Draining(deadline));
         self.join();
+        self.close_outbox(deadline);
         StopReport { unsent: self.shared.unsent() }
+    }
+
+    /// The disk is given a moment in any case: what it has not written by then is lost.
+    fn close_outbox(&mut self, deadline: Instant) {
+        if let Some(mut keeper) = self.keeper.take() {
+            keeper.finish(deadline.max(Instant::now() + DISK));
+        }
     }
 
     fn join(&mut self) {
@@ -113,6 +137,7 @@ impl Drop for Publisher {
         if self.thread.is_some() {
             self.shared.set_mode(Mode::Aborting);
             self.join();
+            self.close_outbox(Instant::now());
         }
     }
 }
@@ -367,17 +392,17 @@ impl Task {
                 Load::Retained { topic, version, payload } => {
                     (topic.clone(), Keep::Retained, payload, Cargo::Retained { topic, version })
                 }
-                Load::Verdict { id, late, outgoing } => {
+                Load::Verdict { id, late, parcel } => {
                     let now = self.clock.now();
-                    match payload::encode(&outgoing, late, now, MAX_PACKET) {
+                    match parcel.encode(late, now, MAX_PACKET) {
                         Ok(payload) => {
-                            self.report(&outgoing, now.monotonic);
-                            let topic = self.shared.topics.verdict(&outgoing.event.camera);
+                            self.report(&parcel, now.monotonic);
+                            let topic = self.shared.topics.verdict(parcel.camera());
                             (topic, Keep::Sure, payload, Cargo::Verdict(id))
                         }
                         Err(error) => {
-                            let event_id = outgoing.event.event_id;
-                            tracing::error!(%event_id, %error, "a verdict cannot be written as JSON and is dropped");
+                            let camera = parcel.camera();
+                            tracing::error!(camera, record = id.0, %error, "a verdict is no JSON and is dropped");
                             self.shared.give_up(id);
                             continue;
                         }
@@ -398,8 +423,8 @@ impl Task {
         }
     }
 
-    fn report(&self, outgoing: &super::Outgoing, at: Instant) {
-        let Some(published) = &self.published else { return };
+    fn report(&self, parcel: &Parcel, at: Instant) {
+        let (Some(published), Parcel::Live(outgoing)) = (&self.published, parcel) else { return };
         let report = Published {
             camera: outgoing.event.camera.clone(),
             seq: outgoing.event.seq,
