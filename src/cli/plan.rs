@@ -76,6 +76,10 @@ pub fn engine(spec: engine::EngineSpec) -> EngineOpener {
 pub fn publisher(config: &LineConfig) -> anyhow::Result<PublisherSpec> {
     let mqtt = &config.mqtt;
     let mut spec = PublisherSpec::new(&mqtt.host, mqtt.port, &config.name);
+    spec.tls.clone_from(&mqtt.tls);
+    spec.version = mqtt.version;
+    spec.session_expiry = mqtt.session_expiry;
+    spec.verdict_expiry = mqtt.verdict_expiry;
     spec.prefix.clone_from(&mqtt.prefix);
     spec.client_id.clone_from(&mqtt.client_id);
     spec.keep_alive = mqtt.keep_alive;

@@ -8,19 +8,28 @@ use clap::Args;
 
 use super::service;
 use crate::config;
-use crate::publish::{self, BrokerUrl, Credentials, PublisherSpec};
+use crate::publish::{self, BrokerUrl, ClientFiles, Credentials, PublisherSpec, TlsFiles};
 
 /// What is watched when the URL names no prefix.
 const DEFAULT_PREFIX: &str = "vcp-line";
 
 #[derive(Args)]
 pub struct WatchArguments {
-    /// Broker and prefix: mqtt://[USER@]HOST[:PORT][/PREFIX[/LINE]]; the prefix defaults to vcp-line.
+    /// Broker and prefix: mqtt://[USER@]HOST[:PORT][/PREFIX[/LINE]], with TLS mqtts://; the prefix defaults to vcp-line.
     #[arg(value_name = "URL")]
     url: String,
     /// File whose first line is the user's password.
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
+    /// Authorities that may have signed the broker's certificate (PEM); absent: those of the system.
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// Certificate to show to the broker (PEM).
+    #[arg(long, value_name = "FILE", requires = "client_key")]
+    client_certificate: Option<PathBuf>,
+    /// Its private key (PEM).
+    #[arg(long, value_name = "FILE", requires = "client_certificate")]
+    client_key: Option<PathBuf>,
 }
 
 pub fn run(arguments: &WatchArguments) -> anyhow::Result<()> {
@@ -28,6 +37,13 @@ pub fn run(arguments: &WatchArguments) -> anyhow::Result<()> {
     let url: BrokerUrl = arguments.url.parse()?;
     let prefix = url.path.as_deref().unwrap_or(DEFAULT_PREFIX);
     let mut spec = PublisherSpec::new(&url.host, url.port, "watch");
+    let client = arguments.client_certificate.clone().zip(arguments.client_key.clone());
+    let files = TlsFiles {
+        ca: arguments.ca.clone(),
+        client: client.map(|(certificate, key)| ClientFiles { certificate, key }),
+    };
+    anyhow::ensure!(url.tls || files == TlsFiles::default(), "certificates need a URL that begins with mqtts://");
+    spec.tls = url.tls.then_some(files);
     // Several people may watch at once.
     spec.client_id = format!("vcp-line-watch-{}", uuid::Uuid::now_v7().simple());
     match (&url.user, &arguments.password_file) {

@@ -22,6 +22,8 @@ pub struct RawLine {
     pub recipe: RawRecipe,
     /// `[mqtt]`
     pub mqtt: RawMqtt,
+    /// `[sparkplug]`
+    pub sparkplug: Option<RawSparkplug>,
     /// `[stop]`
     pub stop: RawStop,
     /// `[[camera]]`
@@ -29,7 +31,7 @@ pub struct RawLine {
 }
 
 /// Keys and tables of the top level.
-pub const TOP_LEVEL: &[&str] = &["line", "model", "recipe", "mqtt", "stop", "camera"];
+pub const TOP_LEVEL: &[&str] = &["line", "model", "recipe", "mqtt", "sparkplug", "stop", "camera"];
 
 /// `[model]`: what looks.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -69,8 +71,20 @@ pub struct RawRecipe {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawMqtt {
-    /// `mqtt://HOST[:PORT]`
+    /// `mqtt://HOST[:PORT]`, or `mqtts://HOST[:PORT]` with TLS.
     pub url: Key<String>,
+    /// 4 for MQTT 3.1.1, or 5.
+    pub version: Key<u8>,
+    /// Authorities that may have signed the broker's certificate, PEM; absent: those of the system.
+    pub ca: Key<PathBuf>,
+    /// Certificate of this line for brokers that ask for one, PEM.
+    pub client_certificate: Key<PathBuf>,
+    /// Its private key, PEM.
+    pub client_key: Key<PathBuf>,
+    /// How long the broker remembers this line, seconds; MQTT 5 only.
+    pub session_expiry_s: Key<u32>,
+    /// How long the broker keeps a verdict for absent readers, seconds; MQTT 5 only.
+    pub verdict_expiry_s: Key<u32>,
     /// First part of every topic.
     pub prefix: Key<String>,
     /// Name of this line at the broker, unique there.
@@ -87,6 +101,20 @@ pub struct RawMqtt {
     pub reconnect_max_ms: Key<u64>,
     /// Events kept in memory while the broker is away.
     pub max_queue: Key<usize>,
+}
+
+/// `[sparkplug]`: the same verdicts for a host that speaks Sparkplug B, through the broker of `[mqtt]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawSparkplug {
+    /// Sparkplug group.
+    pub group: Key<String>,
+    /// Sparkplug edge node; absent: the name of the line.
+    pub node: Key<String>,
+    /// Host application without which verdicts are stored.
+    pub primary_host: Key<String>,
+    /// Verdicts kept in memory while the broker or the primary host is away.
+    pub max_stored: Key<usize>,
 }
 
 /// `[stop]`: how the service ends.

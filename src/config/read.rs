@@ -61,6 +61,7 @@ pub fn read(text: &str, report: &mut Report) -> RawLine {
             "model" => raw.model = section(value, "model", report),
             "recipe" => raw.recipe = section(value, "recipe", report),
             "mqtt" => raw.mqtt = section(value, "mqtt", report),
+            "sparkplug" => raw.sparkplug = Some(section(value, "sparkplug", report)),
             "stop" => raw.stop = section(value, "stop", report),
             "camera" => match value.get_ref().as_array() {
                 Some(cameras) => {
