@@ -148,6 +148,7 @@ pub fn run(arguments: &DemoArguments) -> anyhow::Result<()> {
             cameras: vec![(plan, plan::opener(source, context))],
             engine: plan::engine(arguments.engine.spec(&model, 4)),
             publisher,
+            sparkplug: None,
             stop_deadline: Duration::from_secs(5),
         },
         &stop,

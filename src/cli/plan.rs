@@ -1,6 +1,6 @@
 //! From resolved settings to the parts that run: every adapter's spec is filled in here.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -9,6 +9,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{self, CameraConfig, LineConfig, SourceConfig};
 use crate::engine;
 use crate::line::{CameraPlan, EngineOpener, SourceOpener};
+use crate::publish::sparkplug::SparkplugSpec;
 use crate::publish::{Credentials, PublisherSpec};
 use crate::secret::Secret;
 use crate::source::directory::{DirectorySource, DirectorySpec};
@@ -90,4 +91,21 @@ pub fn publisher(config: &LineConfig) -> anyhow::Result<PublisherSpec> {
         spec.credentials = Some(Credentials { user: user.clone(), password: password(file)? });
     }
     Ok(spec)
+}
+
+/// Where verdicts go as Sparkplug B besides: the same broker, on a connection of its own.
+pub fn sparkplug(config: &LineConfig) -> anyhow::Result<Option<SparkplugSpec>> {
+    let Some(sparkplug) = &config.sparkplug else { return Ok(None) };
+    let mut connection = publisher(config)?;
+    connection.client_id.push_str("-sparkplug");
+    // systemd's folder for this line; without one every start counts its connections from 0.
+    let folder = std::env::var_os("STATE_DIRECTORY").map(PathBuf::from);
+    Ok(Some(SparkplugSpec {
+        connection,
+        group: sparkplug.group.clone(),
+        node: sparkplug.node.clone(),
+        primary_host: sparkplug.primary_host.clone(),
+        max_stored: sparkplug.max_stored,
+        bd_seq_file: folder.map(|folder| folder.join("sparkplug-bdseq")),
+    }))
 }

@@ -22,6 +22,7 @@ pub fn run(arguments: &RunArguments) -> anyhow::Result<()> {
         cameras: plan::cameras(&config)?,
         engine: plan::engine(config.engine.clone()),
         publisher: plan::publisher(&config)?,
+        sparkplug: plan::sparkplug(&config)?,
         stop_deadline: config.stop_deadline,
     };
     service::serve(service, &stop)

@@ -17,6 +17,7 @@ mod mqtt;
 pub mod outbox;
 pub mod payload;
 pub mod probe;
+pub mod sparkplug;
 pub mod state;
 mod steady;
 pub mod tls;
