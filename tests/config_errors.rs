@@ -46,7 +46,7 @@ fn every_example_resolves() {
 #[test]
 fn the_reference_shows_every_key() {
     let text = std::fs::read_to_string(pipelines().join("reference.toml")).expect("text");
-    let sections: [(&str, &[&str]); 16] = [
+    let sections: [(&str, &[&str]); 17] = [
         ("top level", raw::TOP_LEVEL),
         ("model", read::keys_of::<raw::RawModel>()),
         ("recipe", read::keys_of::<raw::RawRecipe>()),
@@ -54,6 +54,7 @@ fn the_reference_shows_every_key() {
         ("commands", read::keys_of::<raw::RawCommands>()),
         ("http", read::keys_of::<raw::RawHttp>()),
         ("trigger", read::keys_of::<raw::RawTrigger>()),
+        ("sparkplug", read::keys_of::<raw::RawSparkplug>()),
         ("stop", read::keys_of::<raw::RawStop>()),
         ("camera", read::keys_of::<raw::RawCamera>()),
         ("directory", read::keys_of::<raw::RawDirectory>()),
@@ -175,7 +176,8 @@ fn values_out_of_range_are_named() {
         (
             "mqtt://127.0.0.1",
             "http://127.0.0.1",
-            "line.toml:13: mqtt.url: the scheme must be mqtt://; allowed: mqtt://HOST or mqtt://HOST:PORT",
+            "line.toml:13: mqtt.url: the scheme must be mqtt:// or mqtts://; allowed: mqtt://HOST or mqtt://HOST:PORT, with TLS \
+             mqtts://HOST or mqtts://HOST:PORT",
         ),
         (
             "mqtt://127.0.0.1",

@@ -156,6 +156,7 @@ pub fn run(arguments: &DemoArguments) -> anyhow::Result<()> {
             engine: plan::engine(arguments.engine.spec(&model, 4)),
             publisher,
             ask: service::Ask { commands, mqtt: true, http: None },
+            sparkplug: None,
             stop_deadline: Duration::from_secs(5),
         },
         &stop,

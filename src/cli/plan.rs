@@ -1,6 +1,6 @@
 //! From resolved settings to the parts that run: every adapter's spec is filled in here.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -13,6 +13,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{self, CameraConfig, LineConfig, SourceConfig};
 use crate::engine;
 use crate::line::{CameraPlan, EngineOpener, SourceOpener};
+use crate::publish::sparkplug::SparkplugSpec;
 use crate::publish::{Credentials, PublisherSpec};
 use crate::secret::Secret;
 use crate::source::directory::{DirectorySource, DirectorySpec};
@@ -95,6 +96,10 @@ pub fn engine(spec: engine::EngineSpec) -> EngineOpener {
 pub fn publisher(config: &LineConfig) -> anyhow::Result<PublisherSpec> {
     let mqtt = &config.mqtt;
     let mut spec = PublisherSpec::new(&mqtt.host, mqtt.port, &config.name);
+    spec.tls.clone_from(&mqtt.tls);
+    spec.version = mqtt.version;
+    spec.session_expiry = mqtt.session_expiry;
+    spec.verdict_expiry = mqtt.verdict_expiry;
     spec.prefix.clone_from(&mqtt.prefix);
     spec.client_id.clone_from(&mqtt.client_id);
     spec.keep_alive = mqtt.keep_alive;
@@ -105,4 +110,21 @@ pub fn publisher(config: &LineConfig) -> anyhow::Result<PublisherSpec> {
         spec.credentials = Some(Credentials { user: user.clone(), password: password(file)? });
     }
     Ok(spec)
+}
+
+/// Where verdicts go as Sparkplug B besides: the same broker, on a connection of its own.
+pub fn sparkplug(config: &LineConfig) -> anyhow::Result<Option<SparkplugSpec>> {
+    let Some(sparkplug) = &config.sparkplug else { return Ok(None) };
+    let mut connection = publisher(config)?;
+    connection.client_id.push_str("-sparkplug");
+    // systemd's folder for this line; without one every start counts its connections from 0.
+    let folder = std::env::var_os("STATE_DIRECTORY").map(PathBuf::from);
+    Ok(Some(SparkplugSpec {
+        connection,
+        group: sparkplug.group.clone(),
+        node: sparkplug.node.clone(),
+        primary_host: sparkplug.primary_host.clone(),
+        max_stored: sparkplug.max_stored,
+        bd_seq_file: folder.map(|folder| folder.join("sparkplug-bdseq")),
+    }))
 }

@@ -24,6 +24,7 @@ pub fn run(arguments: &RunArguments) -> anyhow::Result<()> {
         engine: plan::engine(config.engine.clone()),
         publisher: plan::publisher(&config)?,
         ask,
+        sparkplug: plan::sparkplug(&config)?,
         stop_deadline: config.stop_deadline,
     };
     service::serve(service, &stop)

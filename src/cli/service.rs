@@ -19,9 +19,10 @@ use crate::line::{
     CameraPlan, CameraState as LineCamera, EngineOpener, EventSink, Heartbeat, Line, LineEnd, LineError, LineParts,
     Refused, SourceOpener, Unanswered,
 };
+use crate::publish::sparkplug::{Sparkplug, SparkplugSpec};
 use crate::publish::{
     Alarm, CameraState, CommandLink, CommandPort, Counters, Door, LineState, Outgoing, OwedPart, Publisher,
-    PublisherSpec, StateWord,
+    PublisherSpec, StateWord, sparkplug,
 };
 use crate::systemd::{Notifier, NotifyError, Progress, Watchdog, watchdog_interval};
 use crate::web::{Web, WebSpec};
@@ -33,6 +34,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(200);
 /// Added to the stop deadline when systemd is told how long the stop may take.
 const STOP_MARGIN: Duration = Duration::from_secs(5);
+/// Time for the Sparkplug node to say what waits and its death, while the publisher works on.
+const SPARKPLUG_STOP: Duration = Duration::from_secs(1);
 /// Share of the stop deadline that the line may use; the rest belongs to the publisher.
 const LINE_SHARE: f64 = 0.6;
 
@@ -48,6 +51,8 @@ pub struct Service {
     pub publisher: PublisherSpec,
     /// Who may ask what of the line.
     pub ask: Ask,
+    /// Where they go as Sparkplug B besides.
+    pub sparkplug: Option<SparkplugSpec>,
     /// Time from the stop request to the end of the process.
     pub stop_deadline: Duration,
 }
@@ -101,7 +106,9 @@ pub fn serve(service: Service, stop: &CancellationToken) -> anyhow::Result<()> {
     let publisher = Publisher::start(service.publisher, session, state.clone(), Arc::clone(&clock), None)?;
     // Those that were accepted and not answered when the last start ended.
     let unanswered: Vec<Unanswered> = publisher.door().owed().iter().map(|owed| unanswered(owed)).collect();
-    let voice = Arc::new(Voice::new(publisher.door(), state, Arc::clone(&clock)));
+    let sparkplug = service.sparkplug.map(|spec| Sparkplug::start(spec, &state, Arc::clone(&clock))).transpose()?;
+    let host = sparkplug.as_ref().map(Sparkplug::voice);
+    let voice = Arc::new(Voice::new(publisher.door(), host, state, Arc::clone(&clock)));
     let progress = Arc::new(Progress::default());
     let mut commander = Commander::start(service.ask.commands, Arc::clone(&clock))?;
     let port = || Arc::new(commander.inbox()) as Arc<dyn CommandPort>;
@@ -160,6 +167,7 @@ pub fn serve(service: Service, stop: &CancellationToken) -> anyhow::Result<()> {
             break None;
         }
         drops.look(Instant::now(), &line.queues()).into_iter().for_each(|change| voice.drops(change));
+        voice.broker(&publisher.door().troubles());
         if let Some(end) = line.wait(LOOK) {
             break Some(end);
         }
@@ -174,6 +182,11 @@ pub fn serve(service: Service, stop: &CancellationToken) -> anyhow::Result<()> {
     let report = line.stop(service.stop_deadline.mul_f64(LINE_SHARE));
     // From here on nobody makes progress on frames; a hang is TimeoutStopSec's business.
     drop(watchdog);
+    let left = service.stop_deadline.saturating_sub(began.elapsed());
+    if let Some(sparkplug) = sparkplug {
+        let unsent = sparkplug.stop(left.min(SPARKPLUG_STOP));
+        tracing::info!(unsent, "stop: Sparkplug");
+    }
     let left = service.stop_deadline.saturating_sub(began.elapsed());
     tracing::info!(deadline_ms = left.as_millis() as u64, "stop: publisher");
     let door = publisher.door();
@@ -224,6 +237,7 @@ impl Heartbeat for Pulse {
 /// What the line says, as MQTT hears it: verdicts, the retained state, alarms.
 pub(super) struct Voice {
     door: Door,
+    sparkplug: Option<sparkplug::Voice>,
     clock: Arc<dyn Clock>,
     known: Mutex<Known>,
 }
@@ -232,16 +246,24 @@ struct Known {
     state: LineState,
     ready: bool,
     engine: Option<Alarm>,
+    broker: BTreeMap<&'static str, Alarm>,
     lost: BTreeMap<String, Alarm>,
     drops: BTreeMap<String, Alarm>,
 }
 
 impl Voice {
-    fn new(door: Door, state: LineState, clock: Arc<dyn Clock>) -> Self {
-        let known = Known { state, ready: false, engine: None, lost: BTreeMap::new(), drops: BTreeMap::new() };
+    fn new(door: Door, sparkplug: Option<sparkplug::Voice>, state: LineState, clock: Arc<dyn Clock>) -> Self {
+        let known = Known {
+            state,
+            ready: false,
+            engine: None,
+            broker: BTreeMap::new(),
+            lost: BTreeMap::new(),
+            drops: BTreeMap::new(),
+        };
         // An alarm that an earlier start has left at the broker is not this start's.
         let cameras: Vec<String> = known.state.cameras.keys().cloned().collect();
-        let voice = Self { door, clock, known: Mutex::new(known) };
+        let voice = Self { door, sparkplug, clock, known: Mutex::new(known) };
         for camera in cameras {
             voice.door.set_alarms(&camera, &[]);
         }
@@ -269,6 +291,9 @@ impl Voice {
         if word != known.state.state {
             known.state.state = word;
             known.state.since = Some(self.clock.now().wall);
+        }
+        if let Some(host) = &self.sparkplug {
+            host.line(&known.state);
         }
         self.door.set_state(known.state.clone());
     }
@@ -315,9 +340,23 @@ impl Voice {
         }
     }
 
+    /// What is wrong with the broker though it can be reached concerns every camera.
+    fn broker(&self, troubles: &BTreeMap<&'static str, String>) {
+        let mut known = self.known();
+        let told = |(kind, message): (&&str, &String)| known.broker.get(*kind).is_some_and(|a| a.message == *message);
+        if known.broker.len() == troubles.len() && troubles.iter().all(told) {
+            return;
+        }
+        let alarms = troubles.iter().map(|(kind, message)| (*kind, self.alarm(kind, message.clone()))).collect();
+        known.broker = alarms;
+        for camera in known.state.cameras.keys() {
+            self.show_alarms(&known, camera);
+        }
+    }
+
     fn show_alarms(&self, known: &Known, camera: &str) {
         let of_camera = known.lost.get(camera).into_iter().chain(known.drops.get(camera));
-        let alarms: Vec<Alarm> = of_camera.chain(&known.engine).cloned().collect();
+        let alarms: Vec<Alarm> = of_camera.chain(&known.engine).chain(known.broker.values()).cloned().collect();
         self.door.set_alarms(camera, &alarms);
     }
 }
@@ -329,7 +368,13 @@ impl EventSink for Voice {
     }
 
     fn verdict(&self, event: InspectionEvent, captured: Instant) -> Result<(), Refused> {
-        self.door.verdict_within(Outgoing { event, captured }, PATIENCE).map_err(|error| Refused(error.to_string()))
+        let told = self.sparkplug.as_ref().map(|host| (host, event.clone()));
+        let outgoing = Outgoing { event, captured };
+        self.door.verdict_within(outgoing, PATIENCE).map_err(|error| Refused(error.to_string()))?;
+        if let Some((host, event)) = told {
+            host.verdict(&event);
+        }
+        Ok(())
     }
 
     fn camera(&self, camera: &str, state: LineCamera, detail: Option<&str>) {

@@ -27,6 +27,8 @@ pub struct RawLine {
     pub commands: RawCommands,
     /// `[http]`
     pub http: RawHttp,
+    /// `[sparkplug]`
+    pub sparkplug: Option<RawSparkplug>,
     /// `[stop]`
     pub stop: RawStop,
     /// `[[camera]]`
@@ -34,7 +36,7 @@ pub struct RawLine {
 }
 
 /// Keys and tables of the top level.
-pub const TOP_LEVEL: &[&str] = &["line", "model", "recipe", "mqtt", "commands", "http", "stop", "camera"];
+pub const TOP_LEVEL: &[&str] = &["line", "model", "recipe", "mqtt", "sparkplug", "commands", "http", "stop", "camera"];
 
 /// `[model]`: what looks.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -74,8 +76,20 @@ pub struct RawRecipe {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawMqtt {
-    /// `mqtt://HOST[:PORT]`
+    /// `mqtt://HOST[:PORT]`, or `mqtts://HOST[:PORT]` with TLS.
     pub url: Key<String>,
+    /// 4 for MQTT 3.1.1, or 5.
+    pub version: Key<u8>,
+    /// Authorities that may have signed the broker's certificate, PEM; absent: those of the system.
+    pub ca: Key<PathBuf>,
+    /// Certificate of this line for brokers that ask for one, PEM.
+    pub client_certificate: Key<PathBuf>,
+    /// Its private key, PEM.
+    pub client_key: Key<PathBuf>,
+    /// How long the broker remembers this line, seconds; MQTT 5 only.
+    pub session_expiry_s: Key<u32>,
+    /// How long the broker keeps a verdict for absent readers, seconds; MQTT 5 only.
+    pub verdict_expiry_s: Key<u32>,
     /// First part of every topic.
     pub prefix: Key<String>,
     /// Name of this line at the broker, unique there.
@@ -116,6 +130,20 @@ pub struct RawHttp {
     pub listen: Key<String>,
     /// File whose first line is the token; a bare name is looked for among systemd's credentials first.
     pub token_file: Key<PathBuf>,
+}
+
+/// `[sparkplug]`: the same verdicts for a host that speaks Sparkplug B, through the broker of `[mqtt]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawSparkplug {
+    /// Sparkplug group.
+    pub group: Key<String>,
+    /// Sparkplug edge node; absent: the name of the line.
+    pub node: Key<String>,
+    /// Host application without which verdicts are stored.
+    pub primary_host: Key<String>,
+    /// Verdicts kept in memory while the broker or the primary host is away.
+    pub max_stored: Key<usize>,
 }
 
 /// `[stop]`: how the service ends.

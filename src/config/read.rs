@@ -63,6 +63,7 @@ pub fn read(text: &str, report: &mut Report) -> RawLine {
             "mqtt" => raw.mqtt = section(value, "mqtt", report),
             "commands" => raw.commands = section(value, "commands", report),
             "http" => raw.http = section(value, "http", report),
+            "sparkplug" => raw.sparkplug = Some(section(value, "sparkplug", report)),
             "stop" => raw.stop = section(value, "stop", report),
             "camera" => match value.get_ref().as_array() {
                 Some(cameras) => {

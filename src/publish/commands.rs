@@ -7,19 +7,17 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rumqttc::{AsyncClient, ConnectionError, Event, Packet, QoS, StateError, SubscribeReasonCode};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
+use super::client::{self, Client, Keep, Signal, Wish};
 use super::topic::Topics;
-use super::{PublishError, PublisherSpec, probe};
+use super::{PublishError, PublisherSpec};
 use crate::command::Ack;
 
-/// Largest packet that is read, to be refused in peace. A larger one ends the connection, which is this one alone.
-const MAX_INCOMING: usize = 1024 * 1024;
-/// Acknowledgements that may wait for the connection.
-const ACKS: usize = 256;
+/// Acknowledgements that may wait for the connection, a few hundred bytes each.
+const ACKS: usize = 4096;
 /// A connection that has lasted this long was no accident of its own making.
 const STEADY: Duration = Duration::from_secs(10);
 
@@ -60,7 +58,7 @@ impl CommandLink {
         let (acks, outbox) = mpsc::channel(ACKS);
         let topics = spec.topics();
         let backoff = Backoff::new(spec.backoff_min, spec.backoff_max);
-        let mut task = Task { spec, topics, port, acks: AckSender(acks), outbox, backoff, flooded: false };
+        let mut task = Task { spec, topics, port, acks: AckSender(acks), outbox, backoff, known: None, flooded: false };
         let thread = std::thread::Builder::new()
             .name("vcp-commands".into())
             .spawn(move || {
@@ -97,6 +95,8 @@ struct Task {
     acks: AckSender,
     outbox: mpsc::Receiver<Vec<u8>>,
     backoff: Backoff,
+    /// The certificate files that were warned of.
+    known: Option<[u8; 32]>,
     /// Said once, until commands come in again.
     flooded: bool,
 }
@@ -106,20 +106,17 @@ impl Task {
         loop {
             let began = Instant::now();
             match self.connection().await {
-                ConnectionError::MqttState(StateError::Deserialization(
-                    rumqttc::mqttbytes::Error::PayloadSizeLimitExceeded(bytes),
-                )) => {
+                // Larger than anything that is read to be refused; it closes the connection for commands, this one alone.
+                error @ PublishError::TooLarge { .. } => {
                     if !std::mem::replace(&mut self.flooded, true) {
+                        let topics = self.topics.commands();
                         tracing::error!(
-                            bytes,
-                            "a message too large to be read was sent to {}, which closes the connection for commands; if it \
-                             was retained, clear it at the broker",
-                            self.topics.commands()
+                            "no commands come in from {topics}: {error}; clear it there if it was retained"
                         );
                     }
                 }
                 // The connection for verdicts goes to the same broker, and says so for people.
-                error => tracing::debug!("commands cannot come in: {}", PublishError::of(&self.spec, error)),
+                error => tracing::debug!("commands cannot come in: {error}"),
             }
             if began.elapsed() > STEADY {
                 self.backoff.reset();
@@ -130,38 +127,42 @@ impl Task {
         }
     }
 
-    async fn connection(&mut self) -> ConnectionError {
-        let mut options = probe::options(&self.spec);
-        options.set_clean_session(true);
-        options.set_max_packet_size(MAX_INCOMING, super::MAX_PACKET);
-        let (client, mut events) = AsyncClient::new(options, ACKS);
-        events.set_network_options(probe::network(&self.spec));
+    async fn connection(&mut self) -> PublishError {
+        let client_id = self.spec.client_id.clone();
+        let wish = Wish { client_id, clean: true, will: None, requests: ACKS, packet_ids: None };
+        let (client, mut events) = match client::open_now(&self.spec, wish, &mut self.known) {
+            Ok(open) => open,
+            Err(error) => return error,
+        };
         loop {
-            let event = {
+            let signal = {
                 // Polled to its end: dropping it half way could lose a packet.
-                let poll = events.poll();
-                tokio::pin!(poll);
+                let next = events.next();
+                tokio::pin!(next);
                 loop {
                     tokio::select! {
                         biased;
-                        event = &mut poll => break event,
-                        Some(ack) = self.outbox.recv() => self.acknowledge(&client, ack),
+                        signal = &mut next => break signal,
+                        Some(ack) = self.outbox.recv() => acknowledge(&client, self.topics.ack(), ack),
                     }
                 }
             };
-            match event {
-                Err(error) => return error,
-                Ok(Event::Incoming(Packet::ConnAck(_))) => {
-                    let subscribed = client.try_subscribe(self.topics.commands(), QoS::AtLeastOnce);
-                    if let Err(error) = subscribed {
+            // A flood of commands must not keep their answers waiting.
+            while let Ok(ack) = self.outbox.try_recv() {
+                acknowledge(&client, self.topics.ack(), ack);
+            }
+            match signal {
+                Err(error) => return PublishError::of(&self.spec, error),
+                Ok(Signal::Connected) => {
+                    if let Err(error) = client.try_subscribe(&self.topics.commands()) {
                         tracing::error!(%error, "commands cannot be subscribed to");
                     }
                 }
-                Ok(Event::Incoming(Packet::SubAck(answer))) => self.subscribed(&answer.return_codes),
-                Ok(Event::Incoming(Packet::Publish(message))) => {
+                Ok(Signal::Subscribed { refused }) => self.subscribed(refused),
+                Ok(Signal::Message { topic, payload, retained }) => {
                     self.flooded = false;
-                    if let Some(name) = self.topics.command(&message.topic) {
-                        self.port.command(name, &message.payload, message.retain, &self.acks);
+                    if let Some(name) = self.topics.command(&topic) {
+                        self.port.command(name, &payload, retained, &self.acks);
                     }
                 }
                 Ok(_) => {}
@@ -169,22 +170,84 @@ impl Task {
         }
     }
 
-    fn subscribed(&self, codes: &[SubscribeReasonCode]) {
-        if codes.iter().all(|code| matches!(code, SubscribeReasonCode::Success(_))) {
-            tracing::info!(topic = self.topics.commands(), "commands can come in");
+    fn subscribed(&self, refused: usize) {
+        let topic = self.topics.commands();
+        if refused == 0 {
+            tracing::info!(topic, "commands can come in");
         } else {
             tracing::error!(
-                "the broker does not let this line listen to {}; allow it in the broker's access list, or set mqtt = false in \
-                 [commands]",
-                self.topics.commands()
+                "the broker does not let this line listen to {topic}; allow it in the broker's access list, or set \
+                 mqtt = false in [commands]"
             );
         }
     }
+}
 
-    fn acknowledge(&self, client: &AsyncClient, ack: Vec<u8>) {
-        if let Err(error) = client.try_publish(self.topics.ack(), QoS::AtLeastOnce, false, ack) {
-            tracing::warn!(%error, "an acknowledgement was left out");
+/// No answer to a command.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// The broker cannot be used.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    /// The line said nothing.
+    #[error("line '{line}' does not answer; is it running, and may it listen to {topic}?")]
+    Silent {
+        /// Its name.
+        line: String,
+        /// Where the command went.
+        topic: String,
+    },
+    /// The broker's access list is in the way.
+    #[error("the broker does not let this user listen to {topic}; check its access list")]
+    NotAllowed {
+        /// Where answers come.
+        topic: String,
+    },
+}
+
+/// Sends one command, a JSON object that carries `correlation_id`, and waits for the line's answer.
+pub fn ask(
+    spec: &PublisherSpec,
+    name: &str,
+    command: &[u8],
+    correlation_id: &str,
+    patience: Duration,
+) -> Result<Ack, AskError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(PublishError::Thread)?;
+    let topic = format!("{}/{name}", spec.topics().commands().trim_end_matches("/+"));
+    let answer = runtime.block_on(async {
+        let conversation = converse(spec, &topic, command, correlation_id);
+        tokio::time::timeout(patience, conversation).await
+    });
+    runtime.shutdown_background();
+    answer.unwrap_or_else(|_| Err(AskError::Silent { line: spec.line.clone(), topic }))
+}
+
+async fn converse(spec: &PublisherSpec, topic: &str, command: &[u8], correlation_id: &str) -> Result<Ack, AskError> {
+    let answers = spec.topics().ack();
+    let wish = Wish { client_id: spec.client_id.clone(), clean: true, will: None, requests: 4, packet_ids: None };
+    let (client, mut events) = client::open_now(spec, wish, &mut None)?;
+    loop {
+        match events.next().await.map_err(|error| PublishError::of(spec, error))? {
+            // The client's queue is empty at both places.
+            Signal::Connected => drop(client.try_subscribe(&answers)),
+            Signal::Subscribed { refused: 0 } => drop(client.try_publish(topic.into(), Keep::Sure, command.to_vec())),
+            Signal::Subscribed { .. } => return Err(AskError::NotAllowed { topic: answers }),
+            Signal::Message { payload, .. } => {
+                if let Ok(ack) = serde_json::from_slice::<Ack>(&payload)
+                    && ack.correlation_id.as_deref() == Some(correlation_id)
+                {
+                    return Ok(ack);
+                }
+            }
+            _ => {}
         }
+    }
+}
+
+fn acknowledge(client: &Client, topic: String, ack: Vec<u8>) {
+    if let Err(error) = client.try_publish(topic, Keep::Sure, ack) {
+        tracing::warn!(%error, "an acknowledgement was left out");
     }
 }
 
