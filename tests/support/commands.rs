@@ -49,12 +49,16 @@ impl Drop for Sender {
 pub fn publish(port: u16, command: &str, payload: &[u8], extra: &[&str]) {
     let topic = format!("vcp-line/caps/cmd/{command}");
     let mut child = Command::new("mosquitto_pub")
-        .args(["-h", "127.0.0.1", "-p", &port.to_string(), "-q", "1", "-s", "-t", &topic])
+        .args(["-h", "127.0.0.1", "-p", &port.to_string(), "-q", "1", "-t", &topic])
+        // It refuses to send nothing unless told so.
+        .arg(if payload.is_empty() { "-n" } else { "-s" })
         .args(extra)
         .stdin(Stdio::piped())
         .spawn()
         .expect("mosquitto_pub starts; install the Debian package mosquitto-clients");
-    child.stdin.take().unwrap().write_all(payload).unwrap();
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(payload).unwrap();
+    drop(input);
     assert!(child.wait().unwrap().success());
 }
 
