@@ -21,10 +21,13 @@ mod pickle;
 pub mod position;
 pub mod random;
 mod safetensors_file;
+pub mod target;
 mod torch_file;
 
 pub use bundle::{Bundle, BundleError, Dtype, Manifest, TensorRef};
+pub use bundle_write::check_target;
 pub use clip_sizes::{ClipSizes, clip_sizes};
+pub use detect::check_sizes;
 pub use error::ImportError;
 pub use import::{ImportRequest, import, import_with};
 pub use random::random;
