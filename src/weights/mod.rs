@@ -23,8 +23,21 @@ pub mod random;
 mod safetensors_file;
 mod torch_file;
 
+use std::path::Path;
+
 pub use bundle::{Bundle, BundleError, Dtype, Manifest, TensorRef};
 pub use clip_sizes::{ClipSizes, clip_sizes};
 pub use error::ImportError;
 pub use import::{ImportRequest, import, import_with};
 pub use random::random;
+
+/// The names of the tensors in a weight file of any kind that `model import` reads.
+pub fn tensor_names(file: &Path) -> Result<Vec<String>, ImportError> {
+    let container = container::Container::open(file)?;
+    Ok(container.names().into_iter().map(str::to_owned).collect())
+}
+
+/// Why these bytes are no pickle that the import understands, if they are none; for feeding it with hostile bytes.
+pub fn check_pickle(bytes: &[u8]) -> Result<(), String> {
+    pickle::read(bytes).map(drop).map_err(|error| error.to_string())
+}
