@@ -5,6 +5,10 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
+use super::commands::CommandSpec;
+use super::kept::KeptRecipes;
+use super::service::Ask;
+use super::snapshot::Snapshots;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, CameraConfig, LineConfig, SourceConfig};
 use crate::engine;
@@ -16,6 +20,7 @@ use crate::source::directory::{DirectorySource, DirectorySpec};
 use crate::source::gstreamer_spec::{GStreamerInput, GStreamerSpec, RtspSpec};
 use crate::source::synthetic::{SyntheticSource, SyntheticSpec};
 use crate::source::{self, Source, SourceContext};
+use crate::web::WebSpec;
 
 /// A source of any adapter, described.
 #[derive(Clone)]
@@ -57,6 +62,20 @@ pub fn opener(spec: SourceSpec, context: SourceContext) -> SourceOpener {
         SourceSpec::GStreamer(spec) => source::gstreamer::open(spec, context.clone()),
         SourceSpec::Synthetic(spec) => Ok(Box::new(SyntheticSource::open(spec, context.clone())?) as Box<dyn Source>),
     })
+}
+
+/// Who may ask what; gives every camera the recipe that came by command in an earlier start. Reads the API's token.
+pub fn ask(config: &mut LineConfig) -> anyhow::Result<Ask> {
+    let commands = &config.commands;
+    let mut plans: Vec<&mut CameraPlan> = config.cameras.iter_mut().map(|camera| &mut camera.plan).collect();
+    let kept = KeptRecipes::open(commands.directory.as_deref(), &mut plans);
+    let http = config.http.as_ref().map(|http| {
+        let token = http.token_file.as_deref().map(password).transpose().context("http.token_file")?;
+        anyhow::Ok(WebSpec { listen: http.listen, token })
+    });
+    let snapshots = commands.snapshots.clone().map(Snapshots::new);
+    let max_age = commands.max_age;
+    Ok(Ask { commands: CommandSpec { max_age, snapshots, kept }, mqtt: commands.mqtt, http: http.transpose()? })
 }
 
 /// The line's cameras with their openers.

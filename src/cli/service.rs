@@ -9,7 +9,9 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::commands::{CommandSpec, Commander};
 use super::drops::{Change, DropWatch};
+use super::front_desk::FrontDesk;
 use crate::clock::{Clock, SystemClock};
 use crate::event::{InspectionEvent, ModelInfo};
 use crate::frame::Part;
@@ -19,9 +21,11 @@ use crate::line::{
 };
 use crate::publish::sparkplug::{Sparkplug, SparkplugSpec};
 use crate::publish::{
-    Alarm, CameraState, Door, LineState, Outgoing, OwedPart, Publisher, PublisherSpec, StateWord, sparkplug,
+    Alarm, CameraState, CommandLink, CommandPort, Counters, Door, LineState, Outgoing, OwedPart, Publisher,
+    PublisherSpec, StateWord, sparkplug,
 };
 use crate::systemd::{Notifier, NotifyError, Progress, Watchdog, watchdog_interval};
+use crate::web::{Web, WebSpec};
 
 /// How long the inference thread waits for room in a full publishing queue before a verdict is given up. Longer than
 /// any broker that is merely slow, shorter than systemd's watchdog.
@@ -45,10 +49,22 @@ pub struct Service {
     pub engine: EngineOpener,
     /// Where verdicts go.
     pub publisher: PublisherSpec,
+    /// Who may ask what of the line.
+    pub ask: Ask,
     /// Where they go as Sparkplug B besides.
     pub sparkplug: Option<SparkplugSpec>,
     /// Time from the stop request to the end of the process.
     pub stop_deadline: Duration,
+}
+
+/// The ways in for commands.
+pub struct Ask {
+    /// What commands may do.
+    pub commands: CommandSpec,
+    /// Whether they are taken from the broker.
+    pub mqtt: bool,
+    /// The API, when it is wanted.
+    pub http: Option<WebSpec>,
 }
 
 /// A stop on request, shared by everything that waits. The first SIGTERM or SIGINT asks, the second ends the process.
@@ -86,6 +102,7 @@ pub fn serve(service: Service, stop: &CancellationToken) -> anyhow::Result<()> {
         cameras: names.iter().map(|name| (name.clone(), CameraState::Starting)).collect(),
         model: None,
     };
+    let links = service.ask.mqtt.then(|| service.publisher.clone());
     let publisher = Publisher::start(service.publisher, session, state.clone(), Arc::clone(&clock), None)?;
     // Those that were accepted and not answered when the last start ended.
     let unanswered: Vec<Unanswered> = publisher.door().owed().iter().map(|owed| unanswered(owed)).collect();
@@ -93,6 +110,17 @@ pub fn serve(service: Service, stop: &CancellationToken) -> anyhow::Result<()> {
     let host = sparkplug.as_ref().map(Sparkplug::voice);
     let voice = Arc::new(Voice::new(publisher.door(), host, state, Arc::clone(&clock)));
     let progress = Arc::new(Progress::default());
+    let mut commander = Commander::start(service.ask.commands, Arc::clone(&clock))?;
+    let port = || Arc::new(commander.inbox()) as Arc<dyn CommandPort>;
+    let link = links.map(|spec| CommandLink::start(spec, port())).transpose()?;
+    let desk = FrontDesk {
+        line: service.line.clone(),
+        session,
+        voice: Arc::clone(&voice),
+        inbox: commander.inbox(),
+        control: commander.control(),
+    };
+    let web = service.ask.http.map(|spec| Web::start(spec, Arc::new(desk))).transpose()?;
 
     let parts = LineParts {
         name: service.line.clone(),
@@ -117,6 +145,7 @@ pub fn serve(service: Service, stop: &CancellationToken) -> anyhow::Result<()> {
             };
         }
     };
+    commander.ready(line.control());
     let engine = line.engine();
     let cameras = if names.len() == 1 { "camera" } else { "cameras" };
     let status = format!("{} {cameras}, engine {} {}", names.len(), engine.engine, engine.precision);
@@ -147,6 +176,9 @@ pub fn serve(service: Service, stop: &CancellationToken) -> anyhow::Result<()> {
     tell_systemd(notifier.stopping());
     tell_systemd(notifier.extend_timeout(service.stop_deadline + STOP_MARGIN));
     let began = Instant::now();
+    // What is not accepted any more is owed nothing.
+    drop(link);
+    drop(commander);
     let report = line.stop(service.stop_deadline.mul_f64(LINE_SHARE));
     // From here on nobody makes progress on frames; a hang is TimeoutStopSec's business.
     drop(watchdog);
@@ -159,6 +191,7 @@ pub fn serve(service: Service, stop: &CancellationToken) -> anyhow::Result<()> {
     tracing::info!(deadline_ms = left.as_millis() as u64, "stop: publisher");
     let door = publisher.door();
     let published = publisher.stop(left);
+    drop(web);
     let counters = door.counters();
     tracing::info!(
         events = report.stats.events(),
@@ -202,7 +235,7 @@ impl Heartbeat for Pulse {
 }
 
 /// What the line says, as MQTT hears it: verdicts, the retained state, alarms.
-struct Voice {
+pub(super) struct Voice {
     door: Door,
     sparkplug: Option<sparkplug::Voice>,
     clock: Arc<dyn Clock>,
@@ -263,6 +296,23 @@ impl Voice {
             host.line(&known.state);
         }
         self.door.set_state(known.state.clone());
+    }
+
+    /// Whether everything is there that inspecting needs, and what is not.
+    pub fn health(&self) -> Result<(), String> {
+        let known = self.known();
+        let alarms = known.engine.iter().chain(known.lost.values());
+        let missing: Vec<&str> = alarms.map(|alarm| alarm.message.as_str()).collect();
+        match (known.ready, missing.is_empty()) {
+            (true, true) => Ok(()),
+            (true, false) => Err(missing.join("; ")),
+            (false, _) => Err("the line is starting".into()),
+        }
+    }
+
+    /// The state as it is published, and how publishing is going.
+    pub fn report(&self) -> (LineState, Counters) {
+        (self.known().state.clone(), self.door.counters())
     }
 
     fn alarm(&self, kind: &str, message: String) -> Alarm {

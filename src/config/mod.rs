@@ -1,5 +1,6 @@
 //! The settings of a line: read as written, checked as a whole, resolved until nothing is left to interpret.
 
+mod control;
 pub mod mqtt;
 pub mod problem;
 pub mod raw;
@@ -12,6 +13,7 @@ mod synthetic;
 
 use std::path::{Path, PathBuf};
 
+pub use control::{CommandsConfig, HttpConfig};
 pub use mqtt::MqttConfig;
 pub use problem::{ConfigError, Problem};
 pub use resolve::{CameraConfig, LineConfig, SourceConfig};

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::engine::{EngineChoice, Precision};
+use crate::line::parts::{Pairing, TriggerMode};
 use crate::line::queue::WhenFull;
 
 /// A value with its place in the file.
@@ -22,6 +23,10 @@ pub struct RawLine {
     pub recipe: RawRecipe,
     /// `[mqtt]`
     pub mqtt: RawMqtt,
+    /// `[commands]`
+    pub commands: RawCommands,
+    /// `[http]`
+    pub http: RawHttp,
     /// `[sparkplug]`
     pub sparkplug: Option<RawSparkplug>,
     /// `[stop]`
@@ -31,7 +36,7 @@ pub struct RawLine {
 }
 
 /// Keys and tables of the top level.
-pub const TOP_LEVEL: &[&str] = &["line", "model", "recipe", "mqtt", "sparkplug", "stop", "camera"];
+pub const TOP_LEVEL: &[&str] = &["line", "model", "recipe", "mqtt", "sparkplug", "commands", "http", "stop", "camera"];
 
 /// `[model]`: what looks.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -103,6 +108,30 @@ pub struct RawMqtt {
     pub max_queue: Key<usize>,
 }
 
+/// `[commands]`: what others may ask of the line.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawCommands {
+    /// Whether commands are taken from the broker.
+    pub mqtt: Key<bool>,
+    /// Commands that say when they were sent are not carried out after this time, seconds.
+    pub max_age_s: Key<f64>,
+    /// Folder for the pictures of `snapshot`.
+    pub snapshots: Key<PathBuf>,
+    /// Folder in which recipes that came by command are kept.
+    pub directory: Key<PathBuf>,
+}
+
+/// `[http]`: the API on this computer.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawHttp {
+    /// `ADDRESS:PORT`
+    pub listen: Key<String>,
+    /// File whose first line is the token; a bare name is looked for among systemd's credentials first.
+    pub token_file: Key<PathBuf>,
+}
+
 /// `[sparkplug]`: the same verdicts for a host that speaks Sparkplug B, through the broker of `[mqtt]`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -146,12 +175,30 @@ pub struct RawCamera {
     /// `[camera.recipe]`: replaces single keys of `[recipe]` for this camera.
     #[serde(skip)]
     pub recipe: RawRecipe,
+    /// `[camera.trigger]`: where this camera's parts come from.
+    #[serde(skip)]
+    pub trigger: RawTrigger,
     /// The keys of its kind.
     #[serde(skip)]
     pub kind: Option<RawKind>,
     /// Where its table begins, bytes into the file.
     #[serde(skip)]
     pub at: usize,
+}
+
+/// `[camera.trigger]`: where a camera's parts come from.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawTrigger {
+    /// `free`, `hardware`, `software` or `matched`.
+    pub mode: Key<TriggerMode>,
+    /// `time` or `counter`; only with `matched`.
+    #[serde(rename = "match")]
+    pub pairing: Key<Pairing>,
+    /// Longest time between a frame and the command that names it, milliseconds; only with `matched`.
+    pub window_ms: Key<u64>,
+    /// From trigger or capture until the part is given up, milliseconds.
+    pub deadline_ms: Key<u64>,
 }
 
 /// The keys that only one kind of camera has.

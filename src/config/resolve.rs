@@ -3,16 +3,19 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::control::{self, CommandsConfig, HttpConfig};
 use super::mqtt::MqttConfig;
 use super::problem::Report;
 use super::raw::{Key, RawCamera, RawKind, RawLine, RawRecipe};
 use super::read::KINDS;
-use super::rules::{Rules, polygon_mistake};
+use super::rules::Rules;
 use super::secret;
 use super::sparkplug::SparkplugConfig;
 use crate::engine::EngineSpec;
 use crate::event::RecipeInfo;
 use crate::line::CameraPlan;
+use crate::line::parts::TriggerMode;
+use crate::line::polygon::polygon_mistake;
 use crate::line::queue::WhenFull;
 use crate::line::recipe::RecipeSpec;
 use crate::source::directory::DirectorySpec;
@@ -28,6 +31,10 @@ pub struct LineConfig {
     pub engine: EngineSpec,
     /// Where events go.
     pub mqtt: MqttConfig,
+    /// What others may ask of the line.
+    pub commands: CommandsConfig,
+    /// The API on this computer, when it is wanted.
+    pub http: Option<HttpConfig>,
     /// Where they go as Sparkplug B besides, if anywhere.
     pub sparkplug: Option<SparkplugConfig>,
     /// Longest time for the ordered stop.
@@ -78,6 +85,10 @@ pub fn resolve(raw: &RawLine, file: &Path, report: &mut Report) -> Option<LineCo
     let engine = engine(raw, base, report);
     let mqtt = super::mqtt::resolve(&raw.mqtt, name.as_deref().unwrap_or_default(), base, report);
     let sparkplug = super::sparkplug::resolve(&raw.sparkplug, name.as_deref().unwrap_or_default(), report);
+    let mut rules = Rules { section: "commands".into(), report };
+    let commands = control::commands(&raw.commands, name.as_deref().unwrap_or_default(), base, &mut rules);
+    rules.section = "http".into();
+    let http = control::http(&raw.http, |file| password_place(file, base), &mut rules);
     let mut stop = Rules { section: "stop".into(), report };
     let stop_deadline = stop.bounded(&raw.stop.deadline_s, "deadline_s", 10.0, 0.1..=600.0, " seconds");
     let cameras: Vec<_> = raw.cameras.iter().map(|camera| resolve_camera(camera, &raw.recipe, base, report)).collect();
@@ -92,7 +103,8 @@ pub fn resolve(raw: &RawLine, file: &Path, report: &mut Report) -> Option<LineCo
     }
     let cameras = cameras.into_iter().collect::<Option<Vec<_>>>()?;
     let stop_deadline = Duration::from_secs_f64(stop_deadline);
-    Some(LineConfig { name: name?, engine: engine?, mqtt: mqtt?, sparkplug: sparkplug?, stop_deadline, cameras })
+    let (name, engine, mqtt, sparkplug) = (name?, engine?, mqtt?, sparkplug?);
+    Some(LineConfig { name, engine, mqtt, sparkplug, commands, http, stop_deadline, cameras })
 }
 
 pub(super) fn value<T: Clone>(key: &Key<T>) -> Option<T> {
@@ -157,16 +169,28 @@ fn resolve_camera(raw: &RawCamera, line: &RawRecipe, base: &Path, report: &mut R
         Some(RawKind::File(file)) => !value(&file.realtime).unwrap_or(true),
         _ => false,
     };
+    let each_frame = matches!(raw.kind, Some(RawKind::Synthetic(_)));
+    let camera = std::mem::replace(&mut rules.section, format!("{section}.trigger"));
+    let trigger = control::trigger(&raw.trigger, each_frame, queue, &mut rules);
+    rules.section = camera;
+    // A command must not wait for the engine on behalf of its frame.
+    let commanded = trigger.is_some_and(|trigger| matches!(trigger.mode, TriggerMode::Software | TriggerMode::Matched));
+    let can_wait = can_wait && !commanded;
     let when_full = value(&raw.when_full).unwrap_or(if can_wait { WhenFull::Wait } else { WhenFull::DropOldest });
     if when_full == WhenFull::Wait && !can_wait && raw.kind.is_some() {
-        let message = "\"wait\" is for a directory, or a file with realtime = false; allowed here: drop-oldest, reject";
+        let message = if commanded {
+            "\"wait\" is not for parts that commands trigger; allowed here: drop-oldest, reject"
+        } else {
+            "\"wait\" is for a directory, or a file with realtime = false; allowed here: drop-oldest, reject"
+        };
         rules.wrong(raw.when_full.as_ref(), "when_full", message.into());
     }
     let keys = ["reopen_min_ms", "reopen_max_ms"];
     let (backoff_min, backoff_max) = pauses(&mut rules, keys, &raw.reopen_min_ms, &raw.reopen_max_ms, 500);
     let source = raw.kind.as_ref().and_then(|kind| source(kind, base, &mut rules));
     let recipe = recipe(raw, line, &section, report);
-    let plan = CameraPlan { name: name?.into(), queue, when_full, recipe: recipe?, backoff_min, backoff_max };
+    let (trigger, recipe, kept) = (trigger?, recipe?, None);
+    let plan = CameraPlan { name: name?.into(), queue, when_full, trigger, recipe, kept, backoff_min, backoff_max };
     Some(CameraConfig { plan, source: source? })
 }
 
@@ -290,6 +314,11 @@ pub fn look_for_files(raw: &RawLine, config: &LineConfig, report: &mut Report) {
         report.add(at(&raw.model.bundle), "model.bundle", message);
     }
     super::mqtt::look_for_files(&raw.mqtt, &config.mqtt, report);
+    if let Some(HttpConfig { token_file: Some(file), .. }) = &config.http
+        && let Err(error) = secret::read(file)
+    {
+        report.add(at(&raw.http.token_file), "http.token_file", error.to_string());
+    }
     for (raw, camera) in raw.cameras.iter().zip(&config.cameras) {
         let key = |key: &str| format!("camera '{}'.{key}", camera.plan.name);
         match (&raw.kind, &camera.source) {

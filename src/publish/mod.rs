@@ -11,6 +11,7 @@
 pub mod backoff;
 pub mod broker;
 pub mod client;
+pub mod commands;
 pub mod door;
 pub mod fault;
 mod mqtt;
@@ -28,6 +29,7 @@ pub mod watch;
 use std::time::Duration;
 
 pub use client::Version;
+pub use commands::{AckSender, AskError, CommandLink, CommandPort, ask};
 pub use door::{Counters, Door, DoorError};
 pub use fault::PublishError;
 pub use mqtt::{Published, Publisher, StopReport};
