@@ -98,6 +98,11 @@ fn messages() {
 }
 
 #[test]
+fn commands() {
+    feed("command", entries::command, &[], 50_000);
+}
+
+#[test]
 fn births() {
     feed("births", entries::births, &[], 50_000);
 }

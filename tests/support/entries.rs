@@ -5,6 +5,7 @@
 use std::fs;
 use std::path::Path;
 
+use vcp_line::command;
 use vcp_line::learn::checkpoint;
 use vcp_line::publish::outbox::survey;
 use vcp_line::publish::{sparkplug, watch};
@@ -25,6 +26,16 @@ pub fn message(bytes: &[u8]) {
     let topic = ["a/b/verdict", "a/b/state", "a/b/alarm", "a/b"][usize::from(*first) % 4];
     let line = watch::readable(topic, payload);
     assert!(!line.contains('\u{1b}'), "control characters reach the terminal: {line:?}");
+}
+
+/// A command to the line. The first byte chooses which.
+pub fn command(bytes: &[u8]) {
+    const NAMES: [&str; 8] = ["trigger", "pause", "resume", "threshold", "recipe", "snapshot", "", "no-such"];
+    let (first, payload) = bytes.split_first().unwrap_or((&0, &[]));
+    match command::parse(NAMES[usize::from(*first) % NAMES.len()], payload) {
+        Ok(request) => assert!(!request.command.name().is_empty()),
+        Err(refusal) => assert!(!format!("{refusal:?}").is_empty()),
+    }
 }
 
 /// A Sparkplug host's command.
