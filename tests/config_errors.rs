@@ -46,7 +46,7 @@ fn every_example_resolves() {
 #[test]
 fn the_reference_shows_every_key() {
     let text = std::fs::read_to_string(pipelines().join("reference.toml")).expect("text");
-    let sections: [(&str, &[&str]); 17] = [
+    let sections: [(&str, &[&str]); 18] = [
         ("top level", raw::TOP_LEVEL),
         ("model", read::keys_of::<raw::RawModel>()),
         ("recipe", read::keys_of::<raw::RawRecipe>()),
@@ -55,6 +55,7 @@ fn the_reference_shows_every_key() {
         ("http", read::keys_of::<raw::RawHttp>()),
         ("trigger", read::keys_of::<raw::RawTrigger>()),
         ("sparkplug", read::keys_of::<raw::RawSparkplug>()),
+        ("outbox", read::keys_of::<raw::RawOutbox>()),
         ("stop", read::keys_of::<raw::RawStop>()),
         ("camera", read::keys_of::<raw::RawCamera>()),
         ("directory", read::keys_of::<raw::RawDirectory>()),

@@ -161,6 +161,42 @@ fn an_engine_slower_than_the_deadline_costs_verdicts_and_no_events() {
     assert!(reasons.iter().filter(|reason| **reason == "deadline").count() * 10 >= events.len() * 9, "{reasons:?}");
 }
 
+/// Parts that were acknowledged are answered across a crash: by their verdict, or by the next start.
+#[test]
+fn a_killed_line_answers_every_part_that_it_has_acknowledged() {
+    const PARTS: usize = 40;
+    let broker = Mosquitto::start(Rules::default());
+    let reader = Subscriber::start(broker.port, "vcp-line/#", &[]);
+    let camera = products(5.0, "mode = \"software\"\ndeadline_ms = 60000");
+    let text = settings(broker.port, &camera);
+    let line = Line::run(&text);
+    listening(&line);
+    let mut sender = Sender::start(broker.port, "trigger");
+    let id = |number: usize| format!("K-{number:02}");
+    (0..PARTS).for_each(|number| sender.send(&part(&id(number))));
+    drop(sender);
+    let (mut acks, mut judged) = (0, 0);
+    let mut messages = reader.until(|message| {
+        acks += usize::from(message.topic == ACK && message.json()["ok"] == true);
+        judged += usize::from(is_verdict(message));
+        acks == PARTS && judged >= 2
+    });
+    // Longer than the outbox gathers records for one fsync.
+    std::thread::sleep(Duration::from_millis(200));
+    line.service.signal("KILL");
+    let Line { folder, mut service } = line;
+    assert_eq!(service.end().code(), None);
+    let mut line = Line::run_in(folder, &text, |_| {});
+    let last = id(PARTS - 1);
+    messages.extend(reader.until(|message| is_verdict(message) && message.json()["part"]["id"] == *last));
+    messages.extend(stop(&mut line, &reader));
+    let events = events(&messages);
+    let told: Vec<&str> = events.iter().map(part_of).collect();
+    assert_eq!(told, (0..PARTS).map(id).collect::<Vec<_>>(), "each once, in order");
+    let restarted = events.iter().filter(|event| reason_of(event) == Some("restarted")).count();
+    assert!(restarted > 0 && restarted <= PARTS - 2, "{restarted}");
+}
+
 #[cfg(feature = "gstreamer")]
 #[test]
 fn a_camera_that_is_unplugged_owes_its_parts_an_answer_at_once() {

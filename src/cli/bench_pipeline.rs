@@ -141,7 +141,7 @@ fn products(fps: u32, camera: u32) -> SyntheticSpec {
         pool: 2 * Class::ALL.len() as u32,
         seed: u64::from(camera),
     };
-    SyntheticSpec { conveyor, fps: f64::from(fps), count: None, truth_file: None }
+    SyntheticSpec { conveyor, fps: f64::from(fps), first: 1, count: None, truth_file: None }
 }
 
 pub fn run(arguments: &PipelineArguments) -> anyhow::Result<()> {

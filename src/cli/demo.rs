@@ -144,6 +144,7 @@ pub fn run(arguments: &DemoArguments) -> anyhow::Result<()> {
         conveyor,
         fps: arguments.rate,
         count: arguments.parts.map(u64::from),
+        first: 1,
         truth_file: None,
     });
     let context = SourceContext { camera: Arc::clone(&plan.name), clock: Arc::new(SystemClock) };

@@ -23,6 +23,7 @@ mod front_desk;
 mod inspect;
 mod kept;
 mod model;
+mod outbox;
 mod plan;
 mod run;
 mod service;
@@ -66,6 +67,8 @@ enum Command {
     Watch(watch::WatchArguments),
     /// Trigger one part by hand, over the broker of a running line.
     Trigger(trigger::TriggerArguments),
+    /// Show what waits in a line's outbox: events, parts that are owed one, damage. Reads only.
+    Outbox(outbox::OutboxArguments),
     /// Look at image files: one line each with the score; anomaly maps and overlays on request.
     Inspect(inspect::InspectArguments),
     /// Model bundles: import weight files, export ONNX, show what is inside.
@@ -132,6 +135,7 @@ pub fn main(arguments: Arguments) -> ExitCode {
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Watch(arguments) => watch::run(&arguments),
         Command::Trigger(arguments) => trigger::run(&arguments),
+        Command::Outbox(arguments) => outbox::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Model(command) => model::run(&command),
         Command::Eval(arguments) => eval::run(&arguments),

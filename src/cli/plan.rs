@@ -106,6 +106,7 @@ pub fn publisher(config: &LineConfig) -> anyhow::Result<PublisherSpec> {
     spec.backoff_min = mqtt.reconnect_min;
     spec.backoff_max = mqtt.reconnect_max;
     spec.max_queue = mqtt.max_queue;
+    spec.outbox = Some(config.outbox.clone());
     if let Some((user, file)) = &mqtt.user {
         spec.credentials = Some(Credentials { user: user.clone(), password: password(file)? });
     }

@@ -77,7 +77,7 @@ pub fn stop_on_signal() -> anyhow::Result<CancellationToken> {
         .spawn(move || {
             for signal in signals.forever() {
                 if stop.is_cancelled() {
-                    tracing::warn!("second signal: leaving at once, verdicts not yet published are lost");
+                    tracing::warn!("second signal: leaving at once, verdicts not yet published wait in the outbox");
                     signal_hook::low_level::exit(1);
                 }
                 tracing::info!(signal, "stop requested; a second signal leaves at once");
@@ -103,6 +103,7 @@ pub fn serve(service: Service, stop: &CancellationToken) -> anyhow::Result<()> {
         model: None,
     };
     let links = service.ask.mqtt.then(|| service.publisher.clone());
+    let kept = if service.publisher.outbox.is_some() { "wait in the outbox" } else { "are lost" };
     let publisher = Publisher::start(service.publisher, session, state.clone(), Arc::clone(&clock), None)?;
     // Those that were accepted and not answered when the last start ended.
     let unanswered: Vec<Unanswered> = publisher.door().owed().iter().map(|owed| unanswered(owed)).collect();
@@ -166,6 +167,7 @@ pub fn serve(service: Service, stop: &CancellationToken) -> anyhow::Result<()> {
         if stop.is_cancelled() {
             break None;
         }
+        voice.outbox();
         drops.look(Instant::now(), &line.queues()).into_iter().for_each(|change| voice.drops(change));
         voice.broker(&publisher.door().troubles());
         if let Some(end) = line.wait(LOOK) {
@@ -208,7 +210,7 @@ pub fn serve(service: Service, stop: &CancellationToken) -> anyhow::Result<()> {
     let finished = end.is_some();
     anyhow::ensure!(
         !finished || published.unsent == 0,
-        "{} verdicts could not be delivered: is the broker running?",
+        "{} verdicts could not be delivered and {kept}: is the broker running?",
         published.unsent
     );
     Ok(())
@@ -247,6 +249,8 @@ struct Known {
     ready: bool,
     engine: Option<Alarm>,
     broker: BTreeMap<&'static str, Alarm>,
+    /// What ails the outbox, and whether the line is degraded by it.
+    outbox: Option<(Alarm, bool)>,
     lost: BTreeMap<String, Alarm>,
     drops: BTreeMap<String, Alarm>,
 }
@@ -258,6 +262,7 @@ impl Voice {
             ready: false,
             engine: None,
             broker: BTreeMap::new(),
+            outbox: None,
             lost: BTreeMap::new(),
             drops: BTreeMap::new(),
         };
@@ -285,7 +290,12 @@ impl Voice {
     fn tell(&self, known: &mut Known) {
         let word = match () {
             () if !known.ready => StateWord::Offline,
-            () if known.engine.is_some() || !known.lost.is_empty() => StateWord::Degraded,
+            () if known.engine.is_some()
+                || known.outbox.as_ref().is_some_and(|(_, degraded)| *degraded)
+                || !known.lost.is_empty() =>
+            {
+                StateWord::Degraded
+            }
             () => StateWord::Online,
         };
         if word != known.state.state {
@@ -354,9 +364,38 @@ impl Voice {
         }
     }
 
+    /// Looks how the outbox is doing. What ails it concerns every camera.
+    fn outbox(&self) {
+        let Some(outbox) = self.door.outbox() else { return };
+        let (message, degraded) = (outbox.alarm(), outbox.is_degraded());
+        let mut known = self.known();
+        let before = known.outbox.as_ref();
+        if before.map(|(alarm, degraded)| (&alarm.message, *degraded)) == message.as_ref().map(|text| (text, degraded))
+        {
+            return;
+        }
+        match &message {
+            Some(message) => tracing::warn!("{message}"),
+            None => tracing::info!("the outbox is well again"),
+        }
+        let since = before.map(|(alarm, _)| alarm.since);
+        known.outbox = message.map(|message| {
+            let alarm = self.alarm("outbox", message);
+            (Alarm { since: since.unwrap_or(alarm.since), ..alarm }, degraded)
+        });
+        self.show_all_alarms(&known);
+        self.tell(&mut known);
+    }
+
+    fn show_all_alarms(&self, known: &Known) {
+        known.state.cameras.keys().for_each(|camera| self.show_alarms(known, camera));
+    }
+
     fn show_alarms(&self, known: &Known, camera: &str) {
         let of_camera = known.lost.get(camera).into_iter().chain(known.drops.get(camera));
-        let alarms: Vec<Alarm> = of_camera.chain(&known.engine).chain(known.broker.values()).cloned().collect();
+        let outbox = known.outbox.as_ref().map(|(alarm, _)| alarm);
+        let of_all = known.engine.iter().chain(known.broker.values()).chain(outbox);
+        let alarms: Vec<Alarm> = of_camera.chain(of_all).cloned().collect();
         self.door.set_alarms(camera, &alarms);
     }
 }
@@ -405,10 +444,7 @@ impl EventSink for Voice {
     fn engine(&self, error: Option<&str>) {
         let mut known = self.known();
         known.engine = error.map(|reason| self.alarm("engine", reason.to_owned()));
-        let cameras: Vec<String> = known.state.cameras.keys().cloned().collect();
-        for camera in cameras {
-            self.show_alarms(&known, &camera);
-        }
+        self.show_all_alarms(&known);
         self.tell(&mut known);
     }
 }

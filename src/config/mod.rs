@@ -2,6 +2,7 @@
 
 mod control;
 pub mod mqtt;
+mod outbox;
 pub mod problem;
 pub mod raw;
 pub mod read;

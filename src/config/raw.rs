@@ -29,6 +29,8 @@ pub struct RawLine {
     pub http: RawHttp,
     /// `[sparkplug]`
     pub sparkplug: Option<RawSparkplug>,
+    /// `[outbox]`
+    pub outbox: RawOutbox,
     /// `[stop]`
     pub stop: RawStop,
     /// `[[camera]]`
@@ -36,7 +38,8 @@ pub struct RawLine {
 }
 
 /// Keys and tables of the top level.
-pub const TOP_LEVEL: &[&str] = &["line", "model", "recipe", "mqtt", "sparkplug", "commands", "http", "stop", "camera"];
+pub const TOP_LEVEL: &[&str] =
+    &["line", "model", "recipe", "mqtt", "outbox", "sparkplug", "commands", "http", "stop", "camera"];
 
 /// `[model]`: what looks.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -104,8 +107,26 @@ pub struct RawMqtt {
     pub reconnect_min_ms: Key<u64>,
     /// Longest pause between connections, milliseconds.
     pub reconnect_max_ms: Key<u64>,
-    /// Events kept in memory while the broker is away.
+    /// Events that memory alone holds, and parts that are owed one.
     pub max_queue: Key<usize>,
+}
+
+/// `[outbox]`: what waits for the broker, on disk.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawOutbox {
+    /// Directory, this line's own.
+    pub directory: Key<PathBuf>,
+    /// Largest size on disk, bytes.
+    pub max_bytes: Key<u64>,
+    /// Older events are deleted, hours.
+    pub max_age_h: Key<u64>,
+    /// `always`, `batch` or `never`.
+    pub fsync: Key<String>,
+    /// Least time between two fsyncs of `batch`, milliseconds.
+    pub fsync_ms: Key<u64>,
+    /// `refuse` or `drop-oldest`.
+    pub when_full: Key<String>,
 }
 
 /// `[commands]`: what others may ask of the line.
@@ -332,6 +353,8 @@ pub struct RawSynthetic {
     pub size: Key<u32>,
     /// Parts per second.
     pub fps: Key<f64>,
+    /// Trigger of the first part.
+    pub first: Key<u64>,
     /// Parts until the line ends; absent: for ever.
     pub count: Key<u64>,
     /// Different pictures, made at the start; then they come again.

@@ -18,6 +18,7 @@ use crate::line::parts::TriggerMode;
 use crate::line::polygon::polygon_mistake;
 use crate::line::queue::WhenFull;
 use crate::line::recipe::RecipeSpec;
+use crate::publish::OutboxSpec;
 use crate::source::directory::DirectorySpec;
 use crate::source::gstreamer_spec::{AravisSpec, FileSpec, RtspSpec, RtspTransport, V4l2Spec};
 use crate::source::synthetic::SyntheticSpec;
@@ -37,6 +38,8 @@ pub struct LineConfig {
     pub http: Option<HttpConfig>,
     /// Where they go as Sparkplug B besides, if anywhere.
     pub sparkplug: Option<SparkplugConfig>,
+    /// Where events are kept until the broker has them.
+    pub outbox: OutboxSpec,
     /// Longest time for the ordered stop.
     pub stop_deadline: Duration,
     /// At least one.
@@ -85,7 +88,9 @@ pub fn resolve(raw: &RawLine, file: &Path, report: &mut Report) -> Option<LineCo
     let engine = engine(raw, base, report);
     let mqtt = super::mqtt::resolve(&raw.mqtt, name.as_deref().unwrap_or_default(), base, report);
     let sparkplug = super::sparkplug::resolve(&raw.sparkplug, name.as_deref().unwrap_or_default(), report);
-    let mut rules = Rules { section: "commands".into(), report };
+    let mut rules = Rules { section: "outbox".into(), report };
+    let outbox = super::outbox::resolve(&raw.outbox, name.as_deref().unwrap_or_default(), base, &mut rules);
+    rules.section = "commands".into();
     let commands = control::commands(&raw.commands, name.as_deref().unwrap_or_default(), base, &mut rules);
     rules.section = "http".into();
     let http = control::http(&raw.http, |file| password_place(file, base), &mut rules);
@@ -103,8 +108,8 @@ pub fn resolve(raw: &RawLine, file: &Path, report: &mut Report) -> Option<LineCo
     }
     let cameras = cameras.into_iter().collect::<Option<Vec<_>>>()?;
     let stop_deadline = Duration::from_secs_f64(stop_deadline);
-    let (name, engine, mqtt, sparkplug) = (name?, engine?, mqtt?, sparkplug?);
-    Some(LineConfig { name, engine, mqtt, sparkplug, commands, http, stop_deadline, cameras })
+    let (name, engine, mqtt, outbox, sparkplug) = (name?, engine?, mqtt?, outbox?, sparkplug?);
+    Some(LineConfig { name, engine, mqtt, outbox, sparkplug, commands, http, stop_deadline, cameras })
 }
 
 pub(super) fn value<T: Clone>(key: &Key<T>) -> Option<T> {

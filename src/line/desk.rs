@@ -106,6 +106,11 @@ impl Desk {
         self.write(Entry { part, shot: Some(shot), begun: shot.captured, inspection, waited, times, recipe });
     }
 
+    /// Whose desk it is.
+    pub fn camera(&self) -> &str {
+        &self.camera
+    }
+
     /// A desk for a camera that the line has no more. Its numbers start at 1.
     pub fn for_camera(&self, camera: &str) -> Self {
         Self::new(Arc::clone(&self.office), camera.into())

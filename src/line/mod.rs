@@ -429,21 +429,20 @@ impl Line {
 
 /// Before anything new: the parts that the last start did not get to.
 fn answer_for_earlier_start(unanswered: &[Unanswered], stations: &[Arc<Station>]) {
+    let mut gone: Vec<Desk> = Vec::new();
     for owed in unanswered {
-        match (stations.iter().find(|station| **station.camera() == *owed.camera), stations.first()) {
-            (Some(station), _) => station.desk().restarted(owed, &station.recipe()),
-            (None, any) => {
-                tracing::warn!(
-                    camera = owed.camera,
-                    part = owed.part.id,
-                    "a part of a camera that is gone from the line"
-                );
-                // Its event needs a recipe, and any one is as good: nothing was judged.
-                if let Some(any) = any {
-                    any.desk().for_camera(&owed.camera).restarted(owed, &any.recipe());
-                }
-            }
+        if let Some(station) = stations.iter().find(|station| **station.camera() == *owed.camera) {
+            station.desk().restarted(owed, &station.recipe());
+            continue;
         }
+        tracing::warn!(camera = owed.camera, part = owed.part.id, "a part of a camera that is gone from the line");
+        // Its event needs a recipe, and any one is as good: nothing was judged.
+        let Some(any) = stations.first() else { continue };
+        let at = gone.iter().position(|desk| desk.camera() == owed.camera).unwrap_or_else(|| {
+            gone.push(any.desk().for_camera(&owed.camera));
+            gone.len() - 1
+        });
+        gone[at].restarted(owed, &any.recipe());
     }
 }
 

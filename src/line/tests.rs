@@ -379,4 +379,68 @@ fn a_start_that_cannot_succeed_says_why() {
     drop(release);
 }
 
+#[test]
+fn parts_of_an_earlier_start_are_answered_first_and_refused_ones_are_owed_nothing() {
+    let info = EngineInfo {
+        model: "by-hand".into(),
+        sha256: "00".into(),
+        engine: EngineChoice::Reference,
+        precision: Precision::Fp32,
+        max_batch: 3,
+        image_size: 4,
+    };
+    let owed = |camera: &str, trigger: u64| Unanswered {
+        camera: camera.into(),
+        part: Part { id: format!("old-{trigger}"), trigger },
+        accepted: Timestamp::UNIX_EPOCH,
+    };
+    let notebook = Arc::new(Notebook::default());
+    let (feed, plan) = camera("a", 4, WhenFull::Reject);
+    feed.send(Ok(part(frame("a", 0, 20)))).expect("room");
+    let line = Line::start(LineParts {
+        name: "test".into(),
+        session: Uuid::nil(),
+        cameras: vec![plan],
+        engine: Box::new(|| Ok(Box::new(Engineer { info, gate: None, warm: false }))),
+        unanswered: vec![owed("a", 7), owed("gone", 1), owed("gone", 2), owed("a", 8)],
+        sink: Arc::clone(&notebook) as Arc<dyn EventSink>,
+        heartbeat: Arc::clone(&notebook) as Arc<dyn Heartbeat>,
+        clock: Arc::new(SystemClock),
+        cancelled: CancellationToken::new(),
+    })
+    .expect("started");
+    until("the new part", || notebook.events().len() == 5);
+    // Full: a part and a free-running frame are refused, and the next event tells of both without a gap of its own.
+    notebook.full.store(true, Ordering::Relaxed);
+    feed.send(Ok(part(frame("a", 1, 20)))).expect("room");
+    feed.send(Ok(frame("a", 2, 20))).expect("room");
+    until("two refusals", || line.stats().refused == 2);
+    notebook.full.store(false, Ordering::Relaxed);
+    feed.send(Ok(part(frame("a", 3, 20)))).expect("room");
+    until("the part after", || notebook.events().len() == 6);
+    line.stop(LONG);
+
+    let told = |event: &InspectionEvent| {
+        let part = event.part.as_ref().map(|part| part.id.clone()).unwrap_or_default();
+        let skipped = event.frame.as_ref().map(|frame| frame.skipped_before);
+        (event.camera.clone(), event.seq, part, event.reason, event.historical, skipped)
+    };
+    let restarted = Some(NoVerdictReason::Restarted);
+    let a = || "a".to_owned();
+    let gone = || "gone".to_owned();
+    assert_eq!(
+        notebook.events().iter().map(told).collect::<Vec<_>>(),
+        [
+            (a(), 1, "old-7".into(), restarted, true, None),
+            (gone(), 1, "old-1".into(), restarted, true, None),
+            (gone(), 2, "old-2".into(), restarted, true, None),
+            (a(), 2, "old-8".into(), restarted, true, None),
+            (a(), 3, "part-0".into(), None, false, Some(0)),
+            (a(), 4, "part-3".into(), None, false, Some(2)),
+        ]
+    );
+    let owed: Vec<String> = notebook.owed.lock().expect("lock").iter().map(|(_, part)| part.id.clone()).collect();
+    assert_eq!(owed, ["part-0", "part-3"]);
+}
+
 mod parts;

@@ -22,6 +22,9 @@ pub struct OwedPart {
 
 #[derive(Clone, Debug)]
 struct Debt {
+    /// What it is called towards others.
+    name: RecordId,
+    /// Its record, which may be written a second time under another number.
     id: RecordId,
     part: Arc<OwedPart>,
     /// Whether its record is, or is going to be, on disk.
@@ -50,7 +53,7 @@ impl Debts {
             self.recorded.insert(id);
         }
         self.count += 1;
-        self.open.entry(key(&part.camera, &part.part)).or_default().push_back(Debt { id, part, recorded });
+        self.open.entry(key(&part.camera, &part.part)).or_default().push_back(Debt { name: id, id, part, recorded });
     }
 
     /// Whether an event for this part would answer a debt.
@@ -83,6 +86,14 @@ impl Debts {
         debt.map(|debt| debt.recorded = false).is_some()
     }
 
+    /// The records up to this one are gone from disk.
+    pub fn forget_records(&mut self, through: RecordId) {
+        self.recorded = self.recorded.split_off(&through.next());
+        for debt in self.open.values_mut().flatten().filter(|debt| debt.id <= through) {
+            debt.recorded = false;
+        }
+    }
+
     /// Open debts without a record, which get one now under new numbers.
     pub fn record_again(&mut self, mut number: impl FnMut() -> RecordId) -> Vec<(RecordId, Arc<OwedPart>)> {
         let mut again: Vec<&mut Debt> = self.open.values_mut().flatten().filter(|debt| !debt.recorded).collect();
@@ -96,10 +107,10 @@ impl Debts {
         renewed
     }
 
-    /// Whether a restart would find the debt, once what is written so far is on disk.
-    pub fn is_recorded(&self, id: RecordId) -> bool {
-        // A debt that is not open any more needs no record.
-        self.recorded.contains(&id) || !self.open.values().flatten().any(|debt| debt.id == id)
+    /// The record of an open debt. `None`: it is not open any more. `Some(None)`: it has no record.
+    pub fn record(&self, name: RecordId) -> Option<Option<RecordId>> {
+        let debt = self.open.values().flatten().find(|debt| debt.name == name)?;
+        Some(debt.recorded.then_some(debt.id))
     }
 
     /// Open debts, oldest first.

@@ -8,7 +8,7 @@ use crossbeam_channel::{Receiver, bounded};
 
 use super::ledger::{Content, RecordId, ToStore};
 use super::record::Kind;
-use super::store::{Deleted, Found, Store, Written};
+use super::store::{Deleted, Found, Store, StoreRecord};
 use super::{Fsync, OutboxError, OutboxSpec, OutboxStatus, WhenFull};
 use crate::clock::Clock;
 use crate::publish::MAX_PACKET;
@@ -54,8 +54,10 @@ impl Keeper {
             spec,
         };
         let work = move || {
+            let _over = over;
+            let guard = Guard(Arc::clone(&task.shared));
             task.run();
-            drop(over);
+            drop(guard);
         };
         let thread = std::thread::Builder::new().name("vcp-outbox".into()).spawn(work)?;
         Ok(Self { shared, thread: Some(thread), done })
@@ -78,6 +80,21 @@ impl Keeper {
 
     fn ended(&self) -> bool {
         matches!(self.done.try_recv(), Err(crossbeam_channel::TryRecvError::Disconnected))
+    }
+}
+
+/// Says that nothing is stored any more when the thread breaks off.
+struct Guard(Arc<Shared>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let failing = "the outbox thread broke off; restart the service, and report the lines logged above";
+            let mut inner = self.0.lock();
+            let status = inner.outbox.take().unwrap_or_default();
+            inner.outbox = Some(OutboxStatus { failing: Some(failing.into()), ..status });
+            tracing::error!("{failing}");
+        }
     }
 }
 
@@ -108,9 +125,10 @@ impl Task {
             self.write_acks(closing);
             self.sync(closing);
             self.load();
+            self.bound();
             self.look();
             if closing && (self.failing.is_some() || self.idle()) {
-                return;
+                return self.store.close();
             }
         }
     }
@@ -160,7 +178,7 @@ impl Task {
         loop {
             let mut inner = self.shared.lock();
             if self.failing.is_some() {
-                inner.ledger.store_failed();
+                inner.ledger.store_failed(self.store.written_to());
             }
             let mut batch = inner.ledger.to_store(self.store.written_to(), BATCH);
             drop(inner);
@@ -174,7 +192,7 @@ impl Task {
                 return;
             }
             let now = self.clock.now();
-            let written: Vec<Written> = batch.into_iter().map(|record| self.written(record)).collect();
+            let written: Vec<StoreRecord> = batch.into_iter().map(|record| self.written(record)).collect();
             if let Err(error) = self.store.append(&written, now) {
                 let again = self.failing.is_some();
                 self.fails(&error);
@@ -188,7 +206,7 @@ impl Task {
         }
     }
 
-    fn written(&self, ToStore { id, reserved, content }: ToStore<Parcel>) -> Written {
+    fn written(&self, ToStore { id, reserved, content }: ToStore<Parcel>) -> StoreRecord {
         let (kind, mut payload, json) = match content {
             Content::Owed(part) => (Kind::Owed, Vec::new(), serde_json::to_vec(&*part)),
             Content::Event { answers, item } => {
@@ -201,7 +219,7 @@ impl Task {
             // The connection meets it again and gives it up; its place in the log stays.
             Err(error) => tracing::error!(record = id.0, %error, "a record of the outbox cannot be written as JSON"),
         }
-        Written { id, kind, payload, reserved }
+        StoreRecord { id, kind, payload, reserved }
     }
 
     fn write_acks(&mut self, now_or_never: bool) {
@@ -268,6 +286,13 @@ impl Task {
         }
     }
 
+    /// Nothing new is taken while the log has its largest size. What is on its way from memory still comes.
+    fn bound(&mut self) {
+        self.status.bytes = self.store.bytes();
+        let full = self.status.bytes >= self.spec.max_bytes && self.spec.when_full == WhenFull::Refuse;
+        self.shared.lock().ledger.set_log_full(full);
+    }
+
     /// Size, age, alarms.
     fn look(&mut self) {
         if self.looked.is_some_and(|looked| looked.elapsed() < LOOK / 5) {
@@ -286,13 +311,13 @@ impl Task {
             let beyond = self.store.delete_beyond(self.spec.max_bytes);
             self.deleted(beyond, "max_bytes");
         }
-        let bytes = self.store.bytes();
-        self.status.bytes = bytes;
-        self.status.fill = bytes as f64 / self.spec.max_bytes.max(1) as f64;
+        self.bound();
+        self.status.fill = self.status.bytes as f64 / self.spec.max_bytes.max(1) as f64;
         self.status.age = self.store.age(acked_to, now);
-        let full = bytes >= self.spec.max_bytes && self.spec.when_full == WhenFull::Refuse;
         let mut inner = self.shared.lock();
-        inner.ledger.set_log_full(full);
+        if inner.ledger.is_empty() {
+            self.status.deleted = 0;
+        }
         inner.outbox = Some(self.status.clone());
     }
 
@@ -313,7 +338,7 @@ impl Task {
         self.failing = Some(Failing { retry: self.clock.now().monotonic + RETRY, reason: reason.clone() });
         self.status.failing = Some(reason);
         let mut inner = self.shared.lock();
-        inner.ledger.store_failed();
+        inner.ledger.store_failed(self.store.written_to());
         inner.outbox = Some(self.status.clone());
         drop(inner);
         self.shared.moved_on();

@@ -243,12 +243,12 @@ impl<T: Clone> Ledger<T> {
             self.fresh_events += 1;
             self.fresh.push_back((id, Content::Event { answers, item }));
         } else {
-            self.into_window(id, item, false);
+            self.enter_window(id, item, false);
         }
         Ok(id)
     }
 
-    fn into_window(&mut self, id: RecordId, item: T, saved: bool) {
+    fn enter_window(&mut self, id: RecordId, item: T, saved: bool) {
         self.unsaved += usize::from(!saved);
         self.loaded_to = id;
         self.window.push_back(Entry { id, saved, item });
@@ -273,7 +273,9 @@ impl<T: Clone> Ledger<T> {
         let start = self.fresh.partition_point(|(id, _)| *id <= after);
         let fresh = self.fresh.range(start..).map(|(id, content)| {
             let reserved = match content {
-                Content::Event { answers: Some(owed), .. } => first_fresh.is_some_and(|first| *owed < first),
+                Content::Event { answers: Some(owed), .. } => {
+                    *owed <= after || first_fresh.is_some_and(|first| *owed < first)
+                }
                 _ => false,
             };
             ToStore { id: *id, reserved, content: content.clone() }
@@ -300,15 +302,19 @@ impl<T: Clone> Ledger<T> {
                 self.debts.settled(debt);
             }
             if self.behind == 0 && self.window.len() < self.limits.window {
-                self.into_window(id, item, true);
+                self.enter_window(id, item, true);
             } else {
                 self.behind += 1;
             }
         }
     }
 
-    /// The disk does not take what comes next: whatever no restart could answer a second time goes on from memory.
-    pub fn store_failed(&mut self) {
+    /// The disk takes nothing after the record `written`: whatever no restart could answer a second time goes on from
+    /// memory, as soon as everything before it is known to be on disk.
+    pub fn store_failed(&mut self, written: RecordId) {
+        if self.fresh.front().is_some_and(|(id, _)| *id <= written) {
+            return;
+        }
         while let Some((id, content)) = self.fresh.pop_front() {
             match content {
                 Content::Owed(part) => {
@@ -318,7 +324,7 @@ impl<T: Clone> Ledger<T> {
                 }
                 Content::Event { answers: None, item } if self.behind == 0 => {
                     self.fresh_events -= 1;
-                    self.into_window(id, item, false);
+                    self.enter_window(id, item, false);
                 }
                 kept @ Content::Event { .. } => {
                     self.fresh.push_front((id, kept));
@@ -338,7 +344,7 @@ impl<T: Clone> Ledger<T> {
         }
     }
 
-    /// The disk works again: parts that are still owed get their records.
+    /// The disk works again: parts that are still owed and have no record get one.
     pub fn store_works(&mut self) {
         let last = &mut self.last;
         let again = self.debts.record_again(|| {
@@ -359,7 +365,7 @@ impl<T: Clone> Ledger<T> {
         let count = items.len() as u64;
         for (id, item) in items {
             if id > self.loaded_to {
-                self.into_window(id, item, true);
+                self.enter_window(id, item, true);
             }
         }
         self.behind = if end { 0 } else { self.behind.saturating_sub(count).max(1) };
@@ -382,6 +388,9 @@ impl<T: Clone> Ledger<T> {
         if self.loaded_to <= through {
             (self.loaded_to, self.behind) = (through, left);
         }
+        // Parts that are still owed are not forgotten with their records.
+        self.debts.forget_records(through);
+        self.store_works();
         waiting - (self.window.len() as u64 + self.behind).min(waiting)
     }
 
@@ -397,12 +406,14 @@ impl<T: Clone> Ledger<T> {
 
     /// How safe this debt is.
     pub fn safety(&self, debt: RecordId) -> Safety {
-        if self.fresh.binary_search_by_key(&debt, |(id, _)| *id).is_ok() {
-            Safety::BeingWritten
-        } else if self.disk && self.debts.is_recorded(debt) {
-            Safety::OnDisk
-        } else {
-            Safety::InMemory
+        match self.debts.record(debt) {
+            _ if !self.disk => Safety::InMemory,
+            Some(None) => Safety::InMemory,
+            Some(Some(record)) if self.fresh.binary_search_by_key(&record, |(id, _)| *id).is_ok() => {
+                Safety::BeingWritten
+            }
+            // What is answered needs no record any more.
+            Some(Some(_)) | None => Safety::OnDisk,
         }
     }
 

@@ -20,7 +20,7 @@
 //!
 //! # When it is full, or the disk is
 //! - `max_bytes` with [`WhenFull::Refuse`]: new parts and free-running frames are refused, answers to accepted parts are
-//!   still stored. With [`WhenFull::DropOldest`] the oldest segment is deleted, counted and said.
+//!   still stored, as is what memory holds at that moment. With [`WhenFull::DropOldest`] the oldest segment is deleted, counted and said.
 //! - `max_age`: segments whose newest record is older are deleted, counted and said. The age follows the monotonic
 //!   clock while the program runs and never goes back across restarts: a system clock that jumps deletes nothing.
 //! - The disk takes nothing (full, failing): events go on to the broker from memory, up to `max_queue` of them, except
@@ -43,7 +43,7 @@ use std::time::Duration;
 pub use debts::OwedPart;
 pub(super) use keeper::Keeper;
 pub use ledger::{Content, Inherited, Ledger, Limits, Next, RecordId, Refusal, Refused, Safety, ToStore};
-pub use store::{Damage, Found, Store};
+pub use store::{Damage, Deleted, Found, Loaded, Store, StoreRecord};
 
 /// Events read back from disk ahead of sending.
 pub(super) const WINDOW: usize = 1024;
@@ -115,7 +115,7 @@ pub struct OutboxStatus {
     pub age: f64,
     /// Why the disk takes nothing at the moment.
     pub failing: Option<String>,
-    /// Events deleted unacknowledged because of size or age, since the start.
+    /// Events deleted unacknowledged because of size or age, since everything was last delivered.
     pub deleted: u64,
     /// Stretches of the log that could not be read, since and including the start.
     pub damaged: u64,
@@ -124,6 +124,11 @@ pub struct OutboxStatus {
 impl OutboxStatus {
     /// From here on a person is told.
     const ALARM: f64 = 0.8;
+
+    /// Whether parts are in danger or refused, and not merely somebody should look.
+    pub fn is_degraded(&self) -> bool {
+        self.failing.is_some() || self.fill >= 1.0
+    }
 
     /// What a person should know and do, if anything.
     pub fn alarm(&self) -> Option<String> {

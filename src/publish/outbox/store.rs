@@ -54,7 +54,7 @@ impl Found {
 
 /// A record on its way to disk.
 #[derive(Clone, Debug)]
-pub struct Written {
+pub struct StoreRecord {
     /// Its number, greater than all before.
     pub id: RecordId,
     /// What it says.
@@ -120,8 +120,6 @@ impl Store {
     /// longer needed. Reads a log of any size segment by segment.
     pub fn open(spec: &OutboxSpec, now: Moment) -> Result<(Self, Found), OutboxError> {
         let directory = &spec.directory;
-        let refused = |source| OutboxError::Directory { path: directory.clone(), source };
-        fs::DirBuilder::new().recursive(true).mode(0o750).create(directory).map_err(refused)?;
         let lock = lock(directory)?;
         let survey = survey::read(directory)?;
         let number = survey.segments.last().map_or(1, |segment| segment.number + 1);
@@ -177,12 +175,12 @@ impl Store {
     }
 
     /// Writes records in their order. After an error, [`Store::written_to`] says which of them were written.
-    pub fn append(&mut self, records: &[Written], now: Moment) -> Result<(), OutboxError> {
+    pub fn append(&mut self, records: &[StoreRecord], now: Moment) -> Result<(), OutboxError> {
         let time = self.time(now);
         let mut bytes = Vec::new();
         let mut summary = self.active.as_ref().map(|active| active.segment().summary).unwrap_or_default();
         let mut last = self.written;
-        for Written { id, kind, payload, reserved } in records {
+        for StoreRecord { id, kind, payload, reserved } in records {
             let size = Record::size(payload.len()) as u64;
             let needed = bytes.len() as u64 + size;
             if !self.active.as_ref().is_some_and(|active| active.has_room(needed, *reserved)) {
@@ -251,12 +249,17 @@ impl Store {
     /// Writes that every event up to this one was acknowledged. Lost, it costs nothing but repeated events.
     pub fn append_acked(&mut self, to: RecordId, now: Moment) -> Result<(), OutboxError> {
         let payload = to.0.to_le_bytes().to_vec();
-        self.append(&[Written { id: self.written, kind: Kind::Acked, payload, reserved: true }], now)
+        self.append(&[StoreRecord { id: self.written, kind: Kind::Acked, payload, reserved: true }], now)
     }
 
     /// The last record that is on disk, as far as the policy asks for it.
     pub fn synced_to(&self) -> RecordId {
         self.synced
+    }
+
+    /// Leaves no allocated space behind.
+    pub fn close(mut self) {
+        self.retire();
     }
 
     /// Returns when everything written is on disk, as far as the policy asks for it. After an error,
@@ -394,10 +397,11 @@ impl Store {
     }
 }
 
-/// One process at a time; the file says which.
-fn lock(directory: &Path) -> Result<File, OutboxError> {
+/// Makes the directory, and locks it as long as the file is open: one process at a time. The file says which.
+pub(super) fn lock(directory: &Path) -> Result<File, OutboxError> {
     let path = directory.join(LOCK);
     let refused = |source| OutboxError::Directory { path: directory.to_owned(), source };
+    fs::DirBuilder::new().recursive(true).mode(0o750).create(directory).map_err(refused)?;
     let mut file = File::options().create(true).truncate(false).read(true).write(true).open(&path).map_err(refused)?;
     match file.try_lock() {
         Ok(()) => {}

@@ -1,16 +1,19 @@
 //! A look at a log without changing it: what waits, who is owed, what cannot be read.
 
 use std::collections::VecDeque;
+use std::ffi::CString;
 use std::fs;
 use std::io;
+use std::mem::MaybeUninit;
 use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::ledger::RecordId;
 use super::record::{self, Kind, Record, SEGMENT_HEAD, Step, Walk, leading_number};
 use super::segment::{Segment, Summary};
-use super::store::{Damage, OpenDebts, Place};
-use super::{OutboxError, OwedPart};
+use super::store::{self, Damage, OpenDebts, Place};
+use super::{OutboxError, OutboxSpec, OwedPart};
 
 /// What lies in a directory.
 #[derive(Debug, Default)]
@@ -31,6 +34,41 @@ pub struct Survey {
     missing: Vec<Range<u64>>,
     /// A stretch of damage is being walked over.
     gap: bool,
+}
+
+/// Whether an outbox can be used, and what is in it.
+#[derive(Debug)]
+pub struct Look {
+    /// What lies there.
+    pub survey: Survey,
+    /// Bytes free on its file system, for this user.
+    pub free: u64,
+    /// The process that uses it, if one does.
+    pub used_by: Option<String>,
+}
+
+/// Makes the directory when it is not there, and tries to lock it; changes nothing else.
+pub fn look(spec: &OutboxSpec) -> Result<Look, OutboxError> {
+    let used_by = match store::lock(&spec.directory) {
+        Ok(_released_at_once) => None,
+        Err(OutboxError::Locked { owner, .. }) => Some(owner),
+        Err(error) => return Err(error),
+    };
+    let free = free_bytes(&spec.directory).map_err(OutboxError::io(&spec.directory, "asking for free space"))?;
+    Ok(Look { survey: read(&spec.directory)?, free, used_by })
+}
+
+#[allow(unsafe_code)]
+fn free_bytes(directory: &Path) -> io::Result<u64> {
+    let path = CString::new(directory.as_os_str().as_bytes()).map_err(io::Error::other)?;
+    let mut found = MaybeUninit::<libc::statvfs>::zeroed();
+    // SAFETY: the path ends with a zero byte, and `found` has room for the answer; both outlive the call.
+    if unsafe { libc::statvfs(path.as_ptr(), found.as_mut_ptr()) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: a structure of integers, zeroed above and filled in by the call that succeeded.
+    let found = unsafe { found.assume_init() };
+    Ok(found.f_bavail.saturating_mul(found.f_frsize))
 }
 
 /// Reads a whole log, one segment in memory at a time. A directory that is not there holds nothing.
