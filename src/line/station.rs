@@ -306,7 +306,11 @@ impl Station {
         if sooner && self.bell.try_send(()).is_err() {
             tracing::trace!("the deadline thread has been woken already");
         }
-        served.into_iter().map(|frame| self.push(frame)).fold(true, |all, taken| all && taken)
+        let mut taken = true;
+        for frame in served {
+            taken &= self.push(frame);
+        }
+        taken
     }
 
     fn tell(&self, part: Part, triggered: Moment, shot: Option<Shot>, outcome: Outcome<Judged>) {

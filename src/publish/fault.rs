@@ -231,9 +231,8 @@ impl PublishError {
             };
         }
         // A broker without TLS hangs up at the first byte of a handshake.
-        match source.downcast_ref::<ConnectionError>() {
-            Some(ConnectionError::Tls(ClientTlsError::Io(_))) => return Self::NoTls { address, source },
-            _ => {}
+        if let Some(ConnectionError::Tls(ClientTlsError::Io(_))) = source.downcast_ref::<ConnectionError>() {
+            return Self::NoTls { address, source };
         }
         match source.downcast_ref::<v5::ConnectionError>() {
             Some(v5::ConnectionError::Tls(ClientTlsError::Io(_))) => Self::NoTls { address, source },

@@ -166,7 +166,7 @@ async fn health(State(shared): State<Arc<Shared>>) -> Response {
 
 async fn state(State(shared): State<Arc<Shared>>, request: Request) -> Response {
     if shared.guarded
-        && let Err(refused) = shared.admit(&request)
+        && let Some(refused) = shared.turn_away(&request)
     {
         return refused;
     }
@@ -175,7 +175,7 @@ async fn state(State(shared): State<Arc<Shared>>, request: Request) -> Response 
 
 async fn command(State(shared): State<Arc<Shared>>, Path(name): Path<String>, request: Request) -> Response {
     // Before the body is read: whoever may not ask costs no more than the question.
-    if let Err(refused) = shared.admit(&request) {
+    if let Some(refused) = shared.turn_away(&request) {
         return refused;
     }
     // What is a little too long is read to its end, because closing on a sender loses the answer.
@@ -192,20 +192,20 @@ async fn command(State(shared): State<Arc<Shared>>, Path(name): Path<String>, re
 }
 
 impl Shared {
-    /// Whether the request carries the token.
-    fn admit(&self, request: &Request) -> Result<(), Response> {
+    /// The answer to a request that does not carry the token.
+    fn turn_away(&self, request: &Request) -> Option<Response> {
         let Some(token) = &self.token else {
             let message = "nothing can be changed without a token; set token_file in [http]";
-            return Err(refusal(StatusCode::FORBIDDEN, message));
+            return Some(refusal(StatusCode::FORBIDDEN, message));
         };
         let given = request.headers().get(header::AUTHORIZATION).map(|value| value.as_bytes());
         let given = given.and_then(|value| value.strip_prefix(b"Bearer "));
         if given.is_some_and(|given| same(&digest(given), token)) {
-            return Ok(());
+            return None;
         }
         let mut response = refusal(StatusCode::UNAUTHORIZED, "send the token: Authorization: Bearer TOKEN");
         response.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
-        Err(response)
+        Some(response)
     }
 }
 
