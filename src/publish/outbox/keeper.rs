@@ -21,6 +21,9 @@ const BATCH: usize = 512;
 const ACKS: Duration = Duration::from_millis(50);
 /// Pause before a disk that took nothing is tried again.
 const RETRY: Duration = Duration::from_secs(1);
+/// A disk that takes nothing for so long delays no more verdicts. Their parts would be answered a second time if the
+/// process ended before the disk works again; that is possible harm, a verdict that never comes is certain harm.
+const LONG: Duration = Duration::from_secs(5);
 /// How often size, age and alarms are looked at while nothing happens.
 const LOOK: Duration = Duration::from_millis(250);
 
@@ -101,6 +104,7 @@ impl Drop for Guard {
 /// Why the disk takes nothing, and when it is tried again.
 struct Failing {
     reason: String,
+    since: Instant,
     retry: Instant,
 }
 
@@ -176,9 +180,10 @@ impl Task {
             }
         }
         loop {
+            let all = self.fails_for_long();
             let mut inner = self.shared.lock();
             if self.failing.is_some() {
-                inner.ledger.store_failed(self.store.written_to());
+                inner.ledger.store_failed(self.store.written_to(), all);
             }
             let mut batch = inner.ledger.to_store(self.store.written_to(), BATCH);
             drop(inner);
@@ -213,6 +218,7 @@ impl Task {
                 let debt = answers.map_or(0, |debt| debt.0).to_le_bytes().to_vec();
                 (Kind::Event, debt, item.encode(false, self.clock.now(), MAX_PACKET))
             }
+            Content::Settled(debt) => (Kind::Settled, debt.0.to_le_bytes().to_vec(), Ok(Vec::new())),
         };
         match json {
             Ok(json) => payload.extend(json),
@@ -335,13 +341,22 @@ impl Task {
         if self.failing.as_ref().is_none_or(|failing| failing.reason != reason) {
             tracing::error!("{reason}; verdicts are kept in memory alone");
         }
-        self.failing = Some(Failing { retry: self.clock.now().monotonic + RETRY, reason: reason.clone() });
+        let now = self.clock.now().monotonic;
+        let since = self.failing.as_ref().map_or(now, |failing| failing.since);
+        self.failing = Some(Failing { retry: now + RETRY, since, reason: reason.clone() });
+        let all = self.fails_for_long();
         self.status.failing = Some(reason);
         let mut inner = self.shared.lock();
-        inner.ledger.store_failed(self.store.written_to());
+        inner.ledger.store_failed(self.store.written_to(), all);
         inner.outbox = Some(self.status.clone());
         drop(inner);
         self.shared.moved_on();
+    }
+
+    /// Whether verdicts have waited long enough for the disk.
+    fn fails_for_long(&self) -> bool {
+        let now = self.clock.now().monotonic;
+        self.failing.as_ref().is_some_and(|failing| now.saturating_duration_since(failing.since) >= LONG)
     }
 
     fn works(&mut self) {

@@ -8,8 +8,9 @@
 //!                │          behind (on disk) ─┘ to_load … loaded
 //!                └ store_failed: what no restart could repeat goes on from memory
 //! ```
-//! - An event whose debt is on disk is never sent before it is on disk itself: a restart would find the debt open and
-//!   answer the part a second time. All others may be sent from memory while the disk fails.
+//! - An event whose debt is on disk is not sent before it is on disk itself: a restart would find the debt open and
+//!   answer the part a second time. All others may be sent from memory while the disk fails; when it does so for long,
+//!   these are sent, too, and the debt is noted as settled as soon as the disk works.
 //! - Room is reserved when a part is accepted, so that its event is never refused.
 
 use std::collections::VecDeque;
@@ -84,6 +85,8 @@ pub enum Content<T> {
         /// The event.
         item: T,
     },
+    /// This debt was answered by an event that reached the broker without ever being on disk.
+    Settled(RecordId),
 }
 
 /// One record on its way to disk.
@@ -113,6 +116,8 @@ struct Entry<T> {
     id: RecordId,
     /// False while only memory has it.
     saved: bool,
+    /// The debt on disk that it answers, while it is not saved.
+    answers: Option<RecordId>,
     item: T,
 }
 
@@ -243,15 +248,15 @@ impl<T: Clone> Ledger<T> {
             self.fresh_events += 1;
             self.fresh.push_back((id, Content::Event { answers, item }));
         } else {
-            self.enter_window(id, item, false);
+            self.enter_window(id, item, false, None);
         }
         Ok(id)
     }
 
-    fn enter_window(&mut self, id: RecordId, item: T, saved: bool) {
+    fn enter_window(&mut self, id: RecordId, item: T, saved: bool, answers: Option<RecordId>) {
         self.unsaved += usize::from(!saved);
         self.loaded_to = id;
-        self.window.push_back(Entry { id, saved, item });
+        self.window.push_back(Entry { id, saved, answers, item });
     }
 
     /// Parts that are owed an event, oldest first.
@@ -267,8 +272,8 @@ impl<T: Clone> Ledger<T> {
         // What memory alone holds of the window is older than anything fresh that is an event, but not than debts.
         let unsaved = self.window.iter().filter(|entry| !entry.saved && entry.id > after).map(|entry| ToStore {
             id: entry.id,
-            reserved: false,
-            content: Content::Event { answers: None, item: entry.item.clone() },
+            reserved: entry.answers.is_some(),
+            content: Content::Event { answers: entry.answers, item: entry.item.clone() },
         });
         let start = self.fresh.partition_point(|(id, _)| *id <= after);
         let fresh = self.fresh.range(start..).map(|(id, content)| {
@@ -276,6 +281,7 @@ impl<T: Clone> Ledger<T> {
                 Content::Event { answers: Some(owed), .. } => {
                     *owed <= after || first_fresh.is_some_and(|first| *owed < first)
                 }
+                Content::Settled(_) => true,
                 _ => false,
             };
             ToStore { id: *id, reserved, content: content.clone() }
@@ -293,16 +299,26 @@ impl<T: Clone> Ledger<T> {
             for entry in self.window.iter_mut().filter(|entry| !entry.saved && entry.id <= through) {
                 entry.saved = true;
                 self.unsaved -= 1;
+                if let Some(debt) = entry.answers.take() {
+                    self.debts.settled(debt);
+                }
             }
         }
         while self.fresh.front().is_some_and(|(id, _)| *id <= through) {
-            let Some((id, Content::Event { answers, item })) = self.fresh.pop_front() else { continue };
+            let (id, answers, item) = match self.fresh.pop_front() {
+                Some((id, Content::Event { answers, item })) => (id, answers, item),
+                Some((_, Content::Settled(debt))) => {
+                    self.debts.settled(debt);
+                    continue;
+                }
+                Some((_, Content::Owed(_))) | None => continue,
+            };
             self.fresh_events -= 1;
             if let Some(debt) = answers {
                 self.debts.settled(debt);
             }
             if self.behind == 0 && self.window.len() < self.limits.window {
-                self.enter_window(id, item, true);
+                self.enter_window(id, item, true, None);
             } else {
                 self.behind += 1;
             }
@@ -310,11 +326,12 @@ impl<T: Clone> Ledger<T> {
     }
 
     /// The disk takes nothing after the record `written`: whatever no restart could answer a second time goes on from
-    /// memory, as soon as everything before it is known to be on disk.
-    pub fn store_failed(&mut self, written: RecordId) {
+    /// memory, as soon as everything before it is known to be on disk; with `all`, everything does.
+    pub fn store_failed(&mut self, written: RecordId, all: bool) {
         if self.fresh.front().is_some_and(|(id, _)| *id <= written) {
             return;
         }
+        let mut settled = Vec::new();
         while let Some((id, content)) = self.fresh.pop_front() {
             match content {
                 Content::Owed(part) => {
@@ -322,16 +339,18 @@ impl<T: Clone> Ledger<T> {
                         self.answers_nothing_recorded(id);
                     }
                 }
-                Content::Event { answers: None, item } if self.behind == 0 => {
+                Content::Event { answers, item } if self.behind == 0 && (all || answers.is_none()) => {
                     self.fresh_events -= 1;
-                    self.enter_window(id, item, false);
+                    self.enter_window(id, item, false, answers);
                 }
+                Content::Settled(debt) => settled.push((id, Content::Settled(debt))),
                 kept @ Content::Event { .. } => {
                     self.fresh.push_front((id, kept));
-                    return;
+                    break;
                 }
             }
         }
+        settled.into_iter().rev().for_each(|record| self.fresh.push_front(record));
     }
 
     fn answers_nothing_recorded(&mut self, debt: RecordId) {
@@ -365,7 +384,7 @@ impl<T: Clone> Ledger<T> {
         let count = items.len() as u64;
         for (id, item) in items {
             if id > self.loaded_to {
-                self.enter_window(id, item, true);
+                self.enter_window(id, item, true, None);
             }
         }
         self.behind = if end { 0 } else { self.behind.saturating_sub(count).max(1) };
@@ -451,6 +470,11 @@ impl<T: Clone> Ledger<T> {
         self.in_flight -= 1;
         let entry = self.window.remove(at)?;
         self.unsaved -= usize::from(!entry.saved);
+        if let Some(debt) = entry.answers {
+            // A restart must not find the debt open.
+            let at = self.fresh.partition_point(|(other, _)| *other < id);
+            self.fresh.insert(at, (id, Content::Settled(debt)));
+        }
         Some(entry.item)
     }
 

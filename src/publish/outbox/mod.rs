@@ -25,7 +25,8 @@
 //!   clock while the program runs and never goes back across restarts: a system clock that jumps deletes nothing.
 //! - The disk takes nothing (full, failing): events go on to the broker from memory, up to `max_queue` of them, except
 //!   answers whose debts are on disk: those wait for the disk, or use the space that every segment keeps back for
-//!   them. Writing is tried again once a second. When memory is full, new parts are refused.
+//!   them; after 5 s they go on as well. Writing is tried again once a second. When memory is full, new parts are
+//!   refused.
 //! - A slow disk delays verdicts; camera and inference threads never wait for it until `max_queue` events do.
 
 mod debts;

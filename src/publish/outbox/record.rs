@@ -43,6 +43,8 @@ pub enum Kind {
     Event = 2,
     /// Eight bytes: every event up to this number was acknowledged.
     Acked = 3,
+    /// Eight bytes with the number of a debt whose event was acknowledged without ever being on disk.
+    Settled = 4,
 }
 
 /// A record as it lies in a segment.
@@ -145,6 +147,7 @@ impl<'a> Walk<'a> {
             [1, 0, 0, 0] => Kind::Owed,
             [2, 0, 0, 0] => Kind::Event,
             [3, 0, 0, 0] => Kind::Acked,
+            [4, 0, 0, 0] => Kind::Settled,
             _ => return None,
         };
         let length = u32::from_le_bytes(head[LENGTH].try_into().ok()?) as usize;

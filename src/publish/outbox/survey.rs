@@ -169,7 +169,8 @@ impl Survey {
                     self.waiting.pop_front();
                 }
             }
-            (Kind::Event | Kind::Acked, None) => self.damage.stretches += 1,
+            (Kind::Settled, Some((debt, _))) => drop(self.open.remove(&RecordId(debt))),
+            (Kind::Event | Kind::Acked | Kind::Settled, None) => self.damage.stretches += 1,
         }
     }
 
