@@ -24,6 +24,8 @@ use crate::publish::{AckSender, CommandPort};
 const WAITING: usize = 1024;
 /// Triggers that may come before the engine is ready.
 const EARLY: usize = 256;
+/// Commands that are carried out before the first of them is answered, because they share one wait for the disk.
+const TOGETHER: usize = 256;
 /// Acknowledgements that are remembered, for commands that are sent again.
 const REMEMBERED: usize = 256;
 /// Smallest defect of a recipe that does not say.
@@ -129,7 +131,8 @@ pub struct Commander {
 
 impl Commander {
     /// Starts it; until [`Commander::ready`], triggers wait and other commands are refused.
-    pub fn start(spec: CommandSpec, clock: Arc<dyn Clock>) -> anyhow::Result<Self> {
+    /// `settle` waits until the parts accepted so far would be found by a restart: only then are triggers acknowledged.
+    pub fn start(spec: CommandSpec, clock: Arc<dyn Clock>, settle: impl Fn() + Send + 'static) -> anyhow::Result<Self> {
         let (orders, waiting) = bounded(WAITING);
         let (ready, is_ready) = bounded(0);
         let (stop, stopped) = bounded(0);
@@ -143,6 +146,9 @@ impl Commander {
             control: Arc::clone(&control),
             early: Vec::new(),
             remembered: VecDeque::new(),
+            answers: Vec::new(),
+            settle: Box::new(settle),
+            unsettled: false,
         };
         let thread = std::thread::Builder::new()
             .name("commands".into())
@@ -191,33 +197,42 @@ struct Work {
     early: Vec<(Request, Moment, Reply)>,
     /// What was asked under a correlation, and what was answered.
     remembered: VecDeque<(Request, Ack)>,
+    /// Not given yet.
+    answers: Vec<(Reply, Ack)>,
+    settle: Box<dyn Fn() + Send>,
+    /// A part was accepted since the last wait for the disk.
+    unsettled: bool,
 }
 
 impl Work {
     fn run(mut self, orders: &Receiver<Order>, ready: &Receiver<()>, stop: &Receiver<()>) {
+        let never = crossbeam_channel::never();
         loop {
-            if self.control.get().is_none() {
-                select! {
-                    recv(orders) -> order => match order {
-                        Ok(order) => self.order(order),
-                        Err(_) => return,
-                    },
-                    recv(ready) -> _ => self.answer_early(),
-                    recv(stop) -> _ => return,
-                }
-                if self.control.get().is_some() {
-                    self.answer_early();
-                }
-            } else {
-                select! {
-                    recv(orders) -> order => match order {
-                        Ok(order) => self.order(order),
-                        Err(_) => return,
-                    },
-                    recv(stop) -> _ => return,
-                }
+            let ready = if self.control.get().is_none() { ready } else { &never };
+            select! {
+                recv(orders) -> order => match order {
+                    Ok(order) => self.order(order),
+                    Err(_) => return,
+                },
+                recv(ready) -> _ => {}
+                recv(stop) -> _ => return,
             }
+            self.answer_early();
+            while self.answers.len() < TOGETHER
+                && let Ok(order) = orders.try_recv()
+            {
+                self.order(order);
+            }
+            self.give_answers();
         }
+    }
+
+    /// In the order of the commands.
+    fn give_answers(&mut self) {
+        if std::mem::take(&mut self.unsettled) {
+            (self.settle)();
+        }
+        self.answers.drain(..).for_each(|(reply, ack)| reply(ack));
     }
 
     fn order(&mut self, order: Order) {
@@ -231,7 +246,7 @@ impl Work {
             return self.refuse(request.correlation_id, &error, reply);
         }
         if let Some(ack) = self.before(&request) {
-            return reply(ack);
+            return self.answers.push((reply, ack));
         }
         match self.control.get().cloned() {
             Some(control) => self.answer(&control, request, at, false, reply),
@@ -251,10 +266,10 @@ impl Work {
         self.remembered.iter().find(|(asked, _)| asked == request).map(|(_, ack)| ack.clone())
     }
 
-    fn refuse(&self, correlation_id: Option<String>, error: &dyn std::fmt::Display, reply: Reply) {
+    fn refuse(&mut self, correlation_id: Option<String>, error: &dyn std::fmt::Display, reply: Reply) {
         self.counters.refused.fetch_add(1, Ordering::Relaxed);
         tracing::warn!(correlation_id, "command refused: {error}");
-        reply(Ack::refused(correlation_id, error));
+        self.answers.push((reply, Ack::refused(correlation_id, error)));
     }
 
     /// Triggers that came before the engine was ready are owed an event each, and this is why it has no verdict.
@@ -281,7 +296,7 @@ impl Work {
                     }
                     self.remembered.push_back((request, ack.clone()));
                 }
-                reply(ack);
+                self.answers.push((reply, ack));
             }
             Err(error) => self.refuse(correlation_id, &super::failure::text(&error), reply),
         }
@@ -290,6 +305,7 @@ impl Work {
     fn carry_out(&mut self, control: &Control, command: &Command, at: Moment, early: bool) -> anyhow::Result<Value> {
         Ok(match command {
             Command::Trigger(Trigger { camera, part_id, trigger }) => {
+                self.unsettled = true;
                 let (camera, part) = control.trigger(camera.as_deref(), part_id, *trigger, at, early)?;
                 json!({ "camera": camera, "part": part })
             }

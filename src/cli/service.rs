@@ -1,6 +1,7 @@
 //! A line as a service: publisher, line and systemd started, watched and stopped in order. `run` and `demo` share it.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,6 +20,7 @@ use crate::line::{
     CameraPlan, CameraState as LineCamera, EngineOpener, EventSink, Heartbeat, Line, LineEnd, LineError, LineParts,
     Refused, SourceOpener, Unanswered,
 };
+use crate::publish::outbox::{RecordId, Safety};
 use crate::publish::sparkplug::{Sparkplug, SparkplugSpec};
 use crate::publish::{
     Alarm, CameraState, CommandLink, CommandPort, Counters, Door, LineState, Outgoing, OwedPart, Publisher,
@@ -30,6 +32,8 @@ use crate::web::{Web, WebSpec};
 /// How long the inference thread waits for room in a full publishing queue before a verdict is given up. Longer than
 /// any broker that is merely slow, shorter than systemd's watchdog.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long an acknowledgement waits for the disk of the outbox.
+const DISK: Duration = Duration::from_secs(1);
 /// How often the running line is looked at.
 const LOOK: Duration = Duration::from_millis(200);
 /// Added to the stop deadline when systemd is told how long the stop may take.
@@ -111,7 +115,8 @@ pub fn serve(service: Service, stop: &CancellationToken) -> anyhow::Result<()> {
     let host = sparkplug.as_ref().map(Sparkplug::voice);
     let voice = Arc::new(Voice::new(publisher.door(), host, state, Arc::clone(&clock)));
     let progress = Arc::new(Progress::default());
-    let mut commander = Commander::start(service.ask.commands, Arc::clone(&clock))?;
+    let owing = Arc::clone(&voice);
+    let mut commander = Commander::start(service.ask.commands, Arc::clone(&clock), move || owing.settle())?;
     let port = || Arc::new(commander.inbox()) as Arc<dyn CommandPort>;
     let link = links.map(|spec| CommandLink::start(spec, port())).transpose()?;
     let desk = FrontDesk {
@@ -241,6 +246,8 @@ pub(super) struct Voice {
     door: Door,
     sparkplug: Option<sparkplug::Voice>,
     clock: Arc<dyn Clock>,
+    /// The newest debt.
+    owed: AtomicU64,
     known: Mutex<Known>,
 }
 
@@ -268,7 +275,7 @@ impl Voice {
         };
         // An alarm that an earlier start has left at the broker is not this start's.
         let cameras: Vec<String> = known.state.cameras.keys().cloned().collect();
-        let voice = Self { door, sparkplug, clock, known: Mutex::new(known) };
+        let voice = Self { door, sparkplug, clock, owed: AtomicU64::new(0), known: Mutex::new(known) };
         for camera in cameras {
             voice.door.set_alarms(&camera, &[]);
         }
@@ -306,6 +313,15 @@ impl Voice {
             host.line(&known.state);
         }
         self.door.set_state(known.state.clone());
+    }
+
+    /// Waits until the parts accepted so far are where a restart finds them, or the disk has had its time: whoever asks
+    /// is told then.
+    pub fn settle(&self) {
+        let debt = RecordId(self.owed.load(Ordering::Relaxed));
+        if self.door.recorded(debt, DISK) == Safety::BeingWritten {
+            tracing::warn!("the outbox is slow: parts are acknowledged before they are on disk");
+        }
     }
 
     /// Whether everything is there that inspecting needs, and what is not.
@@ -403,7 +419,12 @@ impl Voice {
 impl EventSink for Voice {
     // The door says loudly that it is full, once each time it begins.
     fn owe(&self, camera: &str, part: &Part) -> Result<(), Refused> {
-        self.door.owe(camera, part).map(drop).map_err(|error| Refused(error.to_string()))
+        self.door
+            .owe(camera, part)
+            .map(|debt| {
+                self.owed.fetch_max(debt.0, Ordering::Relaxed);
+            })
+            .map_err(|error| Refused(error.to_string()))
     }
 
     fn verdict(&self, event: InspectionEvent, captured: Instant) -> Result<(), Refused> {
