@@ -10,7 +10,7 @@
 //!    ─▶ inference thread: Engine::infer(&[&Frame]) -> Prediction{AnomalyMap}    engine, vcp_clip
 //!    ─▶ Recipe (thresholds, regions of interest) -> Inspection{Verdict, defects}  line::recipe
 //!    ─▶ InspectionEvent (the public contract)                                   event
-//!    ─▶ MQTT QoS 1                                                              publish
+//!    ─▶ Outbox (on disk until acknowledged) ─▶ MQTT QoS 1                       publish
 //! ```
 //!
 //! # Who may import whom

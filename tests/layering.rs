@@ -13,7 +13,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("web", &[]),
     ("learn", &["dataset", "eval", "source", "engine", "vcp_clip", "weights", "synth"]),
     ("systemd", &[]),
-    ("eval", &["dataset", "source", "engine", "vcp_clip"]),
+    ("eval", &["dataset", "source", "engine", "vcp_clip", "weights"]),
     ("dataset", &["source"]),
     ("source", &["synth"]),
     ("engine", &["vcp_clip", "weights"]),

@@ -380,6 +380,24 @@ fn a_part_whose_answer_may_have_been_in_damage_is_answered_again_unless_that_was
 }
 
 #[test]
+fn a_segment_that_is_gone_is_an_error_once_and_then_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut store, _) = Store::open(&spec(folder.path()), moment(0)).unwrap();
+    for id in 1..=300 {
+        store.append(&[event(id, 0, 1000)], moment(0)).unwrap();
+    }
+    store.sync().unwrap();
+    let files = files(folder.path());
+    fs::remove_file(&files[1]).unwrap();
+    let first = store.read_after(RecordId(0), 20).unwrap();
+    let last = first.events.last().unwrap().0;
+    let error = store.read_after(last, 1000).unwrap_err().to_string();
+    assert!(error.contains(files[1].to_str().unwrap()), "{error}");
+    let rest = all_events(&mut store, last);
+    assert!(rest.is_sorted() && rest.last() == Some(&300) && rest.len() > 150, "{rest:?}");
+}
+
+#[test]
 fn many_segments_are_counted_and_read_in_order() {
     let folder = tempfile::tempdir().unwrap();
     let spec = OutboxSpec { fsync: Fsync::Never, segment_bytes: 1 << 20, max_bytes: 1 << 30, ..spec(folder.path()) };

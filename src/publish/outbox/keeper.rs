@@ -264,8 +264,8 @@ impl Task {
             let loaded = match self.store.read_after(after, max) {
                 Ok(loaded) => loaded,
                 Err(error) => {
-                    // A file that is gone is gone; one that cannot be read is tried again at the next look.
-                    tracing::error!(%error, "events that wait cannot be read back");
+                    tracing::error!(%error, "events that wait cannot be read back and are passed over");
+                    self.damaged(1);
                     return;
                 }
             };

@@ -279,7 +279,8 @@ impl Store {
     }
 
     /// Reads the events after this one, at most `max`; the next call goes on from there without searching. What the
-    /// policy does not count as being on disk yet is not read.
+    /// policy does not count as being on disk yet is not read. A segment that cannot be read is an error once, and then
+    /// passed over.
     pub fn read_after(&mut self, after: RecordId, max: usize) -> Result<Loaded, OutboxError> {
         let mut loaded = Loaded::default();
         if self.reader.as_ref().is_some_and(|reader| reader.last != after) {
@@ -335,9 +336,18 @@ impl Store {
                 }
             }
         };
-        let bytes = segment::read(&segment.path, from, segment.used)?;
-        self.reader = Some(Reader { segment: segment.number, last, bytes, start: from, at: from });
-        Ok(true)
+        let number = segment.number;
+        match segment::read(&segment.path, from, segment.used) {
+            Ok(bytes) => {
+                self.reader = Some(Reader { segment: number, last, bytes, start: from, at: from });
+                Ok(true)
+            }
+            Err(error) => {
+                // What is behind it must not wait for ever; the next start tries this one again.
+                self.left.retain(|segment| segment.number != number);
+                Err(error)
+            }
+        }
     }
 
     /// Deletes segments from the oldest on whose events were all acknowledged and that hold no open debt.
