@@ -21,12 +21,15 @@ mod pickle;
 pub mod position;
 pub mod random;
 mod safetensors_file;
+pub mod target;
 mod torch_file;
 
 use std::path::Path;
 
 pub use bundle::{Bundle, BundleError, Dtype, Manifest, TensorRef};
+pub use bundle_write::check_target;
 pub use clip_sizes::{ClipSizes, clip_sizes};
+pub use detect::check_sizes;
 pub use error::ImportError;
 pub use import::{ImportRequest, import, import_with};
 pub use random::random;
