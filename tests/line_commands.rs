@@ -44,7 +44,7 @@ fn start_in(folder: tempfile::TempDir, broker: u16, port: u16) -> Line {
         command.env("VCP_LINE_LOG", "debug");
     });
     line.service.logged("commands can come in");
-    line.service.logged("camera open");
+    line.service.logged("1 camera, engine reference");
     line
 }
 
@@ -289,7 +289,7 @@ fn without_a_token_nothing_can_be_changed_over_http() {
     let api = free_port();
     let text = settings(broker.port, &format!("[http]\nlisten = \"127.0.0.1:{api}\"\n{CAMERA}"));
     let line = Line::run(&text);
-    line.service.logged("camera open");
+    line.service.logged("1 camera, engine reference");
     let (status, said) = http(api, "POST", "/api/pause", Some("x"), "{}");
     assert_eq!(
         (status, &said["error"]),
@@ -307,7 +307,7 @@ fn a_flood_of_triggers_is_answered_whole() {
     let camera = CAMERA.replace("deadline_ms = 30000", "deadline_ms = 500");
     let mut line = Line::run(&settings(broker.port, &camera));
     line.service.logged("commands can come in");
-    line.service.logged("camera open");
+    line.service.logged("1 camera, engine reference");
     let mut sender = Sender::start(broker.port, "trigger");
     (0..PARTS).for_each(|number| sender.send(&part(&format!("F-{number:05}"))));
     drop(sender);

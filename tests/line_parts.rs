@@ -44,7 +44,7 @@ fn reason_of(event: &Value) -> Option<&str> {
 /// The line listens to commands.
 fn listening(line: &Line) {
     line.service.logged("commands can come in");
-    line.service.logged("camera open");
+    line.service.logged("1 camera, engine reference");
 }
 
 fn stop(line: &mut Line, reader: &Subscriber) -> Vec<Message> {
