@@ -10,6 +10,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("config", &["line", "publish", "source", "engine"]),
     ("line", &["source", "engine"]),
     ("publish", &[]),
+    ("web", &[]),
     ("learn", &["dataset", "eval", "source", "engine", "vcp_clip", "weights", "synth"]),
     ("systemd", &[]),
     ("eval", &["dataset", "source", "engine", "vcp_clip", "weights"]),
@@ -20,7 +21,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("vcp_clip", &[]),
     ("synth", &[]),
 ];
-const VOCABULARY: &[&str] = &["frame", "anomaly", "overlay", "verdict", "event", "clock", "secret"];
+const VOCABULARY: &[&str] = &["frame", "anomaly", "overlay", "verdict", "event", "clock", "secret", "command"];
 
 /// Which files may name a library.
 const ONLY: &[(&str, &[&str])] = &[
@@ -30,6 +31,7 @@ const ONLY: &[(&str, &[&str])] = &[
     ("gstreamer_video", &["source/gstreamer"]),
     ("rumqttc", &["publish/"]),
     ("rumqttd", &["publish/"]),
+    ("axum", &["web/"]),
     ("opencv", &["line/regions_opencv.rs"]),
     ("plotters", &["eval/report/plot.rs"]),
     ("maud", &["eval/report/page.rs"]),

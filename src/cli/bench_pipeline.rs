@@ -17,6 +17,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::engine::{Engine, EngineChoice, EngineError, EngineInfo, Precision};
 use crate::event::{InspectionEvent, RecipeInfo};
 use crate::frame::{Frame, Part};
+use crate::line::parts::TriggerPlan;
 use crate::line::queue::WhenFull;
 use crate::line::recipe::RecipeSpec;
 use crate::line::stats::Histogram;
@@ -162,6 +163,8 @@ pub fn run(arguments: &PipelineArguments) -> anyhow::Result<()> {
             name: format!("camera-{number}").into(),
             queue: 4,
             when_full: WhenFull::DropOldest,
+            trigger: if arguments.model.is_some() { TriggerPlan::hardware(None) } else { TriggerPlan::free() },
+            kept: None,
             recipe: RecipeSpec {
                 info: RecipeInfo { id: "bench".into(), version: 1 },
                 threshold: None,

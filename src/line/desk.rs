@@ -6,11 +6,12 @@ use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
+use super::parts::Shot;
 use super::recipe::{RecipeSpec, no_verdict};
 use super::stats::LineStats;
-use super::{EventSink, Unanswered};
+use super::{EventSink, Refused, Unanswered};
 use crate::anomaly::StageTimes;
-use crate::clock::{Clock, ClockSource};
+use crate::clock::{Clock, ClockSource, Moment};
 use crate::event::{EventTime, FrameInfo, InspectionEvent, Latency, ModelInfo, SCHEMA, VerdictWord};
 use crate::frame::{Frame, Part};
 use crate::verdict::{Inspection, NoVerdictReason, Verdict};
@@ -30,15 +31,30 @@ pub(super) struct Office {
 pub(super) struct Desk {
     office: Arc<Office>,
     camera: Arc<str>,
-    recipe: RecipeSpec,
     book: Mutex<Book>,
+}
+
+/// What an event is made of.
+pub(super) struct Entry<'a> {
+    pub part: Option<Part>,
+    /// The frame, when it came.
+    pub shot: Option<Shot>,
+    /// When it was captured; when it never was, the trigger.
+    pub begun: Moment,
+    pub inspection: Inspection,
+    /// From capture until the engine took the frame.
+    pub waited: Duration,
+    /// `postprocess` includes the recipe.
+    pub times: StageTimes,
+    /// What it was, or would have been, judged by.
+    pub recipe: &'a RecipeSpec,
 }
 
 #[derive(Default)]
 struct Book {
     seq: u64,
-    /// Last frame of each stretch of skipped frames, and how many; not yet told. Stretches are kept apart by frames
-    /// that are still with the engine, so there are never more of them than such frames.
+    /// Last frame of each stretch of skipped frames, and how many; not yet told. A camera whose frames nobody asks for
+    /// has gaps and no events, so the oldest stretches are joined when there are many.
     skipped: VecDeque<(u64, u64)>,
 }
 
@@ -49,8 +65,8 @@ impl Office {
 }
 
 impl Desk {
-    pub fn new(office: Arc<Office>, camera: Arc<str>, recipe: RecipeSpec) -> Self {
-        Self { office, camera, recipe, book: Mutex::default() }
+    pub fn new(office: Arc<Office>, camera: Arc<str>) -> Self {
+        Self { office, camera, book: Mutex::default() }
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
@@ -64,29 +80,30 @@ impl Desk {
         }
     }
 
-    /// The queue gave this frame up: a part is owed an event, a frame of a free-running camera is counted.
-    pub fn overrun(&self, frame: &Frame) {
+    /// A part has come. Refused when nobody can be asked to remember it: it is counted, and owed nothing.
+    pub fn owe(&self, part: &Part) -> Result<(), Refused> {
+        self.office.sink.owe(&self.camera, part).inspect_err(|refused| {
+            tracing::debug!(camera = %self.camera, part = part.id, %refused, "part refused");
+            self.office.stats().refused += 1;
+        })
+    }
+
+    /// A frame of a free-running camera that is not inspected: a part is owed an event all the same, another frame is
+    /// counted.
+    pub fn leave_out(&self, frame: &Frame, reason: NoVerdictReason, recipe: &RecipeSpec) {
         if frame.part.is_some() {
-            self.give_up(frame, NoVerdictReason::Overrun);
+            self.give_up(frame, reason, recipe);
         } else {
             self.skipped(frame.seq, 1);
         }
     }
 
-    /// A part has come. False when nobody can be asked to remember it: it is counted, and owed nothing.
-    pub fn owe(&self, part: &Part) -> bool {
-        let taken = self.office.sink.owe(&self.camera, part);
-        if let Err(refused) = &taken {
-            tracing::debug!(camera = %self.camera, part = part.id, %refused, "part refused");
-            self.office.stats().refused += 1;
-        }
-        taken.is_ok()
-    }
-
     /// An event without a verdict.
-    pub fn give_up(&self, frame: &Frame, reason: NoVerdictReason) {
+    pub fn give_up(&self, frame: &Frame, reason: NoVerdictReason, recipe: &RecipeSpec) {
         let waited = self.office.clock.now().monotonic.saturating_duration_since(frame.captured.monotonic);
-        self.event(frame, no_verdict(reason), waited, StageTimes::default());
+        let (part, shot) = (frame.part.clone(), Shot::from(frame));
+        let (inspection, times) = (no_verdict(reason), StageTimes::default());
+        self.write(Entry { part, shot: Some(shot), begun: shot.captured, inspection, waited, times, recipe });
     }
 
     /// Whose desk it is.
@@ -94,40 +111,42 @@ impl Desk {
         &self.camera
     }
 
-    /// A desk for a camera that the line has no more, with this desk's recipe. Its numbers start at 1.
+    /// A desk for a camera that the line has no more. Its numbers start at 1.
     pub fn for_camera(&self, camera: &str) -> Self {
-        Self::new(Arc::clone(&self.office), camera.into(), self.recipe.clone())
+        Self::new(Arc::clone(&self.office), camera.into())
     }
 
-    /// An event. `waited` is the time from capture until the engine took the frame; `times.postprocess` includes the
-    /// recipe.
-    pub fn event(&self, frame: &Frame, inspection: Inspection, waited: Duration, times: StageTimes) {
+    /// An event.
+    pub fn write(&self, entry: Entry<'_>) {
+        let Entry { part, shot, begun, inspection, waited, times, recipe } = entry;
         let mut book = self.book();
-        let skipped_before = book.told_before(frame.seq);
+        let skipped_before = shot.map_or(0, |shot| book.told_before(shot.seq));
         let now = self.office.clock.now();
         let latency = Latency {
             queue: ms(waited),
             preprocess: ms(times.preprocess),
             inference: ms(times.inference),
             postprocess: ms(times.postprocess),
-            total: ms(now.monotonic.saturating_duration_since(frame.captured.monotonic)),
+            total: ms(now.monotonic.saturating_duration_since(begun.monotonic)),
         };
-        let time = EventTime { captured: frame.captured.wall, clock: frame.clock, published: now.wall };
-        let mut event = self.draft(frame.part.clone(), inspection, time);
+        let clock = shot.map_or(ClockSource::System, |shot| shot.clock);
+        let time = EventTime { captured: begun.wall, clock, published: now.wall };
+        let mut event = self.draft(part, inspection, time, recipe);
         event.latency_ms = latency;
-        event.frame =
-            Some(FrameInfo { seq: frame.seq, width: frame.image.width, height: frame.image.height, skipped_before });
-        if !self.give(&mut book, event, frame.captured.monotonic) {
+        event.frame = shot.map(|Shot { seq, width, height, .. }| FrameInfo { seq, width, height, skipped_before });
+        if !self.give(&mut book, event, begun.monotonic)
+            && let Some(shot) = shot
+        {
             // What was to be told with it is told with the next one, and so is this frame.
-            book.skip(frame.seq, skipped_before + 1);
+            book.skip(shot.seq, skipped_before + 1);
         }
     }
 
     /// The event of a part that an earlier start has accepted and left without one.
-    pub fn restarted(&self, owed: &Unanswered) {
+    pub fn restarted(&self, owed: &Unanswered, recipe: &RecipeSpec) {
         let now = self.office.clock.now();
         let time = EventTime { captured: owed.accepted, clock: ClockSource::System, published: now.wall };
-        let mut event = self.draft(Some(owed.part.clone()), no_verdict(NoVerdictReason::Restarted), time);
+        let mut event = self.draft(Some(owed.part.clone()), no_verdict(NoVerdictReason::Restarted), time, recipe);
         event.historical = true;
         if !self.give(&mut self.book(), event, now.monotonic) {
             tracing::error!(camera = %self.camera, part = owed.part.id, "no room for the event of an earlier start's part");
@@ -135,7 +154,13 @@ impl Desk {
     }
 
     /// An event without its number, its frame and its times.
-    fn draft(&self, part: Option<Part>, inspection: Inspection, time: EventTime) -> InspectionEvent {
+    fn draft(
+        &self,
+        part: Option<Part>,
+        inspection: Inspection,
+        time: EventTime,
+        recipe: &RecipeSpec,
+    ) -> InspectionEvent {
         let reason = match inspection.verdict {
             Verdict::NoVerdict(reason) => Some(reason),
             Verdict::Pass | Verdict::Fail => None,
@@ -151,13 +176,13 @@ impl Desk {
             verdict: inspection.verdict.into(),
             reason,
             score: inspection.score,
-            threshold: self.recipe.threshold,
-            defect_threshold: self.recipe.defect_threshold,
+            threshold: recipe.threshold,
+            defect_threshold: recipe.defect_threshold,
             defects: inspection.defects,
             frame: None,
             time,
             latency_ms: Latency::default(),
-            recipe: self.recipe.info.clone(),
+            recipe: recipe.info.clone(),
             model: self.office.model.clone(),
             historical: false,
         }
@@ -190,6 +215,9 @@ impl Desk {
     }
 }
 
+/// Stretches of skipped frames kept apart.
+const MOST_STRETCHES: usize = 1024;
+
 impl Book {
     fn skip(&mut self, last: u64, count: u64) {
         // A gap before a new frame is noted before the queue gives up an older one, so stretches may come out of order.
@@ -197,6 +225,12 @@ impl Book {
         match at.checked_sub(1).and_then(|before| self.skipped.get_mut(before)) {
             Some(stretch) if stretch.0 + count == last => *stretch = (last, stretch.1 + count),
             _ => self.skipped.insert(at, (last, count)),
+        }
+        if self.skipped.len() > MOST_STRETCHES
+            && let Some((_, oldest)) = self.skipped.pop_front()
+            && let Some(next) = self.skipped.front_mut()
+        {
+            next.1 += oldest;
         }
     }
 

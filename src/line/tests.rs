@@ -141,7 +141,16 @@ fn camera(name: &str, queue: usize, when_full: WhenFull) -> (Feed, (CameraPlan, 
         regions: Vec::new(),
     };
     let short = Duration::from_millis(1);
-    let plan = CameraPlan { name: name.into(), queue, when_full, recipe, backoff_min: short, backoff_max: short };
+    let plan = CameraPlan {
+        name: name.into(),
+        queue,
+        when_full,
+        trigger: TriggerPlan::free(),
+        recipe,
+        kept: None,
+        backoff_min: short,
+        backoff_max: short,
+    };
     let camera = name.to_owned();
     let open = move || -> Result<Box<dyn Source>, SourceError> {
         Ok(Box::new(Wound { camera: camera.clone(), frames: frames.clone() }))
@@ -433,3 +442,5 @@ fn parts_of_an_earlier_start_are_answered_first_and_refused_ones_are_owed_nothin
     let owed: Vec<String> = notebook.owed.lock().expect("lock").iter().map(|(_, part)| part.id.clone()).collect();
     assert_eq!(owed, ["part-0", "part-3"]);
 }
+
+mod parts;

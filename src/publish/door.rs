@@ -91,6 +91,7 @@ pub(super) struct Inner {
     mode: Mode,
     counters: Counters,
     connections: u64,
+    troubles: BTreeMap<&'static str, String>,
     /// One error line per episode of a full queue; the episode ends when half the queue is free again.
     overflowing: bool,
     capacity: usize,
@@ -183,6 +184,11 @@ impl Door {
     pub fn counters(&self) -> Counters {
         self.0.counters()
     }
+
+    /// What a person should look at though the broker can be reached: alarm kind and message.
+    pub fn troubles(&self) -> BTreeMap<&'static str, String> {
+        self.0.lock().troubles.clone()
+    }
 }
 
 /// Our own messages hold only strings, numbers and string-keyed maps, which JSON always can express.
@@ -231,6 +237,7 @@ impl Shared {
             mode: Mode::Running,
             counters: Counters::default(),
             connections: 0,
+            troubles: BTreeMap::new(),
             overflowing: false,
             capacity: spec.max_queue.max(1),
             work: true,
@@ -252,6 +259,15 @@ impl Shared {
     pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
         // Every change below is complete before the lock is released, so a panic elsewhere leaves nothing half done.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Raises or clears what [`Door::troubles`] tells; true when that was news.
+    pub(super) fn trouble(&self, kind: &'static str, message: Option<String>) -> bool {
+        let mut inner = self.lock();
+        match message {
+            Some(message) => inner.troubles.insert(kind, message.clone()) != Some(message),
+            None => inner.troubles.remove(kind).is_some(),
+        }
     }
 
     fn is_running(&self) -> bool {

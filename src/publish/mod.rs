@@ -1,4 +1,4 @@
-//! Verdicts leave the line here: over MQTT 3.1.1, QoS 1, kept until the broker has acknowledged them.
+//! Verdicts leave the line here: over MQTT 3.1.1 or 5, QoS 1, kept until the broker has acknowledged them.
 //!
 //! ```text
 //! inspection threads ─▶ Door (bounded) ─▶ Ledger (ours until PUBACK) ─▶ mqtt: one task on one named thread ─▶ broker
@@ -10,24 +10,34 @@
 
 pub mod backoff;
 pub mod broker;
+pub mod client;
+pub mod commands;
 pub mod door;
+pub mod fault;
 mod mqtt;
 pub mod outbox;
 pub mod payload;
 pub mod probe;
+pub mod sparkplug;
 pub mod state;
+mod steady;
+pub mod tls;
 pub mod topic;
 pub mod url;
 pub mod watch;
 
 use std::time::Duration;
 
+pub use client::Version;
+pub use commands::{AckSender, AskError, CommandLink, CommandPort, ask};
 pub use door::{Counters, Door, DoorError};
+pub use fault::PublishError;
 pub use mqtt::{Published, Publisher, StopReport};
 pub use outbox::{OutboxSpec, OutboxStatus, OwedPart};
 pub use payload::Outgoing;
-pub use probe::{PublishError, probe};
+pub use probe::probe;
 pub use state::{Alarm, CameraState, LineState, StateWord};
+pub use tls::{ClientFiles, TlsError, TlsFiles};
 pub use topic::Topics;
 pub use url::BrokerUrl;
 
@@ -60,7 +70,17 @@ pub struct PublisherSpec {
     pub client_id: String,
     /// `None` for a broker that asks nobody.
     pub credentials: Option<Credentials>,
-    /// How often the connection proves it is alive, at least 1 s.
+    /// `None`: the connection is not encrypted.
+    pub tls: Option<TlsFiles>,
+    /// How often the TLS files are looked at; renewed ones are taken by connecting anew, between two verdicts.
+    pub tls_look: Duration,
+    /// The language spoken with the broker.
+    pub version: Version,
+    /// How long the broker remembers this client after the connection has ended, MQTT 5 only.
+    pub session_expiry: Duration,
+    /// How long the broker keeps a verdict for a reader that is away, MQTT 5 only; `None`: for ever.
+    pub verdict_expiry: Option<Duration>,
+    /// How often the connection proves it is alive, at least 1 s, with MQTT 5 at least 5 s.
     pub keep_alive: Duration,
     /// How long a connection attempt may take.
     pub connect_timeout: Duration,
@@ -87,6 +107,11 @@ impl PublisherSpec {
             client_id: format!("vcp-line-{line}"),
             line,
             credentials: None,
+            tls: None,
+            tls_look: Duration::from_secs(10),
+            version: Version::V4,
+            session_expiry: Duration::from_secs(3600),
+            verdict_expiry: None,
             keep_alive: Duration::from_secs(15),
             connect_timeout: Duration::from_secs(5),
             backoff_min: Duration::from_millis(250),
