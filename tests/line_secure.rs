@@ -282,7 +282,7 @@ fn check_says_what_is_wrong_with_tls() {
     let (code, said) = check(good.replace(&ca, &other.pem().display().to_string()));
     assert!(code == Some(1) && said.contains("not trusted: none of the authorities in ca has signed it"), "{said}");
     let (code, said) = check(good.replace("mqtts://localhost", "mqtts://127.0.0.1"));
-    assert!(code == Some(1) && said.contains("it is not for \"127.0.0.1\" but for DnsName(\"localhost\")"), "{said}");
+    assert!(code == Some(1) && said.contains("it is not for \"127.0.0.1\" but for localhost;"), "{said}");
     // Files are settings: the place in the file is told, and the service does not start.
     fs::write(folder.path().join("empty.pem"), "").unwrap();
     let (code, said) = check(good.replace(&ca, "empty.pem"));

@@ -28,7 +28,8 @@ fn it_finds_defects_on_products_it_has_never_seen() {
     let folder = tempfile::tempdir().unwrap();
     let synth = ["synth", "--out", "data", "--classes", UNSEEN, "--train-good", "0", "--good", "9", "--defective", "9"];
     vcp_line(&[&synth[..], &["--seed", "5"]].concat(), folder.path());
-    let eval = ["eval", "--model", BUNDLE, "--engine", "reference", "--data", "data", "--layout", "mvtec", "--json", "-"];
+    let eval =
+        ["eval", "--model", BUNDLE, "--engine", "reference", "--data", "data", "--layout", "mvtec", "--json", "-"];
     let found: Value = serde_json::from_str(&vcp_line(&eval, folder.path())).unwrap();
     let figure = |kind: &str, figure: &str| found["methods"][0]["mean"]["raw"][kind][figure].as_f64().unwrap();
     for (kind, name, floor) in [("pixel", "auroc", 0.90), ("pixel", "aupro", 0.65), ("image", "auroc", 0.65)] {

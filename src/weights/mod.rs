@@ -42,5 +42,5 @@ pub fn tensor_names(file: &Path) -> Result<Vec<String>, ImportError> {
 
 /// Why these bytes are no pickle that the import understands, if they are none; for feeding it with hostile bytes.
 pub fn check_pickle(bytes: &[u8]) -> Result<(), String> {
-    pickle::read(bytes).map(drop).map_err(|error| error.to_string())
+    pickle::read(bytes).map(drop).map_err(|error| format!("{error:?}"))
 }
