@@ -85,7 +85,11 @@ impl Plant {
     }
 
     fn subscriber(&self, user: &str, filter: &str) -> Subscriber {
-        let arguments = self.arguments(Some(user));
+        let mut arguments = self.arguments(Some(user));
+        if filter.starts_with("spBv1.0") {
+            // Its payloads are no text.
+            arguments.extend(["-F", "MESSAGE %r %t %x"].map(str::to_owned));
+        }
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         Subscriber::start(self.broker.port, filter, &arguments)
     }
