@@ -109,7 +109,8 @@ fn a_full_log_refuses_what_is_new_and_keeps_the_room_of_what_is_owed() {
     assert!(!door.outbox().unwrap().is_degraded());
     give_until(&door, |taken| *taken == Err(DoorError::LogFull));
     assert_eq!(door.owe("top", &part(2)), Err(DoorError::LogFull));
-    assert!(door.outbox().unwrap().is_degraded());
+    // It is said when the thread of the outbox looks the next time.
+    wait_for("degraded", || door.outbox().unwrap().is_degraded());
     door.verdict(event(Uuid::nil(), 9, Some(part(1)))).expect("it is owed");
     let waiting = door.counters().queued;
     assert_eq!(publisher.stop(Duration::ZERO), StopReport { unsent: waiting });

@@ -222,7 +222,7 @@ fn a_damaged_bundle_is_refused_and_a_folder_is_not_overwritten() {
     // A folder that is no bundle is not replaced even then.
     request.out = dir.path().join("photos");
     std::fs::create_dir(&request.out).unwrap();
-    assert!(error(&request).contains("exists already"));
+    assert!(error(&request).contains("photos is no model bundle, so it is not replaced"), "{}", error(&request));
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
 }
 

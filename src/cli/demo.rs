@@ -56,7 +56,7 @@ pub struct DemoArguments {
     #[arg(long, value_name = "SCORE")]
     threshold: Option<f32>,
     /// Map values from here on belong to a defect, 0 to 1.
-    #[arg(long, value_name = "VALUE", default_value_t = 0.6)]
+    #[arg(long, value_name = "VALUE", default_value_t = 0.25)]
     defect_threshold: f32,
     /// Parts per second.
     #[arg(long, value_name = "RATE", default_value_t = 2.0)]

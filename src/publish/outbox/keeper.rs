@@ -130,8 +130,13 @@ impl Task {
             self.sync(closing);
             self.load();
             self.bound();
+            let end = closing && (self.failing.is_some() || self.idle());
+            if end {
+                // The next start would have to read what was answered since.
+                self.looked = None;
+            }
             self.look();
-            if closing && (self.failing.is_some() || self.idle()) {
+            if end {
                 return self.store.close();
             }
         }
