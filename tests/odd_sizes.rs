@@ -55,7 +55,14 @@ fn picture() -> Image {
 }
 
 fn spec(folder: &Path, engine: EngineChoice) -> EngineSpec {
-    EngineSpec { bundle: folder.join("bundle"), engine, precision: Precision::Fp32, max_batch: 1, threads: None }
+    EngineSpec {
+        bundle: folder.join("bundle"),
+        engine,
+        precision: Precision::Fp32,
+        max_batch: 1,
+        threads: None,
+        plan: PlanSpec::default(),
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::error::Error;
 
 use crate::config::{ConfigError, SecretError};
 use crate::engine::EngineError;
+use crate::engine::plan::PlanError;
 use crate::line::LineError;
 use crate::line::recipe::RecipeError;
 use crate::source::SourceError;
@@ -64,10 +65,13 @@ fn is_configuration(cause: &(dyn Error + 'static)) -> bool {
 fn engine(error: &EngineError) -> bool {
     match error {
         EngineError::NotBuilt { .. }
-        | EngineError::NotYet { .. }
         | EngineError::Library { .. }
+        | EngineError::LibraryVersion { .. }
         | EngineError::Precision { .. } => true,
         EngineError::Bundle(error) => bundle(error),
+        EngineError::Plan(error) => !matches!(error, PlanError::Io { .. }),
+        // A driver may still be loading, a card be taken by another program.
+        EngineError::NoCard { .. } | EngineError::Card { .. } | EngineError::SelfTest { .. } => false,
         EngineError::Io { .. } | EngineError::Runtime { .. } | EngineError::Batch { .. } => false,
     }
 }

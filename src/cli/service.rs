@@ -10,11 +10,11 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::drops::{Change, DropWatch};
+use super::plan::EngineMaker;
 use crate::clock::{Clock, SystemClock};
 use crate::event::{InspectionEvent, ModelInfo};
 use crate::line::{
-    CameraPlan, CameraState as LineCamera, EngineOpener, EventSink, Heartbeat, Line, LineEnd, LineError, LineParts,
-    SourceOpener,
+    CameraPlan, CameraState as LineCamera, EventSink, Heartbeat, Line, LineEnd, LineError, LineParts, SourceOpener,
 };
 use crate::publish::{Alarm, CameraState, Door, LineState, Outgoing, Publisher, PublisherSpec, StateWord};
 use crate::systemd::{Notifier, NotifyError, Progress, Watchdog, watchdog_interval};
@@ -26,6 +26,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(200);
 /// Added to the stop deadline when systemd is told how long the stop may take.
 const STOP_MARGIN: Duration = Duration::from_secs(5);
+/// What systemd shows until the engine is open.
+const LOADING: &str = "loading the model";
+/// Longest time for building a plan, as far as systemd is concerned; a ViT-L/14 takes a minute or two.
+const LONG_WORK: Duration = Duration::from_secs(1200);
 /// Share of the stop deadline that the line may use; the rest belongs to the publisher.
 const LINE_SHARE: f64 = 0.6;
 
@@ -36,7 +40,7 @@ pub struct Service {
     /// Cameras and how to open them.
     pub cameras: Vec<(CameraPlan, SourceOpener)>,
     /// How to open the engine.
-    pub engine: EngineOpener,
+    pub engine: EngineMaker,
     /// Where verdicts go.
     pub publisher: PublisherSpec,
     /// Time from the stop request to the end of the process.
@@ -69,7 +73,7 @@ pub fn serve(service: Service, stop: &CancellationToken) -> anyhow::Result<()> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let session = Uuid::now_v7();
     let notifier = Notifier::from_env()?;
-    tell_systemd(notifier.status("loading the model"));
+    tell_systemd(notifier.status(LOADING));
 
     let names: Vec<String> = service.cameras.iter().map(|(plan, _)| plan.name.to_string()).collect();
     let state = LineState {
@@ -77,16 +81,27 @@ pub fn serve(service: Service, stop: &CancellationToken) -> anyhow::Result<()> {
         since: Some(clock.now().wall),
         cameras: names.iter().map(|name| (name.clone(), CameraState::Starting)).collect(),
         model: None,
+        activity: None,
     };
     let publisher = Publisher::start(service.publisher, session, state.clone(), Arc::clone(&clock), None)?;
     let voice = Arc::new(Voice::new(publisher.door(), state, Arc::clone(&clock)));
     let progress = Arc::new(Progress::default());
+    let engine = {
+        let (voice, notifier) = (Arc::clone(&voice), notifier.clone());
+        (service.engine)(Box::new(move |activity| {
+            voice.activity(activity);
+            tell_systemd(notifier.status(if activity.is_empty() { LOADING } else { activity }));
+            if !activity.is_empty() {
+                tell_systemd(notifier.extend_timeout(LONG_WORK));
+            }
+        }))
+    };
 
     let parts = LineParts {
         name: service.line.clone(),
         session,
         cameras: service.cameras,
-        engine: service.engine,
+        engine,
         sink: Arc::clone(&voice) as Arc<dyn EventSink>,
         heartbeat: Arc::new(Pulse(Arc::clone(&progress))),
         clock,
@@ -213,6 +228,13 @@ impl Voice {
         let mut known = self.known();
         known.ready = true;
         known.state.model = Some(model);
+        self.tell(&mut known);
+    }
+
+    /// Something that takes long has begun, or ended (an empty text).
+    fn activity(&self, text: &str) {
+        let mut known = self.known();
+        known.state.activity = (!text.is_empty()).then(|| text.to_owned());
         self.tell(&mut known);
     }
 

@@ -8,7 +8,7 @@ use super::raw::{Key, RawCamera, RawKind, RawLine, RawRecipe};
 use super::read::KINDS;
 use super::rules::{Rules, polygon_mistake};
 use super::secret;
-use crate::engine::EngineSpec;
+use crate::engine::{EngineSpec, PlanSpec};
 use crate::event::RecipeInfo;
 use crate::line::CameraPlan;
 use crate::line::queue::WhenFull;
@@ -130,6 +130,10 @@ fn engine(raw: &RawLine, base: &Path, report: &mut Report) -> Option<EngineSpec>
         precision: value(&raw.precision).unwrap_or_default(),
         max_batch,
         threads,
+        plan: PlanSpec {
+            file: value(&raw.plan).map(|plan| base.join(plan)),
+            rebuild: value(&raw.rebuild_plan).unwrap_or(false),
+        },
     })
 }
 

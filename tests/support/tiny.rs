@@ -8,7 +8,7 @@ use std::sync::Arc;
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 use vcp_line::clock::{Clock, ClockSource, SystemClock};
-use vcp_line::engine::{EngineChoice, EngineSpec, Precision};
+use vcp_line::engine::{EngineChoice, EngineSpec, PlanSpec, Precision};
 use vcp_line::frame::{Frame, Image};
 use vcp_line::source::image_file;
 use vcp_line::vcp_clip::Constants;
@@ -52,7 +52,7 @@ pub fn bundle() -> (tempfile::TempDir, PathBuf) {
 
 /// How to open `bundle` with an engine; two frames at most.
 pub fn spec(bundle: &Path, engine: EngineChoice, precision: Precision) -> EngineSpec {
-    EngineSpec { bundle: bundle.to_owned(), engine, precision, max_batch: 2, threads: None }
+    EngineSpec { bundle: bundle.to_owned(), engine, precision, max_batch: 2, threads: None, plan: PlanSpec::default() }
 }
 
 /// A picture of the reference data.
