@@ -15,7 +15,7 @@
 //! # Who may import whom
 //! `tests/layering.rs` reads the `use crate::` lines and enforces this table, top to bottom:
 //! ```text
-//! main → cli → {config, line, publish, systemd, learn → eval} → {dataset → source, engine} → {vcp_clip, weights, synth} → vocabulary
+//! main → cli → {config, line, publish, systemd, learn → eval} → {dataset → source, engine → cuda} → {vcp_clip, weights, synth} → vocabulary
 //! ```
 //! where the vocabulary is [`frame`], [`anomaly`], [`overlay`], [`verdict`], [`event`], [`secret`] and [`clock`]: no I/O. [`synth`] makes
 //! pictures of products whose truth is known. Modules in one pair of braces do not import each other, with two exceptions:
@@ -34,6 +34,8 @@ pub mod synth;
 pub mod vcp_clip;
 pub mod weights;
 
+#[cfg(feature = "cuda")]
+pub mod cuda;
 pub mod engine;
 pub mod source;
 
