@@ -30,7 +30,7 @@ const DIGITS: usize = 3;
 const IMAGE_WORDS: usize = 2 * DIGITS * BINS + 32;
 /// Side of the square tile that smoothing turns over.
 const SMOOTH_TILE: usize = 32;
-/// Rows that one thread smooths, and so the zeros on either side of the weights.
+/// Rows that one thread smooths, and so one more than the zeros behind the weights.
 const SMOOTH_ROWS: usize = 4;
 /// Shared memory for the low-resolution rows that a block mixes.
 const MIXED_BYTES: usize = 32 * 1024;
@@ -47,7 +47,7 @@ pub struct Maps {
     radius: usize,
     /// Per output coordinate the lower grid coordinate and the weight of the next one, as bits.
     taps: Buffer<[u32; 2]>,
-    /// The whole Gaussian with [`SMOOTH_ROWS`] − 1 zeros on either side.
+    /// The whole Gaussian with [`SMOOTH_ROWS`] − 1 zeros behind it.
     weights: Buffer<f32>,
     /// Both paths' maps: batch × 2 × S × S.
     paths: Buffer<f32>,
@@ -89,9 +89,8 @@ impl Maps {
         }
         let half = gaussian(constants.sigma);
         let radius = half.len() - 1;
-        let padding = || std::iter::repeat_n(0.0, SMOOTH_ROWS - 1);
-        let whole = half.iter().rev().chain(&half[1..]).copied();
-        let weights: Vec<f32> = padding().chain(whole).chain(padding()).collect();
+        let zeros = std::iter::repeat_n(0.0, SMOOTH_ROWS - 1);
+        let weights: Vec<f32> = half.iter().rev().chain(&half[1..]).copied().chain(zeros).collect();
         let taps: Vec<[u32; 2]> =
             upsampling(grid, size).into_iter().map(|(low, weight)| [low as u32, weight.to_bits()]).collect();
         let pixels = size * size;

@@ -31,8 +31,9 @@ pub(super) const PROGRAM: Program = Program {
 
 /// Heads per state that a pass over the tokens serves; with two states they fill the 16 rows of a matrix product.
 const MOST_HEADS: usize = 8;
-/// Widest token: four channels for each of 512 threads.
-const WIDEST: usize = 2048;
+/// Channels per thread of the pass without tensor cores, and the widest token: as many for each of 512 threads.
+const PLAIN_CHANNELS: usize = 3;
+const WIDEST: usize = 1536;
 /// Threads of the kernels that have no reason for another number.
 const THREADS: usize = 256;
 /// Tokens per step of the pass on tensor cores, and channels of each warp there.
@@ -132,7 +133,7 @@ struct Kernels {
 impl PostVcp {
     /// Puts `weights` on the card and makes room for the largest batch.
     ///
-    /// Heads may be 1 to 8, Cv up to 2048 and a multiple of 8, Ct a multiple of 4.
+    /// Heads may be 1 to 8, Cv up to 1536 and a multiple of 8, Ct a multiple of 4.
     pub fn new(machine: &Arc<dyn Machine>, weights: &Weights, shape: PostVcpShape) -> Result<Self, CudaError> {
         let (heads, width, text_width) = (weights.heads, weights.vision_width, weights.text_width);
         check_sizes(weights, &shape)?;
@@ -366,7 +367,7 @@ impl Look {
     fn threads(self, width: usize) -> usize {
         match self {
             Self::Tensor { .. } => width / TENSOR_CHANNELS * 32,
-            Self::Plain => width.div_ceil(4).next_multiple_of(32).max(128),
+            Self::Plain => width.div_ceil(PLAIN_CHANNELS).next_multiple_of(32).max(128),
         }
     }
 
@@ -416,7 +417,7 @@ fn check_sizes(weights: &Weights, shape: &PostVcpShape) -> Result<(), CudaError>
         (
             "the vision width",
             width,
-            "a multiple of 8 and of the heads, up to 2048",
+            "a multiple of 8 and of the heads, up to 1536",
             width.is_multiple_of(8) && width.is_multiple_of(heads.max(1)) && (8..=WIDEST).contains(&width),
         ),
         ("the text width", text_width, "a multiple of 4", text_width.is_multiple_of(4) && text_width > 0),
