@@ -5,25 +5,28 @@
 //! # One frame, in a straight line
 //! ```text
 //! camera ─ GStreamer ─ appsink ─▶ Frame{camera, seq, part?, captured}          source
+//!    ─▶ Matcher: which frame shows which part, one outcome each, in time       line::parts ◀─ triggers: publish, web
 //!    ─▶ FrameQueue (bounded, policy named, every drop counted)                  line::queue
 //!    ─▶ inference thread: Engine::infer(&[&Frame]) -> Prediction{AnomalyMap}    engine, vcp_clip
 //!    ─▶ Recipe (thresholds, regions of interest) -> Inspection{Verdict, defects}  line::recipe
 //!    ─▶ InspectionEvent (the public contract)                                   event
-//!    ─▶ MQTT QoS 1                                                              publish
+//!    ─▶ Outbox (on disk until acknowledged) ─▶ MQTT QoS 1                       publish
 //! ```
 //!
 //! # Who may import whom
 //! `tests/layering.rs` reads the `use crate::` lines and enforces this table, top to bottom:
 //! ```text
-//! main → cli → {config, line, publish, systemd, learn → eval} → {dataset → source, engine → cuda} → {vcp_clip, weights, synth} → vocabulary
+//! main → cli → {config, line, publish, web, systemd, learn → eval} → {dataset → source, engine → cuda} → {vcp_clip, weights, synth} → vocabulary
 //! ```
-//! where the vocabulary is [`frame`], [`anomaly`], [`overlay`], [`verdict`], [`event`], [`secret`] and [`clock`]: no I/O. [`synth`] makes
+//! where the vocabulary is [`frame`], [`anomaly`], [`overlay`], [`verdict`], [`event`],
+//! [`command`], [`secret`] and [`clock`]: no I/O. [`synth`] makes
 //! pictures of products whose truth is known. Modules in one pair of braces do not import each other, with two exceptions:
 //! `config` fills in the `…Spec` types of its neighbours, and `weights` takes the model's sizes from `vcp_clip`. Of the
-//! adapters only `source` imports `synth`; adapters (`source`, `engine`, `publish`) never import `config`.
+//! adapters only `source` imports `synth`; adapters (`source`, `engine`, `publish`, `web`) never import `config`.
 
 pub mod anomaly;
 pub mod clock;
+pub mod command;
 pub mod event;
 pub mod frame;
 pub mod overlay;
@@ -47,5 +50,6 @@ pub mod learn;
 pub mod line;
 pub mod publish;
 pub mod systemd;
+pub mod web;
 
 pub mod cli;

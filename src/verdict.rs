@@ -18,6 +18,8 @@ pub enum NoVerdictReason {
     WarmingUp,
     /// Inspection was paused on request.
     Paused,
+    /// The service ended before the part had its verdict, and this is what the next start knows of it.
+    Restarted,
 }
 
 /// One for every part, always.

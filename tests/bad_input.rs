@@ -163,7 +163,8 @@ fn a_good_line_passes_every_check() {
     assert_eq!((code, error.as_str()), (0, ""), "{said}");
     let checks: Vec<&str> =
         said.lines().filter_map(|line| line.strip_prefix("ok    ")).map(|line| &line[..12]).collect();
-    assert_eq!(checks, ["settings    ", "model       ", "camera top  ", "broker      ", "engine      "], "{said}");
+    let expected = ["settings    ", "model       ", "camera top  ", "broker      ", "outbox      ", "engine      "];
+    assert_eq!(checks, expected, "{said}");
 }
 
 /// A copy of the model, to be damaged.

@@ -46,11 +46,16 @@ fn every_example_resolves() {
 #[test]
 fn the_reference_shows_every_key() {
     let text = std::fs::read_to_string(pipelines().join("reference.toml")).expect("text");
-    let sections: [(&str, &[&str]); 13] = [
+    let sections: [(&str, &[&str]); 18] = [
         ("top level", raw::TOP_LEVEL),
         ("model", read::keys_of::<raw::RawModel>()),
         ("recipe", read::keys_of::<raw::RawRecipe>()),
         ("mqtt", read::keys_of::<raw::RawMqtt>()),
+        ("commands", read::keys_of::<raw::RawCommands>()),
+        ("http", read::keys_of::<raw::RawHttp>()),
+        ("trigger", read::keys_of::<raw::RawTrigger>()),
+        ("sparkplug", read::keys_of::<raw::RawSparkplug>()),
+        ("outbox", read::keys_of::<raw::RawOutbox>()),
         ("stop", read::keys_of::<raw::RawStop>()),
         ("camera", read::keys_of::<raw::RawCamera>()),
         ("directory", read::keys_of::<raw::RawDirectory>()),
@@ -112,7 +117,7 @@ fn unknown_keys_are_named_with_what_is_near() {
     assert_eq!(
         mistake("frame_size = [640, 480]", "exposure_us = 5.0"),
         "line.toml:19: camera 'top' (source = \"launch\").exposure_us: unknown key; allowed: description, name, \
-         source, queue, when_full, reopen_min_ms, reopen_max_ms, frame_size, recipe"
+         source, queue, when_full, reopen_min_ms, reopen_max_ms, frame_size, recipe, trigger"
     );
 }
 
@@ -172,7 +177,8 @@ fn values_out_of_range_are_named() {
         (
             "mqtt://127.0.0.1",
             "http://127.0.0.1",
-            "line.toml:13: mqtt.url: the scheme must be mqtt://; allowed: mqtt://HOST or mqtt://HOST:PORT",
+            "line.toml:13: mqtt.url: the scheme must be mqtt:// or mqtts://; allowed: mqtt://HOST or mqtt://HOST:PORT, with TLS \
+             mqtts://HOST or mqtts://HOST:PORT",
         ),
         (
             "mqtt://127.0.0.1",
@@ -243,6 +249,48 @@ fn every_mistake_is_told_at_once() {
     ] {
         assert!(all.contains(part), "{part} is not in\n{all}");
     }
+}
+
+/// The mistakes that a `[camera.trigger]` of these lines makes.
+fn trigger_mistakes(lines: &str) -> String {
+    mistakes(&format!("{}\n[camera.trigger]\n{lines}\n", good()))
+}
+
+#[test]
+fn triggers_are_checked() {
+    let wrong = |lines, expected: &str| {
+        let said = trigger_mistakes(lines);
+        assert!(said.contains(expected) && said.lines().count() == 1, "{said}");
+    };
+    wrong("mode = \"hard\"", "camera 'top'.trigger.mode: unknown variant `hard`, expected one of `free`, `hardware`");
+    wrong("mode = \"software\"\nmatch = \"time\"", "trigger.match: belongs to mode = \"matched\"; leave it out");
+    wrong("window_ms = 10", "trigger.window_ms: belongs to mode = \"matched\"; leave it out");
+    wrong(
+        "deadline_ms = 10",
+        "trigger.deadline_ms: a camera that runs free has no parts to give up; set mode, or leave it out",
+    );
+    wrong(
+        "mode = \"matched\"\nwindow_ms = 500\ndeadline_ms = 400",
+        "trigger.deadline_ms: is less than window_ms = 500; a part is given up before its frame may come",
+    );
+    wrong("mode = \"hardware\"\ndeadline_ms = 0", "trigger.deadline_ms: 0 is out of range; allowed: 1 to 600000");
+    wrong("mod = \"free\"", "camera 'top'.trigger.mod: unknown key; did you mean 'mode'?");
+}
+
+#[test]
+fn an_address_that_others_reach_needs_a_token() {
+    let with = |http: &str| format!("{http}\n{}", good().replacen("line = ", "# ", 1));
+    let said = |http: &str| mistakes(&with(&format!("line = \"caps\"\n[http]\n{http}")));
+    let open = said("listen = \"0.0.0.0:8710\"");
+    assert_eq!(
+        open,
+        "line.toml:3: http.listen: 0.0.0.0:8710 can be reached from other computers, which needs a token: write one into a \
+         file and name that as token_file, or listen on 127.0.0.1"
+    );
+    assert!(said("listen = \"8710\"").contains("\"8710\" is no address; write ADDRESS:PORT as in 127.0.0.1:8710"));
+    assert!(said("token_file = \"x\"").contains("http.token_file: needs listen = \"127.0.0.1:8710\" beside it"));
+    let fine = resolved(&with("line = \"caps\"\n[http]\nlisten = \"[::1]:8710\""));
+    assert_eq!(fine.http.expect("wanted").listen.port(), 8710);
 }
 
 #[test]

@@ -23,8 +23,10 @@ fn the_example_line_is_a_line() {
     // The unit's comment hands the password over under the same name.
     let (user, file) = config.mqtt.user.expect("a user");
     assert_eq!((user.as_str(), file), ("line", PathBuf::from("/etc/vcp-line/mqtt-password")));
-    assert!(read("deploy/vcp-line@.service").contains("#LoadCredential=mqtt-password:/etc/vcp-line/mqtt-password\n"));
-    assert!(read("deploy/mosquitto.acl").contains(&format!("user {user}\ntopic write {}/#\n", config.mqtt.prefix)));
+    assert!(read("deploy/vcp-line@.service").contains("\nLoadCredential=mqtt-password:vcp-line.%i.mqtt-password\n"));
+    let (acl, name) = (read("deploy/mosquitto.acl"), format!("{}/{}", config.mqtt.prefix, config.name));
+    assert!(acl.contains(&format!("\nuser {user}\ntopic write {name}/state\n")), "{acl}");
+    assert_eq!(config.mqtt.tls.expect("encrypted").ca, Some(PathBuf::from("/etc/vcp-line/broker-ca.pem")));
 }
 
 /// The arguments after the program in the unit's line, for the settings `file`.

@@ -10,9 +10,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("config", &["line", "publish", "source", "engine"]),
     ("line", &["source", "engine"]),
     ("publish", &[]),
+    ("web", &[]),
     ("learn", &["dataset", "eval", "source", "engine", "vcp_clip", "weights", "synth"]),
     ("systemd", &[]),
-    ("eval", &["dataset", "source", "engine", "vcp_clip"]),
+    ("eval", &["dataset", "source", "engine", "vcp_clip", "weights"]),
     ("dataset", &["source"]),
     ("source", &["synth"]),
     ("engine", &["vcp_clip", "weights", "cuda"]),
@@ -21,7 +22,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("vcp_clip", &[]),
     ("synth", &[]),
 ];
-const VOCABULARY: &[&str] = &["frame", "anomaly", "overlay", "verdict", "event", "clock", "secret"];
+const VOCABULARY: &[&str] = &["frame", "anomaly", "overlay", "verdict", "event", "clock", "secret", "command"];
 
 /// Which files may name a library.
 const ONLY: &[(&str, &[&str])] = &[
@@ -31,6 +32,7 @@ const ONLY: &[(&str, &[&str])] = &[
     ("gstreamer_video", &["source/gstreamer"]),
     ("rumqttc", &["publish/"]),
     ("rumqttd", &["publish/"]),
+    ("axum", &["web/"]),
     ("cudarc", &["cuda/"]),
     ("opencv", &["line/regions_opencv.rs"]),
     ("plotters", &["eval/report/plot.rs"]),

@@ -91,7 +91,10 @@ fn a_stop_without_a_broker_keeps_its_deadline_and_counts_what_is_lost() {
     let status = line.service.end();
     assert_eq!(["events", "acked", "unsent"].map(|name| line.at_the_end(name)), [12, 0, 12]);
     let log = line.service.stderr();
-    assert_eq!(log.lines().last(), Some("vcp-line: 12 verdicts could not be delivered: is the broker running?"));
+    assert_eq!(
+        log.lines().last(),
+        Some("vcp-line: 12 verdicts could not be delivered and wait in the outbox: is the broker running?")
+    );
     assert_eq!(status.code(), Some(1));
 }
 

@@ -39,6 +39,7 @@ fn spec() -> SyntheticSpec {
         },
         fps: 20.0,
         count: Some(30),
+        first: 1,
         truth_file: None,
     }
 }

@@ -1,5 +1,6 @@
 //! `vcp-line train clip` as it is run: from a synthetic data set to a CLIP file, killed and gone on with.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -32,13 +33,45 @@ const TRAIN: [&str; 26] = [
     "--text-width",
     "64",
     "--text-layers",
-    "1",
+    "2",
     "--working-size",
     "32",
     "--smallest-window",
     "16",
     "--checkpoint-every",
     "1",
+];
+
+/// A bundle around `first.safetensors`, whose VCP modules have learned next to nothing, at the image size of CLIP.
+const BUNDLE: [&str; 28] = [
+    "train",
+    "vcp",
+    "--clip",
+    "first.safetensors",
+    "--data",
+    "pairs",
+    "--layout",
+    "mvtec",
+    "--image-size",
+    "16",
+    "--taps",
+    "1,2",
+    "--post-heads",
+    "1",
+    "--epochs",
+    "1",
+    "--batch",
+    "18",
+    "--augment",
+    "none",
+    "--cache-copies",
+    "1",
+    "--prompt-dropout",
+    "0",
+    "--sigma",
+    "1",
+    "-o",
+    "bundle",
 ];
 
 fn train(folder: &Path, more: &[&str]) -> Command {
@@ -89,7 +122,7 @@ fn a_killed_training_ends_with_the_same_file() {
     assert!(bytes("whole.safetensors") == bytes("killed.safetensors"), "after {kills} kills the weights differ");
 
     let sizes = clip_sizes(&folder.join("whole.safetensors")).unwrap();
-    assert_eq!((sizes.vision_width, sizes.vision_layers, sizes.text_layers), (64, 2, 1));
+    assert_eq!((sizes.vision_width, sizes.vision_layers, sizes.text_layers), (64, 2, 2));
 
     let other = train(folder, &["-o", "other.safetensors", "--checkpoint", "run", "--resume", "--seed", "2"]);
     let refused = { other }.output().unwrap();
@@ -109,8 +142,60 @@ fn what_cannot_be_learned_from_is_named() {
     assert!(run(&[]).contains("pairs/captions.jsonl"), "{}", run(&[]));
     pairs(folder);
     assert!(run(&["--classes", "coin"]).contains("the list has ring, tile"), "{}", run(&["--classes", "coin"]));
+    assert!(run(&["--text-layers", "1"]).contains("--text-layers: at least 2"), "{}", run(&["--text-layers", "1"]));
+    let nowhere = train(folder, &["-o", "missing/clip.safetensors"]).output().unwrap();
+    assert!(text(&nowhere).contains("cannot write missing/clip.safetensors"), "{}", text(&nowhere));
+
     let list = folder.join("pairs/captions.jsonl");
     let lines = std::fs::read_to_string(&list).unwrap();
+    let caption = |words: &str| {
+        let (first, rest) = lines.split_once('\n').unwrap();
+        let mut line: serde_json::Value = serde_json::from_str(first).unwrap();
+        line["caption"] = words.into();
+        std::fs::write(&list, format!("{line}\n{rest}")).unwrap();
+        run(&[])
+    };
+    let long = caption(&"word ".repeat(76));
+    assert!(long.contains("it has 78 tokens, at most 77 fit"), "{long}");
+    let reserved = caption("a photo of a <|class|>");
+    assert!(reserved.contains("'<|class|>' stands for learned vectors"), "{reserved}");
     std::fs::write(&list, format!("{lines}{{\"image\": 7}}\n")).unwrap();
     assert!(run(&[]).contains("line 27"), "{}", run(&[]));
+}
+
+#[test]
+fn the_clip_of_a_bundle_is_a_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    pairs(folder);
+    let learned = train(folder, &["-o", "first.safetensors"]).output().unwrap();
+    assert!(learned.status.success(), "{}", text(&learned));
+    let bundled = vcp_line(&BUNDLE, folder).output().unwrap();
+    assert!(bundled.status.success(), "{}", text(&bundled));
+
+    // So small a step that the values stay where they start.
+    let still = ["--start", "bundle", "--steps", "1", "--warm-up", "0", "--rate", "1e-12", "--decay", "0"];
+    let run = |more: &[&str]| {
+        // Arguments of TRAIN that are given again are replaced.
+        let kept: Vec<&str> = TRAIN.chunks(2).filter(|pair| !more.contains(&pair[0])).flatten().copied().collect();
+        vcp_line(&kept, folder).args(more).output().unwrap()
+    };
+    let started = run(&[&still[..], &["-o", "second.safetensors"]].concat());
+    assert!(started.status.success(), "{}", text(&started));
+    let read = |name: &str| {
+        let bytes = std::fs::read(folder.join(name)).unwrap();
+        let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+        file.iter().map(|(name, view)| (name.to_owned(), view.data().to_vec())).collect::<BTreeMap<_, _>>()
+    };
+    let (first, second) = (read("first.safetensors"), read("second.safetensors"));
+    // A bundle keeps neither the temperature nor the words that its prompts do not use.
+    let kept = |name: &str| !["logit_scale", "token_embedding.weight"].contains(&name);
+    for (name, values) in first.iter().filter(|(name, _)| kept(name)) {
+        assert!(values == &second[name], "'{name}' is another");
+    }
+    assert!(first["token_embedding.weight"] != second["token_embedding.weight"]);
+
+    let wide = run(&[&still[..], &["--vision-width", "128", "-o", "third.safetensors"]].concat());
+    let text = text(&wide);
+    assert!(text.contains("--vision-width is 128, the CLIP of --start has 64"), "{text}");
 }

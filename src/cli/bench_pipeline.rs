@@ -16,11 +16,12 @@ use crate::anomaly::{AnomalyMap, Prediction, StageTimes};
 use crate::clock::{Clock, SystemClock};
 use crate::engine::{Engine, EngineChoice, EngineError, EngineInfo, Precision};
 use crate::event::{InspectionEvent, RecipeInfo};
-use crate::frame::Frame;
+use crate::frame::{Frame, Part};
+use crate::line::parts::TriggerPlan;
 use crate::line::queue::WhenFull;
 use crate::line::recipe::RecipeSpec;
 use crate::line::stats::Histogram;
-use crate::line::{CameraPlan, CameraState, EventSink, Heartbeat, Line, LineParts};
+use crate::line::{CameraPlan, CameraState, EventSink, Heartbeat, Line, LineParts, Refused};
 use crate::publish::broker::EmbeddedBroker;
 use crate::publish::{Door, LineState, Outgoing, Published, Publisher, PublisherSpec, StateWord};
 use crate::source::SourceContext;
@@ -106,10 +107,12 @@ impl Engine for Replay {
 struct Voice(Door);
 
 impl EventSink for Voice {
-    fn verdict(&self, event: InspectionEvent, captured: Instant) {
-        if let Err(error) = self.0.verdict(Outgoing { event, captured }) {
-            tracing::error!(%error, "verdict lost");
-        }
+    fn owe(&self, camera: &str, part: &Part) -> Result<(), Refused> {
+        self.0.owe(camera, part).map(drop).map_err(|error| Refused(error.to_string()))
+    }
+
+    fn verdict(&self, event: InspectionEvent, captured: Instant) -> Result<(), Refused> {
+        self.0.verdict(Outgoing { event, captured }).map_err(|error| Refused(error.to_string()))
     }
 
     fn camera(&self, camera: &str, state: CameraState, detail: Option<&str>) {
@@ -138,7 +141,7 @@ fn products(fps: u32, camera: u32) -> SyntheticSpec {
         pool: 2 * Class::ALL.len() as u32,
         seed: u64::from(camera),
     };
-    SyntheticSpec { conveyor, fps: f64::from(fps), count: None, truth_file: None }
+    SyntheticSpec { conveyor, fps: f64::from(fps), first: 1, count: None, truth_file: None }
 }
 
 pub fn run(arguments: &PipelineArguments) -> anyhow::Result<()> {
@@ -160,6 +163,8 @@ pub fn run(arguments: &PipelineArguments) -> anyhow::Result<()> {
             name: format!("camera-{number}").into(),
             queue: 4,
             when_full: WhenFull::DropOldest,
+            trigger: if arguments.model.is_some() { TriggerPlan::hardware(None) } else { TriggerPlan::free() },
+            kept: None,
             recipe: RecipeSpec {
                 info: RecipeInfo { id: "bench".into(), version: 1 },
                 threshold: None,
@@ -188,6 +193,7 @@ pub fn run(arguments: &PipelineArguments) -> anyhow::Result<()> {
             None => Box::new(move || Ok(Box::new(Replay::new(defects)) as Box<dyn Engine>)),
             Some(model) => plan::engine(arguments.engine.spec(model, 4))(Box::new(|_| {})),
         },
+        unanswered: Vec::new(),
         sink: Arc::new(Voice(publisher.door())),
         heartbeat: Arc::new(Deaf),
         clock,

@@ -7,6 +7,7 @@ use anyhow::Context;
 use clap::Args;
 
 use super::failure::{self, ChecksFailed};
+use super::outbox;
 use super::plan::{self, SourceSpec};
 use crate::config::{self, LineConfig};
 use crate::engine::{self, EngineError};
@@ -54,6 +55,7 @@ pub fn run(arguments: &CheckArguments) -> anyhow::Result<()> {
     }
     let broker = publish::probe(&publisher).map(|()| publisher.address());
     tell("broker", broker.map_err(Into::into));
+    tell("outbox", outbox::look(&config.outbox));
     tell("engine", try_engine(&config));
     if found.failed > 0 {
         return Err(found.into());

@@ -7,12 +7,15 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 
+use super::commands::CommandSpec;
 use super::demo_score::Score;
+use super::kept::KeptRecipes;
 use super::plan::{self, SourceSpec};
 use super::{EngineArguments, demo_model, service, watch};
 use crate::clock::SystemClock;
 use crate::event::RecipeInfo;
 use crate::line::CameraPlan;
+use crate::line::parts::TriggerPlan;
 use crate::line::queue::WhenFull;
 use crate::line::recipe::RecipeSpec;
 use crate::publish::broker::EmbeddedBroker;
@@ -121,10 +124,12 @@ pub fn run(arguments: &DemoArguments) -> anyhow::Result<()> {
         })
         .context("starting the reader")?;
 
-    let plan = CameraPlan {
+    let mut plan = CameraPlan {
         name: Arc::from("camera"),
         queue: 4,
         when_full: WhenFull::DropOldest,
+        trigger: TriggerPlan::hardware(None),
+        kept: None,
         recipe: RecipeSpec {
             info: RecipeInfo { id: "demo".into(), version: 1 },
             threshold: arguments.threshold,
@@ -139,15 +144,20 @@ pub fn run(arguments: &DemoArguments) -> anyhow::Result<()> {
         conveyor,
         fps: arguments.rate,
         count: arguments.parts.map(u64::from),
+        first: 1,
         truth_file: None,
     });
     let context = SourceContext { camera: Arc::clone(&plan.name), clock: Arc::new(SystemClock) };
+    let kept = KeptRecipes::open(None, &mut [&mut plan]);
+    let commands = CommandSpec { max_age: Duration::from_secs(10), snapshots: None, kept };
     let served = service::serve(
         service::Service {
             line: LINE.into(),
             cameras: vec![(plan, plan::opener(source, context))],
             engine: plan::engine(arguments.engine.spec(&model, 4)),
             publisher,
+            ask: service::Ask { commands, mqtt: true, http: None },
+            sparkplug: None,
             stop_deadline: Duration::from_secs(5),
         },
         &stop,

@@ -19,6 +19,7 @@ use crate::eval::baseline::Baseline;
 use crate::eval::report::{Report, Subject};
 use crate::eval::tune::{Tuned, tune};
 use crate::eval::{self, Evaluation, Options, Progress};
+use crate::weights::target;
 
 /// Version of the JSON; a field that is added does not change it.
 const SCHEMA: u32 = 1;
@@ -92,38 +93,38 @@ pub fn run(arguments: &EvalArguments) -> anyhow::Result<()> {
             Some(Dataset::open(root, arguments.layout, arguments.split)?.only(classes)?)
         }
     };
+    if let Some(path) = arguments.json.as_deref().filter(|path| *path != Path::new("-")) {
+        target::file(path).with_context(|| format!("writing {}", path.display()))?;
+    }
     let mut report = arguments.report.as_deref().map(Report::begin).transpose()?;
     let mut engine = engine::open(&arguments.engine.spec(&arguments.model, 1))?;
-    let tuned = tuning.map(|data| tuned(&data, &dataset, engine.info().image_size)).transpose()?;
+    let tuned = tuning.map(|data| tuned(&data, &dataset, engine.info().image_size, arguments.strict)).transpose()?;
     let baseline = arguments.baseline(tuned.as_ref());
     let options = Options { baseline, strict: arguments.strict };
 
     let mut display = Display::new();
-    let watch = &mut |progress: Progress<'_>| match progress {
-        Progress::Looked { done, total, class } => display.looked(done, total, class),
-        Progress::LeftOut(missing) => display.say(&format!("vcp-line: {}; left out", missing.reason)),
-    };
+    let watch = &mut |progress: Progress<'_>| display.show(progress);
     let evaluation = eval::run(&dataset, engine.as_mut(), options, report.as_mut(), watch)?;
     display.finish();
 
+    // Files first: whoever reads standard output may go away.
     let json = arguments.json(engine.info(), &evaluation, baseline, tuned.as_ref());
-    let mut out = std::io::stdout();
-    if arguments.json.as_deref() == Some(Path::new("-")) {
-        writeln!(out, "{}", serde_json::to_string_pretty(&json)?).context("writing to standard output")?;
-    } else {
-        let mut text = eval_table::tables(&evaluation);
-        if let Some(tuned) = &tuned {
-            text.push_str(&eval_table::tuned(tuned));
-        }
-        out.write_all(text.as_bytes()).context("writing to standard output")?;
-        if let Some(path) = &arguments.json {
-            write_json(path, &json)?;
-        }
+    let to_stdout = arguments.json.as_deref() == Some(Path::new("-"));
+    if let Some(path) = arguments.json.as_deref().filter(|_| !to_stdout) {
+        write_json(path, &json)?;
+    }
+    let mut text = match to_stdout {
+        true => serde_json::to_string_pretty(&json)? + "\n",
+        false => eval_table::tables(&evaluation),
+    };
+    if let Some(tuned) = tuned.as_ref().filter(|_| !to_stdout) {
+        text.push_str(&eval_table::tuned(tuned));
     }
     if let Some(report) = report {
         let page = report.finish(&arguments.subject(engine.info(), baseline, tuned), &evaluation)?;
         eprintln!("report: {}", page.display());
     }
+    std::io::stdout().write_all(text.as_bytes()).context("writing to standard output")?;
     if !evaluation.left_out.is_empty() {
         let (left_out, all) = (evaluation.left_out.len(), dataset.len());
         eprintln!("vcp-line: {left_out} of {all} pictures could not be read and count nowhere; they are named above");
@@ -131,7 +132,7 @@ pub fn run(arguments: &EvalArguments) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn tuned(data: &Dataset, evaluated: &Dataset, size: usize) -> anyhow::Result<Tuned> {
+fn tuned(data: &Dataset, evaluated: &Dataset, size: usize, strict: bool) -> anyhow::Result<Tuned> {
     let is_evaluated = |name: &str| data.root == evaluated.root && evaluated.classes.iter().any(|c| c.name == name);
     let overlap: Vec<&str> =
         data.classes.iter().map(|class| class.name.as_str()).filter(|name| is_evaluated(name)).collect();
@@ -142,7 +143,7 @@ fn tuned(data: &Dataset, evaluated: &Dataset, size: usize) -> anyhow::Result<Tun
         );
     }
     let mut display = Display::new();
-    let tuned = tune(data, size, &mut |done, total| display.looked(done, total, "tuning the baseline"))?;
+    let tuned = tune(data, size, strict, &mut |progress| display.show(progress))?;
     display.finish();
     Ok(tuned)
 }
@@ -167,7 +168,7 @@ impl EvalArguments {
     ) -> serde_json::Value {
         json!({
             "schema": SCHEMA,
-            "data": self.data,
+            "data": self.data.display().to_string(),
             "layout": name(self.layout),
             "split": self.split.name(),
             "model": {
@@ -233,6 +234,13 @@ impl Display {
             bar
         });
         Self { bar, class: String::new(), printed: Instant::now() }
+    }
+
+    fn show(&mut self, progress: Progress<'_>) {
+        match progress {
+            Progress::Looked { done, total, class } => self.looked(done, total, class),
+            Progress::LeftOut(missing) => self.say(&format!("vcp-line: {}; left out", missing.reason)),
+        }
     }
 
     fn looked(&mut self, done: usize, total: usize, class: &str) {

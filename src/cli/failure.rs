@@ -7,6 +7,8 @@ use crate::engine::EngineError;
 use crate::engine::plan::PlanError;
 use crate::line::LineError;
 use crate::line::recipe::RecipeError;
+use crate::publish::PublishError;
+use crate::publish::outbox::OutboxError;
 use crate::source::SourceError;
 use crate::weights::BundleError;
 
@@ -59,6 +61,7 @@ fn is_configuration(cause: &(dyn Error + 'static)) -> bool {
         || cause.downcast_ref().is_some_and(bundle)
         || cause.downcast_ref().is_some_and(source)
         || cause.downcast_ref().is_some_and(recipe)
+        || cause.downcast_ref().is_some_and(publisher)
         || cause.downcast_ref().is_some_and(|checks: &ChecksFailed| checks.configuration)
 }
 
@@ -79,6 +82,10 @@ fn engine(error: &EngineError) -> bool {
 /// A full disk or a failed read may be another one at the next start.
 fn bundle(error: &BundleError) -> bool {
     !matches!(error, BundleError::DiskFull { .. } | BundleError::Io { .. } | BundleError::Exists { .. })
+}
+
+fn publisher(error: &PublishError) -> bool {
+    matches!(error, PublishError::Outbox(OutboxError::Directory { .. } | OutboxError::Version { .. }))
 }
 
 fn source(error: &SourceError) -> bool {

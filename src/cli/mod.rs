@@ -11,6 +11,7 @@ use crate::engine::{EngineChoice, EngineSpec, PlanSpec, Precision};
 mod bench;
 mod bench_pipeline;
 mod check;
+mod commands;
 mod demo;
 mod demo_model;
 mod demo_score;
@@ -18,11 +19,15 @@ mod drops;
 mod eval;
 mod eval_table;
 mod failure;
+mod front_desk;
 mod inspect;
+mod kept;
 mod model;
+mod outbox;
 mod plan;
 mod run;
 mod service;
+mod snapshot;
 mod synth;
 mod synth_layout;
 mod synth_sheet;
@@ -30,6 +35,7 @@ mod train;
 mod train_clip;
 mod train_vcp;
 mod train_vcp_settings;
+mod trigger;
 mod watch;
 
 /// Zero-shot visual inspection for production lines: cameras in, VCP-CLIP, a verdict for every part over MQTT.
@@ -59,6 +65,10 @@ enum Command {
     Demo(demo::DemoArguments),
     /// Print the verdicts of a line as they come.
     Watch(watch::WatchArguments),
+    /// Trigger one part by hand, over the broker of a running line.
+    Trigger(trigger::TriggerArguments),
+    /// Show what waits in a line's outbox: events, parts that are owed one, damage. Reads only.
+    Outbox(outbox::OutboxArguments),
     /// Look at image files: one line each with the score; anomaly maps and overlays on request.
     Inspect(inspect::InspectArguments),
     /// Model bundles: import weight files, export ONNX, show what is inside.
@@ -128,6 +138,8 @@ pub fn main(arguments: Arguments) -> ExitCode {
         Command::Check(arguments) => check::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Watch(arguments) => watch::run(&arguments),
+        Command::Trigger(arguments) => trigger::run(&arguments),
+        Command::Outbox(arguments) => outbox::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Model(command) => model::run(&command),
         Command::Eval(arguments) => eval::run(&arguments),

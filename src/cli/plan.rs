@@ -1,20 +1,26 @@
 //! From resolved settings to the parts that run: every adapter's spec is filled in here.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Context;
 
+use super::commands::CommandSpec;
+use super::kept::KeptRecipes;
+use super::service::Ask;
+use super::snapshot::Snapshots;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, CameraConfig, LineConfig, SourceConfig};
 use crate::engine;
 use crate::line::{CameraPlan, EngineOpener, SourceOpener};
+use crate::publish::sparkplug::SparkplugSpec;
 use crate::publish::{Credentials, PublisherSpec};
 use crate::secret::Secret;
 use crate::source::directory::{DirectorySource, DirectorySpec};
 use crate::source::gstreamer_spec::{GStreamerInput, GStreamerSpec, RtspSpec};
 use crate::source::synthetic::{SyntheticSource, SyntheticSpec};
 use crate::source::{self, Source, SourceContext};
+use crate::web::WebSpec;
 
 /// A source of any adapter, described.
 #[derive(Clone)]
@@ -58,6 +64,20 @@ pub fn opener(spec: SourceSpec, context: SourceContext) -> SourceOpener {
     })
 }
 
+/// Who may ask what; gives every camera the recipe that came by command in an earlier start. Reads the API's token.
+pub fn ask(config: &mut LineConfig) -> anyhow::Result<Ask> {
+    let commands = &config.commands;
+    let mut plans: Vec<&mut CameraPlan> = config.cameras.iter_mut().map(|camera| &mut camera.plan).collect();
+    let kept = KeptRecipes::open(commands.directory.as_deref(), &mut plans);
+    let http = config.http.as_ref().map(|http| {
+        let token = http.token_file.as_deref().map(password).transpose().context("http.token_file")?;
+        anyhow::Ok(WebSpec { listen: http.listen, token })
+    });
+    let snapshots = commands.snapshots.clone().map(Snapshots::new);
+    let max_age = commands.max_age;
+    Ok(Ask { commands: CommandSpec { max_age, snapshots, kept }, mqtt: commands.mqtt, http: http.transpose()? })
+}
+
 /// The line's cameras with their openers.
 pub fn cameras(config: &LineConfig) -> anyhow::Result<Vec<(CameraPlan, SourceOpener)>> {
     let camera = |camera: &CameraConfig| {
@@ -79,14 +99,36 @@ pub fn engine(spec: engine::EngineSpec) -> EngineMaker {
 pub fn publisher(config: &LineConfig) -> anyhow::Result<PublisherSpec> {
     let mqtt = &config.mqtt;
     let mut spec = PublisherSpec::new(&mqtt.host, mqtt.port, &config.name);
+    spec.tls.clone_from(&mqtt.tls);
+    spec.version = mqtt.version;
+    spec.session_expiry = mqtt.session_expiry;
+    spec.verdict_expiry = mqtt.verdict_expiry;
     spec.prefix.clone_from(&mqtt.prefix);
     spec.client_id.clone_from(&mqtt.client_id);
     spec.keep_alive = mqtt.keep_alive;
     spec.backoff_min = mqtt.reconnect_min;
     spec.backoff_max = mqtt.reconnect_max;
     spec.max_queue = mqtt.max_queue;
+    spec.outbox = Some(config.outbox.clone());
     if let Some((user, file)) = &mqtt.user {
         spec.credentials = Some(Credentials { user: user.clone(), password: password(file)? });
     }
     Ok(spec)
+}
+
+/// Where verdicts go as Sparkplug B besides: the same broker, on a connection of its own.
+pub fn sparkplug(config: &LineConfig) -> anyhow::Result<Option<SparkplugSpec>> {
+    let Some(sparkplug) = &config.sparkplug else { return Ok(None) };
+    let mut connection = publisher(config)?;
+    connection.client_id.push_str("-sparkplug");
+    // systemd's folder for this line; without one every start counts its connections from 0.
+    let folder = std::env::var_os("STATE_DIRECTORY").map(PathBuf::from);
+    Ok(Some(SparkplugSpec {
+        connection,
+        group: sparkplug.group.clone(),
+        node: sparkplug.node.clone(),
+        primary_host: sparkplug.primary_host.clone(),
+        max_stored: sparkplug.max_stored,
+        bd_seq_file: folder.map(|folder| folder.join("sparkplug-bdseq")),
+    }))
 }

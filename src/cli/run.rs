@@ -15,13 +15,16 @@ pub struct RunArguments {
 }
 
 pub fn run(arguments: &RunArguments) -> anyhow::Result<()> {
-    let config = config::load(&arguments.line)?;
+    let mut config = config::load(&arguments.line)?;
     let stop = service::stop_on_signal()?;
+    let ask = plan::ask(&mut config)?;
     let service = service::Service {
         line: config.name.clone(),
         cameras: plan::cameras(&config)?,
         engine: plan::engine(config.engine.clone()),
         publisher: plan::publisher(&config)?,
+        ask,
+        sparkplug: plan::sparkplug(&config)?,
         stop_deadline: config.stop_deadline,
     };
     service::serve(service, &stop)

@@ -1,6 +1,7 @@
 //! A line as a service: publisher, line and systemd started, watched and stopped in order. `run` and `demo` share it.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,19 +10,31 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::commands::{CommandSpec, Commander};
 use super::drops::{Change, DropWatch};
+use super::front_desk::FrontDesk;
 use super::plan::EngineMaker;
 use crate::clock::{Clock, SystemClock};
 use crate::event::{InspectionEvent, ModelInfo};
+use crate::frame::Part;
 use crate::line::{
-    CameraPlan, CameraState as LineCamera, EventSink, Heartbeat, Line, LineEnd, LineError, LineParts, SourceOpener,
+    CameraPlan, CameraState as LineCamera, EventSink, Heartbeat, Line, LineEnd, LineError, LineParts, Refused,
+    SourceOpener, Unanswered,
 };
-use crate::publish::{Alarm, CameraState, Door, LineState, Outgoing, Publisher, PublisherSpec, StateWord};
+use crate::publish::outbox::{RecordId, Safety};
+use crate::publish::sparkplug::{Sparkplug, SparkplugSpec};
+use crate::publish::{
+    Alarm, CameraState, CommandLink, CommandPort, Counters, Door, LineState, Outgoing, OwedPart, Publisher,
+    PublisherSpec, StateWord, sparkplug,
+};
 use crate::systemd::{Notifier, NotifyError, Progress, Watchdog, watchdog_interval};
+use crate::web::{Web, WebSpec};
 
 /// How long the inference thread waits for room in a full publishing queue before a verdict is given up. Longer than
 /// any broker that is merely slow, shorter than systemd's watchdog.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long an acknowledgement waits for the disk of the outbox.
+const DISK: Duration = Duration::from_secs(1);
 /// How often the running line is looked at.
 const LOOK: Duration = Duration::from_millis(200);
 /// Added to the stop deadline when systemd is told how long the stop may take.
@@ -30,6 +43,8 @@ const STOP_MARGIN: Duration = Duration::from_secs(5);
 const LOADING: &str = "loading the model";
 /// Longest time for building a plan, as far as systemd is concerned; a ViT-L/14 takes a minute or two.
 const LONG_WORK: Duration = Duration::from_secs(1200);
+/// Time for the Sparkplug node to say what waits and its death, while the publisher works on.
+const SPARKPLUG_STOP: Duration = Duration::from_secs(1);
 /// Share of the stop deadline that the line may use; the rest belongs to the publisher.
 const LINE_SHARE: f64 = 0.6;
 
@@ -43,8 +58,22 @@ pub struct Service {
     pub engine: EngineMaker,
     /// Where verdicts go.
     pub publisher: PublisherSpec,
+    /// Who may ask what of the line.
+    pub ask: Ask,
+    /// Where they go as Sparkplug B besides.
+    pub sparkplug: Option<SparkplugSpec>,
     /// Time from the stop request to the end of the process.
     pub stop_deadline: Duration,
+}
+
+/// The ways in for commands.
+pub struct Ask {
+    /// What commands may do.
+    pub commands: CommandSpec,
+    /// Whether they are taken from the broker.
+    pub mqtt: bool,
+    /// The API, when it is wanted.
+    pub http: Option<WebSpec>,
 }
 
 /// A stop on request, shared by everything that waits. The first SIGTERM or SIGINT asks, the second ends the process.
@@ -57,7 +86,7 @@ pub fn stop_on_signal() -> anyhow::Result<CancellationToken> {
         .spawn(move || {
             for signal in signals.forever() {
                 if stop.is_cancelled() {
-                    tracing::warn!("second signal: leaving at once, verdicts not yet published are lost");
+                    tracing::warn!("second signal: leaving at once, verdicts not yet published wait in the outbox");
                     signal_hook::low_level::exit(1);
                 }
                 tracing::info!(signal, "stop requested; a second signal leaves at once");
@@ -83,8 +112,14 @@ pub fn serve(service: Service, stop: &CancellationToken) -> anyhow::Result<()> {
         model: None,
         activity: None,
     };
+    let links = service.ask.mqtt.then(|| service.publisher.clone());
+    let kept = if service.publisher.outbox.is_some() { "wait in the outbox" } else { "are lost" };
     let publisher = Publisher::start(service.publisher, session, state.clone(), Arc::clone(&clock), None)?;
-    let voice = Arc::new(Voice::new(publisher.door(), state, Arc::clone(&clock)));
+    // Those that were accepted and not answered when the last start ended.
+    let unanswered: Vec<Unanswered> = publisher.door().owed().iter().map(|owed| unanswered(owed)).collect();
+    let sparkplug = service.sparkplug.map(|spec| Sparkplug::start(spec, &state, Arc::clone(&clock))).transpose()?;
+    let host = sparkplug.as_ref().map(Sparkplug::voice);
+    let voice = Arc::new(Voice::new(publisher.door(), host, state, Arc::clone(&clock)));
     let progress = Arc::new(Progress::default());
     let engine = {
         let (voice, notifier) = (Arc::clone(&voice), notifier.clone());
@@ -96,12 +131,25 @@ pub fn serve(service: Service, stop: &CancellationToken) -> anyhow::Result<()> {
             }
         }))
     };
+    let owing = Arc::clone(&voice);
+    let mut commander = Commander::start(service.ask.commands, Arc::clone(&clock), move || owing.settle())?;
+    let port = || Arc::new(commander.inbox()) as Arc<dyn CommandPort>;
+    let link = links.map(|spec| CommandLink::start(spec, port())).transpose()?;
+    let desk = FrontDesk {
+        line: service.line.clone(),
+        session,
+        voice: Arc::clone(&voice),
+        inbox: commander.inbox(),
+        control: commander.control(),
+    };
+    let web = service.ask.http.map(|spec| Web::start(spec, Arc::new(desk))).transpose()?;
 
     let parts = LineParts {
         name: service.line.clone(),
         session,
         cameras: service.cameras,
         engine,
+        unanswered,
         sink: Arc::clone(&voice) as Arc<dyn EventSink>,
         heartbeat: Arc::new(Pulse(Arc::clone(&progress))),
         clock,
@@ -119,6 +167,7 @@ pub fn serve(service: Service, stop: &CancellationToken) -> anyhow::Result<()> {
             };
         }
     };
+    commander.ready(line.control());
     let engine = line.engine();
     let cameras = if names.len() == 1 { "camera" } else { "cameras" };
     let status = format!("{} {cameras}, engine {} {}", names.len(), engine.engine, engine.precision);
@@ -139,7 +188,9 @@ pub fn serve(service: Service, stop: &CancellationToken) -> anyhow::Result<()> {
         if stop.is_cancelled() {
             break None;
         }
+        voice.outbox();
         drops.look(Instant::now(), &line.queues()).into_iter().for_each(|change| voice.drops(change));
+        voice.broker(&publisher.door().troubles());
         if let Some(end) = line.wait(LOOK) {
             break Some(end);
         }
@@ -148,13 +199,22 @@ pub fn serve(service: Service, stop: &CancellationToken) -> anyhow::Result<()> {
     tell_systemd(notifier.stopping());
     tell_systemd(notifier.extend_timeout(service.stop_deadline + STOP_MARGIN));
     let began = Instant::now();
+    // What is not accepted any more is owed nothing.
+    drop(link);
+    drop(commander);
     let report = line.stop(service.stop_deadline.mul_f64(LINE_SHARE));
     // From here on nobody makes progress on frames; a hang is TimeoutStopSec's business.
     drop(watchdog);
     let left = service.stop_deadline.saturating_sub(began.elapsed());
+    if let Some(sparkplug) = sparkplug {
+        let unsent = sparkplug.stop(left.min(SPARKPLUG_STOP));
+        tracing::info!(unsent, "stop: Sparkplug");
+    }
+    let left = service.stop_deadline.saturating_sub(began.elapsed());
     tracing::info!(deadline_ms = left.as_millis() as u64, "stop: publisher");
     let door = publisher.door();
     let published = publisher.stop(left);
+    drop(web);
     let counters = door.counters();
     tracing::info!(
         events = report.stats.events(),
@@ -171,10 +231,14 @@ pub fn serve(service: Service, stop: &CancellationToken) -> anyhow::Result<()> {
     let finished = end.is_some();
     anyhow::ensure!(
         !finished || published.unsent == 0,
-        "{} verdicts could not be delivered: is the broker running?",
+        "{} verdicts could not be delivered and {kept}: is the broker running?",
         published.unsent
     );
     Ok(())
+}
+
+fn unanswered(owed: &OwedPart) -> Unanswered {
+    Unanswered { camera: owed.camera.clone(), part: owed.part.clone(), accepted: owed.accepted }
 }
 
 /// What systemd does not hear changes nothing about the line.
@@ -194,9 +258,12 @@ impl Heartbeat for Pulse {
 }
 
 /// What the line says, as MQTT hears it: verdicts, the retained state, alarms.
-struct Voice {
+pub(super) struct Voice {
     door: Door,
+    sparkplug: Option<sparkplug::Voice>,
     clock: Arc<dyn Clock>,
+    /// The newest debt.
+    owed: AtomicU64,
     known: Mutex<Known>,
 }
 
@@ -204,16 +271,27 @@ struct Known {
     state: LineState,
     ready: bool,
     engine: Option<Alarm>,
+    broker: BTreeMap<&'static str, Alarm>,
+    /// What ails the outbox, and whether the line is degraded by it.
+    outbox: Option<(Alarm, bool)>,
     lost: BTreeMap<String, Alarm>,
     drops: BTreeMap<String, Alarm>,
 }
 
 impl Voice {
-    fn new(door: Door, state: LineState, clock: Arc<dyn Clock>) -> Self {
-        let known = Known { state, ready: false, engine: None, lost: BTreeMap::new(), drops: BTreeMap::new() };
+    fn new(door: Door, sparkplug: Option<sparkplug::Voice>, state: LineState, clock: Arc<dyn Clock>) -> Self {
+        let known = Known {
+            state,
+            ready: false,
+            engine: None,
+            broker: BTreeMap::new(),
+            outbox: None,
+            lost: BTreeMap::new(),
+            drops: BTreeMap::new(),
+        };
         // An alarm that an earlier start has left at the broker is not this start's.
         let cameras: Vec<String> = known.state.cameras.keys().cloned().collect();
-        let voice = Self { door, clock, known: Mutex::new(known) };
+        let voice = Self { door, sparkplug, clock, owed: AtomicU64::new(0), known: Mutex::new(known) };
         for camera in cameras {
             voice.door.set_alarms(&camera, &[]);
         }
@@ -242,14 +320,48 @@ impl Voice {
     fn tell(&self, known: &mut Known) {
         let word = match () {
             () if !known.ready => StateWord::Offline,
-            () if known.engine.is_some() || !known.lost.is_empty() => StateWord::Degraded,
+            () if known.engine.is_some()
+                || known.outbox.as_ref().is_some_and(|(_, degraded)| *degraded)
+                || !known.lost.is_empty() =>
+            {
+                StateWord::Degraded
+            }
             () => StateWord::Online,
         };
         if word != known.state.state {
             known.state.state = word;
             known.state.since = Some(self.clock.now().wall);
         }
+        if let Some(host) = &self.sparkplug {
+            host.line(&known.state);
+        }
         self.door.set_state(known.state.clone());
+    }
+
+    /// Waits until the parts accepted so far are where a restart finds them, or the disk has had its time: whoever asks
+    /// is told then.
+    pub fn settle(&self) {
+        let debt = RecordId(self.owed.load(Ordering::Relaxed));
+        if self.door.recorded(debt, DISK) == Safety::BeingWritten {
+            tracing::warn!("the outbox is slow: parts are acknowledged before they are on disk");
+        }
+    }
+
+    /// Whether everything is there that inspecting needs, and what is not.
+    pub fn health(&self) -> Result<(), String> {
+        let known = self.known();
+        let alarms = known.engine.iter().chain(known.lost.values());
+        let missing: Vec<&str> = alarms.map(|alarm| alarm.message.as_str()).collect();
+        match (known.ready, missing.is_empty()) {
+            (true, true) => Ok(()),
+            (true, false) => Err(missing.join("; ")),
+            (false, _) => Err("the line is starting".into()),
+        }
+    }
+
+    /// The state as it is published, and how publishing is going.
+    pub fn report(&self) -> (LineState, Counters) {
+        (self.known().state.clone(), self.door.counters())
     }
 
     fn alarm(&self, kind: &str, message: String) -> Alarm {
@@ -277,20 +389,75 @@ impl Voice {
         }
     }
 
+    /// What is wrong with the broker though it can be reached concerns every camera.
+    fn broker(&self, troubles: &BTreeMap<&'static str, String>) {
+        let mut known = self.known();
+        let told = |(kind, message): (&&str, &String)| known.broker.get(*kind).is_some_and(|a| a.message == *message);
+        if known.broker.len() == troubles.len() && troubles.iter().all(told) {
+            return;
+        }
+        let alarms = troubles.iter().map(|(kind, message)| (*kind, self.alarm(kind, message.clone()))).collect();
+        known.broker = alarms;
+        for camera in known.state.cameras.keys() {
+            self.show_alarms(&known, camera);
+        }
+    }
+
+    /// Looks how the outbox is doing. What ails it concerns every camera.
+    fn outbox(&self) {
+        let Some(outbox) = self.door.outbox() else { return };
+        let (message, degraded) = (outbox.alarm(), outbox.is_degraded());
+        let mut known = self.known();
+        let before = known.outbox.as_ref();
+        if before.map(|(alarm, degraded)| (&alarm.message, *degraded)) == message.as_ref().map(|text| (text, degraded))
+        {
+            return;
+        }
+        match &message {
+            Some(message) => tracing::warn!("{message}"),
+            None => tracing::info!("the outbox is well again"),
+        }
+        let since = before.map(|(alarm, _)| alarm.since);
+        known.outbox = message.map(|message| {
+            let alarm = self.alarm("outbox", message);
+            (Alarm { since: since.unwrap_or(alarm.since), ..alarm }, degraded)
+        });
+        self.show_all_alarms(&known);
+        self.tell(&mut known);
+    }
+
+    fn show_all_alarms(&self, known: &Known) {
+        known.state.cameras.keys().for_each(|camera| self.show_alarms(known, camera));
+    }
+
     fn show_alarms(&self, known: &Known, camera: &str) {
         let of_camera = known.lost.get(camera).into_iter().chain(known.drops.get(camera));
-        let alarms: Vec<Alarm> = of_camera.chain(&known.engine).cloned().collect();
+        let outbox = known.outbox.as_ref().map(|(alarm, _)| alarm);
+        let of_all = known.engine.iter().chain(known.broker.values()).chain(outbox);
+        let alarms: Vec<Alarm> = of_camera.chain(of_all).cloned().collect();
         self.door.set_alarms(camera, &alarms);
     }
 }
 
 impl EventSink for Voice {
-    fn verdict(&self, event: InspectionEvent, captured: Instant) {
-        let (camera, seq) = (event.camera.clone(), event.seq);
-        if let Err(error) = self.door.verdict_within(Outgoing { event, captured }, PATIENCE) {
-            // The door says it loudly, once each time it begins.
-            tracing::debug!(%camera, seq, %error, "verdict lost");
+    // The door says loudly that it is full, once each time it begins.
+    fn owe(&self, camera: &str, part: &Part) -> Result<(), Refused> {
+        self.door
+            .owe(camera, part)
+            .map(|debt| {
+                self.owed.fetch_max(debt.0, Ordering::Relaxed);
+            })
+            .map_err(|error| Refused(error.to_string()))
+    }
+
+    fn verdict(&self, event: InspectionEvent, captured: Instant) -> Result<(), Refused> {
+        let told = self.sparkplug.as_ref().map(|host| (host, event.clone()));
+        let outgoing = Outgoing { event, captured };
+        self.door.verdict_within(outgoing, PATIENCE).map_err(|error| Refused(error.to_string()))?;
+        if let Some((host, event)) = told {
+            host.verdict(&event);
         }
+        Ok(())
     }
 
     fn camera(&self, camera: &str, state: LineCamera, detail: Option<&str>) {
@@ -321,10 +488,7 @@ impl EventSink for Voice {
     fn engine(&self, error: Option<&str>) {
         let mut known = self.known();
         known.engine = error.map(|reason| self.alarm("engine", reason.to_owned()));
-        let cameras: Vec<String> = known.state.cameras.keys().cloned().collect();
-        for camera in cameras {
-            self.show_alarms(&known, &camera);
-        }
+        self.show_all_alarms(&known);
         self.tell(&mut known);
     }
 }

@@ -13,9 +13,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 use rayon::prelude::*;
 use serde_json::json;
 
-use super::synth_layout::{Layout, Picture, Plan};
+use super::synth_layout::{Picture, Plan, list};
 use super::{service, synth_sheet};
+use crate::dataset::Layout;
 use crate::synth::{self, Class, DefectKind, Request, UnknownName};
+use crate::weights::target;
 
 #[derive(Args)]
 #[command(group = ArgGroup::new("target").args(["out", "sheet"]).multiple(true).required(true))]
@@ -50,11 +52,11 @@ pub struct SynthArguments {
     /// How hard the defects are to see, 0 obvious to 1 barely visible, spread evenly from LOW to HIGH.
     #[arg(long, value_name = "LOW..HIGH", default_value = "0..0.6", value_parser = range)]
     difficulty: (f32, f32),
-    /// Other numbers give other products; the same number gives the same bytes, on every machine.
+    /// Other numbers give other products; the same number gives the same bytes.
     #[arg(long, value_name = "S", default_value_t = 0)]
     seed: u64,
     /// How the files are arranged.
-    #[arg(long, value_enum, default_value_t)]
+    #[arg(long, value_enum, default_value_t = Layout::Mvtec)]
     layout: Layout,
 }
 
@@ -158,8 +160,7 @@ struct Set<'a> {
 impl Set<'_> {
     /// Into a folder beside the target, which takes its place when everything is there.
     fn write(&self, target: &Path) -> anyhow::Result<()> {
-        // A trailing slash or dot would make the parent the target itself.
-        let target: PathBuf = target.components().collect();
+        let target = target::folder(target).with_context(|| format!("writing to {}", target.display()))?;
         let entries = fs::read_dir(&target);
         match entries.map(|mut entries| entries.next().is_none()) {
             Ok(true) => {}
@@ -217,7 +218,7 @@ impl Set<'_> {
         self.save(folder, "captions.jsonl", lines.concat().as_bytes(), &progress)?;
         let settings = serde_json::to_string_pretty(self.settings)? + "\n";
         self.save(folder, "dataset.json", settings.as_bytes(), &progress)?;
-        if let Some((name, list)) = self.layout.list(self.pictures) {
+        if let Some((name, list)) = list(self.layout, self.pictures) {
             if let Some(inner) = Path::new(name).parent() {
                 self.checked(fs::create_dir_all(folder.join(inner)), inner, &progress)?;
             }

@@ -4,21 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use crate::dataset::Layout;
 use crate::synth::{self, Class, Defect, DefectKind};
-
-/// How the files of a data set are arranged below its root.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Layout {
-    /// MVTec-AD: CLASS/train/good, CLASS/test/KIND, CLASS/ground_truth/KIND/NAME_mask.png
-    #[default]
-    Mvtec,
-    /// VisA: CLASS/Data/Images and Masks, listed in split_csv/1cls.csv
-    Visa,
-    /// The folders of MVTec-AD, listed in meta.json as the released VCP-CLIP code writes it
-    Meta,
-    /// CLASS/good, CLASS/defect/KIND, CLASS/ground_truth/KIND; no split
-    Folders,
-}
 
 /// Everything that decides about the pictures but their size and place.
 pub struct Plan {
@@ -143,49 +130,37 @@ impl Picture {
     }
 }
 
-impl Layout {
-    /// As on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Mvtec => "mvtec",
-            Self::Visa => "visa",
-            Self::Meta => "meta",
-            Self::Folders => "folders",
+/// Name and content of the file that lists the pictures, in layouts that have one.
+pub fn list(layout: Layout, pictures: &[Picture]) -> Option<(&'static str, String)> {
+    match layout {
+        Layout::Mvtec | Layout::Folders => None,
+        Layout::Visa => {
+            let line = |picture: &Picture| {
+                let label = if picture.defect.is_some() { "anomaly" } else { "normal" };
+                let mask = picture.mask.as_deref().unwrap_or_default();
+                format!("{},{},{label},{},{mask}\n", picture.class, picture.split, picture.image)
+            };
+            let lines: String = pictures.iter().map(line).collect();
+            Some(("split_csv/1cls.csv", format!("object,split,label,image,mask\n{lines}")))
         }
-    }
-
-    /// Name and content of the file that lists the pictures, in layouts that have one.
-    pub fn list(self, pictures: &[Picture]) -> Option<(&'static str, String)> {
-        match self {
-            Self::Mvtec | Self::Folders => None,
-            Self::Visa => {
-                let line = |picture: &Picture| {
-                    let label = if picture.defect.is_some() { "anomaly" } else { "normal" };
-                    let mask = picture.mask.as_deref().unwrap_or_default();
-                    format!("{},{},{label},{},{mask}\n", picture.class, picture.split, picture.image)
-                };
-                let lines: String = pictures.iter().map(line).collect();
-                Some(("split_csv/1cls.csv", format!("object,split,label,image,mask\n{lines}")))
-            }
-            Self::Meta => {
-                let mut splits: BTreeMap<&str, BTreeMap<&str, Vec<Value>>> = BTreeMap::new();
-                for split in ["train", "test"] {
-                    let classes = splits.entry(split).or_default();
-                    for picture in pictures {
-                        let entries = classes.entry(picture.class.name()).or_default();
-                        if picture.split == split {
-                            entries.push(json!({
-                                "img_path": picture.image,
-                                "mask_path": picture.mask.as_deref().unwrap_or_default(),
-                                "cls_name": picture.class.name(),
-                                "specie_name": picture.defect.map_or("good", |defect| defect.kind.name()),
-                                "anomaly": u8::from(picture.defect.is_some()),
-                            }));
-                        }
+        Layout::Meta => {
+            let mut splits: BTreeMap<&str, BTreeMap<&str, Vec<Value>>> = BTreeMap::new();
+            for split in ["train", "test"] {
+                let classes = splits.entry(split).or_default();
+                for picture in pictures {
+                    let entries = classes.entry(picture.class.name()).or_default();
+                    if picture.split == split {
+                        entries.push(json!({
+                            "img_path": picture.image,
+                            "mask_path": picture.mask.as_deref().unwrap_or_default(),
+                            "cls_name": picture.class.name(),
+                            "specie_name": picture.defect.map_or("good", |defect| defect.kind.name()),
+                            "anomaly": u8::from(picture.defect.is_some()),
+                        }));
                     }
                 }
-                Some(("meta.json", format!("{:#}\n", json!(splits))))
             }
+            Some(("meta.json", format!("{:#}\n", json!(splits))))
         }
     }
 }

@@ -8,7 +8,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::learn::clip::ClipSettings;
-use crate::learn::clip_pairs::ViewRule;
+use crate::learn::clip_pairs::{CONTEXT_LENGTH, ViewRule};
 use crate::learn::clip_run::{self, ClipEvent, ClipRequest};
 use crate::learn::vcp_run::CheckpointRequest;
 use crate::vcp_clip::{Architecture, Constants};
@@ -97,7 +97,7 @@ impl ClipArguments {
                 vision_layers: self.vision_layers,
                 text_width: self.text_width,
                 text_layers: self.text_layers,
-                context_length: 77,
+                context_length: CONTEXT_LENGTH,
                 class_vectors: 2,
                 prompt_tokens: 1,
                 deep_prompts: self.text_layers.saturating_sub(1),

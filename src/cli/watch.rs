@@ -8,37 +8,65 @@ use clap::Args;
 
 use super::service;
 use crate::config;
-use crate::publish::{self, BrokerUrl, Credentials, PublisherSpec};
+use crate::publish::{self, BrokerUrl, ClientFiles, Credentials, PublisherSpec, TlsFiles};
 
 /// What is watched when the URL names no prefix.
 const DEFAULT_PREFIX: &str = "vcp-line";
 
 #[derive(Args)]
 pub struct WatchArguments {
-    /// Broker and prefix: mqtt://[USER@]HOST[:PORT][/PREFIX[/LINE]]; the prefix defaults to vcp-line.
+    /// Broker and prefix: mqtt://[USER@]HOST[:PORT][/PREFIX[/LINE]], with TLS mqtts://; the prefix defaults to vcp-line.
     #[arg(value_name = "URL")]
     url: String,
+    #[command(flatten)]
+    broker: BrokerArguments,
+}
+
+/// What a client shows to the broker besides its URL.
+#[derive(Args)]
+pub struct BrokerArguments {
     /// File whose first line is the user's password.
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
+    /// Authorities that may have signed the broker's certificate (PEM); absent: those of the system.
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// Certificate to show to the broker (PEM).
+    #[arg(long, value_name = "FILE", requires = "client_key")]
+    client_certificate: Option<PathBuf>,
+    /// Its private key (PEM).
+    #[arg(long, value_name = "FILE", requires = "client_certificate")]
+    client_key: Option<PathBuf>,
+}
+
+impl BrokerArguments {
+    /// A client of the broker at `url`, one of several of this kind; the path of the URL is left to the caller.
+    pub fn spec(&self, url: &BrokerUrl, kind: &str) -> anyhow::Result<PublisherSpec> {
+        let mut spec = PublisherSpec::new(&url.host, url.port, kind);
+        let client = self.client_certificate.clone().zip(self.client_key.clone());
+        let files =
+            TlsFiles { ca: self.ca.clone(), client: client.map(|(certificate, key)| ClientFiles { certificate, key }) };
+        anyhow::ensure!(url.tls || files == TlsFiles::default(), "certificates need a URL that begins with mqtts://");
+        spec.tls = url.tls.then_some(files);
+        spec.client_id = format!("vcp-line-{kind}-{}", uuid::Uuid::now_v7().simple());
+        match (&url.user, &self.password_file) {
+            (Some(user), Some(file)) => {
+                let password = config::secret::read(file)?;
+                spec.credentials = Some(Credentials { user: user.clone(), password });
+            }
+            (None, None) => {}
+            (Some(user), None) => anyhow::bail!("user '{user}' needs --password-file FILE"),
+            (None, Some(_)) => anyhow::bail!("--password-file needs a user in the URL: mqtt://USER@{}", url.host),
+        }
+        Ok(spec)
+    }
 }
 
 pub fn run(arguments: &WatchArguments) -> anyhow::Result<()> {
     // Parsed here, not by clap, which would show a rejected URL and with it a password.
     let url: BrokerUrl = arguments.url.parse()?;
     let prefix = url.path.as_deref().unwrap_or(DEFAULT_PREFIX);
-    let mut spec = PublisherSpec::new(&url.host, url.port, "watch");
-    // Several people may watch at once.
-    spec.client_id = format!("vcp-line-watch-{}", uuid::Uuid::now_v7().simple());
-    match (&url.user, &arguments.password_file) {
-        (Some(user), Some(file)) => {
-            let password = config::secret::read(file)?;
-            spec.credentials = Some(Credentials { user: user.clone(), password });
-        }
-        (None, None) => {}
-        (Some(user), None) => anyhow::bail!("user '{user}' needs --password-file FILE"),
-        (None, Some(_)) => anyhow::bail!("--password-file needs a user in the URL: mqtt://USER@{}", url.host),
-    }
+    let spec = arguments.broker.spec(&url, "watch")?;
     let stop = service::stop_on_signal()?;
     let filter = format!("{prefix}/#");
     publish::watch::watch(&spec, &filter, &stop, |heard| print(&heard.readable())).context("watching")

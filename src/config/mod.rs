@@ -1,18 +1,25 @@
 //! The settings of a line: read as written, checked as a whole, resolved until nothing is left to interpret.
 
+mod control;
+pub mod mqtt;
+mod outbox;
 pub mod problem;
 pub mod raw;
 pub mod read;
 pub mod resolve;
 mod rules;
 pub mod secret;
+pub mod sparkplug;
 mod synthetic;
 
 use std::path::{Path, PathBuf};
 
+pub use control::{CommandsConfig, HttpConfig};
+pub use mqtt::MqttConfig;
 pub use problem::{ConfigError, Problem};
-pub use resolve::{CameraConfig, LineConfig, MqttConfig, SourceConfig};
+pub use resolve::{CameraConfig, LineConfig, SourceConfig};
 pub use secret::SecretError;
+pub use sparkplug::SparkplugConfig;
 
 /// Reads and resolves a settings file, and looks whether the files it names are there. Passwords are read later, by
 /// [`secret::read`]; whether they can be read is part of the look.

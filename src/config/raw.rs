@@ -6,6 +6,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::engine::{EngineChoice, Precision};
+use crate::line::parts::{Pairing, TriggerMode};
 use crate::line::queue::WhenFull;
 
 /// A value with its place in the file.
@@ -22,6 +23,14 @@ pub struct RawLine {
     pub recipe: RawRecipe,
     /// `[mqtt]`
     pub mqtt: RawMqtt,
+    /// `[commands]`
+    pub commands: RawCommands,
+    /// `[http]`
+    pub http: RawHttp,
+    /// `[sparkplug]`
+    pub sparkplug: Option<RawSparkplug>,
+    /// `[outbox]`
+    pub outbox: RawOutbox,
     /// `[stop]`
     pub stop: RawStop,
     /// `[[camera]]`
@@ -29,7 +38,8 @@ pub struct RawLine {
 }
 
 /// Keys and tables of the top level.
-pub const TOP_LEVEL: &[&str] = &["line", "model", "recipe", "mqtt", "stop", "camera"];
+pub const TOP_LEVEL: &[&str] =
+    &["line", "model", "recipe", "mqtt", "outbox", "sparkplug", "commands", "http", "stop", "camera"];
 
 /// `[model]`: what looks.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -73,8 +83,20 @@ pub struct RawRecipe {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawMqtt {
-    /// `mqtt://HOST[:PORT]`
+    /// `mqtt://HOST[:PORT]`, or `mqtts://HOST[:PORT]` with TLS.
     pub url: Key<String>,
+    /// 4 for MQTT 3.1.1, or 5.
+    pub version: Key<u8>,
+    /// Authorities that may have signed the broker's certificate, PEM; absent: those of the system.
+    pub ca: Key<PathBuf>,
+    /// Certificate of this line for brokers that ask for one, PEM.
+    pub client_certificate: Key<PathBuf>,
+    /// Its private key, PEM.
+    pub client_key: Key<PathBuf>,
+    /// How long the broker remembers this line, seconds; MQTT 5 only.
+    pub session_expiry_s: Key<u32>,
+    /// How long the broker keeps a verdict for absent readers, seconds; MQTT 5 only.
+    pub verdict_expiry_s: Key<u32>,
     /// First part of every topic.
     pub prefix: Key<String>,
     /// Name of this line at the broker, unique there.
@@ -89,8 +111,64 @@ pub struct RawMqtt {
     pub reconnect_min_ms: Key<u64>,
     /// Longest pause between connections, milliseconds.
     pub reconnect_max_ms: Key<u64>,
-    /// Events kept in memory while the broker is away.
+    /// Events that memory alone holds, and parts that are owed one.
     pub max_queue: Key<usize>,
+}
+
+/// `[outbox]`: what waits for the broker, on disk.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawOutbox {
+    /// Directory, this line's own.
+    pub directory: Key<PathBuf>,
+    /// Largest size on disk, bytes.
+    pub max_bytes: Key<u64>,
+    /// Older events are deleted, hours.
+    pub max_age_h: Key<u64>,
+    /// `always`, `batch` or `never`.
+    pub fsync: Key<String>,
+    /// Least time between two fsyncs of `batch`, milliseconds.
+    pub fsync_ms: Key<u64>,
+    /// `refuse` or `drop-oldest`.
+    pub when_full: Key<String>,
+}
+
+/// `[commands]`: what others may ask of the line.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawCommands {
+    /// Whether commands are taken from the broker.
+    pub mqtt: Key<bool>,
+    /// Commands that say when they were sent are not carried out after this time, seconds.
+    pub max_age_s: Key<f64>,
+    /// Folder for the pictures of `snapshot`.
+    pub snapshots: Key<PathBuf>,
+    /// Folder in which recipes that came by command are kept.
+    pub directory: Key<PathBuf>,
+}
+
+/// `[http]`: the API on this computer.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawHttp {
+    /// `ADDRESS:PORT`
+    pub listen: Key<String>,
+    /// File whose first line is the token; a bare name is looked for among systemd's credentials first.
+    pub token_file: Key<PathBuf>,
+}
+
+/// `[sparkplug]`: the same verdicts for a host that speaks Sparkplug B, through the broker of `[mqtt]`.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawSparkplug {
+    /// Sparkplug group.
+    pub group: Key<String>,
+    /// Sparkplug edge node; absent: the name of the line.
+    pub node: Key<String>,
+    /// Host application without which verdicts are stored.
+    pub primary_host: Key<String>,
+    /// Verdicts kept in memory while the broker or the primary host is away.
+    pub max_stored: Key<usize>,
 }
 
 /// `[stop]`: how the service ends.
@@ -122,12 +200,30 @@ pub struct RawCamera {
     /// `[camera.recipe]`: replaces single keys of `[recipe]` for this camera.
     #[serde(skip)]
     pub recipe: RawRecipe,
+    /// `[camera.trigger]`: where this camera's parts come from.
+    #[serde(skip)]
+    pub trigger: RawTrigger,
     /// The keys of its kind.
     #[serde(skip)]
     pub kind: Option<RawKind>,
     /// Where its table begins, bytes into the file.
     #[serde(skip)]
     pub at: usize,
+}
+
+/// `[camera.trigger]`: where a camera's parts come from.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawTrigger {
+    /// `free`, `hardware`, `software` or `matched`.
+    pub mode: Key<TriggerMode>,
+    /// `time` or `counter`; only with `matched`.
+    #[serde(rename = "match")]
+    pub pairing: Key<Pairing>,
+    /// Longest time between a frame and the command that names it, milliseconds; only with `matched`.
+    pub window_ms: Key<u64>,
+    /// From trigger or capture until the part is given up, milliseconds.
+    pub deadline_ms: Key<u64>,
 }
 
 /// The keys that only one kind of camera has.
@@ -261,6 +357,8 @@ pub struct RawSynthetic {
     pub size: Key<u32>,
     /// Parts per second.
     pub fps: Key<f64>,
+    /// Trigger of the first part.
+    pub first: Key<u64>,
     /// Parts until the line ends; absent: for ever.
     pub count: Key<u64>,
     /// Different pictures, made at the start; then they come again.

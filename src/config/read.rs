@@ -5,7 +5,7 @@ use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
 use super::problem::Report;
-use super::raw::{RawCamera, RawKind, RawLine, RawRecipe, TOP_LEVEL};
+use super::raw::{RawCamera, RawKind, RawLine, RawRecipe, RawTrigger, TOP_LEVEL};
 
 type Table<'i> = DeTable<'i>;
 type Pair<'i> = (Spanned<DeString<'i>>, Spanned<DeValue<'i>>);
@@ -61,6 +61,10 @@ pub fn read(text: &str, report: &mut Report) -> RawLine {
             "model" => raw.model = section(value, "model", report),
             "recipe" => raw.recipe = section(value, "recipe", report),
             "mqtt" => raw.mqtt = section(value, "mqtt", report),
+            "commands" => raw.commands = section(value, "commands", report),
+            "http" => raw.http = section(value, "http", report),
+            "sparkplug" => raw.sparkplug = Some(section(value, "sparkplug", report)),
+            "outbox" => raw.outbox = section(value, "outbox", report),
             "stop" => raw.stop = section(value, "stop", report),
             "camera" => match value.get_ref().as_array() {
                 Some(cameras) => {
@@ -85,10 +89,11 @@ fn camera(value: Spanned<DeValue<'_>>, index: usize, report: &mut Report) -> Raw
     let Some(table) = table(value, &path, report) else { return RawCamera { at, ..RawCamera::default() } };
     let kind = table.get("source").and_then(|kind| kind.get_ref().as_str()).map(str::to_owned);
     let common = keys_of::<RawCamera>();
-    let (mut shared, mut own, mut recipe) = (Vec::new(), Vec::new(), None);
+    let (mut shared, mut own, mut recipe, mut trigger) = (Vec::new(), Vec::new(), None, None);
     for (key, value) in table {
         match key.get_ref().as_ref() {
             "recipe" => recipe = Some(value),
+            "trigger" => trigger = Some(value),
             name if common.contains(&name) => shared.push((key, value)),
             _ => own.push((key, value)),
         }
@@ -97,6 +102,9 @@ fn camera(value: Spanned<DeValue<'_>>, index: usize, report: &mut Report) -> Raw
     camera.at = at;
     if let Some(value) = recipe {
         camera.recipe = section::<RawRecipe>(value, &format!("{path}.recipe"), report);
+    }
+    if let Some(value) = trigger {
+        camera.trigger = section::<RawTrigger>(value, &format!("{path}.trigger"), report);
     }
     let path = kind.as_ref().map_or(path.clone(), |kind| format!("{path} (source = \"{kind}\")"));
     camera.kind = match kind.as_deref() {
@@ -114,7 +122,8 @@ fn camera(value: Spanned<DeValue<'_>>, index: usize, report: &mut Report) -> Raw
 }
 
 fn kind_keys<T: DeserializeOwned + Default>(own: Vec<Pair<'_>>, path: &str, report: &mut Report) -> T {
-    let valid: Vec<&str> = keys_of::<T>().iter().chain(keys_of::<RawCamera>()).copied().chain(["recipe"]).collect();
+    let valid: Vec<&str> =
+        keys_of::<T>().iter().chain(keys_of::<RawCamera>()).copied().chain(["recipe", "trigger"]).collect();
     pairs(own, path, &valid, report)
 }
 

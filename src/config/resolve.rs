@@ -3,16 +3,22 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::control::{self, CommandsConfig, HttpConfig};
+use super::mqtt::MqttConfig;
 use super::problem::Report;
 use super::raw::{Key, RawCamera, RawKind, RawLine, RawRecipe};
 use super::read::KINDS;
-use super::rules::{Rules, polygon_mistake};
+use super::rules::Rules;
 use super::secret;
+use super::sparkplug::SparkplugConfig;
 use crate::engine::{EngineSpec, PlanSpec};
 use crate::event::RecipeInfo;
 use crate::line::CameraPlan;
+use crate::line::parts::TriggerMode;
+use crate::line::polygon::polygon_mistake;
 use crate::line::queue::WhenFull;
 use crate::line::recipe::RecipeSpec;
+use crate::publish::OutboxSpec;
 use crate::source::directory::DirectorySpec;
 use crate::source::gstreamer_spec::{AravisSpec, FileSpec, RtspSpec, RtspTransport, V4l2Spec};
 use crate::source::synthetic::SyntheticSpec;
@@ -26,33 +32,18 @@ pub struct LineConfig {
     pub engine: EngineSpec,
     /// Where events go.
     pub mqtt: MqttConfig,
+    /// What others may ask of the line.
+    pub commands: CommandsConfig,
+    /// The API on this computer, when it is wanted.
+    pub http: Option<HttpConfig>,
+    /// Where they go as Sparkplug B besides, if anywhere.
+    pub sparkplug: Option<SparkplugConfig>,
+    /// Where events are kept until the broker has them.
+    pub outbox: OutboxSpec,
     /// Longest time for the ordered stop.
     pub stop_deadline: Duration,
     /// At least one.
     pub cameras: Vec<CameraConfig>,
-}
-
-/// The broker, resolved.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct MqttConfig {
-    /// Name or address.
-    pub host: String,
-    /// Port.
-    pub port: u16,
-    /// First part of every topic.
-    pub prefix: String,
-    /// Unique at the broker, the same at every start.
-    pub client_id: String,
-    /// User and the file with the password.
-    pub user: Option<(String, PathBuf)>,
-    /// Sign of life.
-    pub keep_alive: Duration,
-    /// First pause.
-    pub reconnect_min: Duration,
-    /// Longest pause.
-    pub reconnect_max: Duration,
-    /// Events kept while the broker is away.
-    pub max_queue: usize,
 }
 
 /// One camera, resolved.
@@ -83,7 +74,6 @@ pub enum SourceConfig {
     Synthetic(SyntheticSpec),
 }
 
-const DEFAULT_PORT: u16 = 1883;
 /// More than this many frames waiting is memory, not patience: 1024 frames of 1920×1080 RGB are 6 GiB.
 const MAX_LANE: usize = 1024;
 
@@ -96,7 +86,14 @@ pub fn resolve(raw: &RawLine, file: &Path, report: &mut Report) -> Option<LineCo
         top.wrong::<()>(None, "camera", "missing; a line needs at least one [[camera]]".into());
     }
     let engine = engine(raw, base, report);
-    let mqtt = mqtt(raw, name.as_deref().unwrap_or_default(), base, report);
+    let mqtt = super::mqtt::resolve(&raw.mqtt, name.as_deref().unwrap_or_default(), base, report);
+    let sparkplug = super::sparkplug::resolve(&raw.sparkplug, name.as_deref().unwrap_or_default(), report);
+    let mut rules = Rules { section: "outbox".into(), report };
+    let outbox = super::outbox::resolve(&raw.outbox, name.as_deref().unwrap_or_default(), base, &mut rules);
+    rules.section = "commands".into();
+    let commands = control::commands(&raw.commands, name.as_deref().unwrap_or_default(), base, &mut rules);
+    rules.section = "http".into();
+    let http = control::http(&raw.http, |file| password_place(file, base), &mut rules);
     let mut stop = Rules { section: "stop".into(), report };
     let stop_deadline = stop.bounded(&raw.stop.deadline_s, "deadline_s", 10.0, 0.1..=600.0, " seconds");
     let cameras: Vec<_> = raw.cameras.iter().map(|camera| resolve_camera(camera, &raw.recipe, base, report)).collect();
@@ -111,10 +108,11 @@ pub fn resolve(raw: &RawLine, file: &Path, report: &mut Report) -> Option<LineCo
     }
     let cameras = cameras.into_iter().collect::<Option<Vec<_>>>()?;
     let stop_deadline = Duration::from_secs_f64(stop_deadline);
-    Some(LineConfig { name: name?, engine: engine?, mqtt: mqtt?, stop_deadline, cameras })
+    let (name, engine, mqtt, outbox, sparkplug) = (name?, engine?, mqtt?, outbox?, sparkplug?);
+    Some(LineConfig { name, engine, mqtt, outbox, sparkplug, commands, http, stop_deadline, cameras })
 }
 
-fn value<T: Clone>(key: &Key<T>) -> Option<T> {
+pub(super) fn value<T: Clone>(key: &Key<T>) -> Option<T> {
     key.as_ref().map(|value| value.get_ref().clone())
 }
 
@@ -137,86 +135,7 @@ fn engine(raw: &RawLine, base: &Path, report: &mut Report) -> Option<EngineSpec>
     })
 }
 
-fn mqtt(raw: &RawLine, line: &str, base: &Path, report: &mut Report) -> Option<MqttConfig> {
-    let mut rules = Rules { section: "mqtt".into(), report };
-    let raw = &raw.mqtt;
-    let url = rules.required(&raw.url, "url", "write url = \"mqtt://HOST:PORT\"");
-    let address = url.and_then(|url| match broker(&url) {
-        Ok(address) => Some(address),
-        Err(message) => {
-            rules.wrong(raw.url.as_ref(), "url", message);
-            None
-        }
-    });
-    let prefix = value(&raw.prefix).unwrap_or_else(|| "vcp-line".into());
-    let is_name =
-        |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-    if !prefix.split('/').all(is_name) {
-        let message =
-            format!("\"{prefix}\" is no prefix; allowed: names of letters, digits, '_' and '-', separated by '/'");
-        rules.wrong(raw.prefix.as_ref(), "prefix", message);
-    }
-    let client_id = value(&raw.client_id).unwrap_or_else(|| format!("vcp-line-{line}"));
-    if client_id.is_empty() {
-        let message = "is empty; leave it out for \"vcp-line-LINE\" or choose a name unique at the broker".into();
-        rules.wrong(raw.client_id.as_ref(), "client_id", message);
-    }
-    let user = match (value(&raw.username), value(&raw.password_file)) {
-        (Some(user), Some(file)) => Some((user, password_place(&file, base))),
-        (None, None) => None,
-        (Some(_), None) => {
-            let message = "needs password_file beside it; write the password into a file and name that".into();
-            rules.wrong(raw.username.as_ref(), "username", message);
-            None
-        }
-        (None, Some(_)) => {
-            rules.wrong(raw.password_file.as_ref(), "password_file", "needs username beside it".into());
-            None
-        }
-    };
-    let keep_alive = rules.bounded(&raw.keep_alive_s, "keep_alive_s", 15, 1..=3600, " seconds");
-    let (min, max) =
-        pauses(&mut rules, ["reconnect_min_ms", "reconnect_max_ms"], &raw.reconnect_min_ms, &raw.reconnect_max_ms, 250);
-    let max_queue = rules.bounded(&raw.max_queue, "max_queue", 10_000, 1..=1_000_000, " events");
-    let (host, port) = address?;
-    Some(MqttConfig {
-        host,
-        port,
-        prefix,
-        client_id,
-        user,
-        keep_alive: Duration::from_secs(keep_alive),
-        reconnect_min: min,
-        reconnect_max: max,
-        max_queue,
-    })
-}
-
-fn broker(url: &str) -> Result<(String, u16), String> {
-    let allowed = "allowed: mqtt://HOST or mqtt://HOST:PORT";
-    let Some(rest) = url.strip_prefix("mqtt://") else {
-        // What is no URL of ours may hold a password, so it is not shown.
-        return Err(format!("the scheme must be mqtt://; {allowed}"));
-    };
-    if rest.contains('@') {
-        return Err("a user does not belong into the URL; use username and password_file".into());
-    }
-    let rest = rest.strip_suffix('/').unwrap_or(rest);
-    let (host, port) = match rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((host, tail)) => (host, tail.strip_prefix(':')),
-        None => rest.split_once(':').map_or((rest, None), |(host, port)| (host, Some(port))),
-    };
-    if host.is_empty() || host.contains(['/', ' ']) {
-        return Err(format!("\"{url}\" names no host; {allowed}"));
-    }
-    match port.map(str::parse) {
-        None => Ok((host.to_owned(), DEFAULT_PORT)),
-        Some(Ok(port)) if port > 0 => Ok((host.to_owned(), port)),
-        Some(_) => Err(format!("\"{url}\" has no valid port; allowed: 1 to 65535")),
-    }
-}
-
-fn pauses(
+pub(super) fn pauses(
     rules: &mut Rules<'_>,
     keys: [&str; 2],
     min: &Key<u64>,
@@ -259,16 +178,28 @@ fn resolve_camera(raw: &RawCamera, line: &RawRecipe, base: &Path, report: &mut R
         Some(RawKind::File(file)) => !value(&file.realtime).unwrap_or(true),
         _ => false,
     };
+    let each_frame = matches!(raw.kind, Some(RawKind::Synthetic(_)));
+    let camera = std::mem::replace(&mut rules.section, format!("{section}.trigger"));
+    let trigger = control::trigger(&raw.trigger, each_frame, queue, &mut rules);
+    rules.section = camera;
+    // A command must not wait for the engine on behalf of its frame.
+    let commanded = trigger.is_some_and(|trigger| matches!(trigger.mode, TriggerMode::Software | TriggerMode::Matched));
+    let can_wait = can_wait && !commanded;
     let when_full = value(&raw.when_full).unwrap_or(if can_wait { WhenFull::Wait } else { WhenFull::DropOldest });
     if when_full == WhenFull::Wait && !can_wait && raw.kind.is_some() {
-        let message = "\"wait\" is for a directory, or a file with realtime = false; allowed here: drop-oldest, reject";
+        let message = if commanded {
+            "\"wait\" is not for parts that commands trigger; allowed here: drop-oldest, reject"
+        } else {
+            "\"wait\" is for a directory, or a file with realtime = false; allowed here: drop-oldest, reject"
+        };
         rules.wrong(raw.when_full.as_ref(), "when_full", message.into());
     }
     let keys = ["reopen_min_ms", "reopen_max_ms"];
     let (backoff_min, backoff_max) = pauses(&mut rules, keys, &raw.reopen_min_ms, &raw.reopen_max_ms, 500);
     let source = raw.kind.as_ref().and_then(|kind| source(kind, base, &mut rules));
     let recipe = recipe(raw, line, &section, report);
-    let plan = CameraPlan { name: name?.into(), queue, when_full, recipe: recipe?, backoff_min, backoff_max };
+    let (trigger, recipe, kept) = (trigger?, recipe?, None);
+    let plan = CameraPlan { name: name?.into(), queue, when_full, trigger, recipe, kept, backoff_min, backoff_max };
     Some(CameraConfig { plan, source: source? })
 }
 
@@ -378,7 +309,7 @@ fn source(kind: &RawKind, base: &Path, rules: &mut Rules<'_>) -> Option<SourceCo
     })
 }
 
-fn password_place(file: &Path, base: &Path) -> PathBuf {
+pub(super) fn password_place(file: &Path, base: &Path) -> PathBuf {
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
     secret::place(file, credentials.as_deref(), base)
 }
@@ -391,10 +322,11 @@ pub fn look_for_files(raw: &RawLine, config: &LineConfig, report: &mut Report) {
         let message = format!("no folder at {}; make it with `vcp-line model import`", bundle.display());
         report.add(at(&raw.model.bundle), "model.bundle", message);
     }
-    if let Some((_, file)) = &config.mqtt.user
+    super::mqtt::look_for_files(&raw.mqtt, &config.mqtt, report);
+    if let Some(HttpConfig { token_file: Some(file), .. }) = &config.http
         && let Err(error) = secret::read(file)
     {
-        report.add(at(&raw.mqtt.password_file), "mqtt.password_file", error.to_string());
+        report.add(at(&raw.http.token_file), "http.token_file", error.to_string());
     }
     for (raw, camera) in raw.cameras.iter().zip(&config.cameras) {
         let key = |key: &str| format!("camera '{}'.{key}", camera.plan.name);

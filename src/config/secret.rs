@@ -33,13 +33,18 @@ pub fn read(path: &Path) -> Result<Secret, SecretError> {
 }
 
 /// Where a `password_file` is: a bare name that systemd has put into the credentials folder is there, everything else
-/// is relative to the settings file.
+/// is relative to the settings file. A blank credential is the unit's word
+/// for "there is none".
 pub fn place(written: &Path, credentials: Option<&Path>, base: &Path) -> PathBuf {
     let bare = written.components().count() == 1 && !written.is_absolute();
     match credentials.map(|folder| folder.join(written)) {
-        Some(credential) if bare && credential.is_file() => credential,
+        Some(credential) if bare && has_text(&credential) => credential,
         _ => base.join(written),
     }
+}
+
+fn has_text(file: &Path) -> bool {
+    std::fs::read(file).is_ok_and(|bytes| !bytes.trim_ascii().is_empty())
 }
 
 #[cfg(test)]
@@ -61,7 +66,9 @@ mod tests {
     fn credentials_of_systemd_come_first() {
         let folder = tempfile::tempdir().expect("temp dir");
         std::fs::write(folder.path().join("mqtt"), "x").expect("written");
+        std::fs::write(folder.path().join("empty"), "\n").expect("written");
         let base = Path::new("/etc/vcp-line");
+        assert_eq!(place(Path::new("empty"), Some(folder.path()), base), base.join("empty"));
         assert_eq!(place(Path::new("mqtt"), Some(folder.path()), base), folder.path().join("mqtt"));
         assert_eq!(place(Path::new("other"), Some(folder.path()), base), base.join("other"));
         assert_eq!(place(Path::new("mqtt"), None, base), base.join("mqtt"));

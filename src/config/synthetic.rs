@@ -32,11 +32,13 @@ pub(super) fn resolve(raw: &RawSynthetic, base: &Path, rules: &mut Rules<'_>) ->
     }
     let defective = rules.bounded(&raw.defective, "defective", 0.25, 0.0..=1.0, " (share of the parts)");
     let fps = rules.bounded(&raw.fps, "fps", 2.0, 0.001..=1000.0, " parts per second");
+    let first = rules.bounded(&raw.first, "first", 1, 1..=1 << 53, "");
     let count = rules.bounded_option(&raw.count, "count", 1..=u64::MAX, " parts");
     let seed = raw.seed.as_ref().map_or(0, |key| *key.get_ref());
     Some(SyntheticSpec {
         conveyor: Conveyor { classes: classes?, kinds: kinds?, defective, difficulty: (low, high), size, pool, seed },
         fps,
+        first,
         count,
         truth_file: raw.truth_file.as_ref().map(|file| base.join(file.get_ref())),
     })

@@ -44,12 +44,12 @@ pub enum DatasetError {
         there: String,
     },
     /// An anomalous picture without a mask.
-    #[error("{}: is anomalous but has no mask; looked for {looked_for}", image.display())]
+    #[error("{}: is anomalous but has no mask; there is no {}", image.display(), looked_for.display())]
     NoMask {
         /// The picture.
         image: PathBuf,
-        /// Which files would do.
-        looked_for: String,
+        /// The file that would do.
+        looked_for: PathBuf,
     },
     /// The mask belongs to another picture.
     #[error(

@@ -80,21 +80,20 @@ fn pictures(
     layout: &'static str,
 ) -> Result<Vec<Item>, DatasetError> {
     let item = |image: PathBuf| {
-        let mask = masks.map(|masks| mask_of(&image, masks)).transpose()?;
-        Ok(Item { image, mask, anomalous: masks.is_some(), kind: kind.map(str::to_owned) })
+        let mask = masks.map(|masks| mask_of(&image, masks));
+        Item { image, mask, anomalous: masks.is_some(), kind: kind.map(str::to_owned) }
     };
-    list(folder, layout)?.into_iter().filter(|path| is_picture(path)).map(item).collect()
+    Ok(list(folder, layout)?.into_iter().filter(|path| is_picture(path)).map(item).collect())
 }
 
 /// `NAME_mask.png`, as MVTec-AD has it, or `NAME.png`, as the released conversion writes it; other endings do as well.
-fn mask_of(image: &Path, masks: &Path) -> Result<PathBuf, DatasetError> {
+/// Where there is none, the place of the first.
+fn mask_of(image: &Path, masks: &Path) -> PathBuf {
     let stem = image.file_stem().unwrap_or_default().to_string_lossy();
     let names = [format!("{stem}_mask"), stem.into_owned()];
-    let candidates = names.iter().flat_map(|name| EXTENSIONS.map(|ending| masks.join(format!("{name}.{ending}"))));
-    candidates.into_iter().find(|path| path.is_file()).ok_or_else(|| DatasetError::NoMask {
-        image: image.to_owned(),
-        looked_for: format!("{}.png and {}.png in {}", names[0], names[1], masks.display()),
-    })
+    let mut candidates = names.iter().flat_map(|name| EXTENSIONS.map(|ending| masks.join(format!("{name}.{ending}"))));
+    let missing = || masks.join(format!("{}.png", names[0]));
+    candidates.find(|path| path.is_file()).unwrap_or_else(missing)
 }
 
 fn is_picture(path: &Path) -> bool {

@@ -138,13 +138,7 @@ fn item(root: &Path, image: &str, mask: &str, anomalous: bool, kind: Option<Stri
     let mask = match (anomalous, mask) {
         (false, _) => None,
         (true, "") => return Err(format!("'{image}' is anomalous but names no mask")),
-        (true, mask) => {
-            let path = place(mask)?;
-            if !path.is_file() {
-                return Err(format!("there is no mask at {}", path.display()));
-            }
-            Some(path)
-        }
+        (true, mask) => Some(place(mask)?),
     };
     Ok(Item { image: image_path, mask, anomalous, kind })
 }

@@ -26,6 +26,18 @@ pub enum Layout {
     Folders,
 }
 
+impl Layout {
+    /// As on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Mvtec => "mvtec",
+            Self::Visa => "visa",
+            Self::Meta => "meta",
+            Self::Folders => "folders",
+        }
+    }
+}
+
 /// Which part of a data set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum Split {
@@ -51,7 +63,8 @@ impl Split {
 pub struct Item {
     /// The picture's file. It is not opened before [`Item::load`].
     pub image: PathBuf,
-    /// Where the anomaly is; always there for an anomalous picture, never for a good one.
+    /// Where the anomaly is, which may be missing like the picture itself; always named for an anomalous picture, never
+    /// for a good one.
     pub mask: Option<PathBuf>,
     /// Whether the part is anomalous.
     pub anomalous: bool,
@@ -64,6 +77,7 @@ impl Item {
     ///
     /// Errors when a file cannot be read or the mask is not as large as its picture.
     pub fn load(&self) -> Result<(Image, Option<Mask>), DatasetError> {
+        self.check_mask()?;
         let image = image_file::load(&self.image)?;
         let Some(path) = &self.mask else { return Ok((image, None)) };
         let mask = Mask::load(path)?;
@@ -76,6 +90,16 @@ impl Item {
             });
         }
         Ok((image, Some(mask)))
+    }
+
+    /// Errors when the picture is anomalous and its mask is not there.
+    pub fn check_mask(&self) -> Result<(), DatasetError> {
+        match &self.mask {
+            Some(path) if !path.is_file() => {
+                Err(DatasetError::NoMask { image: self.image.clone(), looked_for: path.clone() })
+            }
+            _ => Ok(()),
+        }
     }
 }
 

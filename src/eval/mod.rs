@@ -57,8 +57,8 @@ pub enum Progress<'a> {
 /// A picture that could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct LeftOut {
-    /// Its file.
-    pub image: PathBuf,
+    /// Its file, as far as it can be written as text.
+    pub image: String,
     /// Why.
     pub reason: String,
 }
@@ -149,7 +149,8 @@ pub fn run(
             }
             Err(error) if options.strict => return Err(EvalError::Strict(error)),
             Err(error) => {
-                let missing = LeftOut { image: class.items[item].image.clone(), reason: error.to_string() };
+                let missing =
+                    LeftOut { image: class.items[item].image.display().to_string(), reason: error.to_string() };
                 watch(Progress::LeftOut(&missing));
                 left_out.push(missing);
             }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::baseline::{Baseline, contrast, smoothed};
 use super::metrics::Labelled;
 use super::metrics::counts::Counts;
-use super::{EvalError, stream};
+use super::{EvalError, LeftOut, Progress, stream};
 use crate::dataset::Dataset;
 use crate::vcp_clip::preprocess::resize_to_rgb;
 
@@ -43,9 +43,14 @@ pub struct Trial {
 
 /// Tries a small grid on the classes of `dataset` and takes what has the largest mean AUPRO.
 ///
-/// Pictures that cannot be read are passed over. Errors when no class has both anomalous and normal pixels.
-/// `looked` is called after each picture with done and total.
-pub fn tune(dataset: &Dataset, size: usize, looked: &mut dyn FnMut(usize, usize)) -> Result<Tuned, EvalError> {
+/// Pictures that cannot be read are told to `left_out`, or end it if `strict`. Errors when no class has both anomalous and normal pixels.
+/// `watch` hears of every picture.
+pub fn tune(
+    dataset: &Dataset,
+    size: usize,
+    strict: bool,
+    watch: &mut dyn FnMut(Progress<'_>),
+) -> Result<Tuned, EvalError> {
     let grid: Vec<Baseline> = WINDOWS
         .iter()
         .filter(|&&window| window < 2 * size)
@@ -61,7 +66,16 @@ pub fn tune(dataset: &Dataset, size: usize, looked: &mut dyn FnMut(usize, usize)
         let one = Dataset { root: thinned.root.clone(), classes: vec![class.clone()] };
         let mut counts = vec![Counts::default(); grid.len()];
         stream::for_each(&one, size, |loaded| {
-            if let Ok((image, mask)) = loaded.picture {
+            let read = match loaded.picture {
+                Ok(read) => Some(read),
+                Err(error) if strict => return Err(EvalError::Strict(error)),
+                Err(error) => {
+                    let image = class.items[loaded.item].image.display().to_string();
+                    watch(Progress::LeftOut(&LeftOut { image, reason: error.to_string() }));
+                    None
+                }
+            };
+            if let Some((image, mask)) = read {
                 let rgb = resize_to_rgb(&image, size);
                 let mut known: Option<(usize, Vec<f32>)> = None;
                 for (baseline, counts) in grid.iter().zip(&mut counts) {
@@ -76,7 +90,7 @@ pub fn tune(dataset: &Dataset, size: usize, looked: &mut dyn FnMut(usize, usize)
                 pictures += 1;
             }
             done += 1;
-            looked(done, thinned.len());
+            watch(Progress::Looked { done, total: thinned.len(), class: "tuning the baseline" });
             Ok::<_, EvalError>(())
         })?;
         for (areas, counts) in areas.iter_mut().zip(&counts) {

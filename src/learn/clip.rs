@@ -23,7 +23,7 @@ use crate::vcp_clip::prompt::{
 use crate::vcp_clip::vision;
 use crate::vcp_clip::{Architecture, HEAD_WIDTH};
 use crate::weights::bundle::Bundle;
-use crate::weights::{layout, position};
+use crate::weights::{self, layout, position};
 
 /// Rows of a CLIP file's token table: the whole byte-pair vocabulary.
 const VOCABULARY: usize = 49408;
@@ -70,12 +70,16 @@ impl ClipSettings {
                 wide && even(vision_width) && even(text_width),
                 format!("a width is not shared evenly by its heads: take multiples of {HEAD_WIDTH}"),
             ),
-            (sizes.vision_layers > 0 && sizes.text_layers > 0, "a tower needs at least one block".to_owned()),
+            (sizes.text_layers > 1, "--text-layers: at least 2, because deep prompts enter after the first".to_owned()),
             (whole, format!("--smallest-window {} is not from 1 to --working-size {working_size}", view.smallest)),
             (*steps > 0 && *batch > 0, "--steps and --batch are at least 1".to_owned()),
             (self.rate.is_finite() && self.rate > 0.0, format!("--rate {}: a number above 0", self.rate)),
         ];
-        checks.into_iter().find(|(fine, _)| !fine).map_or(Ok(()), |(_, reason)| Err(reason))
+        match checks.into_iter().find(|(fine, _)| !fine) {
+            Some((_, reason)) => Err(reason),
+            // Whatever is learned must make a bundle.
+            None => weights::check_sizes(sizes),
+        }
     }
 
     /// Errors with the first size in which `start`'s CLIP is another one.
@@ -87,10 +91,11 @@ impl ClipSettings {
             ("--vision-layers", sizes.vision_layers, start.vision_layers),
             ("--text-width", sizes.text_width, start.text_width),
             ("--text-layers", sizes.text_layers, start.text_layers),
+            ("the context length", sizes.context_length, start.context_length),
         ];
         let differs = pairs.into_iter().find(|(_, asked, found)| asked != found);
         differs.map_or(Ok(()), |(option, asked, found)| {
-            Err(format!("{option} {asked}: the CLIP of --start has {found}; give {option} {found}"))
+            Err(format!("{option} is {asked}, the CLIP of --start has {found}: they must be the same"))
         })
     }
 
@@ -197,6 +202,7 @@ impl ClipTraining {
         let adam = Adam { beta1: 0.9, beta2: 0.98, epsilon: 1e-6 };
         self.parameters
             .step(&adam, tensors.collect(), |name| Rate { rate, decay: if decays(name) { decay } else { 0.0 } });
+        self.parameters.at_most(LOGIT_SCALE, LARGEST_LOGIT_SCALE.ln());
         seen
     }
 
@@ -254,7 +260,7 @@ impl ClipTraining {
     }
 }
 
-/// Matrices decay; norms, biases, embeddings and the temperature do not.
+/// Matrices decay; norms, biases, embeddings, the text projection and the temperature do not.
 fn decays(name: &str) -> bool {
     name.ends_with("weight") && !name.contains("ln_") && !name.contains("embedding") || name.ends_with("proj")
 }

@@ -12,10 +12,13 @@ use super::dice::Dice;
 use crate::frame::{Image, PixelFormat};
 use crate::source::image_file;
 use crate::vcp_clip::preprocess::{Preprocessor, resize_to_rgb};
-use crate::vcp_clip::prompt::{self, END_TOKEN, PromptError, START_TOKEN};
+use crate::vcp_clip::prompt::{self, CLASS_TOKEN, END_TOKEN, PromptError, START_TOKEN};
 
 /// The list of pairs in a folder.
 pub const CAPTIONS_FILE: &str = "captions.jsonl";
+
+/// Positions of the text tower, as OpenAI's CLIP has them, start and end included.
+pub const CONTEXT_LENGTH: usize = 77;
 
 /// Share of the mask's pixels from which a view shows the defect; with fewer, but some, it is ambiguous and not used.
 const SHOWN: f32 = 0.25;
@@ -58,6 +61,16 @@ pub enum PairsError {
         /// Why.
         reason: String,
     },
+    /// A caption that the text tower cannot read.
+    #[error("{}: caption '{caption}': {reason}", path.display())]
+    Caption {
+        /// The list.
+        path: PathBuf,
+        /// The caption.
+        caption: String,
+        /// Why.
+        reason: String,
+    },
     /// Nothing to learn from.
     #[error("{}: no pairs of the classes asked for; the list has {}", path.display(), classes.join(", "))]
     Empty {
@@ -90,7 +103,7 @@ pub struct Pairs {
     /// Pictures of each class, as indices into `pairs`.
     classes: Vec<Vec<usize>>,
     captions: Vec<Vec<u32>>,
-    /// Of the lines in use.
+    /// Of the lines in use and their pictures.
     sha256: String,
 }
 
@@ -153,6 +166,13 @@ impl Pairs {
             let mut ids = vec![START_TOKEN];
             ids.extend(prompt::tokenize(text)?);
             ids.push(END_TOKEN);
+            let unfit = |reason: String| PairsError::Caption { path: path.clone(), caption: text.to_owned(), reason };
+            if ids.contains(&CLASS_TOKEN) {
+                return Err(unfit("'<|class|>' stands for learned vectors; take another word".to_owned()));
+            }
+            if ids.len() > CONTEXT_LENGTH {
+                return Err(unfit(format!("it has {} tokens, at most {CONTEXT_LENGTH} fit; shorten it", ids.len())));
+            }
             captions.push(ids);
             known.insert(text.to_owned(), captions.len() - 1);
             Ok(captions.len() - 1)
@@ -174,6 +194,10 @@ impl Pairs {
         let pairs = lines.par_iter().zip(indices).map(load).collect::<Result<Vec<_>, PairsError>>()?;
         let of = |class| pairs.iter().zip(0..).filter(|(pair, _)| pair.class == class).map(|(_, at)| at).collect();
         let classes = (0..seen.len()).map(of).filter(|pictures: &Vec<usize>| !pictures.is_empty()).collect();
+        for pair in &pairs {
+            hasher.update(&pair.rgb);
+            hasher.update(&pair.mask);
+        }
         let sha256 = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
         Ok(Self { side, pairs, classes, captions, sha256 })
     }
@@ -188,7 +212,8 @@ impl Pairs {
         self.pairs.is_empty()
     }
 
-    /// SHA-256 of the lines in use: names of files, masks and captions, in hexadecimal.
+    /// SHA-256 of the lines in use (names of files, masks and captions) and of the pictures at the working size, in
+    /// hexadecimal.
     pub fn identity(&self) -> &str {
         &self.sha256
     }

@@ -10,6 +10,7 @@ use super::clip_pairs::Pairs;
 use super::vcp_run::CheckpointRequest;
 use super::{LearnError, io_error, vcp_file};
 use crate::weights::bundle::Bundle;
+use crate::weights::target;
 
 /// Everything about a training.
 #[derive(Clone, Debug)]
@@ -54,6 +55,7 @@ pub enum ClipEvent {
 /// Trains and writes the file. On an error the file is as it was, and the last checkpoint is whole.
 pub fn run(request: &ClipRequest, report: &mut dyn FnMut(ClipEvent)) -> Result<(), LearnError> {
     request.settings.check(request.working_size).map_err(LearnError::Settings)?;
+    target::file(&request.out).map_err(|source| io_error("write", &request.out, source))?;
     let start = request.start.as_deref().map(Bundle::open).transpose()?;
     if let Some(bundle) = &start {
         request.settings.fits(&bundle.manifest().architecture).map_err(LearnError::Settings)?;
@@ -77,20 +79,27 @@ pub fn run(request: &ClipRequest, report: &mut dyn FnMut(ClipEvent)) -> Result<(
         let seen = training.step(&views);
         let step = training.steps();
         if !seen.loss.is_finite() {
-            return Err(LearnError::NotFinite { step, epoch: 1, loss: f64::from(seen.loss) });
+            return Err(run_away(step));
         }
         report(ClipEvent::Step { step, seen });
         if let Some(kept) = &request.checkpoint
             && (step.is_multiple_of(kept.every.max(1)) || step == request.settings.steps)
         {
-            let tensors = training.parameters().snapshot();
-            if tensors.iter().any(|(_, _, values)| values.iter().any(|value| !value.is_finite())) {
-                return Err(LearnError::NotFinite { step, epoch: 1, loss: f64::NAN });
+            if !training.parameters().finite() {
+                return Err(run_away(step));
             }
+            let tensors = training.parameters().snapshot();
             checkpoint::save(&kept.folder, &identity, &json!({ "step": step }), &tensors)?;
         }
     }
+    if !training.parameters().finite() {
+        return Err(run_away(training.steps()));
+    }
     vcp_file::write_halves(&request.out, &training.file()).map_err(|source| io_error("write", &request.out, source))
+}
+
+fn run_away(step: u64) -> LearnError {
+    LearnError::NotFinite { step, rates: "--rate" }
 }
 
 fn resume(

@@ -1,4 +1,4 @@
-//! Where training computes: on the CPU in this version.
+//! Where training computes: the CPU always, a graphics card when this build has the feature.
 
 use burn::tensor::Device;
 
@@ -10,19 +10,39 @@ pub enum DeviceChoice {
     /// This machine's processor.
     #[default]
     Cpu,
-    /// An NVIDIA card; not in this version.
+    /// The first NVIDIA card, with CUDA.
     Cuda,
-    /// A graphics card, with Vulkan; not in this version.
+    /// The best graphics card, with Vulkan.
     Vulkan,
 }
 
 impl DeviceChoice {
-    /// The device without differentiation.
+    /// The device without differentiation, or the feature it needs.
     pub fn open(self) -> Result<Device, LearnError> {
         match self {
             Self::Cpu => Ok(Device::flex()),
-            Self::Cuda => Err(LearnError::NotYet { device: "cuda" }),
-            Self::Vulkan => Err(LearnError::NotYet { device: "vulkan" }),
+            Self::Cuda => cuda(),
+            Self::Vulkan => vulkan(),
         }
     }
+}
+
+#[cfg(feature = "train-cuda")]
+fn cuda() -> Result<Device, LearnError> {
+    Ok(Device::cuda(0))
+}
+
+#[cfg(not(feature = "train-cuda"))]
+fn cuda() -> Result<Device, LearnError> {
+    Err(LearnError::NotBuilt { device: "cuda", feature: "train-cuda" })
+}
+
+#[cfg(feature = "train-vulkan")]
+fn vulkan() -> Result<Device, LearnError> {
+    Ok(Device::vulkan(burn::tensor::DeviceKind::DefaultDevice))
+}
+
+#[cfg(not(feature = "train-vulkan"))]
+fn vulkan() -> Result<Device, LearnError> {
+    Err(LearnError::NotBuilt { device: "vulkan", feature: "train-vulkan" })
 }

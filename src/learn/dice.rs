@@ -39,7 +39,7 @@ impl Dice {
 
     /// Normal with mean 0 and deviation 1 (Box and Muller 1958).
     pub fn normal(&mut self) -> f64 {
-        let unit = |dice: &mut Self| (f64::from(dice.0.next_u32()) + 0.5) / f64::from(u32::MAX);
+        let unit = |dice: &mut Self| ((f64::from(dice.0.next_u32()) + 0.5) / f64::from(u32::MAX)).min(1.0);
         let radius = (-2.0 * unit(self).ln()).sqrt();
         radius * (std::f64::consts::TAU * unit(self)).cos()
     }

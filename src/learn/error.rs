@@ -11,11 +11,13 @@ use crate::weights::{BundleError, ImportError};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LearnError {
-    /// This version of the program cannot train there.
-    #[error("training on device '{device}' is not part of this version; use --device cpu")]
-    NotYet {
+    /// This binary was built without the device's feature.
+    #[error("device '{device}' is not in this build: rebuild with `cargo build --release --features {feature}`")]
+    NotBuilt {
         /// The device asked for.
         device: &'static str,
+        /// The cargo feature that brings it.
+        feature: &'static str,
     },
     /// Settings that contradict each other or the model.
     #[error("{0}")]
@@ -38,18 +40,16 @@ pub enum LearnError {
     /// Where the run is kept.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// The loss is no number any more.
+    /// The loss or a learned value is no number any more.
     #[error(
-        "the loss of step {step} (epoch {epoch}) is {loss}: the values have run away; start again with a lower --rate or \
-         --temperature-rate, or with a warm-up (--warm-up). The last checkpoint is as it was"
+        "after {step} steps the values have run away: they are no numbers any more; start again with a lower {rates}, or \
+         with a longer --warm-up. What is in a --checkpoint is from before"
     )]
     NotFinite {
-        /// Step since the beginning, from 1.
+        /// Steps since the beginning.
         step: u64,
-        /// Epoch, from 1.
-        epoch: usize,
-        /// What it is.
-        loss: f64,
+        /// The arguments that say how fast values move.
+        rates: &'static str,
     },
     /// Maps of the validation cannot be measured.
     #[error("validation: {0}")]

@@ -41,10 +41,20 @@ pub struct Tower {
 }
 
 enum TowerBody {
-    /// A processor: every picture on its own, side by side.
+    /// A processor and a small tower: every picture on its own, side by side. A tape keeps everything it computes, and
+    /// is the fastest there is for small pictures.
     Apart(Arc<Weights>),
-    /// A graphics card: all pictures at once.
-    Together(Box<Eager>),
+    /// This many pictures at once: all of them on a graphics card, one on a processor.
+    Together(Box<Eager>, usize),
+}
+
+/// Most that a tape may keep of one picture, bytes; a larger tower looks at one picture at a time and keeps nothing.
+const MOST_ON_A_TAPE: usize = 256 << 20;
+
+/// What a tape keeps of one picture, bytes: shares of attention and about thirty values per channel of each block.
+fn on_a_tape(arch: &Architecture) -> usize {
+    let rows = arch.patches() + 1;
+    size_of::<f32>() * arch.vision_layers * rows * (arch.vision_heads() * rows + 30 * arch.vision_width)
 }
 
 impl Tower {
@@ -54,12 +64,13 @@ impl Tower {
         let names = bundle.names().filter(|name| name.starts_with("visual."));
         let tensors = names.map(|name| bundle.f32(name).map(|(shape, values)| (name.to_owned(), shape, values)));
         let tensors = tensors.collect::<Result<Vec<_>, _>>()?;
-        let body = if apart {
-            TowerBody::Apart(Arc::new(Weights::new(tensors)))
-        } else {
-            TowerBody::Together(Box::new(Eager::new(device.clone(), tensors)))
+        let architecture = bundle.manifest().architecture.clone();
+        let body = match apart {
+            true if on_a_tape(&architecture) <= MOST_ON_A_TAPE => TowerBody::Apart(Arc::new(Weights::new(tensors))),
+            true => TowerBody::Together(Box::new(Eager::new(device.clone(), tensors)), 1),
+            false => TowerBody::Together(Box::new(Eager::new(device.clone(), tensors)), usize::MAX),
         };
-        Ok(Self { architecture: bundle.manifest().architecture.clone(), body })
+        Ok(Self { architecture, body })
     }
 
     /// Looks at pictures, each the normalised planes 3×S×S. What it sees in one does not depend on the others.
@@ -76,22 +87,26 @@ impl Tower {
                 };
                 pictures.par_iter().map(one).collect()
             }
-            TowerBody::Together(eager) => {
-                let mut eager = eager.clone();
-                eager.set_images(pictures.len(), arch.image_size, pictures.concat());
-                let seen = vision::encode(&mut *eager, arch);
-                let tokens: Vec<Vec<f32>> = seen.tokens.iter().map(Eager::read).collect();
-                let feature = Eager::read(&seen.feature);
-                let length = arch.patches() * arch.vision_width;
-                let share = |layer: &Vec<f32>, at: usize| layer[at * length..(at + 1) * length].to_vec();
-                let one = |at: usize| Features {
-                    tokens: tokens.iter().flat_map(|layer| share(layer, at)).collect(),
-                    feature: feature[at * arch.text_width..(at + 1) * arch.text_width].to_vec(),
-                };
-                (0..pictures.len()).map(one).collect()
+            TowerBody::Together(eager, most) => {
+                pictures.chunks(*most).flat_map(|pictures| together(eager, arch, pictures)).collect()
             }
         }
     }
+}
+
+fn together(eager: &Eager, arch: &Architecture, pictures: &[Vec<f32>]) -> Vec<Features> {
+    let mut eager = eager.clone();
+    eager.set_images(pictures.len(), arch.image_size, pictures.concat());
+    let seen = vision::encode(&mut eager, arch);
+    let tokens: Vec<Vec<f32>> = seen.tokens.iter().map(Eager::read).collect();
+    let feature = Eager::read(&seen.feature);
+    let length = arch.patches() * arch.vision_width;
+    let share = |layer: &Vec<f32>, at: usize| layer[at * length..(at + 1) * length].to_vec();
+    let one = |at: usize| Features {
+        tokens: tokens.iter().flat_map(|layer| share(layer, at)).collect(),
+        feature: feature[at * arch.text_width..(at + 1) * arch.text_width].to_vec(),
+    };
+    (0..pictures.len()).map(one).collect()
 }
 
 /// How tokens are kept.
@@ -121,6 +136,14 @@ enum Body {
 }
 
 impl Cache {
+    /// Memory it takes when it is full, bytes; a file takes none.
+    pub fn memory(&self) -> u64 {
+        match &self.body {
+            Body::Memory(samples) => (samples.len() * self.record()) as u64,
+            Body::File(_) => 0,
+        }
+    }
+
     /// Bytes of one sample.
     fn record(&self) -> usize {
         self.tokens * self.kept.bytes() + self.feature * size_of::<f32>() + self.mask

@@ -106,6 +106,18 @@ impl Parameters {
         }
     }
 
+    /// Holds the values of a tensor at or below `most`.
+    pub fn at_most(&mut self, name: &str, most: f32) {
+        for entry in self.entries.iter_mut().filter(|entry| entry.name == name) {
+            entry.value = entry.value.clone().clamp_max(most);
+        }
+    }
+
+    /// Are all values numbers?
+    pub fn finite(&self) -> bool {
+        self.entries.iter().all(|entry| numbers(&entry.value).iter().all(|value| value.is_finite()))
+    }
+
     /// The values alone.
     pub fn values(&self) -> Vec<Named> {
         self.entries.iter().map(|e| (e.name.clone(), e.shape.clone(), numbers(&e.value))).collect()

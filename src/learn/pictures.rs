@@ -42,6 +42,8 @@ impl Pictures {
                 items.extend(class.items.into_iter().map(|item| Labelled { class: class.name.clone(), item }));
             }
         }
+        // Found now rather than in the midst of an epoch.
+        items.iter().try_for_each(|labelled: &Labelled| labelled.item.check_mask())?;
         items.sort_by(|a, b| a.class.cmp(&b.class));
         Ok(Self { items })
     }
@@ -97,6 +99,8 @@ impl Pictures {
 
     /// SHA-256 over classes, labels and files: names below `root`, and lengths.
     pub fn identity(&self, root: &Path) -> String {
+        // With the list itself as root, paths lie beside it.
+        let root = if root.is_file() { root.parent().unwrap_or(root) } else { root };
         let mut hasher = Sha256::new();
         for Labelled { class, item } in &self.items {
             let file = |path: &Path| {

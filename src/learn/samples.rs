@@ -67,9 +67,11 @@ impl Samples {
             Some(copies) => Some(copies),
         };
         let io = |source| LearnError::Io { action: "keep features in", path: room.1.to_owned(), source };
+        let mut room_left = room.0;
         let mut fill = |stage: &str, pictures: &Pictures, copies: usize, changes: &Augmentation, kept: Kept| {
             let total = copies * pictures.len();
-            let mut cache = Cache::new(arch, total, kept, room.0, room.1).map_err(io)?;
+            let mut cache = Cache::new(arch, total, kept, room_left, room.1).map_err(io)?;
+            room_left -= cache.memory();
             let numbers: Vec<usize> = (0..total).collect();
             for block in numbers.chunks(BLOCK) {
                 report(Event::Preparing { stage, done: block[0] as u64, total: total as u64 });

@@ -19,7 +19,7 @@ use super::vcp_settings::VcpSettings;
 use super::vcp_training::{Losses, VcpTraining};
 use super::{LearnError, io_error, vcp_file};
 use crate::dataset::{Layout, Split};
-use crate::weights::{Bundle, ImportRequest, clip_sizes, import_with};
+use crate::weights::{Bundle, ImportRequest, check_target, clip_sizes, import_with, target};
 
 /// What the dice of a seed are for.
 const ORDER: u64 = u64::from_le_bytes(*b"order   ");
@@ -180,16 +180,11 @@ impl Position {
 pub fn run(request: &VcpRequest, report: &mut dyn FnMut(Event<'_>)) -> Result<Bundle, LearnError> {
     let settings = &request.settings;
     settings.check()?;
-    if std::fs::symlink_metadata(&request.out).is_ok() && !request.force {
-        return Err(crate::weights::BundleError::Exists { path: request.out.clone() }.into());
-    }
+    let device = request.device.open()?;
     // Found now rather than after hours.
-    if let Some(folder) = request.vcp_file.as_ref().and_then(|file| file.parent())
-        && folder != Path::new("")
-        && !folder.is_dir()
-    {
-        let source = std::io::ErrorKind::NotFound.into();
-        return Err(io_error("write VCP weights into", folder, source));
+    check_target(&request.out, request.force)?;
+    if let Some(path) = &request.vcp_file {
+        target::file(path).map_err(|source| io_error("write VCP weights to", path, source))?;
     }
     let _lock = request.checkpoint.as_ref().map(|kept| checkpoint::lock(&kept.folder)).transpose()?;
 
@@ -214,7 +209,6 @@ pub fn run(request: &VcpRequest, report: &mut dyn FnMut(Event<'_>)) -> Result<Bu
 
     let temporary = work_folder(request.checkpoint.as_ref())?;
     let bundle = starting_model(request, temporary.path(), report)?;
-    let device = request.device.open()?;
     let apart = request.device == DeviceChoice::Cpu;
     let adam = Adam { beta1: settings.betas[0], beta2: settings.betas[1], ..Adam::default() };
     let mut training = VcpTraining::new(&bundle, &device, adam, apart)?;
@@ -290,6 +284,7 @@ impl Run<'_> {
             let mean = |sum: f64| sum / steps as f64;
             let losses = Losses { raw: mean(self.position.losses.raw), new: mean(self.position.losses.new) };
             let time = start.elapsed();
+            self.check_finite()?;
             let validation = self.samples.validate(self.training)?;
             report(Event::Epoch(&Epoch { epoch: epoch + 1, losses, validation, time, pictures }));
             self.position = Position { epoch: epoch + 1, total: self.position.total, ..Position::default() };
@@ -308,8 +303,7 @@ impl Run<'_> {
         let (losses, gradients) = self.training.differentiate(&samples, dropout);
         let position = &mut self.position;
         if !losses.total().is_finite() {
-            let (step, loss) = (position.total + 1, losses.total());
-            return Err(LearnError::NotFinite { step, epoch: epoch + 1, loss });
+            return Err(run_away(position.total + 1));
         }
         self.training.step(gradients, settings.rates(position.total, steps));
         position.step += 1;
@@ -319,16 +313,21 @@ impl Run<'_> {
         Ok(losses)
     }
 
+    fn check_finite(&self) -> Result<(), LearnError> {
+        if self.training.parameters().finite() { Ok(()) } else { Err(run_away(self.position.total)) }
+    }
+
     /// Writes a checkpoint, unless a parameter has run away: then the last one stays.
     fn save(&self) -> Result<(), LearnError> {
         let Some(kept) = &self.request.checkpoint else { return Ok(()) };
+        self.check_finite()?;
         let tensors = self.training.parameters().snapshot();
-        if tensors.iter().any(|(_, _, values)| values.iter().any(|value| !value.is_finite())) {
-            let epoch = self.position.epoch + 1;
-            return Err(LearnError::NotFinite { step: self.position.total, epoch, loss: f64::NAN });
-        }
         Ok(checkpoint::save(&kept.folder, &self.identity, &self.position.to_json(), &tensors)?)
     }
+}
+
+fn run_away(step: u64) -> LearnError {
+    LearnError::NotFinite { step, rates: "--rate or --temperature-rate" }
 }
 
 /// A folder for what is needed until the end: the starting model has the size of the CLIP. What a killed run has left

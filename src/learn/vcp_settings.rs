@@ -6,7 +6,7 @@ use super::LearnError;
 use super::augment::Augmentation;
 use super::features::Kept;
 use super::vcp_training::Rates;
-use crate::vcp_clip::{Architecture, Constants};
+use crate::vcp_clip::{Architecture, Constants, LARGEST_SIGMA};
 use crate::weights::ClipSizes;
 
 /// Layers that are tapped when nobody says which.
@@ -89,6 +89,16 @@ impl VcpSettings {
         }
         if !(0.0..1.0).contains(&self.hold_out) {
             return fail(format!("--hold-out {}: give a share from 0, less than 1", self.hold_out));
+        }
+        let Constants { raw_weight, top_k, sigma, .. } = self.constants;
+        if !(0.0..=1.0).contains(&raw_weight) {
+            return fail(format!("--raw-weight {raw_weight}: give a share from 0 to 1"));
+        }
+        if top_k == 0 {
+            return fail("--top-k 0: give at least 1".to_owned());
+        }
+        if !(0.0..=LARGEST_SIGMA).contains(&sigma) {
+            return fail(format!("--sigma {sigma}: give pixels from 0 to {LARGEST_SIGMA}"));
         }
         if self.betas.iter().any(|beta| !(0.0..1.0).contains(beta)) {
             return fail(format!("Adam's betas are {:?}: give numbers from 0, less than 1", self.betas));

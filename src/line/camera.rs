@@ -5,11 +5,9 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
-use super::desk::Desk;
-use super::queue::{FrameQueue, Pushed};
+use super::station::Station;
 use super::{CameraPlan, CameraState, EventSink, LineError, Notice, SourceOpener};
 use crate::source::{Source, SourceError};
-use crate::verdict::NoVerdictReason;
 
 /// How soon a camera thread notices the stop while no frame comes.
 const POLL: Duration = Duration::from_millis(100);
@@ -21,11 +19,19 @@ pub(super) enum Never {}
 pub(super) struct CameraThread {
     pub plan: CameraPlan,
     pub open: SourceOpener,
-    pub queue: FrameQueue,
-    pub desk: Arc<Desk>,
+    pub station: Arc<Station>,
     pub sink: Arc<dyn EventSink>,
     pub stop: Receiver<Never>,
     pub notices: Sender<Notice>,
+}
+
+/// Closes the camera's lane, however its thread ends.
+struct Closing(Arc<Station>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 /// Why frames stopped coming.
@@ -39,6 +45,8 @@ enum Pause {
 impl CameraThread {
     /// Returns when the line stops, a finite source has ended, or the camera cannot be used at all.
     pub fn run(mut self) {
+        // Also after a panic: the engine must not wait for frames that never come.
+        let _closing = Closing(Arc::clone(&self.station));
         let camera = Arc::clone(&self.plan.name);
         self.state(CameraState::Starting, None);
         let mut next_seq = 0;
@@ -49,6 +57,7 @@ impl CameraThread {
             let pause = match (self.open)() {
                 Ok(mut source) => {
                     tracing::info!(%camera, "camera open");
+                    self.station.camera_back();
                     self.state(CameraState::Online, None);
                     self.opened(&mut opened);
                     let pause = self.pump(source.as_mut(), &mut next_seq);
@@ -72,6 +81,7 @@ impl CameraThread {
                         backoff = self.plan.backoff_min;
                     }
                     tracing::warn!(%camera, retry_in = ?backoff, "{error}");
+                    self.station.camera_lost();
                     self.state(CameraState::Lost, Some(&error.to_string()));
                     self.opened(&mut opened);
                     if self.stopped_within(backoff) {
@@ -98,26 +108,18 @@ impl CameraThread {
             };
             frame.seq += base;
             if let Some(before) = frame.seq.checked_sub(1) {
-                self.desk.skipped(before, frame.seq.saturating_sub(*next_seq));
+                self.station.lost(before, frame.seq.saturating_sub(*next_seq));
             }
             *next_seq = frame.seq + 1;
             let this_size = (frame.image.width, frame.image.height);
             if size != Some(this_size) {
-                if let Err(source) = self.plan.recipe.fits(this_size.0, this_size.1) {
+                if let Err(source) = self.station.frames_have(this_size.0, this_size.1) {
                     return Pause::Failed(LineError::Recipe { camera: self.plan.name.to_string(), source });
                 }
                 size = Some(this_size);
             }
-            match self.queue.push(frame) {
-                Pushed::Taken => {}
-                Pushed::Dropped(frame) => {
-                    tracing::debug!(camera = %self.plan.name, frame = frame.seq, "queue full, frame dropped");
-                    self.desk.overrun(&frame);
-                }
-                Pushed::Closed(frame) => {
-                    self.desk.give_up(&frame, NoVerdictReason::EngineError);
-                    return Pause::Stopped;
-                }
+            if !self.station.frame(frame) {
+                return Pause::Stopped;
             }
         }
     }

@@ -2,17 +2,18 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
-use super::EventSink;
+use super::parts::Shot;
 use super::recipe::{RecipeSpec, no_verdict};
 use super::stats::LineStats;
+use super::{EventSink, Refused, Unanswered};
 use crate::anomaly::StageTimes;
-use crate::clock::Clock;
-use crate::event::{EventTime, FrameInfo, InspectionEvent, Latency, ModelInfo, SCHEMA};
-use crate::frame::Frame;
+use crate::clock::{Clock, ClockSource, Moment};
+use crate::event::{EventTime, FrameInfo, InspectionEvent, Latency, ModelInfo, SCHEMA, VerdictWord};
+use crate::frame::{Frame, Part};
 use crate::verdict::{Inspection, NoVerdictReason, Verdict};
 
 /// What all desks of a line share.
@@ -30,15 +31,30 @@ pub(super) struct Office {
 pub(super) struct Desk {
     office: Arc<Office>,
     camera: Arc<str>,
-    recipe: RecipeSpec,
     book: Mutex<Book>,
+}
+
+/// What an event is made of.
+pub(super) struct Entry<'a> {
+    pub part: Option<Part>,
+    /// The frame, when it came.
+    pub shot: Option<Shot>,
+    /// When it was captured; when it never was, the trigger.
+    pub begun: Moment,
+    pub inspection: Inspection,
+    /// From capture until the engine took the frame.
+    pub waited: Duration,
+    /// `postprocess` includes the recipe.
+    pub times: StageTimes,
+    /// What it was, or would have been, judged by.
+    pub recipe: &'a RecipeSpec,
 }
 
 #[derive(Default)]
 struct Book {
     seq: u64,
-    /// Last frame of each stretch of skipped frames, and how many; not yet told. Stretches are kept apart by frames
-    /// that are still with the engine, so there are never more of them than such frames.
+    /// Last frame of each stretch of skipped frames, and how many; not yet told. A camera whose frames nobody asks for
+    /// has gaps and no events, so the oldest stretches are joined when there are many.
     skipped: VecDeque<(u64, u64)>,
 }
 
@@ -49,8 +65,8 @@ impl Office {
 }
 
 impl Desk {
-    pub fn new(office: Arc<Office>, camera: Arc<str>, recipe: RecipeSpec) -> Self {
-        Self { office, camera, recipe, book: Mutex::default() }
+    pub fn new(office: Arc<Office>, camera: Arc<str>) -> Self {
+        Self { office, camera, book: Mutex::default() }
     }
 
     fn book(&self) -> MutexGuard<'_, Book> {
@@ -64,79 +80,143 @@ impl Desk {
         }
     }
 
-    /// The queue gave this frame up: a part is owed an event, a frame of a free-running camera is counted.
-    pub fn overrun(&self, frame: &Frame) {
+    /// A part has come. Refused when nobody can be asked to remember it: it is counted, and owed nothing.
+    pub fn owe(&self, part: &Part) -> Result<(), Refused> {
+        self.office.sink.owe(&self.camera, part).inspect_err(|refused| {
+            tracing::debug!(camera = %self.camera, part = part.id, %refused, "part refused");
+            self.office.stats().refused += 1;
+        })
+    }
+
+    /// A frame of a free-running camera that is not inspected: a part is owed an event all the same, another frame is
+    /// counted.
+    pub fn leave_out(&self, frame: &Frame, reason: NoVerdictReason, recipe: &RecipeSpec) {
         if frame.part.is_some() {
-            self.give_up(frame, NoVerdictReason::Overrun);
+            self.give_up(frame, reason, recipe);
         } else {
             self.skipped(frame.seq, 1);
         }
     }
 
     /// An event without a verdict.
-    pub fn give_up(&self, frame: &Frame, reason: NoVerdictReason) {
+    pub fn give_up(&self, frame: &Frame, reason: NoVerdictReason, recipe: &RecipeSpec) {
         let waited = self.office.clock.now().monotonic.saturating_duration_since(frame.captured.monotonic);
-        self.event(frame, no_verdict(reason), waited, StageTimes::default());
+        let (part, shot) = (frame.part.clone(), Shot::from(frame));
+        let (inspection, times) = (no_verdict(reason), StageTimes::default());
+        self.write(Entry { part, shot: Some(shot), begun: shot.captured, inspection, waited, times, recipe });
     }
 
-    /// An event. `waited` is the time from capture until the engine took the frame; `times.postprocess` includes the
-    /// recipe.
-    pub fn event(&self, frame: &Frame, inspection: Inspection, waited: Duration, times: StageTimes) {
+    /// Whose desk it is.
+    pub fn camera(&self) -> &str {
+        &self.camera
+    }
+
+    /// A desk for a camera that the line has no more. Its numbers start at 1.
+    pub fn for_camera(&self, camera: &str) -> Self {
+        Self::new(Arc::clone(&self.office), camera.into())
+    }
+
+    /// An event.
+    pub fn write(&self, entry: Entry<'_>) {
+        let Entry { part, shot, begun, inspection, waited, times, recipe } = entry;
         let mut book = self.book();
-        book.seq += 1;
-        let skipped_before = book.told_before(frame.seq);
+        let skipped_before = shot.map_or(0, |shot| book.told_before(shot.seq));
         let now = self.office.clock.now();
         let latency = Latency {
             queue: ms(waited),
             preprocess: ms(times.preprocess),
             inference: ms(times.inference),
             postprocess: ms(times.postprocess),
-            total: ms(now.monotonic.saturating_duration_since(frame.captured.monotonic)),
+            total: ms(now.monotonic.saturating_duration_since(begun.monotonic)),
         };
+        let clock = shot.map_or(ClockSource::System, |shot| shot.clock);
+        let time = EventTime { captured: begun.wall, clock, published: now.wall };
+        let mut event = self.draft(part, inspection, time, recipe);
+        event.latency_ms = latency;
+        event.frame = shot.map(|Shot { seq, width, height, .. }| FrameInfo { seq, width, height, skipped_before });
+        if !self.give(&mut book, event, begun.monotonic)
+            && let Some(shot) = shot
         {
-            let mut stats = self.office.stats();
-            match inspection.verdict {
-                Verdict::Pass => stats.pass += 1,
-                Verdict::Fail => stats.fail += 1,
-                Verdict::NoVerdict(_) => stats.no_verdict += 1,
-            }
-            if inspection.score.is_some() {
-                stats.record(&latency);
-            }
+            // What was to be told with it is told with the next one, and so is this frame.
+            book.skip(shot.seq, skipped_before + 1);
         }
+    }
+
+    /// The event of a part that an earlier start has accepted and left without one.
+    pub fn restarted(&self, owed: &Unanswered, recipe: &RecipeSpec) {
+        let now = self.office.clock.now();
+        let time = EventTime { captured: owed.accepted, clock: ClockSource::System, published: now.wall };
+        let mut event = self.draft(Some(owed.part.clone()), no_verdict(NoVerdictReason::Restarted), time, recipe);
+        event.historical = true;
+        if !self.give(&mut self.book(), event, now.monotonic) {
+            tracing::error!(camera = %self.camera, part = owed.part.id, "no room for the event of an earlier start's part");
+        }
+    }
+
+    /// An event without its number, its frame and its times.
+    fn draft(
+        &self,
+        part: Option<Part>,
+        inspection: Inspection,
+        time: EventTime,
+        recipe: &RecipeSpec,
+    ) -> InspectionEvent {
         let reason = match inspection.verdict {
             Verdict::NoVerdict(reason) => Some(reason),
             Verdict::Pass | Verdict::Fail => None,
         };
-        let event = InspectionEvent {
+        InspectionEvent {
             schema: SCHEMA,
             event_id: Uuid::now_v7(),
             session: self.office.session,
-            seq: book.seq,
+            seq: 0,
             line: self.office.line.clone(),
             camera: self.camera.to_string(),
-            part: frame.part.clone(),
+            part,
             verdict: inspection.verdict.into(),
             reason,
             score: inspection.score,
-            threshold: self.recipe.threshold,
-            defect_threshold: self.recipe.defect_threshold,
+            threshold: recipe.threshold,
+            defect_threshold: recipe.defect_threshold,
             defects: inspection.defects,
-            frame: Some(FrameInfo {
-                seq: frame.seq,
-                width: frame.image.width,
-                height: frame.image.height,
-                skipped_before,
-            }),
-            time: EventTime { captured: frame.captured.wall, clock: frame.clock, published: now.wall },
-            latency_ms: latency,
-            recipe: self.recipe.info.clone(),
+            frame: None,
+            time,
+            latency_ms: Latency::default(),
+            recipe: recipe.info.clone(),
             model: self.office.model.clone(),
             historical: false,
-        };
-        self.office.sink.verdict(event, frame.captured.monotonic);
+        }
+    }
+
+    /// Numbers the event and hands it on. False when it was refused: then its number goes to the next one.
+    fn give(&self, book: &mut Book, mut event: InspectionEvent, captured: Instant) -> bool {
+        event.seq = book.seq + 1;
+        let (verdict, scored, latency) = (event.verdict, event.score.is_some(), event.latency_ms);
+        // The sink may wait; the numbers of the other cameras do not wait with it.
+        let taken = self.office.sink.verdict(event, captured);
+        let mut stats = self.office.stats();
+        match taken {
+            Ok(()) => book.seq += 1,
+            Err(refused) => {
+                stats.refused += 1;
+                tracing::debug!(camera = %self.camera, %refused, "event refused");
+                return false;
+            }
+        }
+        match verdict {
+            VerdictWord::Pass => stats.pass += 1,
+            VerdictWord::Fail => stats.fail += 1,
+            VerdictWord::NoVerdict => stats.no_verdict += 1,
+        }
+        if scored {
+            stats.record(&latency);
+        }
+        true
     }
 }
+
+/// Stretches of skipped frames kept apart.
+const MOST_STRETCHES: usize = 1024;
 
 impl Book {
     fn skip(&mut self, last: u64, count: u64) {
@@ -145,6 +225,12 @@ impl Book {
         match at.checked_sub(1).and_then(|before| self.skipped.get_mut(before)) {
             Some(stretch) if stretch.0 + count == last => *stretch = (last, stretch.1 + count),
             _ => self.skipped.insert(at, (last, count)),
+        }
+        if self.skipped.len() > MOST_STRETCHES
+            && let Some((_, oldest)) = self.skipped.pop_front()
+            && let Some(next) = self.skipped.front_mut()
+        {
+            next.1 += oldest;
         }
     }
 

@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 
-use super::desk::{Desk, Office};
+use super::deadlines::LastBell;
+use super::desk::Office;
 use super::queue::{Batch, Collector};
-use super::recipe::Recipe;
+use super::recipe::{Recipe, RecipeSpec};
+use super::station::{Inspected, Judged, Station};
 use super::{EngineOpener, Heartbeat, LineError};
 use crate::anomaly::Prediction;
 use crate::clock::{Clock, ClockSource};
@@ -21,8 +23,9 @@ const IDLE: Duration = Duration::from_millis(500);
 /// What the inference thread gets once the engine is known.
 pub(super) struct Post {
     pub office: Arc<Office>,
-    pub desks: Vec<Arc<Desk>>,
-    pub recipes: Vec<Recipe>,
+    pub stations: Vec<Arc<Station>>,
+    /// Tells the deadline thread when this one has ended.
+    pub _last_bell: LastBell,
 }
 
 /// Everything the inference thread owns.
@@ -58,15 +61,29 @@ impl InferenceThread {
         }
         if let (Some(engine), Ok(post)) = (&mut engine, self.post.recv()) {
             let (clock, heartbeat, give_up_at) = (self.clock, self.heartbeat, self.give_up_at);
-            Inspector { engine: engine.as_mut(), post, clock, heartbeat, give_up_at, failing: false }
+            let recipes = post.stations.iter().map(|station| InUse::new(station.recipe())).collect();
+            Inspector { engine: engine.as_mut(), post, recipes, clock, heartbeat, give_up_at, failing: false }
                 .run(&self.collector);
         }
+    }
+}
+
+/// A camera's recipe as its last frame was judged by it.
+struct InUse {
+    spec: Arc<RecipeSpec>,
+    recipe: Recipe,
+}
+
+impl InUse {
+    fn new(spec: Arc<RecipeSpec>) -> Self {
+        Self { recipe: Recipe::new(RecipeSpec::clone(&spec)), spec }
     }
 }
 
 struct Inspector<'a> {
     engine: &'a mut dyn Engine,
     post: Post,
+    recipes: Vec<InUse>,
     clock: Arc<dyn Clock>,
     heartbeat: Arc<dyn Heartbeat>,
     give_up_at: Arc<OnceLock<Instant>>,
@@ -79,7 +96,7 @@ impl Inspector<'_> {
         loop {
             match collector.take_batch(max_batch, IDLE) {
                 Batch::Frames(frames) if self.too_late() => self.give_up(&frames, NoVerdictReason::Deadline),
-                Batch::Frames(frames) => self.inspect(&frames),
+                Batch::Frames(frames) => self.inspect(frames),
                 Batch::Idle => {}
                 Batch::Closed => return,
             }
@@ -93,12 +110,17 @@ impl Inspector<'_> {
 
     fn give_up(&self, batch: &[(usize, Frame)], reason: NoVerdictReason) {
         for (camera, frame) in batch {
-            self.post.desks[*camera].give_up(frame, reason);
+            self.post.stations[*camera].failed(frame, reason);
             self.heartbeat.step();
         }
     }
 
-    fn inspect(&mut self, batch: &[(usize, Frame)]) {
+    fn inspect(&mut self, mut batch: Vec<(usize, Frame)>) {
+        // Parts that were given up while their frames waited cost the engine nothing.
+        batch.retain(|(camera, frame)| self.post.stations[*camera].wants(frame));
+        if batch.is_empty() {
+            return;
+        }
         let taken = self.clock.now().monotonic;
         let frames: Vec<&Frame> = batch.iter().map(|(_, frame)| frame).collect();
         let answer = infer(self.engine, &frames);
@@ -109,30 +131,41 @@ impl Inspector<'_> {
         }
         match answer {
             Ok(predictions) => {
-                for ((camera, frame), prediction) in batch.iter().zip(&predictions) {
+                for ((camera, frame), prediction) in batch.into_iter().zip(predictions) {
                     let waited = taken.saturating_duration_since(frame.captured.monotonic);
-                    self.judge(*camera, frame, prediction, waited);
+                    self.judge(camera, frame, prediction, waited);
                     self.heartbeat.step();
                 }
                 self.trouble(None);
             }
             Err(error) => {
-                self.give_up(batch, NoVerdictReason::EngineError);
+                self.give_up(&batch, NoVerdictReason::EngineError);
                 self.trouble(Some(&error.to_string()));
             }
         }
     }
 
-    fn judge(&mut self, camera: usize, frame: &Frame, prediction: &Prediction, waited: Duration) {
+    fn judge(&mut self, camera: usize, frame: Frame, prediction: Prediction, waited: Duration) {
+        let station = &self.post.stations[camera];
+        let in_use = &mut self.recipes[camera];
+        let newest = station.recipe();
+        if !Arc::ptr_eq(&newest, &in_use.spec) {
+            *in_use = InUse::new(newest);
+        }
         let begin = self.clock.now().monotonic;
-        let judged = self.post.recipes[camera].inspect(prediction, frame.image.width, frame.image.height);
+        let judged = in_use.recipe.inspect(&prediction, frame.image.width, frame.image.height);
         let mut times = prediction.times;
         times.postprocess += self.clock.now().monotonic.saturating_duration_since(begin);
         match judged {
-            Ok(inspection) => self.post.desks[camera].event(frame, inspection, waited, times),
+            Ok(inspection) => {
+                let recipe = Arc::clone(&in_use.spec);
+                station.judged(&frame, Judged { inspection, waited, times, recipe });
+                let defect_threshold = in_use.spec.defect_threshold;
+                station.keep(Inspected { frame, map: prediction.map, defect_threshold });
+            }
             Err(error) => {
                 tracing::error!(camera = %frame.camera, frame = frame.seq, "{error}");
-                self.post.desks[camera].give_up(frame, NoVerdictReason::EngineError);
+                station.failed(&frame, NoVerdictReason::EngineError);
             }
         }
     }

@@ -1,12 +1,17 @@
 //! The running line: one thread per camera, one for the engine, an ordered start and an ordered stop.
 //!
 //! ```text
-//! cam-NAME … ─▶ queue (one bounded lane per camera) ─▶ inference: engine, recipe ─▶ desk ─▶ EventSink
+//! cam-NAME … ─▶ station ─▶ queue (one bounded lane per camera) ─▶ inference: engine, recipe ─▶ station ─▶ desk ─▶ EventSink
+//!   commands ─────┴─ which frame shows which part (parts), its one outcome ─ deadlines ─────────┘
 //! ```
 
 mod camera;
+pub mod control;
+mod deadlines;
 mod desk;
 mod inspect;
+pub mod parts;
+pub mod polygon;
 pub mod queue;
 pub mod recipe;
 pub mod regions;
@@ -14,6 +19,7 @@ pub mod regions;
 mod regions_opencv;
 pub mod regions_plain;
 mod spawn;
+mod station;
 pub mod stats;
 
 #[cfg(feature = "opencv")]
@@ -21,38 +27,60 @@ use regions_opencv as region_finder;
 #[cfg(not(feature = "opencv"))]
 use regions_plain as region_finder;
 
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::engine::{Engine, EngineError, EngineInfo};
 use crate::event::{InspectionEvent, ModelInfo};
+use crate::frame::Part;
 use crate::source::{Source, SourceError};
 use camera::{CameraThread, Never};
+use control::Control;
+use deadlines::{DeadlineThread, LastBell};
 use desk::{Desk, Office};
 use inspect::{InferenceThread, Post};
+use parts::TriggerPlan;
 use queue::{LaneCounters, QueueWatch, WhenFull};
-use recipe::{Recipe, RecipeError, RecipeSpec};
+use recipe::{RecipeError, RecipeSpec};
 use spawn::Crew;
+use station::Station;
 use stats::LineStats;
 
+pub use station::Inspected;
+
 const INFERENCE: &str = "inference";
+const DEADLINES: &str = "deadlines";
 /// How soon the start notices that it is no longer wanted, and the line that a thread has ended.
 const LOOK: Duration = Duration::from_millis(20);
+
+/// What the deadline thread may take to notice the end.
+const LAST: Duration = Duration::from_millis(500);
 
 /// Opens a camera; called again after the camera was lost.
 pub type SourceOpener = Box<dyn FnMut() -> Result<Box<dyn Source>, SourceError> + Send>;
 /// Opens the engine; called once, inside the inference thread.
 pub type EngineOpener = Box<dyn FnOnce() -> Result<Box<dyn Engine>, EngineError> + Send>;
 
+/// Nothing was taken, and this is why: the way out is full or closed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Refused(pub String);
+
 /// Takes what the line has to say. Implemented by the publisher's side in `cli`, by `bench` and by tests.
 pub trait EventSink: Send + Sync {
-    /// One event, in order per camera. May wait: the camera's next event waits with it.
-    fn verdict(&self, event: InspectionEvent, captured: Instant);
+    /// A trigger for this part has come. Taken, the part is owed exactly one event with the same `part`, also across a
+    /// crash; refused, it is owed none, and whoever sent the trigger has to be told. Never waits.
+    fn owe(&self, camera: &str, part: &Part) -> Result<(), Refused>;
+    /// One event, in order per camera. May wait: the camera's next event waits with it. That of an owed part is refused
+    /// only when the program is ending; a refused event has used no number.
+    fn verdict(&self, event: InspectionEvent, captured: Instant) -> Result<(), Refused>;
     /// A camera has changed its state; `detail` says why it is lost.
     fn camera(&self, camera: &str, state: CameraState, detail: Option<&str>);
     /// The engine has begun to fail (the reason) or works again (`None`).
@@ -87,12 +115,27 @@ pub struct CameraPlan {
     pub queue: usize,
     /// What happens when they do.
     pub when_full: WhenFull,
+    /// Where its parts come from.
+    pub trigger: TriggerPlan,
     /// How its frames are judged.
     pub recipe: RecipeSpec,
+    /// The recipe that a command has set in an earlier start, in place of the configured one.
+    pub kept: Option<RecipeSpec>,
     /// Pause before a lost camera is opened again, the first time.
     pub backoff_min: Duration,
     /// Longest pause.
     pub backoff_max: Duration,
+}
+
+/// A part that was accepted by an earlier start and never got its event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unanswered {
+    /// Its camera, which this start may not know any more.
+    pub camera: String,
+    /// The part.
+    pub part: Part,
+    /// When its trigger was accepted.
+    pub accepted: Timestamp,
 }
 
 /// What a line is made of.
@@ -105,6 +148,9 @@ pub struct LineParts {
     pub cameras: Vec<(CameraPlan, SourceOpener)>,
     /// How to open the engine.
     pub engine: EngineOpener,
+    /// Parts that an earlier start has accepted and not answered, with their cameras: they get their events before any
+    /// camera is opened.
+    pub unanswered: Vec<Unanswered>,
     /// Where events go.
     pub sink: Arc<dyn EventSink>,
     /// Who watches the inference thread.
@@ -191,12 +237,14 @@ pub struct Line {
     crew: Crew,
     engine: EngineInfo,
     office: Arc<Office>,
+    stations: Vec<Arc<Station>>,
     names: Vec<Arc<str>>,
     queues: QueueWatch,
     notices: Receiver<Notice>,
     give_up_at: Arc<OnceLock<Instant>>,
     /// Its end tells the cameras to stop.
     go: Sender<Never>,
+    last_bell: LastBell,
 }
 
 impl Line {
@@ -207,7 +255,7 @@ impl Line {
         let lanes: Vec<_> = parts.cameras.iter().map(|(plan, _)| (plan.queue, plan.when_full)).collect();
         let (queues, collector) = queue::lanes(&lanes);
         let watch = collector.watch();
-        let mut crew = Crew::new(count + 1);
+        let mut crew = Crew::new(count + 2);
 
         let (ready, answer) = bounded(1);
         let (post_box, post) = bounded(1);
@@ -241,26 +289,33 @@ impl Line {
             sink: Arc::clone(&parts.sink),
             stats: Mutex::default(),
         });
-        let desk = |(plan, _): &(CameraPlan, SourceOpener)| {
-            Arc::new(Desk::new(Arc::clone(&office), Arc::clone(&plan.name), plan.recipe.clone()))
+        let (bell, rung) = bounded(1);
+        let over = Arc::new(AtomicBool::new(false));
+        let station = |((plan, _), queue): (&(CameraPlan, SourceOpener), _)| {
+            let desk = Desk::new(Arc::clone(&office), Arc::clone(&plan.name));
+            Arc::new(Station::new(plan, queue, desk, Arc::clone(&office.clock), bell.clone()))
         };
-        let desks: Vec<_> = parts.cameras.iter().map(desk).collect();
-        let recipes = parts.cameras.iter().map(|(plan, _)| Recipe::new(plan.recipe.clone())).collect();
-        let posted = Post { office: Arc::clone(&office), desks: desks.clone(), recipes };
+        let stations: Vec<_> = parts.cameras.iter().zip(queues).map(station).collect();
+        answer_for_earlier_start(&parts.unanswered, &stations);
+        let deadlines = DeadlineThread { stations: stations.clone(), bell: rung, over: Arc::clone(&over) };
+        let last_bell = LastBell { bell, over };
+        let posted = Post { office: Arc::clone(&office), stations: stations.clone(), _last_bell: last_bell.clone() };
         post_box.send(posted).map_err(|_| panicked())?;
+        spawn(&mut crew, DEADLINES, move || deadlines.run())?;
 
         // A notice of the first attempt and one of a failure from every camera.
         let (notify, notices) = bounded(2 * count);
         let (go, stop) = bounded(0);
         let names = parts.cameras.iter().map(|(plan, _)| Arc::clone(&plan.name)).collect();
-        for (((plan, open), queue), desk) in parts.cameras.into_iter().zip(queues).zip(desks) {
+        for ((plan, open), station) in parts.cameras.into_iter().zip(stations.iter().map(Arc::clone)) {
             let name = format!("cam-{}", plan.name);
             let (sink, stop, notices) = (Arc::clone(&parts.sink), stop.clone(), notify.clone());
-            let thread = CameraThread { plan, open, queue, desk, sink, stop, notices };
+            let thread = CameraThread { plan, open, station, sink, stop, notices };
             spawn(&mut crew, &name, move || thread.run())?;
         }
         drop(notify);
-        let mut line = Self { crew, engine, office, names, queues: watch, notices, give_up_at, go };
+        let mut line =
+            Self { crew, engine, office, stations, names, queues: watch, notices, give_up_at, go, last_bell };
         match line.cameras_tried(count, &parts.cancelled) {
             Ok(()) => Ok(line),
             Err(error) => {
@@ -293,6 +348,11 @@ impl Line {
     /// Who is looking.
     pub fn engine(&self) -> &EngineInfo {
         &self.engine
+    }
+
+    /// A handle for those who may ask something of the line.
+    pub fn control(&self) -> Control {
+        Control::new(&self.stations)
     }
 
     /// What the line has done so far.
@@ -336,7 +396,8 @@ impl Line {
     /// Stops in order: cameras, queues, engine. Every frame that waits gets its event: a verdict while there is time,
     /// `no_verdict` (deadline) after two thirds of it.
     pub fn stop(self, deadline: Duration) -> StopReport {
-        let Self { mut crew, office, names, queues, go, give_up_at, notices: _notices, engine: _ } = self;
+        let Self { mut crew, office, stations, names, queues, go, give_up_at, notices: _notices, engine: _, last_bell } =
+            self;
         let now = Instant::now();
         give_up_at.get_or_init(|| now + deadline.mul_f64(2.0 / 3.0));
         // A camera that hangs in its driver must not keep what waits from being judged.
@@ -344,19 +405,44 @@ impl Line {
         let deadline = now + deadline;
         tracing::info!("stop: cameras");
         drop(go);
-        crew.wait(cameras_until, |name| name != INFERENCE);
+        crew.wait(cameras_until, |name| name != INFERENCE && name != DEADLINES);
         queues.close();
         tracing::info!(
             waiting = queues.counters().iter().map(|lane| lane.waiting).sum::<usize>(),
             "stop: engine drains"
         );
-        let joined = crew.join(deadline, |_| true);
+        let mut joined = crew.join(deadline, |name| name != DEADLINES);
+        // Whatever an engine that hangs or broke off still has: its part is owed an event by this start.
+        stations.iter().for_each(|station| station.finish());
+        drop(last_bell);
+        let bell = crew.join(deadline.max(Instant::now() + LAST), |_| true);
+        joined.late.extend(bell.late);
+        joined.panicked.extend(bell.panicked);
         let (late, panicked) = (joined.late, joined.panicked);
         late.iter().for_each(|thread| tracing::error!(%thread, "stop: still busy at the deadline"));
         panicked.iter().for_each(|thread| tracing::error!(%thread, "stop: the thread had panicked"));
         let stats = office.stats().clone();
         tracing::info!(events = stats.events(), "stop: line done");
         StopReport { late, panicked, stats, queues: names.into_iter().zip(queues.counters()).collect() }
+    }
+}
+
+/// Before anything new: the parts that the last start did not get to.
+fn answer_for_earlier_start(unanswered: &[Unanswered], stations: &[Arc<Station>]) {
+    let mut gone: Vec<Desk> = Vec::new();
+    for owed in unanswered {
+        if let Some(station) = stations.iter().find(|station| **station.camera() == *owed.camera) {
+            station.desk().restarted(owed, &station.recipe());
+            continue;
+        }
+        tracing::warn!(camera = owed.camera, part = owed.part.id, "a part of a camera that is gone from the line");
+        // Its event needs a recipe, and any one is as good: nothing was judged.
+        let Some(any) = stations.first() else { continue };
+        let at = gone.iter().position(|desk| desk.camera() == owed.camera).unwrap_or_else(|| {
+            gone.push(any.desk().for_camera(&owed.camera));
+            gone.len() - 1
+        });
+        gone[at].restarted(owed, &any.recipe());
     }
 }
 

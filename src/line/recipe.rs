@@ -1,13 +1,20 @@
 //! The recipe turns a prediction into a verdict: thresholds, minimal area, regions of interest.
 
+use serde::{Deserialize, Serialize};
+
+use super::polygon::polygon_mistake;
 use crate::anomaly::Prediction;
 use crate::event::RecipeInfo;
 use crate::verdict::{Inspection, NoVerdictReason, Verdict};
 
 use super::regions::{Mask, RegionError, defects};
 
+/// Polygons of a recipe at most, and corners of each: what is judged at every frame has a bound.
+const MOST_REGIONS: usize = 64;
+const MOST_CORNERS: usize = 1000;
+
 /// What a product must look like, resolved.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RecipeSpec {
     /// Name and version, for the events.
     pub info: RecipeInfo,
@@ -43,6 +50,46 @@ pub enum RecipeError {
         width: u32,
         /// Rows of the frame.
         height: u32,
+    },
+    /// A value that no recipe can have.
+    #[error("recipe '{recipe}': {key} {found} is out of range; allowed: {allowed}")]
+    Value {
+        /// Its name.
+        recipe: String,
+        /// Which value.
+        key: &'static str,
+        /// As given.
+        found: f32,
+        /// What would do.
+        allowed: &'static str,
+    },
+    /// The name goes into topics of others and file names.
+    #[error("\"{id}\" is no name of a recipe; allowed: letters, digits, '_' and '-'")]
+    Name {
+        /// As given.
+        id: String,
+    },
+    /// A polygon that encloses nothing.
+    #[error("recipe '{recipe}': regions[{region}] {mistake}")]
+    Polygon {
+        /// Its name.
+        recipe: String,
+        /// Which polygon, from 0.
+        region: usize,
+        /// What is wrong with it.
+        mistake: String,
+    },
+    /// More than anybody draws.
+    #[error("recipe '{recipe}' has {found} {what}; at most {limit}")]
+    TooMany {
+        /// Its name.
+        recipe: String,
+        /// Polygons or corners.
+        what: &'static str,
+        /// As given.
+        found: usize,
+        /// The bound.
+        limit: usize,
     },
     /// The map or the score holds no numbers.
     #[error("the engine answered with a value that is no finite number; check model and precision")]
@@ -101,6 +148,39 @@ impl Recipe {
 }
 
 impl RecipeSpec {
+    /// The rules that hold whatever the frames are; the settings file has the same, told with their lines.
+    pub fn check(&self) -> Result<(), RecipeError> {
+        let recipe = || self.info.id.clone();
+        let named = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
+        if self.info.id.is_empty() || !self.info.id.bytes().all(named) {
+            return Err(RecipeError::Name { id: recipe() });
+        }
+        let range = |key, found: f32, most: f32, allowed| match (0.0..=most).contains(&found) {
+            true => Ok(()),
+            false => Err(RecipeError::Value { recipe: recipe(), key, found, allowed }),
+        };
+        if let Some(threshold) = self.threshold {
+            range("threshold", threshold, 2.0, "0 to 2 (image score, raw model units)")?;
+        }
+        range("defect_threshold", self.defect_threshold, 1.0, "0 to 1 (anomaly map value)")?;
+        if self.min_area_px == 0 {
+            let allowed = "1 pixel and more";
+            return Err(RecipeError::Value { recipe: recipe(), key: "min_area_px", found: 0.0, allowed });
+        }
+        let few = |what, found: usize, limit| match found <= limit {
+            true => Ok(()),
+            false => Err(RecipeError::TooMany { recipe: recipe(), what, found, limit }),
+        };
+        few("regions", self.regions.len(), MOST_REGIONS)?;
+        for (region, polygon) in self.regions.iter().enumerate() {
+            few("corners in one region", polygon.len(), MOST_CORNERS)?;
+            if let Some(mistake) = polygon_mistake(polygon) {
+                return Err(RecipeError::Polygon { recipe: recipe(), region, mistake });
+            }
+        }
+        Ok(())
+    }
+
     /// Whether all polygons lie inside frames of this size.
     pub fn fits(&self, width: u32, height: u32) -> Result<(), RecipeError> {
         for (region, polygon) in self.regions.iter().enumerate() {
@@ -172,6 +252,22 @@ mod tests {
             let error = Recipe::new(spec()).inspect(&prediction(values, score), 2, 2).expect_err("not finite");
             assert!(matches!(error, RecipeError::NotFinite));
         }
+    }
+
+    #[test]
+    fn values_that_no_recipe_can_have_are_named() {
+        let said = |spec: RecipeSpec| spec.check().expect_err("wrong").to_string();
+        assert!(spec().check().is_ok());
+        assert_eq!(
+            said(RecipeSpec { threshold: Some(2.5), ..spec() }),
+            "recipe 'caps': threshold 2.5 is out of range; allowed: 0 to 2 (image score, raw model units)"
+        );
+        assert!(said(RecipeSpec { defect_threshold: f32::NAN, ..spec() }).contains("defect_threshold NaN"));
+        assert!(said(RecipeSpec { min_area_px: 0, ..spec() }).contains("min_area_px 0 is out of range"));
+        assert!(said(RecipeSpec { regions: vec![vec![]; 65], ..spec() }).contains("has 65 regions; at most 64"));
+        assert!(said(RecipeSpec { regions: vec![vec![[0.0, 0.0]]], ..spec() }).contains("regions[0] has 1 corners"));
+        let info = RecipeInfo { id: "../x".into(), version: 1 };
+        assert!(said(RecipeSpec { info, ..spec() }).starts_with("\"../x\" is no name"));
     }
 
     #[test]

@@ -92,6 +92,8 @@ pub struct LineStats {
     pub fail: u64,
     /// Verdict `no_verdict`, for whatever reason.
     pub no_verdict: u64,
+    /// Parts and free-running frames refused because the way out was full or closed; none of them is owed an event.
+    pub refused: u64,
     /// Calls of the engine.
     pub batches: u64,
     /// Calls of the engine that failed.

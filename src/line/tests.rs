@@ -1,6 +1,6 @@
 //! The line with a camera and an engine that tests wind by hand.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -74,11 +74,24 @@ struct Notebook {
     cameras: Mutex<Vec<(String, CameraState)>>,
     engine: Mutex<Vec<bool>>,
     steps: AtomicU64,
+    owed: Mutex<Vec<(String, Part)>>,
+    full: AtomicBool,
 }
 
 impl EventSink for Notebook {
-    fn verdict(&self, event: InspectionEvent, _: Instant) {
+    fn owe(&self, camera: &str, part: &Part) -> Result<(), Refused> {
+        if self.full.load(Ordering::Relaxed) {
+            return Err(Refused("full".into()));
+        }
+        self.owed.lock().expect("lock").push((camera.to_owned(), part.clone()));
+        Ok(())
+    }
+    fn verdict(&self, event: InspectionEvent, _: Instant) -> Result<(), Refused> {
+        if event.part.is_none() && self.full.load(Ordering::Relaxed) {
+            return Err(Refused("full".into()));
+        }
         self.events.lock().expect("lock").push(event);
+        Ok(())
     }
     fn camera(&self, camera: &str, state: CameraState, _: Option<&str>) {
         self.cameras.lock().expect("lock").push((camera.to_owned(), state));
@@ -128,7 +141,16 @@ fn camera(name: &str, queue: usize, when_full: WhenFull) -> (Feed, (CameraPlan, 
         regions: Vec::new(),
     };
     let short = Duration::from_millis(1);
-    let plan = CameraPlan { name: name.into(), queue, when_full, recipe, backoff_min: short, backoff_max: short };
+    let plan = CameraPlan {
+        name: name.into(),
+        queue,
+        when_full,
+        trigger: TriggerPlan::free(),
+        recipe,
+        kept: None,
+        backoff_min: short,
+        backoff_max: short,
+    };
     let camera = name.to_owned();
     let open = move || -> Result<Box<dyn Source>, SourceError> {
         Ok(Box::new(Wound { camera: camera.clone(), frames: frames.clone() }))
@@ -151,6 +173,7 @@ fn start(cameras: Vec<(CameraPlan, SourceOpener)>, gate: Option<Gate>) -> (Line,
         session: Uuid::nil(),
         cameras,
         engine: Box::new(|| Ok(Box::new(Engineer { info, gate, warm: false }))),
+        unanswered: Vec::new(),
         sink: Arc::clone(&notebook) as Arc<dyn EventSink>,
         heartbeat: Arc::clone(&notebook) as Arc<dyn Heartbeat>,
         clock: Arc::new(SystemClock),
@@ -332,6 +355,7 @@ fn a_start_that_cannot_succeed_says_why() {
             session: Uuid::nil(),
             cameras,
             engine,
+            unanswered: Vec::new(),
             sink: Arc::clone(&notebook) as Arc<dyn EventSink>,
             heartbeat: notebook,
             clock: Arc::new(SystemClock),
@@ -354,3 +378,69 @@ fn a_start_that_cannot_succeed_says_why() {
     assert_eq!(attempt(Vec::new(), slow, cancelled), "stopped on request before the line was ready");
     drop(release);
 }
+
+#[test]
+fn parts_of_an_earlier_start_are_answered_first_and_refused_ones_are_owed_nothing() {
+    let info = EngineInfo {
+        model: "by-hand".into(),
+        sha256: "00".into(),
+        engine: EngineChoice::Reference,
+        precision: Precision::Fp32,
+        max_batch: 3,
+        image_size: 4,
+    };
+    let owed = |camera: &str, trigger: u64| Unanswered {
+        camera: camera.into(),
+        part: Part { id: format!("old-{trigger}"), trigger },
+        accepted: Timestamp::UNIX_EPOCH,
+    };
+    let notebook = Arc::new(Notebook::default());
+    let (feed, plan) = camera("a", 4, WhenFull::Reject);
+    feed.send(Ok(part(frame("a", 0, 20)))).expect("room");
+    let line = Line::start(LineParts {
+        name: "test".into(),
+        session: Uuid::nil(),
+        cameras: vec![plan],
+        engine: Box::new(|| Ok(Box::new(Engineer { info, gate: None, warm: false }))),
+        unanswered: vec![owed("a", 7), owed("gone", 1), owed("gone", 2), owed("a", 8)],
+        sink: Arc::clone(&notebook) as Arc<dyn EventSink>,
+        heartbeat: Arc::clone(&notebook) as Arc<dyn Heartbeat>,
+        clock: Arc::new(SystemClock),
+        cancelled: CancellationToken::new(),
+    })
+    .expect("started");
+    until("the new part", || notebook.events().len() == 5);
+    // Full: a part and a free-running frame are refused, and the next event tells of both without a gap of its own.
+    notebook.full.store(true, Ordering::Relaxed);
+    feed.send(Ok(part(frame("a", 1, 20)))).expect("room");
+    feed.send(Ok(frame("a", 2, 20))).expect("room");
+    until("two refusals", || line.stats().refused == 2);
+    notebook.full.store(false, Ordering::Relaxed);
+    feed.send(Ok(part(frame("a", 3, 20)))).expect("room");
+    until("the part after", || notebook.events().len() == 6);
+    line.stop(LONG);
+
+    let told = |event: &InspectionEvent| {
+        let part = event.part.as_ref().map(|part| part.id.clone()).unwrap_or_default();
+        let skipped = event.frame.as_ref().map(|frame| frame.skipped_before);
+        (event.camera.clone(), event.seq, part, event.reason, event.historical, skipped)
+    };
+    let restarted = Some(NoVerdictReason::Restarted);
+    let a = || "a".to_owned();
+    let gone = || "gone".to_owned();
+    assert_eq!(
+        notebook.events().iter().map(told).collect::<Vec<_>>(),
+        [
+            (a(), 1, "old-7".into(), restarted, true, None),
+            (gone(), 1, "old-1".into(), restarted, true, None),
+            (gone(), 2, "old-2".into(), restarted, true, None),
+            (a(), 2, "old-8".into(), restarted, true, None),
+            (a(), 3, "part-0".into(), None, false, Some(0)),
+            (a(), 4, "part-3".into(), None, false, Some(2)),
+        ]
+    );
+    let owed: Vec<String> = notebook.owed.lock().expect("lock").iter().map(|(_, part)| part.id.clone()).collect();
+    assert_eq!(owed, ["part-0", "part-3"]);
+}
+
+mod parts;

@@ -7,10 +7,13 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use uuid::Uuid;
 
-use super::pending::{EntryId, Pending};
+use super::outbox::{self, Inherited, Ledger, Limits, OutboxStatus, OwedPart, RecordId, Refusal, Safety};
+use super::payload::Parcel;
 use super::state::{Alarm, AlarmMessage, LineState, StateMessage};
 use super::topic::Topics;
 use super::{Outgoing, PublisherSpec};
+use crate::clock::Clock;
+use crate::frame::Part;
 
 /// A verdict was not taken.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -21,6 +24,9 @@ pub enum DoorError {
         /// The bound.
         capacity: usize,
     },
+    /// The outbox on disk has reached its largest size.
+    #[error("the outbox on disk is full; bring the broker back, or raise max_bytes in [outbox]")]
+    LogFull,
     /// The publisher has been stopped; the verdict is counted as dropped.
     #[error("the publisher has stopped and takes no more verdicts")]
     Closed,
@@ -35,7 +41,7 @@ pub struct Counters {
     pub in_flight: usize,
     /// Verdicts acknowledged by the broker.
     pub acked: u64,
-    /// Verdicts refused at the door.
+    /// Verdicts and parts refused at the door.
     pub dropped: u64,
     /// Connections accepted after the first one.
     pub reconnects: u64,
@@ -68,33 +74,44 @@ struct Retained {
 /// What one packet carries, to find its place again when it is acknowledged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Cargo {
-    Verdict(EntryId),
+    Verdict(RecordId),
     Retained { topic: String, version: u64 },
 }
 
 /// The next thing to put on the connection.
 pub(super) enum Load {
-    Verdict { id: EntryId, late: bool, outgoing: Arc<Outgoing> },
+    Verdict { id: RecordId, late: bool, parcel: Parcel },
     Retained { topic: String, version: u64, payload: Vec<u8> },
 }
 
-struct Inner {
-    pending: Pending<Arc<Outgoing>>,
+pub(super) struct Inner {
+    pub(super) ledger: Ledger<Parcel>,
     retained: BTreeMap<String, Retained>,
     state: LineState,
     mode: Mode,
     counters: Counters,
     connections: u64,
+    troubles: BTreeMap<&'static str, String>,
     /// One error line per episode of a full queue; the episode ends when half the queue is free again.
     overflowing: bool,
+    capacity: usize,
+    /// How the outbox is doing; `None` without one.
+    pub(super) outbox: Option<OutboxStatus>,
+    /// Something for the outbox thread to look at.
+    pub(super) work: bool,
+    /// The outbox thread is to finish.
+    pub(super) closing: bool,
 }
 
 pub(super) struct Shared {
     inner: Mutex<Inner>,
+    /// Room in the queue, or a record that has reached the disk.
     room: Condvar,
+    pub(super) work: Condvar,
     pub(super) wake: Notify,
     pub(super) session: Uuid,
     pub(super) topics: Topics,
+    clock: Arc<dyn Clock>,
 }
 
 /// Lets any thread publish; cheap to clone.
@@ -102,7 +119,31 @@ pub(super) struct Shared {
 pub struct Door(pub(super) Arc<Shared>);
 
 impl Door {
-    /// Takes the verdict or says at once why not; never waits for the broker.
+    /// Accepts a part: it is owed exactly one verdict, whose event has the same camera and part. Never waits.
+    ///
+    /// With an outbox the debt is on disk a moment later, see [`Door::recorded`]; from then on it survives a crash.
+    /// An error means that nothing is owed, and that whoever sent the trigger has to be told.
+    pub fn owe(&self, camera: &str, part: &Part) -> Result<RecordId, DoorError> {
+        self.0.owe(camera, part)
+    }
+
+    /// Waits up to `patience` until the debt is on disk, and says where it is then.
+    pub fn recorded(&self, debt: RecordId, patience: Duration) -> Safety {
+        let writing = |inner: &mut Inner| inner.ledger.safety(debt) == Safety::BeingWritten;
+        let inner = match self.0.room.wait_timeout_while(self.0.lock(), patience, writing) {
+            Ok((inner, _)) => inner,
+            Err(poisoned) => poisoned.into_inner().0,
+        };
+        inner.ledger.safety(debt)
+    }
+
+    /// Parts that are owed a verdict, oldest first: right after the start, those that an earlier start has left behind.
+    pub fn owed(&self) -> Vec<Arc<OwedPart>> {
+        self.0.lock().ledger.owed()
+    }
+
+    /// Takes the verdict or says at once why not; never waits for the broker or the disk. That of an owed part is
+    /// always taken.
     pub fn verdict(&self, outgoing: Outgoing) -> Result<(), DoorError> {
         self.0.push(outgoing, None)
     }
@@ -110,6 +151,11 @@ impl Door {
     /// Like [`Door::verdict`], and waits up to `patience` for room in the queue.
     pub fn verdict_within(&self, outgoing: Outgoing, patience: Duration) -> Result<(), DoorError> {
         self.0.push(outgoing, Some(patience))
+    }
+
+    /// How the outbox is doing; `None` when verdicts are kept in memory alone.
+    pub fn outbox(&self) -> Option<OutboxStatus> {
+        self.0.lock().outbox.clone()
     }
 
     /// Publishes the state, retained; the broker gets it again after every reconnect. States that follow each other
@@ -138,6 +184,11 @@ impl Door {
     pub fn counters(&self) -> Counters {
         self.0.counters()
     }
+
+    /// What a person should look at though the broker can be reached: alarm kind and message.
+    pub fn troubles(&self) -> BTreeMap<&'static str, String> {
+        self.0.lock().troubles.clone()
+    }
 }
 
 /// Our own messages hold only strings, numbers and string-keyed maps, which JSON always can express.
@@ -145,71 +196,148 @@ fn json(message: &impl serde::Serialize) -> Vec<u8> {
     serde_json::to_vec(message).expect("state and alarms have string keys and finite numbers")
 }
 
+impl Inner {
+    fn refuse(&mut self, why: Refusal, camera: &str) -> DoorError {
+        let error = match why {
+            Refusal::Memory { capacity } => DoorError::Full { capacity },
+            Refusal::Log => DoorError::LogFull,
+        };
+        self.counters.dropped += 1;
+        if !std::mem::replace(&mut self.overflowing, true) {
+            tracing::error!(camera, "{error}");
+        }
+        error
+    }
+
+    /// Waiting helps only while somebody empties the queue; otherwise it would only slow inspection.
+    fn is_being_emptied(&self) -> bool {
+        let disk = self.outbox.as_ref().is_some_and(|outbox| outbox.failing.is_none());
+        self.counters.connected || (disk && matches!(self.ledger.refusal(), Some(Refusal::Memory { .. })))
+    }
+}
+
 impl Shared {
-    pub(super) fn new(spec: &PublisherSpec, session: Uuid, state: LineState) -> Self {
+    pub(super) fn new(
+        spec: &PublisherSpec,
+        session: Uuid,
+        state: LineState,
+        clock: Arc<dyn Clock>,
+        inherited: Option<Inherited>,
+    ) -> Self {
+        let limits = Limits {
+            memory: spec.max_queue,
+            window: outbox::WINDOW.max(spec.max_in_flight),
+            in_flight: spec.max_in_flight,
+        };
         let inner = Inner {
-            pending: Pending::new(spec.max_queue, spec.max_in_flight),
+            outbox: inherited.is_some().then(OutboxStatus::default),
+            ledger: inherited.map_or_else(|| Ledger::in_memory(limits), |found| Ledger::on_disk(limits, found)),
             retained: BTreeMap::new(),
             state: state.clone(),
             mode: Mode::Running,
             counters: Counters::default(),
             connections: 0,
+            troubles: BTreeMap::new(),
             overflowing: false,
+            capacity: spec.max_queue.max(1),
+            work: true,
+            closing: false,
         };
         let shared = Self {
             inner: Mutex::new(inner),
             room: Condvar::new(),
+            work: Condvar::new(),
             wake: Notify::new(),
             session,
             topics: spec.topics(),
+            clock,
         };
         shared.set_state(state);
         shared
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
         // Every change below is complete before the lock is released, so a panic elsewhere leaves nothing half done.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Raises or clears what [`Door::troubles`] tells; true when that was news.
+    pub(super) fn trouble(&self, kind: &'static str, message: Option<String>) -> bool {
+        let mut inner = self.lock();
+        match message {
+            Some(message) => inner.troubles.insert(kind, message.clone()) != Some(message),
+            None => inner.troubles.remove(kind).is_some(),
+        }
     }
 
     fn is_running(&self) -> bool {
         self.lock().mode == Mode::Running
     }
 
+    fn owe(&self, camera: &str, part: &Part) -> Result<RecordId, DoorError> {
+        let owed = OwedPart { camera: camera.to_owned(), part: part.clone(), accepted: self.clock.now().wall };
+        let mut inner = self.lock();
+        if inner.mode != Mode::Running {
+            inner.counters.dropped += 1;
+            return Err(DoorError::Closed);
+        }
+        let debt = inner.ledger.owe(owed).map_err(|refused| inner.refuse(refused.why, camera))?;
+        self.call(inner);
+        Ok(debt)
+    }
+
     fn push(&self, outgoing: Outgoing, patience: Option<Duration>) -> Result<(), DoorError> {
-        // Waiting helps only while a connected broker empties the queue; without one it would only slow inspection.
-        let full = |inner: &mut Inner| {
-            inner.mode == Mode::Running && inner.counters.connected && inner.pending.len() >= inner.pending.capacity()
-        };
         let mut inner = self.lock();
         if let Some(patience) = patience {
+            let event = &outgoing.event;
+            let full = |inner: &mut Inner| {
+                let takes = inner.ledger.takes(&event.camera, event.part.as_ref());
+                inner.mode == Mode::Running && !takes && inner.is_being_emptied()
+            };
             inner = match self.room.wait_timeout_while(inner, patience, full) {
                 Ok((inner, _)) => inner,
                 Err(poisoned) => poisoned.into_inner().0,
             };
         }
-        if matches!(inner.mode, Mode::Closed | Mode::Aborting) {
+        if matches!(inner.mode, Mode::Closed | Mode::Aborting) || inner.closing {
             inner.counters.dropped += 1;
             return Err(DoorError::Closed);
         }
-        match inner.pending.push(Arc::new(outgoing)) {
-            Ok(_) => {
-                if inner.pending.len() * 2 <= inner.pending.capacity() {
-                    inner.overflowing = false;
-                }
-                drop(inner);
-                self.wake.notify_one();
-                Ok(())
-            }
-            Err(refused) => {
-                let error = DoorError::Full { capacity: refused.capacity };
-                inner.counters.dropped += 1;
-                if !std::mem::replace(&mut inner.overflowing, true) {
-                    tracing::error!(camera = refused.item.event.camera, seq = refused.item.event.seq, "{error}");
-                }
-                Err(error)
-            }
+        let outgoing = Arc::new(outgoing);
+        let event = &outgoing.event;
+        let parcel = Parcel::Live(Arc::clone(&outgoing));
+        if let Err(refused) = inner.ledger.push(&event.camera, event.part.as_ref(), parcel) {
+            return Err(inner.refuse(refused.why, &event.camera));
         }
+        if inner.ledger.held() * 2 <= inner.capacity {
+            inner.overflowing = false;
+        }
+        self.call(inner);
+        Ok(())
+    }
+
+    /// Calls whoever comes next: the outbox thread, or without one the connection.
+    fn call(&self, mut inner: MutexGuard<'_, Inner>) {
+        inner.work = true;
+        let disk = inner.outbox.is_some();
+        drop(inner);
+        if disk {
+            self.work.notify_one();
+        } else {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Something was stored or read back: the connection can go on, and whoever waits for it.
+    pub(super) fn moved_on(&self) {
+        self.wake.notify_one();
+        self.room.notify_all();
+    }
+
+    /// The outbox thread finishes what there is and ends.
+    pub(super) fn close_outbox(&self) {
+        self.lock().closing = true;
+        self.work.notify_one();
     }
 
     fn set_state(&self, state: LineState) {
@@ -239,7 +367,8 @@ impl Shared {
 
     pub(super) fn connected(&self) {
         let mut inner = self.lock();
-        inner.pending.connected();
+        inner.ledger.connected();
+        inner.work = true;
         for retained in inner.retained.values_mut() {
             (retained.sent, retained.acked) = (0, 0);
         }
@@ -250,7 +379,7 @@ impl Shared {
 
     pub(super) fn connection_lost(&self) {
         let mut inner = self.lock();
-        inner.pending.connection_lost();
+        inner.ledger.connection_lost();
         inner.counters.connected = false;
         drop(inner);
         self.room.notify_all();
@@ -268,17 +397,20 @@ impl Shared {
                 payload: retained.payload.clone(),
             });
         }
-        let next = inner.pending.next_to_send()?;
-        Some(Load::Verdict { id: next.id, late: next.late, outgoing: Arc::clone(next.item) })
+        let next = inner.ledger.next_to_send()?;
+        Some(Load::Verdict { id: next.id, late: next.late, parcel: next.item.clone() })
     }
 
     pub(super) fn acked(&self, cargo: &Cargo) {
         let mut inner = self.lock();
         match cargo {
             Cargo::Verdict(id) => {
-                if inner.pending.acked(*id).is_some() {
+                if inner.ledger.acked(*id).is_some() {
                     inner.counters.acked += 1;
+                    inner.work = true;
+                    drop(inner);
                     self.room.notify_one();
+                    self.work.notify_one();
                 }
             }
             Cargo::Retained { topic, version } => {
@@ -290,22 +422,25 @@ impl Shared {
     }
 
     /// A verdict that cannot be written as JSON would block the queue for ever.
-    pub(super) fn give_up(&self, id: EntryId) {
+    pub(super) fn give_up(&self, id: RecordId) {
         let mut inner = self.lock();
-        if inner.pending.acked(id).is_some() {
+        if inner.ledger.acked(id).is_some() {
             inner.counters.dropped += 1;
+            inner.work = true;
+            drop(inner);
             self.room.notify_one();
+            self.work.notify_one();
         }
     }
 
     /// Whether the broker has acknowledged everything there is.
     pub(super) fn all_acked(&self) -> bool {
         let inner = self.lock();
-        inner.pending.is_empty() && inner.retained.values().all(|retained| retained.acked == retained.version)
+        inner.ledger.is_empty() && inner.retained.values().all(|retained| retained.acked == retained.version)
     }
 
     pub(super) fn unsent(&self) -> usize {
-        self.lock().pending.len()
+        usize::try_from(self.lock().ledger.len()).unwrap_or(usize::MAX)
     }
 
     pub(super) fn mode(&self) -> Mode {
@@ -324,82 +459,10 @@ impl Shared {
 
     fn counters(&self) -> Counters {
         let inner = self.lock();
-        Counters { queued: inner.pending.len(), in_flight: inner.pending.in_flight(), ..inner.counters }
+        let queued = usize::try_from(inner.ledger.len()).unwrap_or(usize::MAX);
+        Counters { queued, in_flight: inner.ledger.in_flight(), ..inner.counters }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::publish::payload::tests::event;
-    use crate::publish::state::StateWord;
-
-    fn door(max_queue: usize) -> Door {
-        let mut spec = PublisherSpec::new("nowhere", 1, "caps");
-        spec.max_queue = max_queue;
-        let state =
-            LineState { state: StateWord::Online, since: None, cameras: BTreeMap::new(), model: None, activity: None };
-        Door(Arc::new(Shared::new(&spec, Uuid::nil(), state)))
-    }
-
-    fn verdict(seq: u64) -> Outgoing {
-        Outgoing { event: event(seq), captured: Instant::now() }
-    }
-
-    #[test]
-    fn a_full_queue_refuses_and_counts() {
-        let door = door(2);
-        assert_eq!(door.verdict(verdict(0)), Ok(()));
-        assert_eq!(door.verdict(verdict(1)), Ok(()));
-        assert_eq!(door.verdict(verdict(2)), Err(DoorError::Full { capacity: 2 }));
-        // Without a broker that empties the queue nobody waits; with one, as long as asked.
-        let long = Duration::from_secs(600);
-        assert_eq!(door.verdict_within(verdict(3), long), Err(DoorError::Full { capacity: 2 }));
-        door.0.connected();
-        let patience = Duration::from_millis(20);
-        let start = Instant::now();
-        assert_eq!(door.verdict_within(verdict(4), patience), Err(DoorError::Full { capacity: 2 }));
-        assert!(start.elapsed() >= patience);
-        assert_eq!((door.counters().queued, door.counters().dropped), (2, 3));
-    }
-
-    #[test]
-    fn waiting_ends_when_an_acknowledgement_makes_room() {
-        let door = door(1);
-        door.verdict(verdict(0)).expect("room");
-        door.0.connected();
-        let Some(Load::Retained { .. }) = door.0.next() else { panic!("the state goes first") };
-        let Some(Load::Verdict { id, .. }) = door.0.next() else { panic!("then the verdict") };
-        std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| door.verdict_within(verdict(1), Duration::from_secs(30)));
-            door.0.acked(&Cargo::Verdict(id));
-            assert_eq!(waiting.join().expect("no panic"), Ok(()));
-        });
-        assert_eq!((door.counters().queued, door.counters().acked, door.counters().dropped), (1, 1, 0));
-    }
-
-    #[test]
-    fn retained_messages_merge_and_are_repeated_after_a_reconnect() {
-        let door = door(1);
-        door.0.connected();
-        let Some(Load::Retained { topic, version, .. }) = door.0.next() else { panic!("state") };
-        door.0.say_offline(jiff::Timestamp::UNIX_EPOCH);
-        assert!(door.0.next().is_none(), "one at a time per topic");
-        door.0.acked(&Cargo::Retained { topic, version });
-        assert!(!door.0.all_acked());
-        let Some(Load::Retained { topic, version, .. }) = door.0.next() else { panic!("newer state") };
-        door.0.acked(&Cargo::Retained { topic, version });
-        assert!(door.0.all_acked() && door.0.next().is_none());
-        door.0.connected();
-        let Some(Load::Retained { payload, .. }) = door.0.next() else { panic!("again") };
-        assert!(String::from_utf8(payload).expect("JSON").contains("\"offline\""));
-    }
-
-    #[test]
-    fn a_closed_door_says_so() {
-        let door = door(1);
-        door.0.set_mode(Mode::Closed);
-        assert_eq!(door.verdict(verdict(0)), Err(DoorError::Closed));
-        assert_eq!(door.counters().dropped, 1);
-    }
-}
+mod tests;

@@ -1,31 +1,43 @@
-//! Verdicts leave the line here: over MQTT 3.1.1, QoS 1, kept until the broker has acknowledged them.
+//! Verdicts leave the line here: over MQTT 3.1.1 or 5, QoS 1, kept until the broker has acknowledged them.
 //!
 //! ```text
-//! inspection threads ─▶ Door (bounded) ─▶ Pending (ours until PUBACK) ─▶ mqtt: one task on one named thread ─▶ broker
+//! inspection threads ─▶ Door (bounded) ─▶ Ledger (ours until PUBACK) ─▶ mqtt: one task on one named thread ─▶ broker
+//!                                           ◀─▶ outbox: one thread, the log on disk
 //! ```
-//! [`pending`] decides what is sent next and knows nothing of sockets; [`door`] lets threads in; `mqtt` acts. The MQTT
-//! client forgets un-acknowledged messages when the broker reports no session, therefore the queue is ours and each
-//! connection starts with a fresh client.
+//! The ledger of the [`outbox`] decides what is stored and sent next, and knows nothing of disks and sockets; [`door`]
+//! lets threads in; the outbox thread and `mqtt` act. The MQTT client forgets un-acknowledged messages when the broker
+//! reports no session, therefore the queue is ours and each connection starts with a fresh client.
 
 pub mod backoff;
 pub mod broker;
+pub mod client;
+pub mod commands;
 pub mod door;
+pub mod fault;
 mod mqtt;
+pub mod outbox;
 pub mod payload;
-pub mod pending;
 pub mod probe;
+pub mod sparkplug;
 pub mod state;
+mod steady;
+pub mod tls;
 pub mod topic;
 pub mod url;
 pub mod watch;
 
 use std::time::Duration;
 
+pub use client::Version;
+pub use commands::{AckSender, AskError, CommandLink, CommandPort, ask};
 pub use door::{Counters, Door, DoorError};
+pub use fault::PublishError;
 pub use mqtt::{Published, Publisher, StopReport};
+pub use outbox::{OutboxSpec, OutboxStatus, OwedPart};
 pub use payload::Outgoing;
-pub use probe::{PublishError, probe};
+pub use probe::probe;
 pub use state::{Alarm, CameraState, LineState, StateWord};
+pub use tls::{ClientFiles, TlsError, TlsFiles};
 pub use topic::Topics;
 pub use url::BrokerUrl;
 
@@ -58,7 +70,17 @@ pub struct PublisherSpec {
     pub client_id: String,
     /// `None` for a broker that asks nobody.
     pub credentials: Option<Credentials>,
-    /// How often the connection proves it is alive, at least 1 s.
+    /// `None`: the connection is not encrypted.
+    pub tls: Option<TlsFiles>,
+    /// How often the TLS files are looked at; renewed ones are taken by connecting anew, between two verdicts.
+    pub tls_look: Duration,
+    /// The language spoken with the broker.
+    pub version: Version,
+    /// How long the broker remembers this client after the connection has ended, MQTT 5 only.
+    pub session_expiry: Duration,
+    /// How long the broker keeps a verdict for a reader that is away, MQTT 5 only; `None`: for ever.
+    pub verdict_expiry: Option<Duration>,
+    /// How often the connection proves it is alive, at least 1 s, with MQTT 5 at least 5 s.
     pub keep_alive: Duration,
     /// How long a connection attempt may take.
     pub connect_timeout: Duration,
@@ -66,8 +88,10 @@ pub struct PublisherSpec {
     pub backoff_min: Duration,
     /// Longest pause between attempts.
     pub backoff_max: Duration,
-    /// Verdicts kept in memory until acknowledged, at least 1.
+    /// Verdicts that memory alone holds, and parts that are owed one, at least 1.
     pub max_queue: usize,
+    /// Where they are kept on disk; `None`: in memory alone.
+    pub outbox: Option<OutboxSpec>,
     /// Verdicts sent and not yet acknowledged, at least 1.
     pub max_in_flight: usize,
 }
@@ -83,11 +107,17 @@ impl PublisherSpec {
             client_id: format!("vcp-line-{line}"),
             line,
             credentials: None,
+            tls: None,
+            tls_look: Duration::from_secs(10),
+            version: Version::V4,
+            session_expiry: Duration::from_secs(3600),
+            verdict_expiry: None,
             keep_alive: Duration::from_secs(15),
             connect_timeout: Duration::from_secs(5),
             backoff_min: Duration::from_millis(250),
             backoff_max: Duration::from_secs(30),
             max_queue: 10_000,
+            outbox: None,
             max_in_flight: 64,
         }
     }

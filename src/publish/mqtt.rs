@@ -6,13 +6,15 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rumqttc::{AsyncClient, Event, LastWill, Outgoing as Sent, Packet, QoS};
 use uuid::Uuid;
 
-use super::backoff::Backoff;
+use super::client::{self, Client, Keep, Signal, Will, Wish};
 use super::door::{Cargo, Door, Load, Mode, Shared};
+use super::outbox::{Keeper, Store};
+use super::payload::Parcel;
 use super::state::LineState;
-use super::{MAX_PACKET, PublishError, PublisherSpec, payload, probe};
+use super::steady::Steady;
+use super::{MAX_PACKET, PublishError, PublisherSpec};
 use crate::clock::Clock;
 
 /// Requests given to the client and not yet on the wire. Small, so that what is late waits in our own queue.
@@ -26,6 +28,9 @@ const MAX_IN_FLIGHT: usize = 1024;
 
 /// After the stop deadline: time for `offline` and DISCONNECT to leave, nothing more.
 const GRACE: Duration = Duration::from_millis(300);
+
+/// What the outbox's last write may take at least.
+const DISK: Duration = Duration::from_secs(2);
 
 /// A verdict was handed to the broker connection (for `bench`).
 #[derive(Clone, Debug)]
@@ -52,10 +57,12 @@ pub struct StopReport {
 pub struct Publisher {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
+    keeper: Option<Keeper>,
 }
 
 impl Publisher {
-    /// Starts publishing in its own thread. A broker that is away is no error here: verdicts wait in the queue.
+    /// Starts publishing in its own thread. A broker that is away is no error here: verdicts wait in the queue, and with
+    /// an outbox on disk. What an earlier start has left in the outbox is published first.
     ///
     /// `published` hears of every verdict handed to the connection; when it is full, reports are left out.
     pub fn start(
@@ -66,19 +73,21 @@ impl Publisher {
         published: Option<crossbeam_channel::Sender<Published>>,
     ) -> Result<Self, PublishError> {
         let spec = PublisherSpec { max_in_flight: spec.max_in_flight.min(MAX_IN_FLIGHT), ..spec };
-        let shared = Arc::new(Shared::new(&spec, session, state));
+        let opened = spec.outbox.clone().map(|outbox| Store::open(&outbox, clock.now()).map(|opened| (outbox, opened)));
+        let opened = opened.transpose()?;
+        let inherited = opened.as_ref().map(|(_, (_, found))| found.inherited.clone());
+        let shared = Arc::new(Shared::new(&spec, session, state, clock.clone(), inherited));
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .thread_name("vcp-mqtt-dns")
             .build()
             .map_err(PublishError::Thread)?;
-        let mut task = Task {
-            backoff: Backoff::new(spec.backoff_min, spec.backoff_max),
-            shared: shared.clone(),
-            spec,
-            clock,
-            published,
-        };
+        let keeper = opened.map(|(outbox, (store, found))| {
+            found.say(&outbox.directory);
+            Keeper::start(store, &found, outbox, shared.clone(), clock.clone())
+        });
+        let keeper = keeper.transpose().map_err(PublishError::Thread)?;
+        let mut task = Task { steady: Steady::new(&spec), shared: shared.clone(), spec, clock, published };
         let thread = std::thread::Builder::new()
             .name("vcp-mqtt".into())
             .spawn(move || {
@@ -90,7 +99,7 @@ impl Publisher {
                 runtime.shutdown_background();
             })
             .map_err(PublishError::Thread)?;
-        Ok(Self { shared, thread: Some(thread) })
+        Ok(Self { shared, thread: Some(thread), keeper })
     }
 
     /// The door through which threads publish.
@@ -100,9 +109,18 @@ impl Publisher {
 
     /// Publishes what is left, then `offline`, then disconnects; gives up `deadline` from now.
     pub fn stop(mut self, deadline: Duration) -> StopReport {
-        self.shared.set_mode(Mode::Draining(Instant::now() + deadline));
+        let deadline = Instant::now() + deadline;
+        self.shared.set_mode(Mode::Draining(deadline));
         self.join();
+        self.close_outbox(deadline);
         StopReport { unsent: self.shared.unsent() }
+    }
+
+    /// The disk is given a moment in any case: what it has not written by then is lost.
+    fn close_outbox(&mut self, deadline: Instant) {
+        if let Some(mut keeper) = self.keeper.take() {
+            keeper.finish(deadline.max(Instant::now() + DISK));
+        }
     }
 
     fn join(&mut self) {
@@ -119,6 +137,7 @@ impl Drop for Publisher {
         if self.thread.is_some() {
             self.shared.set_mode(Mode::Aborting);
             self.join();
+            self.close_outbox(Instant::now());
         }
     }
 }
@@ -137,6 +156,16 @@ enum End {
     Done,
     /// By itself; `was_up` when the broker had accepted it.
     Lost { error: PublishError, was_up: bool },
+    /// With a goodbye, to come back.
+    Left(Leave),
+}
+
+/// Why a working connection is given up for another one.
+enum Leave {
+    /// The certificate files have been renewed.
+    Renewed,
+    /// The broker does not take a message; what it refused is sent again later, in order.
+    Refused(PublishError),
 }
 
 struct Task {
@@ -144,16 +173,19 @@ struct Task {
     shared: Arc<Shared>,
     clock: Arc<dyn Clock>,
     published: Option<crossbeam_channel::Sender<Published>>,
-    backoff: Backoff,
+    steady: Steady,
 }
 
 /// One connection: a fresh client, so that nothing of an earlier one is stashed in it.
 struct Link {
-    client: AsyncClient,
+    client: Client,
     up: bool,
     /// Handed to the client, packet id not known yet; the client takes them in this order.
-    handed: VecDeque<Cargo>,
-    flying: HashMap<u16, Cargo>,
+    handed: VecDeque<(Cargo, String)>,
+    /// On the wire under this packet id, with the topic.
+    flying: HashMap<u16, (Cargo, String)>,
+    /// Nothing more is handed over, and the connection ends when the broker has answered what it has.
+    leaving: Option<Leave>,
     offline_said: bool,
     disconnecting: bool,
 }
@@ -169,7 +201,13 @@ impl Task {
             }
             let end = self.connection(&mut problem).await;
             self.shared.connection_lost();
-            let End::Lost { error, was_up } = end else { return };
+            let (error, was_up) = match end {
+                End::Done => return,
+                End::Left(Leave::Renewed) => continue,
+                End::Left(Leave::Refused(error)) => (error, false),
+                End::Lost { error, was_up } => (error, was_up),
+            };
+            self.steady.lost(was_up, &error, &self.shared);
             // One line per change: a broker that is away for a night fills no log.
             let text = chain(&error);
             if problem.as_ref() != Some(&text) {
@@ -188,7 +226,7 @@ impl Task {
     /// Sleeps between attempts, whatever failed; only a change of mode ends it early.
     async fn pause(&mut self) {
         let random = RandomState::new().build_hasher().finish();
-        let until = Instant::now() + self.backoff.pause(random);
+        let until = Instant::now() + self.steady.pause(random);
         let mode = self.shared.mode();
         while self.shared.mode() == mode && Instant::now() < until {
             let end = match mode {
@@ -203,24 +241,32 @@ impl Task {
     }
 
     async fn connection(&mut self, problem: &mut Option<String>) -> End {
-        let mut options = probe::options(&self.spec);
-        options.set_clean_session(false);
-        options.set_inflight(PACKET_IDS);
-        options.set_last_will(LastWill::new(self.shared.topics.state(), self.shared.will(), QoS::AtLeastOnce, true));
-        let (client, mut events) = AsyncClient::new(options, CLIENT_QUEUE);
-        events.set_network_options(probe::network(&self.spec));
+        let wish = Wish {
+            client_id: self.spec.client_id.clone(),
+            clean: false,
+            will: Some(Will { topic: self.shared.topics.state(), payload: self.shared.will(), retain: true }),
+            requests: CLIENT_QUEUE,
+            packet_ids: Some(PACKET_IDS),
+        };
+        let (client, mut events) = match client::open_now(&self.spec, wish, &mut self.steady.certificates) {
+            Ok(opened) => opened,
+            Err(error) => return End::Lost { error, was_up: false },
+        };
+        let mut look = tokio::time::interval(self.spec.tls_look.max(Duration::from_millis(10)));
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut link = Link {
             client,
             up: false,
             handed: VecDeque::new(),
             flying: HashMap::new(),
+            leaving: None,
             offline_said: false,
             disconnecting: false,
         };
         loop {
             let event = {
                 // Polled to its end: dropping it half way could lose a packet.
-                let poll = events.poll();
+                let poll = events.next();
                 tokio::pin!(poll);
                 loop {
                     tokio::select! {
@@ -228,6 +274,7 @@ impl Task {
                         event = &mut poll => break event,
                         () = self.shared.wake.notified() => {}
                         () = self.limit() => {}
+                        _ = look.tick() => self.look(&mut link),
                     }
                     if self.advance(&mut link) {
                         return End::Done;
@@ -236,10 +283,10 @@ impl Task {
             };
             match event {
                 Err(error) => return End::Lost { error: PublishError::of(&self.spec, error), was_up: link.up },
-                Ok(Event::Incoming(Packet::ConnAck(_))) => {
+                Ok(Signal::Connected) => {
                     link.up = true;
                     self.shared.connected();
-                    self.backoff.reset();
+                    self.steady.accepted();
                     *problem = None;
                     tracing::info!(
                         broker = self.spec.address(),
@@ -247,22 +294,42 @@ impl Task {
                         "connected to the broker"
                     );
                 }
-                Ok(Event::Outgoing(Sent::Publish(id))) => {
+                Ok(Signal::Handed(id)) => {
                     if let Some(cargo) = link.handed.pop_front() {
                         link.flying.insert(id, cargo);
                     }
                 }
-                Ok(Event::Incoming(Packet::PubAck(ack))) => {
-                    if let Some(cargo) = link.flying.remove(&ack.pkid) {
+                Ok(Signal::Acked(id)) => {
+                    if let Some((cargo, topic)) = link.flying.remove(&id) {
                         self.shared.acked(&cargo);
+                        self.steady.taken(&topic, &self.shared);
                     }
                 }
-                Ok(Event::Outgoing(Sent::Disconnect)) => return End::Done,
+                Ok(Signal::Refused(id, reason)) => {
+                    if let Some((cargo, topic)) = link.flying.remove(&id) {
+                        let error = PublishError::NotAllowed { address: self.spec.address(), topic, reason };
+                        self.steady.refused(&error, &self.shared);
+                        match cargo {
+                            Cargo::Verdict(_) => link.leaving = Some(Leave::Refused(error)),
+                            // What is only shown must not keep verdicts from leaving.
+                            retained @ Cargo::Retained { .. } => self.shared.acked(&retained),
+                        }
+                    }
+                }
+                Ok(Signal::Goodbye) => return link.leaving.map_or(End::Done, End::Left),
                 Ok(_) => {}
             }
             if self.advance(&mut link) {
                 return End::Done;
             }
+        }
+    }
+
+    /// Looks after a connection that works: is it lasting, and are its certificates still those of the files?
+    fn look(&mut self, link: &mut Link) {
+        if link.up && link.leaving.is_none() && self.steady.look(&self.spec, &self.shared) {
+            tracing::info!(broker = self.spec.address(), "certificate files have been renewed: connecting anew");
+            link.leaving = Some(Leave::Renewed);
         }
     }
 
@@ -289,6 +356,14 @@ impl Task {
         if !link.up || link.disconnecting {
             return false;
         }
+        if deadline.is_some() {
+            // A stop says `offline` on this connection: the next one might come too late for it.
+            link.leaving = None;
+        }
+        if link.leaving.is_some() {
+            link.disconnecting = link.handed.is_empty() && link.flying.is_empty();
+            return link.disconnecting && link.client.try_disconnect().is_err();
+        }
         self.hand_over(link);
         if let Some(deadline) = deadline {
             if !link.offline_said && (self.shared.all_acked() || now >= deadline) {
@@ -313,28 +388,29 @@ impl Task {
         // One place stays free for DISCONNECT.
         while link.handed.len() + 1 < CLIENT_QUEUE {
             let Some(load) = self.shared.next() else { return };
-            let (topic, retain, payload, cargo) = match load {
+            let (topic, keep, payload, cargo) = match load {
                 Load::Retained { topic, version, payload } => {
-                    (topic.clone(), true, payload, Cargo::Retained { topic, version })
+                    (topic.clone(), Keep::Retained, payload, Cargo::Retained { topic, version })
                 }
-                Load::Verdict { id, late, outgoing } => {
+                Load::Verdict { id, late, parcel } => {
                     let now = self.clock.now();
-                    match payload::encode(&outgoing, late, now, MAX_PACKET) {
+                    match parcel.encode(late, now, MAX_PACKET) {
                         Ok(payload) => {
-                            self.report(&outgoing, now.monotonic);
-                            (self.shared.topics.verdict(&outgoing.event.camera), false, payload, Cargo::Verdict(id))
+                            self.report(&parcel, now.monotonic);
+                            let topic = self.shared.topics.verdict(parcel.camera());
+                            (topic, Keep::Sure, payload, Cargo::Verdict(id))
                         }
                         Err(error) => {
-                            let event_id = outgoing.event.event_id;
-                            tracing::error!(%event_id, %error, "a verdict cannot be written as JSON and is dropped");
+                            let camera = parcel.camera();
+                            tracing::error!(camera, record = id.0, %error, "a verdict is no JSON and is dropped");
                             self.shared.give_up(id);
                             continue;
                         }
                     }
                 }
             };
-            match link.client.try_publish(topic, QoS::AtLeastOnce, retain, payload) {
-                Ok(()) => link.handed.push_back(cargo),
+            match link.client.try_publish(topic.clone(), keep, payload) {
+                Ok(()) => link.handed.push_back((cargo, topic)),
                 // Cannot be full (counted above); a topic with a wildcard in it would stay in the way for ever.
                 Err(error) => {
                     tracing::error!(%error, ?cargo, "the MQTT client refuses a message; it is dropped");
@@ -347,8 +423,8 @@ impl Task {
         }
     }
 
-    fn report(&self, outgoing: &super::Outgoing, at: Instant) {
-        let Some(published) = &self.published else { return };
+    fn report(&self, parcel: &Parcel, at: Instant) {
+        let (Some(published), Parcel::Live(outgoing)) = (&self.published, parcel) else { return };
         let report = Published {
             camera: outgoing.event.camera.clone(),
             seq: outgoing.event.seq,
@@ -362,7 +438,7 @@ impl Task {
 }
 
 /// The error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -1,7 +1,12 @@
 //! A verdict becomes bytes at the moment it is handed to the broker connection, because only then its last times are
 //! known; and never more bytes than a packet may have.
 
+use std::sync::Arc;
 use std::time::Instant;
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use crate::clock::Moment;
 use crate::event::InspectionEvent;
@@ -13,6 +18,72 @@ pub struct Outgoing {
     pub event: InspectionEvent,
     /// When its frame was captured, or when the missing frame was noticed.
     pub captured: Instant,
+}
+
+/// A verdict on its way out: given by this process, or read back from the outbox.
+#[derive(Clone, Debug)]
+pub enum Parcel {
+    /// As it was given.
+    Live(Arc<Outgoing>),
+    /// As an earlier moment has written it.
+    Stored(Arc<StoredVerdict>),
+}
+
+/// A verdict as JSON, of this or an earlier version of the program: fields that this one does not know are kept.
+#[derive(Clone, Debug)]
+pub struct StoredVerdict {
+    camera: String,
+    json: Vec<u8>,
+}
+
+impl StoredVerdict {
+    /// The error says why these bytes are no event.
+    pub fn new(json: Vec<u8>) -> Result<Self, serde_json::Error> {
+        #[derive(Deserialize)]
+        struct Address {
+            camera: String,
+        }
+        let Address { camera } = serde_json::from_slice(&json)?;
+        Ok(Self { camera, json })
+    }
+
+    /// The same event, sent at `now`.
+    fn renewed(&self, late: bool, now: Moment) -> Result<Vec<u8>, serde_json::Error> {
+        let mut event: Map<String, Value> = serde_json::from_slice(&self.json)?;
+        let captured = event.get("time").and_then(|time| time.get("captured")).and_then(Value::as_str);
+        let captured: Option<Timestamp> = captured.and_then(|text| text.parse().ok());
+        if let Some(time) = event.get_mut("time").and_then(Value::as_object_mut) {
+            time.insert("published".into(), now.wall.to_string().into());
+        }
+        if let Some(latency) = event.get_mut("latency_ms").and_then(Value::as_object_mut) {
+            // Only the wall clock outlives a restart; when it was set back, what was known before is the better guess.
+            let waited = captured.map_or(0.0, |captured| now.wall.duration_since(captured).as_secs_f64() * 1e3);
+            let before = latency.get("total").and_then(Value::as_f64).unwrap_or(0.0);
+            latency.insert("total".into(), waited.max(before).into());
+        }
+        if late {
+            event.insert("historical".into(), true.into());
+        }
+        serde_json::to_vec(&event)
+    }
+}
+
+impl Parcel {
+    /// The camera's configured name, which is part of the topic.
+    pub fn camera(&self) -> &str {
+        match self {
+            Self::Live(outgoing) => &outgoing.event.camera,
+            Self::Stored(stored) => &stored.camera,
+        }
+    }
+
+    /// As [`encode`].
+    pub fn encode(&self, late: bool, now: Moment, max_packet: usize) -> Result<Vec<u8>, serde_json::Error> {
+        match self {
+            Self::Live(outgoing) => encode(outgoing, late, now, max_packet),
+            Self::Stored(stored) => stored.renewed(late, now),
+        }
+    }
 }
 
 /// Bytes kept free for topic and packet header, whose names have at most a few hundred bytes.

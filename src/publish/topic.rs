@@ -1,4 +1,5 @@
-//! Where each kind of message goes: `PREFIX/LINE/state`, `PREFIX/LINE/CAMERA/verdict`, `PREFIX/LINE/CAMERA/alarm`.
+//! Where each kind of message goes: `PREFIX/LINE/state`, `PREFIX/LINE/CAMERA/verdict`, `PREFIX/LINE/CAMERA/alarm`, and
+//! `PREFIX/LINE/cmd/NAME` with `PREFIX/LINE/ack` in answer.
 
 /// The topics of one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +21,21 @@ impl Topics {
     /// Verdicts of one camera.
     pub fn verdict(&self, camera: &str) -> String {
         format!("{}/{camera}/verdict", self.root)
+    }
+
+    /// Filter of all commands to the line.
+    pub fn commands(&self) -> String {
+        format!("{}/cmd/+", self.root)
+    }
+
+    /// The name of the command that was sent to this topic.
+    pub fn command<'a>(&self, topic: &'a str) -> Option<&'a str> {
+        topic.strip_prefix(&self.root)?.strip_prefix("/cmd/")
+    }
+
+    /// Acknowledgements of commands.
+    pub fn ack(&self) -> String {
+        format!("{}/ack", self.root)
     }
 
     /// Retained alarms of one camera.
@@ -48,6 +64,9 @@ mod tests {
         assert_eq!(topics.state(), "plant/vcp-line/cap-line-2/state");
         assert_eq!(topics.verdict("top"), "plant/vcp-line/cap-line-2/top/verdict");
         assert_eq!(topics.alarm("top"), "plant/vcp-line/cap-line-2/top/alarm");
+        assert_eq!(topics.commands(), "plant/vcp-line/cap-line-2/cmd/+");
+        assert_eq!(topics.command("plant/vcp-line/cap-line-2/cmd/pause"), Some("pause"));
+        assert_eq!(topics.command("plant/vcp-line/cap-line-2x/cmd/pause"), None);
     }
 
     #[test]

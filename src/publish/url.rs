@@ -1,9 +1,12 @@
-//! A broker as people write it: `mqtt://[USER@]HOST[:PORT][/PREFIX]`.
+//! A broker as people write it: `mqtt[s]://[USER@]HOST[:PORT][/PREFIX]`.
 
 use std::str::FromStr;
 
 /// Port of MQTT without TLS.
 pub const DEFAULT_PORT: u16 = 1883;
+
+/// Port of MQTT over TLS.
+pub const DEFAULT_TLS_PORT: u16 = 8883;
 
 /// The parts of a broker URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,8 +15,10 @@ pub struct BrokerUrl {
     pub user: Option<String>,
     /// Name or address, IPv6 without brackets.
     pub host: String,
-    /// 1883 unless written.
+    /// 1883, or 8883 with TLS, unless written.
     pub port: u16,
+    /// Whether the scheme is `mqtts://`.
+    pub tls: bool,
     /// What follows the host, without the slash at either end.
     pub path: Option<String>,
 }
@@ -22,13 +27,13 @@ pub struct BrokerUrl {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
     /// Another scheme.
-    #[error("broker \"{url}\": the scheme must be mqtt://; TLS is not supported yet")]
+    #[error("broker \"{url}\": the scheme must be mqtt:// or, with TLS, mqtts://")]
     Scheme {
         /// As written.
         url: String,
     },
     /// No host.
-    #[error("broker \"{url}\" names no host; write mqtt://HOST[:PORT]")]
+    #[error("broker \"{url}\" names no host; write mqtt://HOST[:PORT] or mqtts://HOST[:PORT]")]
     Host {
         /// As written.
         url: String,
@@ -41,6 +46,14 @@ pub enum UrlError {
         /// The part that should be a port.
         port: String,
     },
+    /// Certificates are for names.
+    #[error(
+        "broker \"{url}\": certificates are checked against a name; write the broker's name in place of the address"
+    )]
+    Address {
+        /// As written.
+        url: String,
+    },
     /// A password in a URL ends up in logs and process lists.
     #[error("a broker URL must not contain a password; put it into a file and name that as password_file")]
     Password,
@@ -51,14 +64,16 @@ impl FromStr for BrokerUrl {
 
     fn from_str(url: &str) -> Result<Self, UrlError> {
         let written = || url.to_string();
-        let (authority, path) = match url.strip_prefix("mqtt://") {
-            None => {
+        let (tls, rest) = match (url.strip_prefix("mqtt://"), url.strip_prefix("mqtts://")) {
+            (Some(rest), _) => (false, rest),
+            (None, Some(rest)) => (true, rest),
+            (None, None) => {
                 // The text may hold a password whatever its scheme is, so only the scheme is shown.
                 let scheme = url.split_once("://").map_or("", |(scheme, _)| scheme);
                 return Err(UrlError::Scheme { url: format!("{scheme}://…") });
             }
-            Some(rest) => rest.split_once('/').map_or((rest, ""), |(authority, path)| (authority, path)),
         };
+        let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
         let (user, place) = match authority.rsplit_once('@') {
             Some((user, _)) if user.contains(':') => return Err(UrlError::Password),
             Some((user, place)) => (Some(user.to_string()).filter(|user| !user.is_empty()), place),
@@ -74,7 +89,12 @@ impl FromStr for BrokerUrl {
         if host.is_empty() {
             return Err(UrlError::Host { url: written() });
         }
+        if tls && host.contains(':') {
+            // The TLS layer is handed the address in brackets, which it takes for a malformed name.
+            return Err(UrlError::Address { url: written() });
+        }
         let port = match port {
+            None if tls => DEFAULT_TLS_PORT,
             None => DEFAULT_PORT,
             Some(text) => match text.parse() {
                 Ok(port) if port != 0 => port,
@@ -82,7 +102,7 @@ impl FromStr for BrokerUrl {
             },
         };
         let path = Some(path.trim_end_matches('/').to_string()).filter(|path| !path.is_empty());
-        Ok(Self { user, host: host.into(), port, path })
+        Ok(Self { user, host: host.into(), port, tls, path })
     }
 }
 
@@ -97,13 +117,17 @@ mod tests {
         assert_eq!((full.host.as_str(), full.port), ("broker.plant", 1884));
         assert_eq!(full.path.as_deref(), Some("vcp-line/caps"));
         let six: BrokerUrl = "mqtt://[::1]".parse().expect("valid");
-        assert_eq!((six.host.as_str(), six.port, six.path), ("::1", 1883, None));
+        assert_eq!((six.host.as_str(), six.port, six.path, six.tls), ("::1", 1883, None, false));
+        let secure: BrokerUrl = "mqtts://broker.plant".parse().expect("valid");
+        assert_eq!((secure.host.as_str(), secure.port, secure.tls), ("broker.plant", 8883, true));
     }
 
     #[test]
     fn mistakes_are_named() {
         let error = |url: &str| url.parse::<BrokerUrl>().expect_err("wrong").to_string();
-        assert!(error("mqtts://a:secret@b").contains("mqtts://…") && !error("mqtts://a:secret@b").contains("secret"));
+        assert!(error("http://a:secret@b").contains("http://…") && !error("http://a:secret@b").contains("secret"));
+        assert_eq!(error("mqtts://a:secret@b"), error("mqtt://a:secret@b"));
+        assert!(error("mqtts://[::1]").contains("broker's name"));
         assert!(error("mqtt://").contains("names no host"));
         assert!(error("mqtt://h:0").contains("\"0\" is no port"));
         assert!(error("mqtt://h:99999").contains("65535"));

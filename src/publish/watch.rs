@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use rumqttc::{AsyncClient, ConnectReturnCode, ConnectionError, Event, Packet, QoS};
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
+use super::client::{self, Signal, Wish};
 use super::state::{AlarmMessage, StateMessage};
-use super::{PublishError, PublisherSpec, probe};
+use super::{PublishError, PublisherSpec};
 use crate::event::{InspectionEvent, VerdictWord};
 
 /// What a reader hears.
@@ -68,34 +68,30 @@ async fn read(spec: &PublisherSpec, filter: &str, hear: &mut impl FnMut(Heard<'_
     let mut accepted = false;
     let mut told = false;
     loop {
-        let (client, mut events) = AsyncClient::new(probe::options(spec), 4);
-        events.set_network_options(probe::network(spec));
+        let wish = Wish { client_id: spec.client_id.clone(), clean: true, will: None, requests: 4, packet_ids: None };
+        let (client, mut events) = client::open_now(spec, wish, &mut None)?;
         let error = loop {
-            match events.poll().await {
-                Ok(Event::Incoming(Packet::ConnAck(_))) => {
+            match events.next().await {
+                Ok(Signal::Connected) => {
                     (accepted, told) = (true, false);
                     backoff.reset();
                     // The channel is empty; a refused request would mean that the filter is no filter.
-                    if let Err(error) = client.try_subscribe(filter, QoS::AtLeastOnce) {
+                    if let Err(error) = client.try_subscribe(filter) {
                         hear(Heard::Trouble(format!("cannot subscribe to \"{filter}\": {error}")));
                         return Ok(());
                     }
                 }
-                Ok(Event::Incoming(Packet::Publish(message))) => {
-                    hear(Heard::Message { topic: &message.topic, payload: &message.payload });
+                Ok(Signal::Subscribed { refused: 1.. }) => {
+                    hear(Heard::Trouble(format!("the broker does not let this reader subscribe to \"{filter}\"")));
+                }
+                Ok(Signal::Message { topic, payload, .. }) => {
+                    hear(Heard::Message { topic: &topic, payload: &payload });
                 }
                 Ok(_) => {}
-                Err(error) => break error,
+                Err(error) => break PublishError::of(spec, error),
             }
         };
-        let refused = matches!(
-            error,
-            ConnectionError::ConnectionRefused(
-                ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized
-            )
-        );
-        let error = PublishError::of(spec, error);
-        if refused || !accepted {
+        if error.is_refusal() || !accepted {
             return Err(error);
         }
         if !std::mem::replace(&mut told, true) {

@@ -26,6 +26,8 @@ pub struct SyntheticSpec {
     pub conveyor: Conveyor,
     /// Parts per second.
     pub fps: f64,
+    /// Trigger of the first part, so that a conveyor goes on counting after a restart.
+    pub first: u64,
     /// Parts until the end; `None` is for ever.
     pub count: Option<u64>,
     /// A JSON line for each part that was delivered is appended to this file.
@@ -52,7 +54,7 @@ pub struct SyntheticSource {
     pictures: Vec<Image>,
     truth: Option<File>,
     began: Option<Instant>,
-    /// Sequence number of the next part; its trigger is one more.
+    /// Sequence number of the next part; its trigger is so many more than the first one's.
     next: u64,
     stopped: bool,
 }
@@ -71,8 +73,9 @@ impl SyntheticSource {
             None => None,
         };
         let different = u64::from(spec.conveyor.pool).min(spec.count.unwrap_or(u64::MAX)).max(1);
-        let picture = |trigger: u64| picture(&spec.conveyor.part(trigger));
-        let pictures: Result<Vec<Image>, _> = (1..=different).into_par_iter().map(picture).collect();
+        let first = spec.first;
+        let picture = |index: u64| picture(&spec.conveyor.part(first + index));
+        let pictures: Result<Vec<Image>, _> = (0..different).into_par_iter().map(picture).collect();
         let pictures =
             pictures.map_err(|reason| SourceError::Pipeline { camera: context.camera.to_string(), reason })?;
         tracing::info!(camera = %context.camera, pictures = pictures.len(), "products made");
@@ -113,7 +116,7 @@ impl SyntheticSource {
             wall: now.wall.checked_sub(late).unwrap_or(now.wall),
             monotonic: now.monotonic.checked_sub(late).unwrap_or(now.monotonic),
         };
-        let (seq, trigger) = (self.next, self.next + 1);
+        let (seq, trigger) = (self.next, self.spec.first + self.next);
         self.next += 1;
         let image = self.pictures[(seq % self.pictures.len() as u64) as usize].clone();
         let part = Part { id: part_id(trigger), trigger };
@@ -203,6 +206,7 @@ mod tests {
             },
             fps,
             count: Some(count),
+            first: 1,
             truth_file: None,
         }
     }

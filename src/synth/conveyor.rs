@@ -10,7 +10,7 @@ pub struct Conveyor {
     pub classes: Vec<Class>,
     /// Kinds of defects that may come; at least one.
     pub kinds: Vec<DefectKind>,
-    /// Share of defective parts, 0 … 1, kept as exactly as the number of pictures allows.
+    /// Share of defective parts, 0 … 1, spread evenly; of `pool` pictures one or two more or fewer may be defective.
     pub defective: f64,
     /// Easiest and hardest defect, 0 obvious … 1 barely visible.
     pub difficulty: (f32, f32),

@@ -107,6 +107,9 @@ pub struct Constants {
     pub std: [f32; 3],
 }
 
+/// Largest deviation of the Gaussian over the blended map that a model may ask for, pixels.
+pub const LARGEST_SIGMA: f32 = 1000.0;
+
 impl Default for Constants {
     /// The released evaluation's values, with OpenAI CLIP's normalisation.
     fn default() -> Self {

@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::layout;
 use super::mapped::Mapped;
 use crate::vcp_clip::prompt::{CLASS_TOKEN, END_TOKEN, START_TOKEN};
-use crate::vcp_clip::{Architecture, Constants};
+use crate::vcp_clip::{Architecture, Constants, LARGEST_SIGMA};
 
 pub use super::bundle_write::{Draft, Values, write};
 
@@ -56,6 +56,12 @@ pub enum BundleError {
     #[error("{} exists already; choose another folder for the bundle, or replace a bundle with --force", path.display())]
     Exists {
         /// The folder.
+        path: PathBuf,
+    },
+    /// What should be replaced is no bundle.
+    #[error("{} is no model bundle, so it is not replaced; choose another folder for the bundle", path.display())]
+    NoBundle {
+        /// What is there.
         path: PathBuf,
     },
     /// No space left.
@@ -384,7 +390,7 @@ fn check_constants(constants: &Constants) -> Result<(), String> {
     let checks = [
         ((0.0..=1.0).contains(raw_weight), "raw_weight is not from 0 to 1"),
         (*top_k >= 1, "top_k is not at least 1"),
-        ((0.0..=1000.0).contains(sigma), "sigma is not from 0 to 1000"),
+        ((0.0..=LARGEST_SIGMA).contains(sigma), "sigma is not from 0 to 1000"),
         (mean.iter().all(|mean| mean.is_finite()), "mean is not finite"),
         (std.iter().all(|std| std.is_finite() && *std > 0.0), "std is not above 0 and finite"),
     ];

@@ -14,6 +14,7 @@ use super::bundle::{
 };
 use super::dtype::elements;
 use super::layout::{self, Named};
+use super::target;
 use crate::vcp_clip::{Architecture, Constants};
 
 /// Tensors begin at multiples of this many bytes: engines map the file and read vectors from it.
@@ -64,9 +65,8 @@ pub fn write<E: From<BundleError>>(
     draft: Draft,
     values: &mut Values<'_, E>,
 ) -> Result<Bundle, E> {
-    // A trailing slash or dot would make the parent the target itself.
-    let target: PathBuf = target.components().collect();
-    check_target(&target, force)?;
+    check_target(target, force)?;
+    let target = target::folder(target).map_err(|source| io_error("write a bundle to", target, source))?;
     let parent = match target.parent() {
         Some(parent) if parent != Path::new("") => parent.to_owned(),
         _ => PathBuf::from("."),
@@ -124,12 +124,18 @@ fn as_if_at(target: &Path, error: BundleError) -> BundleError {
     }
 }
 
-fn check_target(target: &Path, force: bool) -> Result<(), BundleError> {
+/// Errors when a bundle cannot be written to `target`: something is there and `force` does not say that it may be
+/// replaced, or it is no bundle, or no folder can be made.
+pub fn check_target(target: &Path, force: bool) -> Result<(), BundleError> {
+    let target = &target::folder(target).map_err(|source| io_error("write a bundle to", target, source))?;
     let there = fs::symlink_metadata(target).is_ok();
     if there && !(force && target.join(MANIFEST_FILE).is_file()) {
-        return Err(BundleError::Exists { path: target.to_owned() });
+        return Err(match force {
+            true => BundleError::NoBundle { path: target.to_owned() },
+            false => BundleError::Exists { path: target.to_owned() },
+        });
     }
-    Ok(())
+    target::new_folder(target).map_err(|source| io_error("write a bundle to", target, source))
 }
 
 /// Renames the finished folder; an old bundle is moved aside first and comes back if that fails.

@@ -239,7 +239,7 @@ fn taps(wanted: Option<&[usize]>, layers: usize, blocks: usize) -> Result<Vec<us
 }
 
 /// What must hold between the sizes of any model.
-pub(super) fn check_sizes(sizes: &Architecture) -> Result<(), String> {
+pub fn check_sizes(sizes: &Architecture) -> Result<(), String> {
     let fail = |text: String| Err(text);
     let towers = [("vision", sizes.vision_width, sizes.vision_layers), ("text", sizes.text_width, sizes.text_layers)];
     for (tower, width, layers) in towers {

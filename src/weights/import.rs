@@ -18,9 +18,9 @@ use crate::vcp_clip::prompt::{self, ABNORMAL_TEMPLATE, NORMAL_TEMPLATE, PromptEr
 /// A tensor that VCP-CLIP files have and the method never uses.
 const UNUSED_VCP: &str = "prompt_text_projection";
 /// What the manifest says about rights; this program cannot know more.
-const LICENCE_NOTE: &str = "These weights keep the licences of the files they were made of. OpenAI publishes CLIP under \
-    the MIT licence; weights of VCP-CLIP are under the terms of their authors or of whoever trained them. Check them \
-    before you use or pass on this bundle.";
+const LICENCE_NOTE: &str = "These weights keep the licences of the files they were made of, named under sources. OpenAI publishes its CLIP \
+    under the MIT licence; published weights of VCP-CLIP are under the terms of their authors, and weights that were trained \
+    elsewhere under those of whoever trained them. Check them before you use or pass on this bundle.";
 
 /// What to import.
 #[derive(Clone, Debug)]

@@ -21,10 +21,26 @@ mod pickle;
 pub mod position;
 pub mod random;
 mod safetensors_file;
+pub mod target;
 mod torch_file;
 
+use std::path::Path;
+
 pub use bundle::{Bundle, BundleError, Dtype, Manifest, TensorRef};
+pub use bundle_write::check_target;
 pub use clip_sizes::{ClipSizes, clip_sizes};
+pub use detect::check_sizes;
 pub use error::ImportError;
 pub use import::{ImportRequest, import, import_with};
 pub use random::random;
+
+/// The names of the tensors in a weight file of any kind that `model import` reads.
+pub fn tensor_names(file: &Path) -> Result<Vec<String>, ImportError> {
+    let container = container::Container::open(file)?;
+    Ok(container.names().into_iter().map(str::to_owned).collect())
+}
+
+/// Why these bytes are no pickle that the import understands, if they are none; for feeding it with hostile bytes.
+pub fn check_pickle(bytes: &[u8]) -> Result<(), String> {
+    pickle::read(bytes).map(drop).map_err(|error| format!("{error:?}"))
+}

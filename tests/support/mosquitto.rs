@@ -51,10 +51,20 @@ impl Mosquitto {
         if rules.persistence {
             config += &format!("persistence true\npersistence_location {}/\n", folder.path().display());
         }
-        fs::write(path("mosquitto.conf"), config).expect("writable");
+        Self::with_config(folder, port, &config)
+    }
+
+    /// Starts with a configuration of one's own, which makes it listen on `port`; its files lie in `folder`.
+    pub fn with_config(folder: tempfile::TempDir, port: u16, config: &str) -> Self {
+        fs::write(folder.path().join("mosquitto.conf"), config).expect("writable");
         let mut broker = Self { port, folder, child: None };
         broker.restart();
         broker
+    }
+
+    /// Makes it read users and access lists again.
+    pub fn reload(&self) {
+        self.signal("-HUP");
     }
 
     /// Starts it again on the same port.

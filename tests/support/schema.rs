@@ -20,6 +20,11 @@ pub fn state() -> Validator {
     validator(include_str!("../schema/state.schema.json"))
 }
 
+/// Judges acknowledgements.
+pub fn ack() -> Validator {
+    validator(include_str!("../schema/ack.schema.json"))
+}
+
 /// Judges what `eval --json` writes.
 pub fn eval() -> Validator {
     validator(include_str!("../schema/eval.schema.json"))

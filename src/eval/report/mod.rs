@@ -12,6 +12,7 @@ use super::Evaluation;
 use super::tally::Tally;
 use super::tune::Tuned;
 use crate::dataset::Item;
+use crate::weights::target;
 use examples::Example;
 
 /// The page; also what tells a folder that holds a report from any other.
@@ -88,8 +89,7 @@ pub struct Report {
 impl Report {
     /// Prepares a report at `target`. Something there that is no report is an error, before any work is done.
     pub fn begin(target: &Path) -> Result<Self, ReportError> {
-        // A trailing slash or dot would make the parent the target itself.
-        let target: PathBuf = target.components().collect();
+        let target = target::folder(target).map_err(io(target))?;
         let is_empty = || fs::read_dir(&target).is_ok_and(|mut entries| entries.next().is_none());
         if target.symlink_metadata().is_ok() && !is_report(&target) && !is_empty() {
             return Err(ReportError::Occupied { path: target });

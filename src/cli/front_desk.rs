@@ -1,0 +1,72 @@
+//! The line as the API shows it.
+
+use std::sync::{Arc, OnceLock};
+
+use serde_json::{Value, json};
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use super::commands::Inbox;
+use super::service::Voice;
+use crate::command::Ack;
+use crate::line::control::Control;
+use crate::web::Api;
+
+/// Answers the API's questions and hands its commands on.
+pub(super) struct FrontDesk {
+    pub line: String,
+    pub session: Uuid,
+    pub voice: Arc<Voice>,
+    pub inbox: Inbox,
+    pub control: Arc<OnceLock<Control>>,
+}
+
+impl Api for FrontDesk {
+    fn command(&self, name: &str, payload: &[u8], answer: oneshot::Sender<Ack>) {
+        self.inbox.ask(name, payload, move |ack| {
+            if answer.send(ack).is_err() {
+                tracing::debug!("whoever asked has gone away");
+            }
+        });
+    }
+
+    fn state(&self) -> Value {
+        let (state, publishing) = self.voice.report();
+        let cameras = self.control.get().map(Control::cameras).unwrap_or_default();
+        let cameras: Vec<Value> = cameras
+            .into_iter()
+            .map(|camera| {
+                let word = state.cameras.get(&*camera.camera);
+                json!({
+                    "camera": camera.camera,
+                    "state": word,
+                    "trigger": camera.trigger,
+                    "paused": camera.paused,
+                    "recipe": camera.recipe,
+                    "parts": camera.parts,
+                })
+            })
+            .collect();
+        json!({
+            "line": self.line,
+            "session": self.session,
+            "version": env!("CARGO_PKG_VERSION"),
+            "state": state.state,
+            "since": state.since,
+            "model": state.model,
+            "cameras": cameras,
+            "commands": self.inbox.counts(),
+            "mqtt": {
+                "connected": publishing.connected,
+                "queued": publishing.queued,
+                "acked": publishing.acked,
+                "refused": publishing.dropped,
+                "reconnects": publishing.reconnects,
+            },
+        })
+    }
+
+    fn health(&self) -> Result<(), String> {
+        self.voice.health()
+    }
+}

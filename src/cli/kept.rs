@@ -1,0 +1,170 @@
+//! Recipes that came by command, kept for the next start.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use serde::{Deserialize, Serialize};
+
+use crate::line::CameraPlan;
+use crate::line::recipe::RecipeSpec;
+
+/// Name of the file in the line's state directory.
+const FILE: &str = "recipes.json";
+
+/// One camera's recipe, and what the settings said when it came: changed settings win over an older command.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Kept {
+    configured: RecipeSpec,
+    recipe: RecipeSpec,
+}
+
+/// The recipes in use that are not those of the settings.
+pub struct KeptRecipes {
+    /// `None` keeps them until the service stops.
+    file: Option<PathBuf>,
+    configured: BTreeMap<String, RecipeSpec>,
+    kept: BTreeMap<String, Kept>,
+}
+
+impl KeptRecipes {
+    /// Reads what an earlier start has kept, and gives every camera its own. A file that cannot be read is said and left
+    /// out: the settings' recipes are good ones.
+    pub fn open(directory: Option<&Path>, cameras: &mut [&mut CameraPlan]) -> Self {
+        let file = directory.map(|directory| directory.join(FILE));
+        let mut kept = file.as_deref().map(read).unwrap_or_default();
+        let configured: BTreeMap<String, RecipeSpec> =
+            cameras.iter().map(|plan| (plan.name.to_string(), plan.recipe.clone())).collect();
+        kept.retain(|camera, kept| {
+            let same = configured.get(camera) == Some(&kept.configured);
+            if !same {
+                let recipe = &kept.recipe.info;
+                tracing::warn!(
+                    camera,
+                    recipe = recipe.id,
+                    version = recipe.version,
+                    "the settings have changed since this \
+                    recipe came by command; theirs is used"
+                );
+            }
+            same && kept.recipe.check().is_ok()
+        });
+        for plan in cameras {
+            if let Some(kept) = kept.get(&*plan.name) {
+                let recipe = &kept.recipe.info;
+                tracing::info!(camera = %plan.name, recipe = recipe.id, version = recipe.version, "recipe that came by command");
+                plan.kept = Some(kept.recipe.clone());
+            }
+        }
+        Self { file, configured, kept }
+    }
+
+    /// Keeps these recipes. After an error nothing has changed.
+    pub fn keep<'a>(&mut self, changes: impl Iterator<Item = (&'a str, &'a RecipeSpec)>) -> anyhow::Result<()> {
+        let mut kept = self.kept.clone();
+        for (camera, recipe) in changes {
+            let configured = self.configured.get(camera).with_context(|| format!("no camera '{camera}'"))?.clone();
+            kept.insert(camera.to_owned(), Kept { configured, recipe: recipe.clone() });
+        }
+        if let Some(file) = &self.file {
+            write(file, &kept).with_context(|| {
+                format!("the recipe in use stays, the new one cannot be kept: writing {}", file.display())
+            })?;
+        }
+        self.kept = kept;
+        Ok(())
+    }
+}
+
+fn read(file: &Path) -> BTreeMap<String, Kept> {
+    let text = match fs::read_to_string(file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return BTreeMap::new(),
+        Err(error) => {
+            tracing::error!("{}: {error}; the recipes of the settings are used", file.display());
+            return BTreeMap::new();
+        }
+    };
+    serde_json::from_str(&text).unwrap_or_else(|error| {
+        tracing::error!("{}: {error}; the recipes of the settings are used", file.display());
+        BTreeMap::new()
+    })
+}
+
+/// The whole file or the old one, whenever the power goes.
+fn write(file: &Path, kept: &BTreeMap<String, Kept>) -> anyhow::Result<()> {
+    let folder = file.parent().context("a file in a folder")?;
+    fs::create_dir_all(folder)?;
+    let mut new = tempfile::NamedTempFile::new_in(folder)?;
+    new.write_all(&serde_json::to_vec_pretty(kept)?)?;
+    new.as_file().sync_all()?;
+    new.persist(file)?;
+    File::open(folder)?.sync_all()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::event::RecipeInfo;
+    use crate::line::parts::TriggerPlan;
+    use crate::line::queue::WhenFull;
+
+    fn plan(version: u32) -> CameraPlan {
+        CameraPlan {
+            name: "top".into(),
+            queue: 1,
+            when_full: WhenFull::Reject,
+            trigger: TriggerPlan::free(),
+            recipe: RecipeSpec {
+                info: RecipeInfo { id: "caps".into(), version },
+                threshold: None,
+                defect_threshold: 0.5,
+                min_area_px: 1,
+                regions: vec![vec![[0.0, 0.0], [9.5, 0.0], [0.0, 9.0]]],
+            },
+            kept: None,
+            backoff_min: Duration::from_secs(1),
+            backoff_max: Duration::from_secs(1),
+        }
+    }
+
+    #[test]
+    fn a_recipe_is_kept_until_the_settings_change() {
+        let folder = tempfile::tempdir().expect("temp dir");
+        let state = folder.path().join("state");
+        let mut first = plan(1);
+        let mut kept = KeptRecipes::open(Some(&state), &mut [&mut first]);
+        assert_eq!(first.kept, None);
+        let new = RecipeSpec { defect_threshold: 0.7, ..plan(2).recipe };
+        kept.keep([("top", &new)].into_iter()).expect("kept");
+
+        let mut second = plan(1);
+        KeptRecipes::open(Some(&state), &mut [&mut second]);
+        assert_eq!(second.kept, Some(new));
+        let mut changed = plan(1);
+        changed.recipe.min_area_px = 7;
+        KeptRecipes::open(Some(&state), &mut [&mut changed]);
+        assert_eq!(changed.kept, None);
+
+        fs::write(state.join(FILE), "{\"top\": 7").expect("written");
+        let mut damaged = plan(1);
+        KeptRecipes::open(Some(&state), &mut [&mut damaged]);
+        assert_eq!(damaged.kept, None);
+    }
+
+    #[test]
+    fn what_cannot_be_written_changes_nothing() {
+        let folder = tempfile::tempdir().expect("temp dir");
+        let file = folder.path().join("file");
+        fs::write(&file, "").expect("written");
+        let mut kept = KeptRecipes::open(Some(&file), &mut [&mut plan(1)]);
+        let error = kept.keep([("top", &plan(2).recipe)].into_iter()).expect_err("no folder");
+        assert!(error.to_string().starts_with("the recipe in use stays, the new one cannot be kept: writing "));
+        assert!(kept.kept.is_empty());
+    }
+}

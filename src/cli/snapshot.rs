@@ -1,0 +1,136 @@
+//! The picture that was inspected last, and its overlay, as files.
+
+use std::fs;
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use image::RgbImage;
+use image::codecs::jpeg::JpegEncoder;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use crate::line::Inspected;
+use crate::overlay;
+
+/// Pictures of one camera at most; the oldest go.
+const MOST: usize = 100;
+/// JPEG quality: small defects stay visible.
+const QUALITY: u8 = 92;
+const OVERLAY: &str = "-overlay.jpg";
+
+/// A folder of pictures.
+pub struct Snapshots {
+    folder: PathBuf,
+}
+
+impl Snapshots {
+    /// Writes there; the folder is made when it is needed.
+    pub fn new(folder: PathBuf) -> Self {
+        Self { folder }
+    }
+
+    /// Writes the frame and its overlay, and says where.
+    pub fn take(&self, inspected: &Inspected, now: Timestamp) -> anyhow::Result<Value> {
+        let frame = &inspected.frame;
+        fs::create_dir_all(&self.folder).with_context(|| format!("making {}", self.folder.display()))?;
+        let name = format!("{}-{}-{}", frame.camera, now.strftime("%Y%m%dT%H%M%S%.3fZ"), frame.seq);
+        let (width, height) = (frame.image.width, frame.image.height);
+        let picture = RgbImage::from_fn(width, height, |x, y| image::Rgb(frame.image.rgb_at(x, y)));
+        let plain = self.write(&format!("{name}.jpg"), &picture)?;
+        let drawn = overlay::draw(&frame.image, &inspected.map, inspected.defect_threshold);
+        let drawn = self.write(&format!("{name}{OVERLAY}"), &drawn)?;
+        self.forget_the_oldest(&frame.camera)?;
+        Ok(json!({
+            "camera": frame.camera,
+            "frame": { "seq": frame.seq, "width": width, "height": height },
+            "captured": frame.captured.wall,
+            "path": plain,
+            "overlay": drawn,
+        }))
+    }
+
+    /// A reader never sees half a picture.
+    fn write(&self, name: &str, picture: &RgbImage) -> anyhow::Result<PathBuf> {
+        let path = self.folder.join(name);
+        let writing = || -> anyhow::Result<()> {
+            let new = tempfile::NamedTempFile::new_in(&self.folder)?;
+            picture.write_with_encoder(JpegEncoder::new_with_quality(BufWriter::new(&new), QUALITY))?;
+            new.persist(&path)?;
+            Ok(())
+        };
+        writing().with_context(|| format!("writing {}", path.display()))?;
+        Ok(path)
+    }
+
+    /// Names sort by their time.
+    fn forget_the_oldest(&self, camera: &str) -> anyhow::Result<()> {
+        let mut names: Vec<PathBuf> = fs::read_dir(&self.folder)
+            .with_context(|| format!("reading {}", self.folder.display()))?
+            .filter_map(|entry| Some(entry.ok()?.path()))
+            .filter(|path| is_of(path, camera))
+            .collect();
+        names.sort();
+        let surplus = names.len().saturating_sub(MOST);
+        for old in &names[..surplus] {
+            let overlay = old.with_file_name(
+                old.file_stem().map_or_else(String::new, |stem| format!("{}{OVERLAY}", stem.to_string_lossy())),
+            );
+            for path in [old, &overlay] {
+                if let Err(error) = fs::remove_file(path) {
+                    tracing::warn!("{}: {error}; an old picture stays", path.display());
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `CAMERA-TIME-SEQ.jpg`, not the overlay beside it, and of no camera whose name merely begins alike.
+fn is_of(path: &Path, camera: &str) -> bool {
+    let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return false };
+    let Some(rest) = name.strip_prefix(camera).and_then(|rest| rest.strip_prefix('-')) else { return false };
+    let Some((time, seq)) = rest.strip_suffix(".jpg").and_then(|rest| rest.split_once('-')) else { return false };
+    time.len() == 20 && time.ends_with('Z') && !seq.is_empty() && seq.bytes().all(|b| b.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::anomaly::AnomalyMap;
+    use crate::clock::{Clock, ClockSource, SystemClock};
+    use crate::frame::{Frame, Image, PixelFormat};
+
+    fn inspected(camera: &str, seq: u64) -> Inspected {
+        let frame = Frame {
+            camera: Arc::from(camera),
+            seq,
+            part: None,
+            captured: SystemClock.now(),
+            clock: ClockSource::System,
+            image: Image::new(8, 6, PixelFormat::Gray8, vec![90; 48]).expect("valid"),
+        };
+        Inspected { frame, map: AnomalyMap::new(2, vec![0.0, 0.9, 0.0, 0.0]), defect_threshold: 0.5 }
+    }
+
+    #[test]
+    fn pictures_are_written_and_the_oldest_go() {
+        let folder = tempfile::tempdir().expect("temp dir");
+        let snapshots = Snapshots::new(folder.path().join("pictures"));
+        let at = |second| Timestamp::from_second(1_700_000_000 + second).expect("valid");
+        snapshots.take(&inspected("top-2", 1), at(0)).expect("written");
+        for shot in 0..MOST as i64 + 2 {
+            snapshots.take(&inspected("top", shot as u64), at(shot)).expect("written");
+        }
+        let taken = snapshots.take(&inspected("top", 7), at(500)).expect("written");
+        let path = taken["path"].as_str().expect("a path");
+        assert!(path.ends_with("/pictures/top-20231114T222140.000Z-7.jpg"), "{path}");
+        let picture = image::open(path).expect("a picture");
+        assert_eq!((picture.width(), picture.height()), (8, 6));
+        assert!(image::open(taken["overlay"].as_str().expect("a path")).is_ok());
+        let count = fs::read_dir(folder.path().join("pictures")).expect("there").count();
+        assert_eq!(count, 2 * (MOST + 1), "the other camera's stay");
+    }
+}

@@ -1,0 +1,113 @@
+//! `[camera.trigger]`, `[commands]` and `[http]`: where parts come from, and who may ask what of the line.
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::raw::{RawCommands, RawHttp, RawTrigger};
+use super::rules::Rules;
+use crate::line::parts::{Pairing, TriggerMode, TriggerPlan};
+
+/// Commands, resolved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandsConfig {
+    /// Whether commands are taken from the broker.
+    pub mqtt: bool,
+    /// Older ones are not carried out.
+    pub max_age: Duration,
+    /// Where `snapshot` writes; without it the command is refused.
+    pub snapshots: Option<PathBuf>,
+    /// Where recipes that came by command are kept; `None` keeps them until the service stops.
+    pub directory: Option<PathBuf>,
+}
+
+/// The API, resolved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpConfig {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// The file with the token; without it nothing can be changed.
+    pub token_file: Option<PathBuf>,
+}
+
+/// `None` after a mistake. `each_frame` is true for a source whose every frame is a part, `held` the frames that may wait.
+pub fn trigger(raw: &RawTrigger, each_frame: bool, held: usize, rules: &mut Rules<'_>) -> Option<TriggerPlan> {
+    let default = if each_frame { TriggerMode::Hardware } else { TriggerMode::Free };
+    let mode = raw.mode.as_ref().map_or(default, |mode| *mode.get_ref());
+    let matched = mode == TriggerMode::Matched;
+    let commanded = matched || mode == TriggerMode::Software;
+    if raw.pairing.is_some() && !matched {
+        rules.wrong(raw.pairing.as_ref(), "match", "belongs to mode = \"matched\"; leave it out".into());
+    }
+    if raw.window_ms.is_some() && !matched {
+        rules.wrong(raw.window_ms.as_ref(), "window_ms", "belongs to mode = \"matched\"; leave it out".into());
+    }
+    if raw.deadline_ms.is_some() && mode == TriggerMode::Free {
+        let message = "a camera that runs free has no parts to give up; set mode, or leave it out".into();
+        rules.wrong(raw.deadline_ms.as_ref(), "deadline_ms", message);
+    }
+    let ms = |duration: Duration| duration.as_millis() as u64;
+    let window = rules.bounded(&raw.window_ms, "window_ms", ms(TriggerPlan::WINDOW), 1..=60_000, " milliseconds");
+    let deadline = rules.bounded_option(&raw.deadline_ms, "deadline_ms", 1..=600_000, " milliseconds");
+    let deadline = deadline.or(commanded.then_some(ms(TriggerPlan::DEADLINE)));
+    if matched && deadline.is_some_and(|deadline| deadline < window) {
+        let message = format!("is less than window_ms = {window}; a part is given up before its frame may come");
+        rules.wrong(raw.deadline_ms.as_ref().or(raw.window_ms.as_ref()), "deadline_ms", message);
+    }
+    Some(TriggerPlan {
+        mode,
+        pairing: raw.pairing.as_ref().map_or(Pairing::default(), |pairing| *pairing.get_ref()),
+        window: Duration::from_millis(window),
+        deadline: deadline.map(Duration::from_millis),
+        held,
+    })
+}
+
+/// Paths are relative to `base`.
+pub fn commands(raw: &RawCommands, line: &str, base: &Path, rules: &mut Rules<'_>) -> CommandsConfig {
+    let max_age = rules.bounded(&raw.max_age_s, "max_age_s", 10.0, 0.1..=86_400.0, " seconds");
+    let folder = |key: &super::raw::Key<PathBuf>| key.as_ref().map(|folder| base.join(folder.get_ref()));
+    CommandsConfig {
+        mqtt: raw.mqtt.as_ref().is_none_or(|on| *on.get_ref()),
+        max_age: Duration::from_secs_f64(max_age),
+        snapshots: folder(&raw.snapshots),
+        directory: folder(&raw.directory).or_else(|| state_directory(line, |name| std::env::var_os(name))),
+    }
+}
+
+/// `None` without `listen`, and after a mistake. `place` finds the file of a secret.
+pub fn http(raw: &RawHttp, place: impl Fn(&Path) -> PathBuf, rules: &mut Rules<'_>) -> Option<HttpConfig> {
+    let token_file = raw.token_file.as_ref().map(|file| place(file.get_ref()));
+    let Some(written) = &raw.listen else {
+        if token_file.is_some() {
+            rules.wrong(raw.token_file.as_ref(), "token_file", "needs listen = \"127.0.0.1:8710\" beside it".into());
+        }
+        return None;
+    };
+    let Ok(listen) = written.get_ref().parse::<SocketAddr>() else {
+        let message = format!("\"{}\" is no address; write ADDRESS:PORT as in 127.0.0.1:8710", written.get_ref());
+        rules.wrong(Some(written), "listen", message);
+        return None;
+    };
+    if !listen.ip().is_loopback() && token_file.is_none() {
+        let message = format!(
+            "{listen} can be reached from other computers, which needs a token: write one into a file and name that as \
+             token_file, or listen on 127.0.0.1"
+        );
+        rules.wrong(Some(written), "listen", message);
+        return None;
+    }
+    Some(HttpConfig { listen, token_file })
+}
+
+/// systemd's state directory is the line's own; the user's is shared by all lines.
+pub fn state_directory(line: &str, variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
+    let path = |name: &str| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    if let Some(state) = variable("STATE_DIRECTORY").filter(|state| !state.is_empty()) {
+        // Several are separated by colons; the first is the unit's.
+        return state.to_string_lossy().split(':').next().map(PathBuf::from);
+    }
+    let state = path("XDG_STATE_HOME").or_else(|| path("HOME").map(|home| home.join(".local/state")))?;
+    Some(state.join("vcp-line").join(line))
+}

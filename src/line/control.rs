@@ -1,0 +1,259 @@
+//! What others may ask of a running line: triggers, pauses, recipes, pictures.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::parts::{PartCounters, TriggerMode};
+use super::recipe::{RecipeError, RecipeSpec};
+use super::station::{Inspected, Station, TriggerRefused};
+use crate::clock::Moment;
+use crate::event::RecipeInfo;
+use crate::frame::Part;
+
+/// The line cannot do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// No camera has this name.
+    #[error("there is no camera '{camera}'; this line has: {known}")]
+    NoCamera {
+        /// As asked for.
+        camera: String,
+        /// Those there are.
+        known: String,
+    },
+    /// Which camera is meant is not said.
+    #[error("name the camera; this line has: {known}")]
+    WhichCamera {
+        /// Those there are.
+        known: String,
+    },
+    /// The camera is not triggered by commands.
+    #[error(
+        "camera '{camera}' takes no triggers by command (its mode is {mode}); set mode = \"software\" or \"matched\" in \
+         [camera.trigger]"
+    )]
+    Mode {
+        /// Which camera.
+        camera: Arc<str>,
+        /// Its mode.
+        mode: &'static str,
+    },
+    /// Matching by counter needs the controller's counter.
+    #[error("camera '{camera}' matches by counter; send the controller's counter as \"trigger\"")]
+    NoNumber {
+        /// Which camera.
+        camera: Arc<str>,
+    },
+    /// Two parts cannot have one name at the same time.
+    #[error("part '{part}' of camera '{camera}' is still being inspected; give each part its own id")]
+    Open {
+        /// Which camera.
+        camera: Arc<str>,
+        /// Which part.
+        part: String,
+    },
+    /// The outbox takes no more.
+    #[error("the part is not accepted: {reason}")]
+    Refused {
+        /// What the outbox said.
+        reason: String,
+    },
+    /// The line ends.
+    #[error("the line is stopping and takes no more parts")]
+    Stopping,
+    /// No picture was inspected yet.
+    #[error("camera '{camera}': no picture has been inspected yet; try again after the first part")]
+    NothingSeen {
+        /// Which camera.
+        camera: Arc<str>,
+    },
+    /// The recipe cannot be used; the one before stays.
+    #[error("camera '{camera}': {source}; the recipe in use stays")]
+    Recipe {
+        /// Which camera.
+        camera: Arc<str>,
+        /// Why.
+        source: RecipeError,
+    },
+    /// Regions cannot be judged without the size of the frames.
+    #[error(
+        "camera '{camera}' has shown no frame yet, so that regions cannot be judged; the recipe in use stays, try again later"
+    )]
+    NoFrame {
+        /// Which camera.
+        camera: Arc<str>,
+    },
+    /// A version was used before.
+    #[error(
+        "camera '{camera}': version {given} of recipe '{id}' is not newer than {used}, which is in use; send {next} or leave it out"
+    )]
+    Version {
+        /// Which camera.
+        camera: Arc<str>,
+        /// The recipe.
+        id: String,
+        /// As sent.
+        given: u32,
+        /// In use.
+        used: u32,
+        /// What would do.
+        next: u32,
+    },
+}
+
+/// One camera as `GET /api/state` shows it.
+#[derive(Clone, Debug, Serialize)]
+pub struct CameraReport {
+    /// Configured name.
+    pub camera: Arc<str>,
+    /// How it is triggered.
+    pub trigger: TriggerMode,
+    /// Whether inspection is paused.
+    pub paused: bool,
+    /// The recipe in use.
+    pub recipe: RecipeInfo,
+    /// Its parts.
+    pub parts: PartCounters,
+}
+
+/// A changed recipe, checked and not yet in use.
+pub struct RecipeChange {
+    station: Arc<Station>,
+    /// What will be in use.
+    pub recipe: RecipeSpec,
+}
+
+impl RecipeChange {
+    /// Whose recipe it is.
+    pub fn camera(&self) -> &Arc<str> {
+        self.station.camera()
+    }
+
+    /// Takes it into use: the next batch of the engine is judged by it.
+    pub fn apply(self) -> RecipeInfo {
+        let info = self.recipe.info.clone();
+        self.station.change_recipe(self.recipe);
+        info
+    }
+}
+
+/// A handle to a running line; cheap to clone.
+#[derive(Clone)]
+pub struct Control {
+    stations: Arc<[Arc<Station>]>,
+}
+
+impl Control {
+    pub(super) fn new(stations: &[Arc<Station>]) -> Self {
+        Self { stations: stations.into() }
+    }
+
+    fn known(&self) -> String {
+        self.stations.iter().map(|station| &**station.camera()).collect::<Vec<_>>().join(", ")
+    }
+
+    /// The camera of this name; without one, the only camera there is.
+    fn one(&self, camera: Option<&str>) -> Result<&Arc<Station>, ControlError> {
+        match (camera, &*self.stations) {
+            (Some(camera), stations) => stations
+                .iter()
+                .find(|station| **station.camera() == *camera)
+                .ok_or_else(|| ControlError::NoCamera { camera: camera.to_owned(), known: self.known() }),
+            (None, [only]) => Ok(only),
+            (None, _) => Err(ControlError::WhichCamera { known: self.known() }),
+        }
+    }
+
+    /// The camera of this name; without one, all of them.
+    fn some(&self, camera: Option<&str>) -> Result<Vec<&Arc<Station>>, ControlError> {
+        match camera {
+            Some(_) => self.one(camera).map(|station| vec![station]),
+            None => Ok(self.stations.iter().collect()),
+        }
+    }
+
+    /// Every camera.
+    pub fn cameras(&self) -> Vec<CameraReport> {
+        let report = |station: &Arc<Station>| CameraReport {
+            camera: Arc::clone(station.camera()),
+            trigger: station.plan().mode,
+            paused: station.is_paused(),
+            recipe: station.recipe().info.clone(),
+            parts: station.counters(),
+        };
+        self.stations.iter().map(report).collect()
+    }
+
+    /// A part is there since `at`. Once this returns a part, it is owed exactly one event. `early`: it came before the
+    /// line was ready.
+    pub fn trigger(
+        &self,
+        camera: Option<&str>,
+        id: &str,
+        number: Option<u64>,
+        at: Moment,
+        early: bool,
+    ) -> Result<(Arc<str>, Part), ControlError> {
+        let station = self.one(camera)?;
+        let camera = Arc::clone(station.camera());
+        match station.trigger(id, number, at, early) {
+            Ok(part) => Ok((camera, part)),
+            Err(TriggerRefused::Mode(mode)) => {
+                let mode = if mode == TriggerMode::Free { "free" } else { "hardware" };
+                Err(ControlError::Mode { camera, mode })
+            }
+            Err(TriggerRefused::NoNumber) => Err(ControlError::NoNumber { camera }),
+            Err(TriggerRefused::Open) => Err(ControlError::Open { camera, part: id.to_owned() }),
+            Err(TriggerRefused::Refused(refused)) => Err(ControlError::Refused { reason: refused.to_string() }),
+            Err(TriggerRefused::Stopping) => Err(ControlError::Stopping),
+        }
+    }
+
+    /// Pauses or resumes one camera or all; says which.
+    pub fn pause(&self, camera: Option<&str>, paused: bool) -> Result<Vec<Arc<str>>, ControlError> {
+        let stations = self.some(camera)?;
+        stations.iter().for_each(|station| station.pause(paused));
+        Ok(stations.iter().map(|station| Arc::clone(station.camera())).collect())
+    }
+
+    /// What the recipes of one camera or all would be after `change`: all of them are good, or nothing is changed. The
+    /// version counts on unless `change` has set another one.
+    pub fn change_recipes(
+        &self,
+        camera: Option<&str>,
+        change: impl Fn(&RecipeSpec) -> RecipeSpec,
+    ) -> Result<Vec<RecipeChange>, ControlError> {
+        self.some(camera)?.into_iter().map(|station| checked(station, &change)).collect()
+    }
+
+    /// The picture that was inspected last.
+    pub fn latest(&self, camera: Option<&str>) -> Result<Arc<Inspected>, ControlError> {
+        let station = self.one(camera)?;
+        station.latest().ok_or_else(|| ControlError::NothingSeen { camera: Arc::clone(station.camera()) })
+    }
+}
+
+fn checked(station: &Arc<Station>, change: impl Fn(&RecipeSpec) -> RecipeSpec) -> Result<RecipeChange, ControlError> {
+    let used = station.recipe();
+    let mut recipe = change(&used);
+    let camera = Arc::clone(station.camera());
+    if recipe.info.id == used.info.id {
+        let next = used.info.version.saturating_add(1);
+        if recipe.info.version == used.info.version {
+            recipe.info.version = next;
+        } else if recipe.info.version < used.info.version {
+            let RecipeInfo { id, version: given } = recipe.info;
+            return Err(ControlError::Version { camera, id, given, used: used.info.version, next });
+        }
+    }
+    let fits = match (station.frame_size(), recipe.regions.is_empty()) {
+        (Some((width, height)), _) => recipe.fits(width, height),
+        (None, true) => Ok(()),
+        (None, false) => return Err(ControlError::NoFrame { camera }),
+    };
+    match recipe.check().and(fits) {
+        Ok(()) => Ok(RecipeChange { station: Arc::clone(station), recipe }),
+        Err(source) => Err(ControlError::Recipe { camera, source }),
+    }
+}

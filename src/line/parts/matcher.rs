@@ -1,0 +1,364 @@
+//! The state machine of one camera's parts: exactly one outcome for every trigger, in the order of the triggers.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::pairing::{Fit, Offset};
+use super::{Outcome, Output, Pairing, PartCounters, Shot, TriggerMode, TriggerPlan};
+use crate::clock::Moment;
+use crate::frame::Part;
+use crate::verdict::NoVerdictReason;
+
+/// Parts without an outcome at most. Beyond, the oldest is given up: whatever holds it up must not cost the memory.
+pub(super) const MOST_OPEN: usize = 1024;
+/// A command is stamped when it arrives and matched a little later; until then its frame is kept.
+const GRACE: Duration = Duration::from_millis(250);
+
+/// How far a part has come.
+enum Stage<V> {
+    AwaitsFrame,
+    WithEngine,
+    Decided(Outcome<V>),
+}
+
+struct Open<V> {
+    part: Part,
+    triggered: Moment,
+    shot: Option<Shot>,
+    stage: Stage<V>,
+}
+
+struct Spare<F> {
+    shot: Shot,
+    frame: F,
+}
+
+/// Decides what becomes of a camera's triggers and frames. `F` is a frame with its pixels, `V` the engine's answer.
+pub struct Matcher<F, V> {
+    plan: TriggerPlan,
+    /// In the order of the triggers; the first one is undecided.
+    open: VecDeque<Open<V>>,
+    /// Frames that wait for their command, oldest first. Either this is empty or no part awaits its frame.
+    spare: VecDeque<Spare<F>>,
+    offset: Offset,
+    /// Number of the next frame, when every frame is a part.
+    next_seq: u64,
+    lost: bool,
+    paused: bool,
+    finished: bool,
+    counters: PartCounters,
+}
+
+impl<F, V> Matcher<F, V> {
+    /// A larger gap in a camera's frame counter is a counter that was set anew, not that many parts.
+    pub const MOST_LOST: u64 = 1024;
+
+    /// A camera before its first frame.
+    pub fn new(plan: TriggerPlan) -> Self {
+        Self {
+            plan,
+            open: VecDeque::new(),
+            spare: VecDeque::new(),
+            offset: Offset::default(),
+            next_seq: 0,
+            lost: false,
+            paused: false,
+            finished: false,
+            counters: PartCounters::default(),
+        }
+    }
+
+    /// The part that a command would name: with [`Pairing::Counter`] its own number counts, else ours.
+    pub fn announce(&self, id: String, number: Option<u64>) -> Part {
+        let counted = self.counters.triggers + 1;
+        let trigger = if self.plan.pairing == Pairing::Counter { number.unwrap_or(counted) } else { counted };
+        Part { id, trigger }
+    }
+
+    /// Whether a part of this name has no outcome yet.
+    pub fn is_open(&self, id: &str) -> bool {
+        self.open.iter().any(|open| open.part.id == id)
+    }
+
+    /// Parts that the frame `seq` would add: those missing before it, and itself. Only where every frame is a part.
+    pub fn parts_until(&self, seq: u64, own: Option<Part>) -> Vec<Part> {
+        let missing = seq.saturating_sub(self.next_seq);
+        let from = if missing <= Self::MOST_LOST { self.next_seq } else { seq };
+        (from..seq).map(counted).chain([own.unwrap_or_else(|| counted(seq))]).collect()
+    }
+
+    /// A command has named a part.
+    pub fn trigger(&mut self, part: Part, at: Moment) -> Vec<Output<F, V>> {
+        let mut out = Vec::new();
+        self.offset.trigger(part.trigger);
+        if self.paused {
+            self.push(part, at, None, Stage::Decided(Outcome::NoVerdict(NoVerdictReason::Paused)));
+        } else if let Some(spare) = self.claim(part.trigger, at, &mut out) {
+            self.push(part.clone(), at, Some(spare.shot), Stage::WithEngine);
+            out.push(Output::Serve { part, frame: spare.frame });
+        } else if self.lost {
+            self.push(part, at, None, Stage::Decided(Outcome::NoVerdict(NoVerdictReason::CameraLost)));
+        } else {
+            self.push(part, at, None, Stage::AwaitsFrame);
+        }
+        self.settle(&mut out);
+        out
+    }
+
+    /// A command has named a part that cannot be inspected.
+    pub fn trigger_in_vain(&mut self, part: Part, at: Moment, reason: NoVerdictReason) -> Vec<Output<F, V>> {
+        let mut out = Vec::new();
+        self.offset.trigger(part.trigger);
+        self.push(part, at, None, Stage::Decided(Outcome::NoVerdict(reason)));
+        self.settle(&mut out);
+        out
+    }
+
+    /// A frame has come. Its own part, where its source knows it, replaces the counted one.
+    pub fn frame(&mut self, shot: Shot, frame: F, own: Option<Part>) -> Vec<Output<F, V>> {
+        let mut out = Vec::new();
+        match self.plan.mode {
+            TriggerMode::Free | TriggerMode::Hardware => self.every_frame_is_a_part(shot, frame, own, &mut out),
+            TriggerMode::Software | TriggerMode::Matched if self.paused => {
+                out.push(Output::Forget { seq: shot.seq });
+            }
+            TriggerMode::Software => match self.first_awaiting() {
+                Some(at) if self.open[at].triggered.monotonic <= shot.captured.monotonic => {
+                    self.serve(at, shot, frame, &mut out);
+                }
+                _ => self.forget(shot.seq, &mut out),
+            },
+            TriggerMode::Matched => self.match_frame(shot, frame, &mut out),
+        }
+        self.settle(&mut out);
+        out
+    }
+
+    fn every_frame_is_a_part(&mut self, shot: Shot, frame: F, own: Option<Part>, out: &mut Vec<Output<F, V>>) {
+        let mut parts = self.parts_until(shot.seq, own);
+        self.next_seq = shot.seq + 1;
+        let Some(part) = parts.pop() else { return };
+        for missing in parts {
+            let lost = Outcome::NoVerdict(NoVerdictReason::CameraLost);
+            self.push(missing, shot.captured, None, Stage::Decided(lost));
+        }
+        if self.paused {
+            let paused = Outcome::NoVerdict(NoVerdictReason::Paused);
+            self.push(part, shot.captured, Some(shot), Stage::Decided(paused));
+        } else {
+            self.push(part.clone(), shot.captured, Some(shot), Stage::WithEngine);
+            out.push(Output::Serve { part, frame });
+        }
+    }
+
+    fn match_frame(&mut self, shot: Shot, frame: F, out: &mut Vec<Output<F, V>>) {
+        while let Some(at) = self.first_awaiting() {
+            let command = (self.open[at].part.trigger, self.open[at].triggered);
+            match self.offset.fit(&self.plan, command, (shot.seq, shot.captured)) {
+                Fit::Pair => {
+                    self.offset.learn(command.0, shot.seq);
+                    return self.serve(at, shot, frame, out);
+                }
+                Fit::FrameIsOlder => return self.forget(shot.seq, out),
+                Fit::FrameIsNewer => self.decide(at, NoVerdictReason::CameraLost),
+            }
+        }
+        self.spare.push_back(Spare { shot, frame });
+        while self.spare.len() > self.plan.held.max(1) {
+            self.forget_spare(out);
+        }
+    }
+
+    /// The frame that waits for this command. Frames before it are nobody's: commands come in the parts' order.
+    fn claim(&mut self, number: u64, at: Moment, out: &mut Vec<Output<F, V>>) -> Option<Spare<F>> {
+        while let Some(spare) = self.spare.front() {
+            match self.offset.fit(&self.plan, (number, at), (spare.shot.seq, spare.shot.captured)) {
+                Fit::Pair => {
+                    self.offset.learn(number, spare.shot.seq);
+                    return self.spare.pop_front();
+                }
+                Fit::FrameIsOlder => self.forget_spare(out),
+                Fit::FrameIsNewer => return None,
+            }
+        }
+        None
+    }
+
+    /// The queue gave the frame up.
+    pub fn dropped(&mut self, seq: u64) -> Vec<Output<F, V>> {
+        self.failed(seq, NoVerdictReason::Overrun)
+    }
+
+    /// No answer will come for this frame.
+    pub fn failed(&mut self, seq: u64, reason: NoVerdictReason) -> Vec<Output<F, V>> {
+        self.answer(seq, Outcome::NoVerdict(reason))
+    }
+
+    /// The engine's answer. One that comes after its part was given up is counted and goes nowhere.
+    pub fn judged(&mut self, seq: u64, verdict: V) -> Vec<Output<F, V>> {
+        self.answer(seq, Outcome::Verdict(verdict))
+    }
+
+    fn answer(&mut self, seq: u64, outcome: Outcome<V>) -> Vec<Output<F, V>> {
+        let mut out = Vec::new();
+        match self.with_engine(seq) {
+            Some(at) => self.open[at].stage = Stage::Decided(outcome),
+            None => self.counters.late += u64::from(matches!(outcome, Outcome::Verdict(_))),
+        }
+        self.settle(&mut out);
+        out
+    }
+
+    /// Whether an answer for this frame is still worth having.
+    pub fn wants(&self, seq: u64) -> bool {
+        self.with_engine(seq).is_some()
+    }
+
+    /// Time has come this far: parts past their deadline are given up, frames that wait for a command too long are too.
+    pub fn tick(&mut self, now: Instant) -> Vec<Output<F, V>> {
+        let mut out = Vec::new();
+        for at in 0..self.open.len() {
+            if self.due(&self.open[at]).is_none_or(|due| due > now) {
+                continue;
+            }
+            match self.open[at].stage {
+                Stage::AwaitsFrame => self.decide(at, NoVerdictReason::CameraLost),
+                Stage::WithEngine => self.decide(at, NoVerdictReason::Deadline),
+                Stage::Decided(_) => {}
+            }
+        }
+        while self.spare.front().is_some_and(|spare| self.stale(spare) <= now) {
+            self.forget_spare(&mut out);
+        }
+        self.settle(&mut out);
+        out
+    }
+
+    /// When [`Matcher::tick`] has something to do next.
+    pub fn next_due(&self) -> Option<Instant> {
+        let undecided = self.open.iter().filter(|open| !matches!(open.stage, Stage::Decided(_)));
+        let parts = undecided.filter_map(|open| self.due(open)).min();
+        parts.into_iter().chain(self.spare.front().map(|spare| self.stale(spare))).min()
+    }
+
+    /// The camera is gone, or has ended: parts that await a frame are owed none, and neither are those to come.
+    pub fn camera_lost(&mut self) -> Vec<Output<F, V>> {
+        let mut out = Vec::new();
+        self.lost = true;
+        self.offset.forget();
+        while let Some(at) = self.first_awaiting() {
+            self.decide(at, NoVerdictReason::CameraLost);
+        }
+        self.settle(&mut out);
+        out
+    }
+
+    /// The line ends: whatever is undecided is given up, for want of a frame or of an answer.
+    pub fn finish(&mut self) -> Vec<Output<F, V>> {
+        let mut out = self.camera_lost();
+        self.finished = true;
+        for at in 0..self.open.len() {
+            if matches!(self.open[at].stage, Stage::WithEngine) {
+                self.decide(at, NoVerdictReason::EngineError);
+            }
+        }
+        self.settle(&mut out);
+        out
+    }
+
+    /// The camera delivers again.
+    pub fn camera_back(&mut self) {
+        self.lost = false;
+    }
+
+    /// While paused, parts get [`NoVerdictReason::Paused`]; those that were triggered before are finished.
+    pub fn pause(&mut self, paused: bool) {
+        self.paused = paused;
+    }
+
+    /// Whether the line has ended here.
+    pub fn is_finished(&self) -> bool {
+        self.finished
+    }
+
+    /// Whether inspection is paused.
+    pub fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    /// How parts are doing.
+    pub fn counters(&self) -> PartCounters {
+        PartCounters { open: self.open.len(), ..self.counters }
+    }
+
+    fn push(&mut self, part: Part, triggered: Moment, shot: Option<Shot>, stage: Stage<V>) {
+        self.counters.triggers += 1;
+        self.open.push_back(Open { part, triggered, shot, stage });
+    }
+
+    fn serve(&mut self, at: usize, shot: Shot, frame: F, out: &mut Vec<Output<F, V>>) {
+        let open = &mut self.open[at];
+        (open.shot, open.stage) = (Some(shot), Stage::WithEngine);
+        out.push(Output::Serve { part: open.part.clone(), frame });
+    }
+
+    fn decide(&mut self, at: usize, reason: NoVerdictReason) {
+        self.open[at].stage = Stage::Decided(Outcome::NoVerdict(reason));
+    }
+
+    fn forget(&mut self, seq: u64, out: &mut Vec<Output<F, V>>) {
+        self.counters.unclaimed += 1;
+        out.push(Output::Forget { seq });
+    }
+
+    fn forget_spare(&mut self, out: &mut Vec<Output<F, V>>) {
+        if let Some(spare) = self.spare.pop_front() {
+            self.forget(spare.shot.seq, out);
+        }
+    }
+
+    fn first_awaiting(&self) -> Option<usize> {
+        self.open.iter().position(|open| matches!(open.stage, Stage::AwaitsFrame))
+    }
+
+    fn with_engine(&self, seq: u64) -> Option<usize> {
+        let is =
+            |open: &Open<V>| matches!(open.stage, Stage::WithEngine) && open.shot.is_some_and(|shot| shot.seq == seq);
+        self.open.iter().position(is)
+    }
+
+    fn due(&self, open: &Open<V>) -> Option<Instant> {
+        self.plan.deadline.map(|deadline| open.triggered.monotonic + deadline)
+    }
+
+    /// From when on no command for this frame is to be expected.
+    fn stale(&self, spare: &Spare<F>) -> Instant {
+        let patience = match self.plan.pairing {
+            Pairing::Time => self.plan.window + GRACE,
+            // Counters find each other however late the command is, as long as somebody still waits for the verdict.
+            Pairing::Counter => self.plan.deadline.unwrap_or(TriggerPlan::DEADLINE),
+        };
+        spare.shot.captured.monotonic + patience
+    }
+
+    /// Keeps the bound, then tells what is decided, in order.
+    fn settle(&mut self, out: &mut Vec<Output<F, V>>) {
+        loop {
+            while let Some(Open { stage: Stage::Decided(_), .. }) = self.open.front() {
+                if let Some(Open { part, triggered, shot, stage: Stage::Decided(outcome) }) = self.open.pop_front() {
+                    out.push(Output::Tell { part, triggered, shot, outcome });
+                }
+            }
+            if self.open.len() <= MOST_OPEN {
+                return;
+            }
+            self.decide(0, NoVerdictReason::Overrun);
+        }
+    }
+}
+
+/// The part that frame `seq` is, where nobody else names it.
+fn counted(seq: u64) -> Part {
+    let trigger = seq + 1;
+    Part { id: trigger.to_string(), trigger }
+}

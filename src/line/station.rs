@@ -1,0 +1,378 @@
+//! One station per camera: frames, triggers and answers come in, and what the matcher decides is carried out.
+//!
+//! Outcomes are told while the matcher is locked, so that they leave in its order; frames are pushed after that, because a
+//! queue that waits for the engine would otherwise keep the engine's answers waiting.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Sender;
+
+use super::desk::{Desk, Entry};
+use super::parts::{Matcher, Outcome, Output, Pairing, PartCounters, Shot, TriggerMode, TriggerPlan};
+use super::queue::{FrameQueue, Pushed};
+use super::recipe::{RecipeError, RecipeSpec, no_verdict};
+use super::{CameraPlan, Refused};
+use crate::anomaly::{AnomalyMap, StageTimes};
+use crate::clock::{Clock, Moment};
+use crate::frame::{Frame, Part};
+use crate::verdict::{Inspection, NoVerdictReason};
+
+/// The engine's answer for one frame, and how it came about.
+pub(super) struct Judged {
+    pub inspection: Inspection,
+    /// From capture until the engine took the frame.
+    pub waited: Duration,
+    /// `postprocess` includes the recipe.
+    pub times: StageTimes,
+    /// What it was judged by.
+    pub recipe: Arc<RecipeSpec>,
+}
+
+/// The picture that was inspected last, with its anomaly map.
+pub struct Inspected {
+    /// The picture.
+    pub frame: Frame,
+    /// Where it is how anomalous.
+    pub map: AnomalyMap,
+    /// From here on the map shows a defect.
+    pub defect_threshold: f32,
+}
+
+struct Recipes {
+    configured: Arc<RecipeSpec>,
+    current: Arc<RecipeSpec>,
+    /// Columns and rows of the last frame.
+    size: Option<(u32, u32)>,
+}
+
+struct Book {
+    matcher: Matcher<Frame, Judged>,
+    /// What the deadline thread knows to wait for.
+    due: Option<Instant>,
+}
+
+/// One camera's triggers, frames and answers.
+pub(super) struct Station {
+    camera: Arc<str>,
+    plan: TriggerPlan,
+    desk: Desk,
+    clock: Arc<dyn Clock>,
+    /// Wakes the deadline thread.
+    bell: Sender<()>,
+    queue: Mutex<Option<Arc<FrameQueue>>>,
+    book: Mutex<Book>,
+    recipes: Mutex<Recipes>,
+    latest: Mutex<Option<Arc<Inspected>>>,
+}
+
+/// A command could not name a part here.
+pub(super) enum TriggerRefused {
+    /// Nothing is triggered by commands here.
+    Mode(TriggerMode),
+    /// The controller's own counter is needed.
+    NoNumber,
+    /// A part of this name has no outcome yet.
+    Open,
+    /// Nobody can be asked to remember it.
+    Refused(Refused),
+    /// The line ends.
+    Stopping,
+}
+
+impl Station {
+    pub fn new(plan: &CameraPlan, queue: FrameQueue, desk: Desk, clock: Arc<dyn Clock>, bell: Sender<()>) -> Self {
+        let configured = Arc::new(plan.recipe.clone());
+        let current = plan.kept.clone().map_or_else(|| Arc::clone(&configured), Arc::new);
+        Self {
+            camera: Arc::clone(&plan.name),
+            plan: plan.trigger,
+            desk,
+            clock,
+            bell,
+            queue: Mutex::new(Some(Arc::new(queue))),
+            book: Mutex::new(Book { matcher: Matcher::new(plan.trigger), due: None }),
+            recipes: Mutex::new(Recipes { configured, current, size: None }),
+            latest: Mutex::new(None),
+        }
+    }
+
+    pub fn camera(&self) -> &Arc<str> {
+        &self.camera
+    }
+
+    pub fn desk(&self) -> &Desk {
+        &self.desk
+    }
+
+    pub fn plan(&self) -> &TriggerPlan {
+        &self.plan
+    }
+
+    pub fn counters(&self) -> PartCounters {
+        self.book().matcher.counters()
+    }
+
+    pub fn is_paused(&self) -> bool {
+        self.book().matcher.is_paused()
+    }
+
+    pub fn pause(&self, paused: bool) {
+        self.book().matcher.pause(paused);
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn recipes(&self) -> MutexGuard<'_, Recipes> {
+        self.recipes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn runs_free(&self) -> bool {
+        self.plan.mode == TriggerMode::Free
+    }
+
+    /// The camera's driver has counted `count` frames up to number `last` that never came.
+    pub fn lost(&self, last: u64, count: u64) {
+        // Where every frame is a part, each of them has its own event.
+        if self.plan.mode != TriggerMode::Hardware || count > Matcher::<Frame, Judged>::MOST_LOST {
+            self.desk.skipped(last, count);
+        }
+    }
+
+    /// Takes a frame from the camera. False when nobody takes frames any more.
+    pub fn frame(&self, mut frame: Frame) -> bool {
+        if self.runs_free() {
+            return self.free(frame);
+        }
+        let (shot, own) = (Shot::from(&frame), frame.part.take());
+        let mut book = self.book();
+        if self.plan.mode == TriggerMode::Hardware {
+            // One that is refused is counted, and its event is tried nevertheless.
+            book.matcher.parts_until(shot.seq, own.clone()).iter().for_each(|part| {
+                self.desk.owe(part).ok();
+            });
+        }
+        let output = book.matcher.frame(shot, frame, own);
+        self.carry_out(book, output)
+    }
+
+    /// A frame of a camera that runs free; its source may know a part all the same.
+    fn free(&self, frame: Frame) -> bool {
+        if frame.part.as_ref().is_some_and(|part| self.desk.owe(part).is_err()) {
+            self.desk.skipped(frame.seq, 1);
+            return true;
+        }
+        if self.is_paused() {
+            self.desk.leave_out(&frame, NoVerdictReason::Paused, &self.recipe());
+            return true;
+        }
+        self.push(frame)
+    }
+
+    fn push(&self, frame: Frame) -> bool {
+        let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(queue) = queue else {
+            self.failed(&frame, NoVerdictReason::CameraLost);
+            return false;
+        };
+        match queue.push(frame) {
+            Pushed::Taken => true,
+            Pushed::Dropped(frame) => {
+                tracing::debug!(camera = %self.camera, frame = frame.seq, "queue full, frame dropped");
+                if self.runs_free() {
+                    self.desk.leave_out(&frame, NoVerdictReason::Overrun, &self.recipe());
+                } else {
+                    self.failed(&frame, NoVerdictReason::Overrun);
+                }
+                true
+            }
+            Pushed::Closed(frame) => {
+                self.failed(&frame, NoVerdictReason::EngineError);
+                false
+            }
+        }
+    }
+
+    /// A command names a part. Accepted, it is owed exactly one event. An `early` one came before the line was ready.
+    pub fn trigger(&self, id: &str, number: Option<u64>, at: Moment, early: bool) -> Result<Part, TriggerRefused> {
+        match self.plan.mode {
+            TriggerMode::Software | TriggerMode::Matched => {}
+            mode @ (TriggerMode::Free | TriggerMode::Hardware) => return Err(TriggerRefused::Mode(mode)),
+        }
+        if self.plan.pairing == Pairing::Counter && number.is_none() {
+            return Err(TriggerRefused::NoNumber);
+        }
+        let mut book = self.book();
+        if book.matcher.is_finished() {
+            return Err(TriggerRefused::Stopping);
+        }
+        if book.matcher.is_open(id) {
+            return Err(TriggerRefused::Open);
+        }
+        let part = book.matcher.announce(id.to_owned(), number);
+        self.desk.owe(&part).map_err(TriggerRefused::Refused)?;
+        let output = match early {
+            true => book.matcher.trigger_in_vain(part.clone(), at, NoVerdictReason::WarmingUp),
+            false => book.matcher.trigger(part.clone(), at),
+        };
+        self.carry_out(book, output);
+        Ok(part)
+    }
+
+    /// Whether an answer for this frame is still worth having.
+    pub fn wants(&self, frame: &Frame) -> bool {
+        self.runs_free() || self.book().matcher.wants(frame.seq)
+    }
+
+    /// The engine has answered.
+    pub fn judged(&self, frame: &Frame, judged: Judged) {
+        if self.runs_free() {
+            let shot = Shot::from(frame);
+            return self.desk.write(verdict(frame.part.clone(), shot, &judged, judged.inspection.clone()));
+        }
+        let now = self.clock.now().monotonic;
+        let mut book = self.book();
+        // An answer that comes a moment before the deadline thread does is late all the same.
+        let mut output = book.matcher.tick(now);
+        output.extend(book.matcher.judged(frame.seq, judged));
+        self.carry_out(book, output);
+    }
+
+    /// No answer will come for this frame.
+    pub fn failed(&self, frame: &Frame, reason: NoVerdictReason) {
+        if self.runs_free() {
+            return self.desk.give_up(frame, reason, &self.recipe());
+        }
+        let mut book = self.book();
+        let output = book.matcher.failed(frame.seq, reason);
+        self.carry_out(book, output);
+    }
+
+    /// Gives up what is past its deadline; says when to look again.
+    pub fn tick(&self, now: Instant) -> Option<Instant> {
+        let mut book = self.book();
+        let output = book.matcher.tick(now);
+        let due = book.matcher.next_due();
+        // The deadline thread knows already.
+        book.due = due;
+        self.carry_out(book, output);
+        due
+    }
+
+    /// The camera is gone, for now.
+    pub fn camera_lost(&self) {
+        let mut book = self.book();
+        let output = book.matcher.camera_lost();
+        self.carry_out(book, output);
+    }
+
+    pub fn camera_back(&self) {
+        self.book().matcher.camera_back();
+    }
+
+    /// The camera has ended for good: its lane closes when everything in it was taken.
+    pub fn close(&self) {
+        self.camera_lost();
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+
+    /// The line ends: nothing is accepted any more, and what has no outcome gets one.
+    pub fn finish(&self) {
+        let mut book = self.book();
+        let output = book.matcher.finish();
+        self.carry_out(book, output);
+    }
+
+    fn carry_out(&self, mut book: MutexGuard<'_, Book>, output: Vec<Output<Frame, Judged>>) -> bool {
+        let mut served = Vec::new();
+        for output in output {
+            match output {
+                Output::Serve { part, mut frame } => {
+                    frame.part = Some(part);
+                    served.push(frame);
+                }
+                Output::Forget { seq } => {
+                    tracing::trace!(camera = %self.camera, frame = seq, "nobody asked for this frame");
+                }
+                Output::Tell { part, triggered, shot, outcome } => self.tell(part, triggered, shot, outcome),
+            }
+        }
+        let due = book.matcher.next_due();
+        let sooner = due.is_some_and(|due| book.due.is_none_or(|known| due < known));
+        book.due = due;
+        drop(book);
+        if sooner && self.bell.try_send(()).is_err() {
+            tracing::trace!("the deadline thread has been woken already");
+        }
+        let mut taken = true;
+        for frame in served {
+            taken &= self.push(frame);
+        }
+        taken
+    }
+
+    fn tell(&self, part: Part, triggered: Moment, shot: Option<Shot>, outcome: Outcome<Judged>) {
+        match (outcome, shot) {
+            (Outcome::Verdict(judged), Some(shot)) => {
+                self.desk.write(verdict(Some(part), shot, &judged, judged.inspection.clone()));
+            }
+            // A verdict without a frame cannot be: the matcher decides by frames.
+            (Outcome::Verdict(_), None) => {}
+            (Outcome::NoVerdict(reason), shot) => {
+                let begun = shot.map_or(triggered, |shot| shot.captured);
+                let waited = self.clock.now().monotonic.saturating_duration_since(begun.monotonic);
+                self.desk.write(Entry {
+                    part: Some(part),
+                    shot,
+                    begun,
+                    inspection: no_verdict(reason),
+                    waited,
+                    times: StageTimes::default(),
+                    recipe: &self.recipe(),
+                });
+            }
+        }
+    }
+
+    /// What frames are judged by from now on.
+    pub fn recipe(&self) -> Arc<RecipeSpec> {
+        Arc::clone(&self.recipes().current)
+    }
+
+    /// Columns and rows of the last frame, once there was one.
+    pub fn frame_size(&self) -> Option<(u32, u32)> {
+        self.recipes().size
+    }
+
+    pub fn change_recipe(&self, recipe: RecipeSpec) {
+        self.recipes().current = Arc::new(recipe);
+    }
+
+    /// Frames of this size come now. A recipe that came by command and does not fit them gives way to the configured one.
+    pub fn frames_have(&self, width: u32, height: u32) -> Result<(), RecipeError> {
+        let mut recipes = self.recipes();
+        recipes.size = Some((width, height));
+        let Err(error) = recipes.current.fits(width, height) else { return Ok(()) };
+        if recipes.current == recipes.configured || recipes.configured.fits(width, height).is_err() {
+            return Err(error);
+        }
+        tracing::error!(camera = %self.camera, "{error}; the recipe of the settings is used again");
+        recipes.current = Arc::clone(&recipes.configured);
+        Ok(())
+    }
+
+    pub fn keep(&self, inspected: Inspected) {
+        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(inspected));
+    }
+
+    pub fn latest(&self) -> Option<Arc<Inspected>> {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+fn verdict(part: Option<Part>, shot: Shot, judged: &Judged, inspection: Inspection) -> Entry<'_> {
+    let Judged { waited, times, recipe, .. } = judged;
+    Entry { part, shot: Some(shot), begun: shot.captured, inspection, waited: *waited, times: *times, recipe }
+}

@@ -1,0 +1,280 @@
+//! One MQTT connection, whatever its protocol version: what the publishing tasks ask of it and hear from it.
+
+use std::time::Duration;
+
+use rumqttc::{NetworkOptions, Outgoing, QoS, TlsConfiguration, Transport, v5};
+
+use super::tls::Loaded;
+use super::{MAX_PACKET, PublishError, PublisherSpec};
+
+/// Largest packet taken from the broker, bytes. A larger one ends a 3.1.1 connection; over MQTT 5 the broker is told
+/// this limit and keeps larger ones to itself.
+pub const MAX_INCOMING: usize = 1024 * 1024;
+
+/// rumqttc accepts no shorter sign of life over MQTT 5.
+pub const SHORTEST_KEEP_ALIVE_V5: Duration = Duration::from_secs(5);
+
+/// The language spoken with the broker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Version {
+    /// MQTT 3.1.1: every broker knows it; a refused message looks like an accepted one.
+    #[default]
+    V4,
+    /// MQTT 5: the broker says why it refuses.
+    V5,
+}
+
+/// What the broker publishes when the connection ends without a goodbye.
+#[derive(Clone, Debug)]
+pub(super) struct Will {
+    pub topic: String,
+    pub payload: Vec<u8>,
+    pub retain: bool,
+}
+
+/// How one connection differs from others of the same settings.
+pub(super) struct Wish {
+    pub client_id: String,
+    /// Forget what the broker remembers of this client.
+    pub clean: bool,
+    pub will: Option<Will>,
+    /// Requests that may wait for the connection.
+    pub requests: usize,
+    /// Packet ids in use at once.
+    pub packet_ids: Option<u16>,
+}
+
+/// Why a connection ended, in the words of the MQTT library.
+#[derive(Debug)]
+pub(super) enum Failure {
+    V4(rumqttc::ConnectionError),
+    V5(v5::ConnectionError),
+}
+
+/// The client's queue takes no more, or a topic is no topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the MQTT client does not take the request")]
+pub(super) struct NotTaken;
+
+/// What happened on the connection.
+#[derive(Debug)]
+pub(super) enum Signal {
+    /// The broker has accepted us.
+    Connected,
+    /// A publish left with this packet id (0: nobody will acknowledge it).
+    Handed(u16),
+    /// The broker has this publish.
+    Acked(u16),
+    /// The broker does not want this publish, and says why.
+    Refused(u16, String),
+    /// How many filters of a subscription were refused.
+    Subscribed { refused: usize },
+    /// Somebody published what we subscribed to.
+    Message { topic: String, payload: Vec<u8>, retained: bool },
+    /// Our goodbye has left.
+    Goodbye,
+    /// Nothing of interest.
+    Other,
+}
+
+/// Takes requests; cheap to clone.
+#[derive(Clone)]
+pub(super) enum Client {
+    V4(rumqttc::AsyncClient),
+    V5(v5::AsyncClient, Option<u32>),
+}
+
+/// Makes the connection work while it is polled.
+pub(super) enum Events {
+    V4(Box<rumqttc::EventLoop>),
+    V5(Box<v5::EventLoop>),
+}
+
+/// A connection that is made when its events are polled. `tls` are the files as loaded for this connection.
+pub(super) fn open(spec: &PublisherSpec, wish: Wish, tls: Option<&Loaded>) -> (Client, Events) {
+    let transport = match tls {
+        Some(loaded) => Transport::tls_with_config(TlsConfiguration::Rustls(loaded.config.clone())),
+        None => Transport::tcp(),
+    };
+    // rumqttc appends ":PORT" to what it is given, so an IPv6 address needs its brackets.
+    let host = if spec.host.contains(':') { format!("[{}]", spec.host) } else { spec.host.clone() };
+    match spec.version {
+        Version::V4 => {
+            let mut options = rumqttc::MqttOptions::new(wish.client_id, host, spec.port);
+            options.set_keep_alive(spec.keep_alive.max(Duration::from_secs(1)));
+            options.set_max_packet_size(MAX_INCOMING, MAX_PACKET);
+            options.set_clean_session(wish.clean).set_transport(transport);
+            if let Some(credentials) = &spec.credentials {
+                options.set_credentials(&credentials.user, credentials.password.reveal());
+            }
+            if let Some(will) = wish.will {
+                let will = rumqttc::LastWill::new(will.topic, will.payload, QoS::AtLeastOnce, will.retain);
+                options.set_last_will(will);
+            }
+            if let Some(ids) = wish.packet_ids {
+                options.set_inflight(ids);
+            }
+            let (client, mut events) = rumqttc::AsyncClient::new(options, wish.requests);
+            events.set_network_options(network(spec));
+            (Client::V4(client), Events::V4(Box::new(events)))
+        }
+        Version::V5 => {
+            let mut options = v5::MqttOptions::new(wish.client_id, host, spec.port);
+            options.set_keep_alive(spec.keep_alive.max(SHORTEST_KEEP_ALIVE_V5));
+            options.set_connection_timeout(timeout_s(spec)).set_network_options(network(spec));
+            options.set_max_packet_size(Some(MAX_INCOMING as u32));
+            let session = if wish.clean { 0 } else { seconds(spec.session_expiry) };
+            options.set_session_expiry_interval(Some(session));
+            options.set_clean_start(wish.clean).set_transport(transport);
+            if let Some(credentials) = &spec.credentials {
+                options.set_credentials(&credentials.user, credentials.password.reveal());
+            }
+            if let Some(will) = wish.will {
+                let qos = v5::mqttbytes::QoS::AtLeastOnce;
+                let will = v5::mqttbytes::v5::LastWill::new(will.topic, will.payload, qos, will.retain, None);
+                options.set_last_will(will);
+            }
+            if let Some(ids) = wish.packet_ids {
+                options.set_outgoing_inflight_upper_limit(ids);
+            }
+            let (client, events) = v5::AsyncClient::new(options, wish.requests);
+            (Client::V5(client, spec.verdict_expiry.map(seconds)), Events::V5(Box::new(events)))
+        }
+    }
+}
+
+/// Small packets leave at once, and an attempt ends after the configured time.
+fn network(spec: &PublisherSpec) -> NetworkOptions {
+    let mut network = NetworkOptions::new();
+    network.set_tcp_nodelay(true);
+    network.set_connection_timeout(timeout_s(spec));
+    network
+}
+
+fn timeout_s(spec: &PublisherSpec) -> u64 {
+    spec.connect_timeout.as_secs().max(1)
+}
+
+fn seconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_secs()).unwrap_or(u32::MAX)
+}
+
+/// How surely and how long a message is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Keep {
+    /// At most once, for whoever listens now.
+    Fleeting,
+    /// At least once; expires as configured for verdicts.
+    Sure,
+    /// At least once, and shown to whoever subscribes later.
+    Retained,
+}
+
+impl Client {
+    pub(super) fn try_publish(&self, topic: String, keep: Keep, payload: Vec<u8>) -> Result<(), NotTaken> {
+        let retain = keep == Keep::Retained;
+        match self {
+            Self::V4(client) => {
+                let qos = if keep == Keep::Fleeting { QoS::AtMostOnce } else { QoS::AtLeastOnce };
+                client.try_publish(topic, qos, retain, payload).map_err(|_| NotTaken)
+            }
+            Self::V5(client, expiry) => {
+                use v5::mqttbytes::QoS;
+                let qos = if keep == Keep::Fleeting { QoS::AtMostOnce } else { QoS::AtLeastOnce };
+                let properties = v5::mqttbytes::v5::PublishProperties {
+                    message_expiry_interval: expiry.filter(|_| keep == Keep::Sure),
+                    ..Default::default()
+                };
+                client.try_publish_with_properties(topic, qos, retain, payload, properties).map_err(|_| NotTaken)
+            }
+        }
+    }
+
+    pub(super) fn try_subscribe(&self, filter: &str) -> Result<(), NotTaken> {
+        match self {
+            Self::V4(client) => client.try_subscribe(filter, QoS::AtLeastOnce).map_err(|_| NotTaken),
+            Self::V5(client, _) => client.try_subscribe(filter, v5::mqttbytes::QoS::AtLeastOnce).map_err(|_| NotTaken),
+        }
+    }
+
+    pub(super) fn try_disconnect(&self) -> Result<(), NotTaken> {
+        match self {
+            Self::V4(client) => client.try_disconnect().map_err(|_| NotTaken),
+            Self::V5(client, _) => client.try_disconnect().map_err(|_| NotTaken),
+        }
+    }
+}
+
+impl Events {
+    /// Moves the connection on. To be polled to its end: dropped half way it could lose a packet.
+    pub(super) async fn next(&mut self) -> Result<Signal, Failure> {
+        match self {
+            Self::V4(events) => events.poll().await.map(of_v4).map_err(Failure::V4),
+            Self::V5(events) => events.poll().await.map(of_v5).map_err(Failure::V5),
+        }
+    }
+}
+
+fn of_outgoing(outgoing: &Outgoing) -> Signal {
+    match outgoing {
+        Outgoing::Publish(id) => Signal::Handed(*id),
+        Outgoing::Disconnect => Signal::Goodbye,
+        _ => Signal::Other,
+    }
+}
+
+fn of_v4(event: rumqttc::Event) -> Signal {
+    use rumqttc::{Event, Packet, SubscribeReasonCode};
+    match event {
+        Event::Outgoing(outgoing) => of_outgoing(&outgoing),
+        Event::Incoming(Packet::ConnAck(_)) => Signal::Connected,
+        Event::Incoming(Packet::PubAck(ack)) => Signal::Acked(ack.pkid),
+        Event::Incoming(Packet::SubAck(ack)) => {
+            let refused = ack.return_codes.iter().filter(|code| matches!(code, SubscribeReasonCode::Failure)).count();
+            Signal::Subscribed { refused }
+        }
+        Event::Incoming(Packet::Publish(message)) => {
+            Signal::Message { topic: message.topic, payload: message.payload.to_vec(), retained: message.retain }
+        }
+        Event::Incoming(_) => Signal::Other,
+    }
+}
+
+fn of_v5(event: v5::Event) -> Signal {
+    use v5::mqttbytes::v5::{Packet, PubAckReason, SubscribeReasonCode};
+    match event {
+        v5::Event::Outgoing(outgoing) => of_outgoing(&outgoing),
+        v5::Event::Incoming(Packet::ConnAck(_)) => Signal::Connected,
+        v5::Event::Incoming(Packet::PubAck(ack)) => match ack.reason {
+            PubAckReason::Success | PubAckReason::NoMatchingSubscribers => Signal::Acked(ack.pkid),
+            reason => Signal::Refused(ack.pkid, format!("{reason:?}")),
+        },
+        v5::Event::Incoming(Packet::SubAck(ack)) => {
+            let refused = |code: &&SubscribeReasonCode| !matches!(code, SubscribeReasonCode::Success(_));
+            Signal::Subscribed { refused: ack.return_codes.iter().filter(refused).count() }
+        }
+        v5::Event::Incoming(Packet::Publish(message)) => Signal::Message {
+            topic: String::from_utf8_lossy(&message.topic).into_owned(),
+            payload: message.payload.to_vec(),
+            retained: message.retain,
+        },
+        v5::Event::Incoming(_) => Signal::Other,
+    }
+}
+
+/// Loads the TLS files for one connection, says what is doubtful about them once per change, and opens it.
+pub(super) fn open_now(
+    spec: &PublisherSpec,
+    wish: Wish,
+    known: &mut Option<[u8; 32]>,
+) -> Result<(Client, Events), PublishError> {
+    let loaded = spec.tls.as_ref().map(super::tls::TlsFiles::load).transpose()?;
+    if let Some(loaded) = &loaded
+        && known.replace(loaded.fingerprint) != Some(loaded.fingerprint)
+    {
+        for warning in &loaded.warnings {
+            tracing::warn!("{warning}");
+        }
+    }
+    Ok(open(spec, wish, loaded.as_ref()))
+}

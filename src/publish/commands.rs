@@ -1,0 +1,257 @@
+//! Commands come in here, on a connection of their own: whatever is sent to a line, its verdicts do not wait behind it.
+//!
+//! The session is clean, so that the broker keeps no command for a line that is away; a command that it has retained is
+//! handed on as such, to be refused.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::backoff::Backoff;
+use super::client::{self, Client, Keep, Signal, Wish};
+use super::topic::Topics;
+use super::{PublishError, PublisherSpec};
+use crate::command::Ack;
+
+/// Acknowledgements that may wait for the connection, a few hundred bytes each.
+const ACKS: usize = 4096;
+/// A connection that has lasted this long was no accident of its own making.
+const STEADY: Duration = Duration::from_secs(10);
+
+/// Takes commands. Implemented by the service in `cli`, and by tests.
+pub trait CommandPort: Send + Sync {
+    /// A command as it came, not yet read; never waits. Its acknowledgement, if there is one, goes to `acks`.
+    fn command(&self, name: &str, payload: &[u8], retained: bool, acks: &AckSender);
+}
+
+/// Where acknowledgements go; cheap to clone.
+#[derive(Clone)]
+pub struct AckSender(mpsc::Sender<Vec<u8>>);
+
+impl AckSender {
+    /// Sends it when the broker is there. One that finds no room is left out: nobody waits for it any more.
+    pub fn send(&self, ack: &Ack) {
+        let sent = serde_json::to_vec(ack).map(|bytes| self.0.try_send(bytes));
+        if !matches!(sent, Ok(Ok(()))) {
+            tracing::warn!(correlation_id = ack.correlation_id, "an acknowledgement was left out");
+        }
+    }
+}
+
+/// The connection that commands come in by; dropped, it is closed.
+pub struct CommandLink {
+    stop: CancellationToken,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl CommandLink {
+    /// Listens in its own thread, connecting again for ever.
+    pub fn start(mut spec: PublisherSpec, port: Arc<dyn CommandPort>) -> Result<Self, PublishError> {
+        spec.client_id = format!("{}-commands", spec.client_id);
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(PublishError::Thread)?;
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        let (acks, outbox) = mpsc::channel(ACKS);
+        let topics = spec.topics();
+        let backoff = Backoff::new(spec.backoff_min, spec.backoff_max);
+        let mut task = Task { spec, topics, port, acks: AckSender(acks), outbox, backoff, known: None, flooded: false };
+        let thread = std::thread::Builder::new()
+            .name("vcp-commands".into())
+            .spawn(move || {
+                runtime.block_on(async {
+                    tokio::select! {
+                        biased;
+                        () = stopped.cancelled() => {}
+                        () = task.run() => {}
+                    }
+                });
+                // A name lookup may hang for long; nobody waits for it.
+                runtime.shutdown_background();
+            })
+            .map_err(PublishError::Thread)?;
+        Ok(Self { stop, thread: Some(thread) })
+    }
+}
+
+impl Drop for CommandLink {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread for commands panicked");
+        }
+    }
+}
+
+struct Task {
+    spec: PublisherSpec,
+    topics: Topics,
+    port: Arc<dyn CommandPort>,
+    acks: AckSender,
+    outbox: mpsc::Receiver<Vec<u8>>,
+    backoff: Backoff,
+    /// The certificate files that were warned of.
+    known: Option<[u8; 32]>,
+    /// Said once, until commands come in again.
+    flooded: bool,
+}
+
+impl Task {
+    async fn run(&mut self) {
+        loop {
+            let began = Instant::now();
+            match self.connection().await {
+                // Larger than anything that is read to be refused; it closes the connection for commands, this one alone.
+                error @ PublishError::TooLarge { .. } => {
+                    if !std::mem::replace(&mut self.flooded, true) {
+                        let topics = self.topics.commands();
+                        tracing::error!(
+                            "no commands come in from {topics}: {error}; clear it there if it was retained"
+                        );
+                    }
+                }
+                // The connection for verdicts goes to the same broker, and says so for people.
+                error => tracing::debug!("commands cannot come in: {error}"),
+            }
+            if began.elapsed() > STEADY {
+                self.backoff.reset();
+            }
+            // What waits for a broker that is away is old when it is back.
+            while self.outbox.try_recv().is_ok() {}
+            tokio::time::sleep(self.backoff.pause(rand())).await;
+        }
+    }
+
+    async fn connection(&mut self) -> PublishError {
+        let client_id = self.spec.client_id.clone();
+        let wish = Wish { client_id, clean: true, will: None, requests: ACKS, packet_ids: None };
+        let (client, mut events) = match client::open_now(&self.spec, wish, &mut self.known) {
+            Ok(open) => open,
+            Err(error) => return error,
+        };
+        loop {
+            let signal = {
+                // Polled to its end: dropping it half way could lose a packet.
+                let next = events.next();
+                tokio::pin!(next);
+                loop {
+                    tokio::select! {
+                        biased;
+                        signal = &mut next => break signal,
+                        Some(ack) = self.outbox.recv() => acknowledge(&client, self.topics.ack(), ack),
+                    }
+                }
+            };
+            // A flood of commands must not keep their answers waiting.
+            while let Ok(ack) = self.outbox.try_recv() {
+                acknowledge(&client, self.topics.ack(), ack);
+            }
+            match signal {
+                Err(error) => return PublishError::of(&self.spec, error),
+                Ok(Signal::Connected) => {
+                    if let Err(error) = client.try_subscribe(&self.topics.commands()) {
+                        tracing::error!(%error, "commands cannot be subscribed to");
+                    }
+                }
+                Ok(Signal::Subscribed { refused }) => self.subscribed(refused),
+                Ok(Signal::Message { topic, payload, retained }) => {
+                    self.flooded = false;
+                    if let Some(name) = self.topics.command(&topic) {
+                        self.port.command(name, &payload, retained, &self.acks);
+                    }
+                }
+                Ok(_) => {}
+            }
+        }
+    }
+
+    fn subscribed(&self, refused: usize) {
+        let topic = self.topics.commands();
+        if refused == 0 {
+            tracing::info!(topic, "commands can come in");
+        } else {
+            tracing::error!(
+                "the broker does not let this line listen to {topic}; allow it in the broker's access list, or set \
+                 mqtt = false in [commands]"
+            );
+        }
+    }
+}
+
+/// No answer to a command.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// The broker cannot be used.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    /// The line said nothing.
+    #[error("line '{line}' does not answer; is it running, and may it listen to {topic}?")]
+    Silent {
+        /// Its name.
+        line: String,
+        /// Where the command went.
+        topic: String,
+    },
+    /// The broker's access list is in the way.
+    #[error("the broker does not let this user listen to {topic}; check its access list")]
+    NotAllowed {
+        /// Where answers come.
+        topic: String,
+    },
+}
+
+/// Sends one command, a JSON object that carries `correlation_id`, and waits for the line's answer.
+pub fn ask(
+    spec: &PublisherSpec,
+    name: &str,
+    command: &[u8],
+    correlation_id: &str,
+    patience: Duration,
+) -> Result<Ack, AskError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(PublishError::Thread)?;
+    let topic = format!("{}/{name}", spec.topics().commands().trim_end_matches("/+"));
+    let answer = runtime.block_on(async {
+        let conversation = converse(spec, &topic, command, correlation_id);
+        tokio::time::timeout(patience, conversation).await
+    });
+    runtime.shutdown_background();
+    answer.unwrap_or_else(|_| Err(AskError::Silent { line: spec.line.clone(), topic }))
+}
+
+async fn converse(spec: &PublisherSpec, topic: &str, command: &[u8], correlation_id: &str) -> Result<Ack, AskError> {
+    let answers = spec.topics().ack();
+    let wish = Wish { client_id: spec.client_id.clone(), clean: true, will: None, requests: 4, packet_ids: None };
+    let (client, mut events) = client::open_now(spec, wish, &mut None)?;
+    loop {
+        match events.next().await.map_err(|error| PublishError::of(spec, error))? {
+            // The client's queue is empty at both places.
+            Signal::Connected => drop(client.try_subscribe(&answers)),
+            Signal::Subscribed { refused: 0 } => drop(client.try_publish(topic.into(), Keep::Sure, command.to_vec())),
+            Signal::Subscribed { .. } => return Err(AskError::NotAllowed { topic: answers }),
+            Signal::Message { payload, .. } => {
+                if let Ok(ack) = serde_json::from_slice::<Ack>(&payload)
+                    && ack.correlation_id.as_deref() == Some(correlation_id)
+                {
+                    return Ok(ack);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+fn acknowledge(client: &Client, topic: String, ack: Vec<u8>) {
+    if let Err(error) = client.try_publish(topic, Keep::Sure, ack) {
+        tracing::warn!(%error, "an acknowledgement was left out");
+    }
+}
+
+fn rand() -> u64 {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    RandomState::new().build_hasher().finish()
+}

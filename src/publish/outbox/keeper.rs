@@ -1,0 +1,370 @@
+//! The outbox thread: does on disk what the ledger decides, so that nobody else ever waits for the disk.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, bounded};
+
+use super::ledger::{Content, RecordId, ToStore};
+use super::record::Kind;
+use super::store::{Deleted, Found, Store, StoreRecord};
+use super::{Fsync, OutboxError, OutboxSpec, OutboxStatus, WhenFull};
+use crate::clock::Clock;
+use crate::publish::MAX_PACKET;
+use crate::publish::door::Shared;
+use crate::publish::payload::{Parcel, StoredVerdict};
+
+/// Records written at once.
+const BATCH: usize = 512;
+/// How long acknowledgements wait for company before they are written: a killed process repeats so much.
+const ACKS: Duration = Duration::from_millis(50);
+/// Pause before a disk that took nothing is tried again.
+const RETRY: Duration = Duration::from_secs(1);
+/// A disk that takes nothing for so long delays no more verdicts. Their parts would be answered a second time if the
+/// process ended before the disk works again; that is possible harm, a verdict that never comes is certain harm.
+const LONG: Duration = Duration::from_secs(5);
+/// How often size, age and alarms are looked at while nothing happens.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// The running outbox thread.
+pub(in crate::publish) struct Keeper {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+    done: Receiver<()>,
+}
+
+impl Keeper {
+    /// Starts the thread.
+    pub fn start(
+        store: Store,
+        found: &Found,
+        spec: OutboxSpec,
+        shared: Arc<Shared>,
+        clock: Arc<dyn Clock>,
+    ) -> std::io::Result<Self> {
+        let (over, done) = bounded(1);
+        let now = Instant::now();
+        let task = Task {
+            store,
+            shared: Arc::clone(&shared),
+            clock,
+            acks: (found.inherited.acked_to, now),
+            synced_at: None,
+            failing: None,
+            status: OutboxStatus { damaged: found.damage.stretches, ..OutboxStatus::default() },
+            looked: None,
+            spec,
+        };
+        let work = move || {
+            let _over = over;
+            let guard = Guard(Arc::clone(&task.shared));
+            task.run();
+            drop(guard);
+        };
+        let thread = std::thread::Builder::new().name("vcp-outbox".into()).spawn(work)?;
+        Ok(Self { shared, thread: Some(thread), done })
+    }
+
+    /// Writes what there is and ends; gives a disk that hangs until `deadline`.
+    pub fn finish(&mut self, deadline: Instant) {
+        self.shared.close_outbox();
+        // Nothing is ever sent: the channel's end is the message.
+        let in_time = self.done.recv_deadline(deadline).is_err() && self.thread.as_ref().is_some_and(|_| self.ended());
+        match self.thread.take() {
+            Some(thread) if in_time || thread.is_finished() => {
+                if thread.join().is_err() {
+                    tracing::error!("the outbox thread panicked; please report the lines logged above");
+                }
+            }
+            _ => tracing::error!("the disk of the outbox hangs; what it has not written is lost"),
+        }
+    }
+
+    fn ended(&self) -> bool {
+        matches!(self.done.try_recv(), Err(crossbeam_channel::TryRecvError::Disconnected))
+    }
+}
+
+/// Says that nothing is stored any more when the thread breaks off.
+struct Guard(Arc<Shared>);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let failing = "the outbox thread broke off; restart the service, and report the lines logged above";
+            let mut inner = self.0.lock();
+            let status = inner.outbox.take().unwrap_or_default();
+            inner.outbox = Some(OutboxStatus { failing: Some(failing.into()), ..status });
+            tracing::error!("{failing}");
+        }
+    }
+}
+
+/// Why the disk takes nothing, and when it is tried again.
+struct Failing {
+    reason: String,
+    since: Instant,
+    retry: Instant,
+}
+
+struct Task {
+    store: Store,
+    spec: OutboxSpec,
+    shared: Arc<Shared>,
+    clock: Arc<dyn Clock>,
+    /// The last acknowledgement on disk, and when it was written.
+    acks: (RecordId, Instant),
+    synced_at: Option<Instant>,
+    failing: Option<Failing>,
+    status: OutboxStatus,
+    looked: Option<Instant>,
+}
+
+impl Task {
+    fn run(mut self) {
+        loop {
+            let closing = self.wait();
+            self.write();
+            self.write_acks(closing);
+            self.sync(closing);
+            self.load();
+            self.bound();
+            self.look();
+            if closing && (self.failing.is_some() || self.idle()) {
+                return self.store.close();
+            }
+        }
+    }
+
+    /// Whether nothing is left to be written.
+    fn idle(&self) -> bool {
+        self.store.synced_to() == self.store.written_to()
+            && self.shared.lock().ledger.to_store(self.store.written_to(), 1).is_empty()
+    }
+
+    /// Waits for work, or for the time when something is due. True when this is to be the end.
+    fn wait(&self) -> bool {
+        let due = self.due().saturating_duration_since(Instant::now());
+        let inner = self.shared.lock();
+        let waited = self.shared.work.wait_timeout_while(inner, due, |inner| !inner.work && !inner.closing);
+        let mut inner = match waited {
+            Ok((inner, _)) => inner,
+            Err(poisoned) => poisoned.into_inner().0,
+        };
+        inner.work = false;
+        inner.closing
+    }
+
+    fn due(&self) -> Instant {
+        let mut due = Instant::now() + LOOK;
+        if let (Fsync::Batch(pause), Some(synced_at)) = (self.spec.fsync, self.synced_at)
+            && self.store.synced_to() < self.store.written_to()
+        {
+            due = due.min(synced_at + pause);
+        }
+        if self.shared.lock().ledger.acked_to() > self.acks.0 {
+            due = due.min(self.acks.1 + ACKS);
+        }
+        due
+    }
+
+    /// Hands to the operating system whatever is not there yet.
+    fn write(&mut self) {
+        let now = self.clock.now();
+        if self.failing.as_ref().is_some_and(|failing| now.monotonic >= failing.retry) {
+            let acked_to = self.shared.lock().ledger.acked_to();
+            match self.store.probe(acked_to, now) {
+                Ok(()) => self.works(),
+                Err(error) => self.fails(&error),
+            }
+        }
+        loop {
+            let all = self.fails_for_long();
+            let mut inner = self.shared.lock();
+            if self.failing.is_some() {
+                inner.ledger.store_failed(self.store.written_to(), all);
+            }
+            let mut batch = inner.ledger.to_store(self.store.written_to(), BATCH);
+            drop(inner);
+            if self.failing.is_some() {
+                // There may be room left that is kept for these.
+                let reserved = batch.iter().take_while(|record| record.reserved).count();
+                batch.truncate(reserved);
+                self.shared.moved_on();
+            }
+            if batch.is_empty() {
+                return;
+            }
+            let now = self.clock.now();
+            let written: Vec<StoreRecord> = batch.into_iter().map(|record| self.written(record)).collect();
+            if let Err(error) = self.store.append(&written, now) {
+                let again = self.failing.is_some();
+                self.fails(&error);
+                if again {
+                    return;
+                }
+            }
+            if !matches!(self.spec.fsync, Fsync::Batch(_)) {
+                self.sync(true);
+            }
+        }
+    }
+
+    fn written(&self, ToStore { id, reserved, content }: ToStore<Parcel>) -> StoreRecord {
+        let (kind, mut payload, json) = match content {
+            Content::Owed(part) => (Kind::Owed, Vec::new(), serde_json::to_vec(&*part)),
+            Content::Event { answers, item } => {
+                let debt = answers.map_or(0, |debt| debt.0).to_le_bytes().to_vec();
+                (Kind::Event, debt, item.encode(false, self.clock.now(), MAX_PACKET))
+            }
+            Content::Settled(debt) => (Kind::Settled, debt.0.to_le_bytes().to_vec(), Ok(Vec::new())),
+        };
+        match json {
+            Ok(json) => payload.extend(json),
+            // The connection meets it again and gives it up; its place in the log stays.
+            Err(error) => tracing::error!(record = id.0, %error, "a record of the outbox cannot be written as JSON"),
+        }
+        StoreRecord { id, kind, payload, reserved }
+    }
+
+    fn write_acks(&mut self, now_or_never: bool) {
+        let acked_to = self.shared.lock().ledger.acked_to();
+        if acked_to <= self.acks.0 || !(now_or_never || self.acks.1.elapsed() >= ACKS) {
+            return;
+        }
+        self.acks.1 = Instant::now();
+        match self.store.append_acked(acked_to, self.clock.now()) {
+            Ok(()) => self.acks.0 = acked_to,
+            Err(error) => tracing::debug!(%error, "acknowledgements are not written; they would be repeated"),
+        }
+    }
+
+    /// Makes durable what was written, when it is time.
+    fn sync(&mut self, at_once: bool) {
+        if let (Fsync::Batch(pause), Some(synced_at), false) = (self.spec.fsync, self.synced_at, at_once)
+            && synced_at.elapsed() < pause
+        {
+            return;
+        }
+        if self.store.synced_to() < self.store.written_to() {
+            if let Err(error) = self.store.sync() {
+                self.fails(&error);
+            }
+            self.synced_at = Some(Instant::now());
+        }
+        self.shared.lock().ledger.stored(self.store.synced_to());
+        self.shared.moved_on();
+    }
+
+    /// Reads back what is to be sent next.
+    fn load(&mut self) {
+        loop {
+            let Some((after, max)) = self.shared.lock().ledger.to_load() else { return };
+            let loaded = match self.store.read_after(after, max) {
+                Ok(loaded) => loaded,
+                Err(error) => {
+                    tracing::error!(%error, "events that wait cannot be read back and are passed over");
+                    self.damaged(1);
+                    return;
+                }
+            };
+            self.damaged(loaded.damaged);
+            let mut events = Vec::with_capacity(loaded.events.len());
+            for (id, json) in loaded.events {
+                match StoredVerdict::new(json) {
+                    Ok(stored) => events.push((id, Parcel::Stored(Arc::new(stored)))),
+                    Err(error) => {
+                        tracing::error!(record = id.0, %error, "an event in the outbox cannot be understood");
+                        self.damaged(1);
+                    }
+                }
+            }
+            self.shared.lock().ledger.loaded(events, loaded.end);
+            self.shared.moved_on();
+        }
+    }
+
+    fn damaged(&mut self, stretches: u64) {
+        if stretches > 0 {
+            tracing::error!(stretches, "a part of the outbox is unreadable and was skipped; check the disk");
+            self.status.damaged += stretches;
+        }
+    }
+
+    /// Nothing new is taken while the log has its largest size. What is on its way from memory still comes.
+    fn bound(&mut self) {
+        self.status.bytes = self.store.bytes();
+        let full = self.status.bytes >= self.spec.max_bytes && self.spec.when_full == WhenFull::Refuse;
+        self.shared.lock().ledger.set_log_full(full);
+    }
+
+    /// Size, age, alarms.
+    fn look(&mut self) {
+        if self.looked.is_some_and(|looked| looked.elapsed() < LOOK / 5) {
+            return;
+        }
+        self.looked = Some(Instant::now());
+        let now = self.clock.now();
+        let (acked_to, debt) = {
+            let inner = self.shared.lock();
+            (inner.ledger.acked_to(), inner.ledger.oldest_debt())
+        };
+        self.store.delete_answered(acked_to, debt);
+        let aged = self.store.delete_older(now);
+        self.deleted(aged, "max_age");
+        if self.spec.when_full == WhenFull::DropOldest {
+            let beyond = self.store.delete_beyond(self.spec.max_bytes);
+            self.deleted(beyond, "max_bytes");
+        }
+        self.bound();
+        self.status.fill = self.status.bytes as f64 / self.spec.max_bytes.max(1) as f64;
+        self.status.age = self.store.age(acked_to, now);
+        let mut inner = self.shared.lock();
+        if inner.ledger.is_empty() {
+            self.status.deleted = 0;
+        }
+        inner.outbox = Some(self.status.clone());
+    }
+
+    fn deleted(&mut self, deleted: Option<Deleted>, bound: &str) {
+        let Some(Deleted { through, left }) = deleted else { return };
+        let lost = self.shared.lock().ledger.deleted(through, left);
+        if lost > 0 {
+            tracing::error!(lost, bound, "verdicts were deleted undelivered");
+            self.status.deleted += lost;
+        }
+    }
+
+    fn fails(&mut self, error: &OutboxError) {
+        let reason = error.to_string();
+        if self.failing.as_ref().is_none_or(|failing| failing.reason != reason) {
+            tracing::error!("{reason}; verdicts are kept in memory alone");
+        }
+        let now = self.clock.now().monotonic;
+        let since = self.failing.as_ref().map_or(now, |failing| failing.since);
+        self.failing = Some(Failing { retry: now + RETRY, since, reason: reason.clone() });
+        let all = self.fails_for_long();
+        self.status.failing = Some(reason);
+        let mut inner = self.shared.lock();
+        inner.ledger.store_failed(self.store.written_to(), all);
+        inner.outbox = Some(self.status.clone());
+        drop(inner);
+        self.shared.moved_on();
+    }
+
+    /// Whether verdicts have waited long enough for the disk.
+    fn fails_for_long(&self) -> bool {
+        let now = self.clock.now().monotonic;
+        self.failing.as_ref().is_some_and(|failing| now.saturating_duration_since(failing.since) >= LONG)
+    }
+
+    fn works(&mut self) {
+        tracing::info!("the disk of the outbox takes records again");
+        self.failing = None;
+        self.status.failing = None;
+        let mut inner = self.shared.lock();
+        inner.ledger.store_works();
+        inner.outbox = Some(self.status.clone());
+    }
+}

@@ -1,0 +1,121 @@
+//! Looks after the connection over its many lives: how long to pause, whether somebody else takes it away, whether the
+//! certificates have been renewed, whether the broker refuses what the line says.
+
+use std::time::{Duration, Instant};
+
+use super::backoff::Backoff;
+use super::door::Shared;
+use super::mqtt::chain;
+use super::{PublishError, PublisherSpec};
+
+/// Alarm kind: the broker's access list is in the way.
+pub const REFUSED: &str = "broker_refuses";
+/// Alarm kind: another client uses our client id.
+pub const CLIENT_ID: &str = "client_id";
+/// Alarm kind: renewed certificate files cannot be used.
+pub const CERTIFICATE: &str = "certificate";
+
+/// So many connections lost one after the other soon after they were accepted are no accident.
+const BRIEF: u32 = 3;
+
+/// What is remembered from one connection to the next.
+pub(super) struct Steady {
+    backoff: Backoff,
+    /// A connection that has lasted so long counts as good. Longer than the longest pause, so that two clients that take
+    /// the connection from each other never look good to themselves.
+    lasting: Duration,
+    since: Option<Instant>,
+    brief: u32,
+    /// Fingerprint of the certificate files in use.
+    pub(super) certificates: Option<[u8; 32]>,
+}
+
+impl Steady {
+    pub(super) fn new(spec: &PublisherSpec) -> Self {
+        Self {
+            backoff: Backoff::new(spec.backoff_min, spec.backoff_max),
+            lasting: spec.backoff_max * 2,
+            since: None,
+            brief: 0,
+            certificates: None,
+        }
+    }
+
+    /// How long to wait before the next attempt.
+    pub(super) fn pause(&mut self, random: u64) -> Duration {
+        self.backoff.pause(random)
+    }
+
+    pub(super) fn accepted(&mut self) {
+        self.since = Some(Instant::now());
+    }
+
+    fn has_lasted(&self) -> bool {
+        self.since.is_some_and(|since| since.elapsed() >= self.lasting)
+    }
+
+    /// A connection has ended; pauses grow until one has lasted.
+    pub(super) fn lost(&mut self, was_up: bool, error: &PublishError, shared: &Shared) {
+        if was_up && self.has_lasted() {
+            self.backoff.reset();
+            self.brief = 0;
+        } else if was_up {
+            self.brief += 1;
+        }
+        self.since = None;
+        match error {
+            PublishError::TakenOver { .. } => {
+                shared.trouble(CLIENT_ID, Some(error.to_string()));
+            }
+            _ if self.brief >= BRIEF => {
+                let message = format!(
+                    "the broker has ended {} connections soon after it accepted them; unless it was restarted, another \
+                     client uses the same client_id, or it refuses what this line does",
+                    self.brief
+                );
+                if shared.trouble(CLIENT_ID, Some(message.clone())) && self.brief == BRIEF {
+                    tracing::warn!("{message}");
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The broker has taken a message.
+    pub(super) fn taken(&self, topic: &str, shared: &Shared) {
+        if topic.ends_with("/verdict") {
+            shared.trouble(REFUSED, None);
+        }
+    }
+
+    /// The broker does not take a message.
+    pub(super) fn refused(&self, error: &PublishError, shared: &Shared) {
+        if shared.trouble(REFUSED, Some(error.to_string())) {
+            tracing::error!("{error}");
+        }
+    }
+
+    /// Now and then while connected. True when the certificate files have changed and can be used.
+    pub(super) fn look(&mut self, spec: &PublisherSpec, shared: &Shared) -> bool {
+        if self.has_lasted() {
+            self.backoff.reset();
+            self.brief = 0;
+            shared.trouble(CLIENT_ID, None);
+        }
+        let Some(files) = &spec.tls else { return false };
+        match files.load() {
+            Ok(loaded) => {
+                shared.trouble(CERTIFICATE, None);
+                Some(loaded.fingerprint) != self.certificates
+            }
+            // The connection stands on what was read before; a renewal may also be half done.
+            Err(error) => {
+                let message = chain(&error);
+                if shared.trouble(CERTIFICATE, Some(message.clone())) {
+                    tracing::warn!("the connection goes on with the certificates it has: {message}");
+                }
+                false
+            }
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! The API of a line on its own computer: `GET /health`, `GET /api/state`, and the commands as `POST /api/NAME`.
+//!
+//! What changes something needs the token, always; from an address that other computers can reach, so does the state.
+
+mod listener;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Path, Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::{get, post};
+use sha2::{Digest, Sha256};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use crate::command::{Ack, MAX_PAYLOAD};
+use crate::secret::Secret;
+use listener::Bounded;
+
+/// Longest time for reading a request and answering it.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Bytes of a body that are read at most.
+const MOST_READ: usize = 1024 * 1024;
+
+/// What the API speaks for. Implemented by the service in `cli`, and by tests.
+pub trait Api: Send + Sync {
+    /// A command as it came, not yet read; never waits. The answer is given through `answer`, or by dropping it when
+    /// there is no room.
+    fn command(&self, name: &str, payload: &[u8], answer: oneshot::Sender<Ack>);
+    /// The line, as JSON.
+    fn state(&self) -> serde_json::Value;
+    /// Whether the line inspects, and what is wrong when it does not.
+    fn health(&self) -> Result<(), String>;
+}
+
+/// Where to listen, resolved.
+#[derive(Clone, Debug)]
+pub struct WebSpec {
+    /// Address and port; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// Without it nothing can be changed.
+    pub token: Option<Secret>,
+}
+
+/// The API cannot be offered.
+#[derive(Debug, thiserror::Error)]
+pub enum WebError {
+    /// The address is taken or not ours.
+    #[error("cannot listen on {listen}: {source}; choose another address in [http]")]
+    Listen {
+        /// As configured.
+        listen: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Other computers would need no token.
+    #[error("{listen} can be reached from other computers; set token_file in [http], or listen on 127.0.0.1")]
+    Open {
+        /// As configured.
+        listen: SocketAddr,
+    },
+    /// No thread to be had.
+    #[error("the thread of the API cannot be started ({0}); the system is out of threads")]
+    Thread(std::io::Error),
+}
+
+/// A running API; dropped, it is closed.
+pub struct Web {
+    address: SocketAddr,
+    stop: CancellationToken,
+    thread: Option<JoinHandle<()>>,
+}
+
+struct Shared {
+    api: Arc<dyn Api>,
+    token: Option<[u8; 32]>,
+    /// Every path but `/health` needs the token.
+    guarded: bool,
+}
+
+impl Web {
+    /// Listens at once and answers in its own thread.
+    pub fn start(spec: WebSpec, api: Arc<dyn Api>) -> Result<Self, WebError> {
+        let WebSpec { listen, token } = spec;
+        let guarded = !listen.ip().is_loopback();
+        if guarded && token.is_none() {
+            return Err(WebError::Open { listen });
+        }
+        let failed = |source| WebError::Listen { listen, source };
+        let socket = std::net::TcpListener::bind(listen).map_err(failed)?;
+        socket.set_nonblocking(true).map_err(failed)?;
+        let address = socket.local_addr().map_err(failed)?;
+        let token = token.map(|token| digest(token.reveal().as_bytes()));
+        let routes = routes(Arc::new(Shared { api, token, guarded }));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(WebError::Thread)?;
+        let stop = CancellationToken::new();
+        let stopped = stop.clone();
+        let thread = std::thread::Builder::new()
+            .name("vcp-http".into())
+            .spawn(move || {
+                runtime.block_on(async {
+                    let served =
+                        async { axum::serve(Bounded::new(tokio::net::TcpListener::from_std(socket)?), routes).await };
+                    tokio::select! {
+                        () = stopped.cancelled() => {}
+                        Err(error) = served => tracing::error!(%error, "the API has ended"),
+                    }
+                });
+                runtime.shutdown_background();
+            })
+            .map_err(WebError::Thread)?;
+        tracing::info!(%address, "API");
+        Ok(Self { address, stop, thread: Some(thread) })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Web {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the thread of the API panicked");
+        }
+    }
+}
+
+fn routes(shared: Arc<Shared>) -> Router {
+    Router::new()
+        .route("/health", get(health))
+        .route("/api/state", get(state))
+        .route("/api/{name}", post(command))
+        .layer(middleware::from_fn(in_time))
+        .with_state(shared)
+}
+
+/// A request that does not come to its end is answered and forgotten.
+async fn in_time(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(PATIENCE, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => refusal(StatusCode::REQUEST_TIMEOUT, "the request took too long"),
+    }
+}
+
+async fn health(State(shared): State<Arc<Shared>>) -> Response {
+    match shared.api.health() {
+        Ok(()) => Json(serde_json::json!({ "status": "ok" })).into_response(),
+        Err(reason) => {
+            let body = Json(serde_json::json!({ "status": "degraded", "reason": reason }));
+            (StatusCode::SERVICE_UNAVAILABLE, body).into_response()
+        }
+    }
+}
+
+async fn state(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+    if shared.guarded
+        && let Some(refused) = shared.turn_away(&request)
+    {
+        return refused;
+    }
+    Json(shared.api.state()).into_response()
+}
+
+async fn command(State(shared): State<Arc<Shared>>, Path(name): Path<String>, request: Request) -> Response {
+    // Before the body is read: whoever may not ask costs no more than the question.
+    if let Some(refused) = shared.turn_away(&request) {
+        return refused;
+    }
+    // What is a little too long is read to its end, because closing on a sender loses the answer.
+    let body = match axum::body::to_bytes(request.into_body(), MOST_READ).await {
+        Ok(body) if body.len() <= MAX_PAYLOAD => body,
+        _ => return refusal(StatusCode::PAYLOAD_TOO_LARGE, format!("a command has at most {MAX_PAYLOAD} bytes")),
+    };
+    let (answer, answered) = oneshot::channel();
+    shared.api.command(&name, &body, answer);
+    match answered.await {
+        Ok(ack) => (if ack.ok { StatusCode::OK } else { StatusCode::CONFLICT }, Json(ack)).into_response(),
+        Err(_) => refusal(StatusCode::SERVICE_UNAVAILABLE, "the line has too many commands waiting, or is stopping"),
+    }
+}
+
+impl Shared {
+    /// The answer to a request that does not carry the token.
+    fn turn_away(&self, request: &Request) -> Option<Response> {
+        let Some(token) = &self.token else {
+            let message = "nothing can be changed without a token; set token_file in [http]";
+            return Some(refusal(StatusCode::FORBIDDEN, message));
+        };
+        let given = request.headers().get(header::AUTHORIZATION).map(|value| value.as_bytes());
+        let given = given.and_then(|value| value.strip_prefix(b"Bearer "));
+        if given.is_some_and(|given| same(&digest(given), token)) {
+            return None;
+        }
+        let mut response = refusal(StatusCode::UNAUTHORIZED, "send the token: Authorization: Bearer TOKEN");
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
+        Some(response)
+    }
+}
+
+fn refusal(status: StatusCode, message: impl ToString) -> Response {
+    (status, Json(Ack::refused(None, message))).into_response()
+}
+
+/// Of one length whatever the token's, so that comparing tells nothing about it.
+fn digest(token: &[u8]) -> [u8; 32] {
+    Sha256::digest(token).into()
+}
+
+/// Looks at every byte, whichever differ.
+fn same(a: &[u8; 32], b: &[u8; 32]) -> bool {
+    std::hint::black_box(a.iter().zip(b).fold(0, |differing, (a, b)| differing | (a ^ b))) == 0
+}

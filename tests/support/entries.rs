@@ -1,0 +1,79 @@
+//! Where bytes of unknown origin enter the program, one function each: what fuzz/ feeds for hours and `make test` for
+//! seconds. They may refuse anything and must survive everything.
+#![allow(dead_code)]
+
+use std::fs;
+use std::path::Path;
+
+use vcp_line::command;
+use vcp_line::learn::checkpoint;
+use vcp_line::publish::outbox::survey;
+use vcp_line::publish::{sparkplug, watch};
+use vcp_line::{config, weights};
+
+/// The settings of a line.
+pub fn settings(bytes: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(bytes)
+        && let Err(error) = config::parse(text, Path::new("line.toml"))
+    {
+        assert!(!error.to_string().is_empty());
+    }
+}
+
+/// What anybody may publish below the prefix, as `vcp-line watch` shows it. The first byte chooses the topic.
+pub fn message(bytes: &[u8]) {
+    let (first, payload) = bytes.split_first().unwrap_or((&0, &[]));
+    let topic = ["a/b/verdict", "a/b/state", "a/b/alarm", "a/b"][usize::from(*first) % 4];
+    let line = watch::readable(topic, payload);
+    assert!(!line.contains('\u{1b}'), "control characters reach the terminal: {line:?}");
+}
+
+/// A command to the line. The first byte chooses which.
+pub fn command(bytes: &[u8]) {
+    const NAMES: [&str; 8] = ["trigger", "pause", "resume", "threshold", "recipe", "snapshot", "", "no-such"];
+    let (first, payload) = bytes.split_first().unwrap_or((&0, &[]));
+    match command::parse(NAMES[usize::from(*first) % NAMES.len()], payload) {
+        Ok(request) => assert!(!request.command.name().is_empty()),
+        Err(refusal) => assert!(!format!("{refusal:?}").is_empty()),
+    }
+}
+
+/// A Sparkplug host's command.
+pub fn births(bytes: &[u8]) {
+    sparkplug::asks_for_births(bytes);
+}
+
+/// The pickle inside a torch.save file, which the zip's checksums keep from being changed in place.
+pub fn pickle(bytes: &[u8]) {
+    if let Err(error) = weights::check_pickle(bytes) {
+        assert!(!error.is_empty());
+    }
+}
+
+/// A weight file: safetensors, torch.save or TorchScript.
+pub fn weights(bytes: &[u8]) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let file = folder.path().join("weights");
+    fs::write(&file, bytes).expect("writable");
+    if let Err(error) = weights::tensor_names(&file) {
+        assert!(!error.to_string().is_empty());
+    }
+}
+
+/// A training checkpoint.
+pub fn checkpoint(bytes: &[u8]) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    fs::write(folder.path().join("checkpoint.safetensors"), bytes).expect("writable");
+    if let Err(error) = checkpoint::load(folder.path(), &serde_json::json!({"seed": 7})) {
+        assert!(!error.to_string().is_empty());
+    }
+}
+
+/// A segment of the outbox: what cannot be read is damage that is told, never an end.
+pub fn outbox(bytes: &[u8]) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    fs::write(folder.path().join("0000000000000001.log"), bytes).expect("writable");
+    if let Err(error) = survey::read(folder.path()) {
+        assert!(!error.to_string().is_empty());
+    }
+}
