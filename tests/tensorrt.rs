@@ -126,8 +126,14 @@ fn a_plan_of_the_shipped_model_is_built() {
 #[test]
 fn every_precision_can_be_built() {
     let (_folder, bundle) = tiny::bundle();
-    let sizes = [Precision::Fp32, Precision::Bf16].map(|precision| build(&bundle, precision, &[86]).1.plan_bytes);
-    assert!(sizes[0] > sizes[1], "{sizes:?}");
+    for precision in [Precision::Fp32, Precision::Bf16] {
+        let (path, identity) = build(&bundle, precision, &[86]);
+        assert_eq!(tensorrt::check_plan(&spec(&bundle, precision), 86, "13.0").unwrap(), identity);
+        let file = Some(path);
+        let plan = vcp_line::engine::PlanSpec { file, rebuild: false };
+        let said = refusal(&EngineSpec { plan, ..spec(&bundle, Precision::Fp16) }, 86).1;
+        assert!(said.contains(&format!("it computes in {precision}, fp16 is asked for")), "{said}");
+    }
 }
 
 /// The typed graph, computed by OpenVINO in float32 wherever it may, and finished by our own code: shows that the graph
