@@ -25,7 +25,8 @@ lint: ## format and clippy, warnings denied, for each set of features
 	cargo fmt --check
 	cargo clippy --all-targets --no-default-features -- -D warnings
 	cargo clippy --all-targets -- -D warnings
-	shellcheck scripts/*.sh deploy/*.sh .ci/run
+	cargo clippy --test gpu -- -D warnings
+	shellcheck scripts/*.sh deploy/*.sh tests/*.sh .ci/run
 
 soak: setup ## the long form of the fault tests: 200 kills, outages of a minute
 	@$(with_openvino) VCP_LINE_SOAK=1 cargo test --test outbox_faults -- --nocapture

@@ -268,3 +268,29 @@ fn without_a_card_the_engine_says_what_to_install() {
         stderr(&output)
     );
 }
+
+/// The published size: 24 blocks of width 1024 at 518 pixels, seeded weights. Two GB of disk, some minutes.
+#[test]
+#[ignore = "takes minutes; run it with `cargo test --test tensorrt -- --ignored --nocapture`"]
+fn a_plan_of_the_full_size() {
+    use vcp_line::vcp_clip::Architecture;
+
+    let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+    let bundle = folder.path().join("full");
+    vcp_line::weights::random(&bundle, &Architecture::vit_l_14_336_at_518(), 7).unwrap();
+    let start = std::time::Instant::now();
+    let mut last = String::new();
+    let progress = move |phase: &str, _: u64, _: u64| {
+        if last != phase {
+            println!("{:6.1} s {phase}", start.elapsed().as_secs_f64());
+            phase.clone_into(&mut last);
+        }
+    };
+    let request = BuildRequest { bundle, sms: vec![89], precision: Precision::Fp16, max_batch: 4, output: None };
+    let (_, identity) = tensorrt::build(&request, Box::new(progress)).unwrap();
+    println!("{:6.1} s, a plan of {:.0} MB", start.elapsed().as_secs_f64(), identity.plan_bytes as f64 / 1e6);
+    // The vision tower alone has 304 million weights of two bytes.
+    assert!(identity.plan_bytes > 600_000_000);
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    println!("{}", status.lines().find(|line| line.starts_with("VmHWM")).unwrap());
+}

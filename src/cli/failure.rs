@@ -123,7 +123,7 @@ mod tests {
             EngineError::from(damaged()).into(),
             LineError::Engine(damaged().into()).into(),
             Err::<(), _>(secret).context("camera 'top'").expect_err("an error"),
-            LineError::Engine(EngineError::NotYet { engine: EngineChoice::Tensorrt }).into(),
+            LineError::Engine(EngineError::NotBuilt { engine: EngineChoice::Tensorrt, feature: "tensorrt" }).into(),
             precision.into(),
             LineError::Recipe { camera: "top".into(), source: outside }.into(),
         ];

@@ -314,7 +314,8 @@ impl PostVcp {
     ) -> Result<(), CudaError> {
         let rows = self.width;
         let head_rows = rows / heads;
-        let (kernel, each) = if head_rows % 8 == 0 { (&self.kernels.rows_8, 8) } else { (&self.kernels.rows_1, 1) };
+        let (kernel, each) =
+            if head_rows.is_multiple_of(8) { (&self.kernels.rows_8, 8) } else { (&self.kernels.rows_1, 1) };
         let is_half = i32::from(vectors.dtype() == Dtype::F16);
         let [n_rows, n_columns, n_heads, n_count] = [rows, columns, heads, count].map(|n| n as i32);
         // SAFETY: the matrix is rows × columns, and `run` passes vectors and results of the sizes named above.

@@ -313,11 +313,14 @@ pub enum EngineError {
 impl EngineError {
     /// Whether `auto` goes on to the next engine: this one is not set up here, as opposed to broken.
     fn is_passed_over(&self) -> bool {
-        match self {
-            Self::NotBuilt { .. } | Self::NoCard { .. } | Self::Library { .. } | Self::LibraryVersion { .. } => true,
-            Self::Plan(PlanError::Absent { .. } | PlanError::Architecture { .. }) => true,
-            _ => false,
-        }
+        matches!(
+            self,
+            Self::NotBuilt { .. }
+                | Self::NoCard { .. }
+                | Self::Library { .. }
+                | Self::LibraryVersion { .. }
+                | Self::Plan(PlanError::Absent { .. } | PlanError::Architecture { .. })
+        )
     }
 }
 

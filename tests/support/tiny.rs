@@ -27,9 +27,14 @@ pub const TAPS: [usize; 4] = [3, 6, 9, 12];
 pub const IMAGES: [&str; 5] =
     ["img0_rgb_131x97", "img1_gray_203x157", "img2_rgb_65x113", "img3_rgb_517x389", "img4_rgb_99x97"];
 
+/// The checkout. Where a test program runs that was compiled elsewhere, CARGO_MANIFEST_DIR names it.
+pub fn root() -> PathBuf {
+    std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into()).into()
+}
+
 /// A file of the reference data.
 pub fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/oracle/tiny").join(name)
+    root().join("tests/fixtures/oracle/tiny").join(name)
 }
 
 /// Imports the tiny model into a new folder, which lives as long as what is returned.
