@@ -163,7 +163,7 @@ fn a_probe_says_what_is_wrong_with_a_certificate() {
             (ports[0], files(ca.pem(), Some(&client)), "nothing is wrong"),
             (ports[0], files(foreign.pem(), Some(&client)), "not trusted: none of the authorities in ca has signed it"),
             (ports[1], files(ca.pem(), None), "not trusted: it has expired"),
-            (ports[2], files(ca.pem(), None), "not for \"localhost\" but for DnsName(\"other.plant\")"),
+            (ports[2], files(ca.pem(), None), "not for \"localhost\" but for other.plant;"),
             (ports[0], files(ca.pem(), None), "does not accept this line's certificate (CertificateRequired)"),
             (ports[0], files(ca.pem(), Some(&stranger)), "does not accept this line's certificate (UnknownCA)"),
             (ports[0], files(ca.pem(), Some(&old)), "does not accept this line's certificate (CertificateExpired)"),

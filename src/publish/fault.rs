@@ -290,7 +290,10 @@ fn distrust(error: &CertificateError, host: &str) -> String {
             format!("it is not for \"{host}\"; write the name that stands in the certificate into url")
         }
         CertificateError::NotValidForNameContext { presented, .. } => {
-            let names = if presented.is_empty() { "no name".into() } else { presented.join(", ") };
+            // The library writes them as DnsName("…").
+            let bare = |name: &String| name.trim_start_matches("DnsName(\"").trim_end_matches("\")").to_owned();
+            let names: Vec<String> = presented.iter().map(bare).collect();
+            let names = if names.is_empty() { "no name".into() } else { names.join(", ") };
             format!("it is not for \"{host}\" but for {names}; write such a name into url, or issue it anew")
         }
         error => format!("{error}"),
