@@ -2,6 +2,8 @@
 
 # Assigned once per recipe that needs it: scripts/openvino.sh prints the folder with the OpenVINO libraries.
 with_openvino = libs="$$(scripts/openvino.sh)" && LD_LIBRARY_PATH="$$libs$${LD_LIBRARY_PATH:+:$$LD_LIBRARY_PATH}"
+# The same with the folder of scripts/tensorrt.sh: the tests build real plans, which needs no GPU.
+with_tensorrt = plans="$$(scripts/tensorrt.sh)" && export LD_LIBRARY_PATH="$$plans$${LD_LIBRARY_PATH:+:$$LD_LIBRARY_PATH}"
 
 .PHONY: help setup demo test lint bench soak full-size
 .DEFAULT_GOAL := help
@@ -17,13 +19,14 @@ demo: setup ## a simulated line: camera, model, broker, verdicts on the terminal
 	@$(with_openvino) cargo run -- demo
 
 test: setup ## every test
-	@$(with_openvino) cargo test
+	@$(with_tensorrt) && $(with_openvino) cargo test
 
 lint: ## format and clippy, warnings denied, for each set of features
 	cargo fmt --check
 	cargo clippy --all-targets --no-default-features -- -D warnings
 	cargo clippy --all-targets -- -D warnings
-	shellcheck scripts/*.sh deploy/*.sh .ci/run
+	cargo clippy --test gpu -- -D warnings
+	shellcheck scripts/*.sh deploy/*.sh tests/*.sh .ci/run
 
 soak: setup ## the long form of the fault tests: 200 kills, outages of a minute
 	@$(with_openvino) VCP_LINE_SOAK=1 cargo test --test outbox_faults -- --nocapture

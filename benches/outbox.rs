@@ -56,7 +56,8 @@ fn through_the_door() {
     let mut publisher = PublisherSpec::new("127.0.0.1", 1, "bench");
     publisher.max_queue = 2 * COUNT as usize;
     publisher.outbox = Some(OutboxSpec::new(folder.path()));
-    let state = LineState { state: StateWord::Online, since: None, cameras: BTreeMap::new(), model: None };
+    let state =
+        LineState { state: StateWord::Online, since: None, cameras: BTreeMap::new(), model: None, activity: None };
     let publisher = Publisher::start(publisher, Uuid::now_v7(), state, Arc::new(SystemClock), None).unwrap();
     let door = publisher.door();
     let start = Instant::now();

@@ -1,12 +1,28 @@
 //! What an engine says about a frame: a score for every pixel and one for the whole picture.
 
+use std::fmt;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// Anomaly per pixel of the model's square input, row by row: 0 is normal, 1 is anomalous; raw, uncalibrated.
-#[derive(Clone, Debug, PartialEq)]
+///
+/// An engine on a graphics card leaves the values there until somebody asks for them; the peak is known at once.
+#[derive(Clone)]
 pub struct AnomalyMap {
     size: usize,
-    values: Vec<f32>,
+    peak: f32,
+    values: Arc<Values>,
+}
+
+struct Values {
+    here: OnceLock<Vec<f32>>,
+    elsewhere: Option<Box<dyn Fetch>>,
+}
+
+/// Values of a map that lie on a graphics card. Implemented by the TensorRT engine and by tests.
+pub trait Fetch: Send + Sync {
+    /// The S×S values; what cannot be fetched is not a number, in every pixel. The fetcher logs why.
+    fn fetch(&self) -> Vec<f32>;
 }
 
 impl AnomalyMap {
@@ -16,7 +32,13 @@ impl AnomalyMap {
     /// When `values` has another length: engines build maps, users do not.
     pub fn new(size: usize, values: Vec<f32>) -> Self {
         assert_eq!(values.len(), size * size, "an anomaly map is square");
-        Self { size, values }
+        let peak = peak(&values);
+        Self { size, peak, values: Arc::new(Values { here: values.into(), elsewhere: None }) }
+    }
+
+    /// A map whose values are fetched when they are asked for; `peak` is the largest of them, NaN when one is.
+    pub fn elsewhere(size: usize, peak: f32, values: Box<dyn Fetch>) -> Self {
+        Self { size, peak, values: Arc::new(Values { here: OnceLock::new(), elsewhere: Some(values) }) }
     }
 
     /// Side length S in pixels of the model's input.
@@ -24,10 +46,41 @@ impl AnomalyMap {
         self.size
     }
 
-    /// The S×S values, row by row.
-    pub fn values(&self) -> &[f32] {
-        &self.values
+    /// The largest value; NaN or infinite when any value is no finite number. Costs no fetch.
+    pub fn peak(&self) -> f32 {
+        self.peak
     }
+
+    /// The S×S values, row by row. May wait for a copy from the graphics card, once.
+    pub fn values(&self) -> &[f32] {
+        self.values.here.get_or_init(|| {
+            let fetched = self.values.elsewhere.as_ref().map(|values| values.fetch()).unwrap_or_default();
+            if fetched.len() == self.size * self.size { fetched } else { vec![f32::NAN; self.size * self.size] }
+        })
+    }
+
+    /// Whether anybody else holds this map, and could still ask for its values.
+    pub fn is_held_elsewhere(&self) -> bool {
+        Arc::strong_count(&self.values) > 1
+    }
+}
+
+impl PartialEq for AnomalyMap {
+    fn eq(&self, other: &Self) -> bool {
+        self.size == other.size && self.values() == other.values()
+    }
+}
+
+impl fmt::Debug for AnomalyMap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AnomalyMap({0}x{0}, peak {1})", self.size, self.peak)
+    }
+}
+
+/// The largest value; the first that is not finite, if there is one.
+fn peak(values: &[f32]) -> f32 {
+    let odd = values.iter().copied().find(|value| !value.is_finite());
+    odd.unwrap_or_else(|| values.iter().copied().fold(f32::NEG_INFINITY, f32::max))
 }
 
 /// Where the time of one inference went. For a batch, each frame carries its share of the batch's time.
@@ -50,4 +103,41 @@ pub struct Prediction {
     pub score: f32,
     /// Where the time went.
     pub times: StageTimes,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    struct Counted(Arc<AtomicUsize>);
+
+    impl Fetch for Counted {
+        fn fetch(&self) -> Vec<f32> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            vec![0.25, 0.5, 0.0, 0.125]
+        }
+    }
+
+    #[test]
+    fn values_elsewhere_are_fetched_once_and_only_when_asked_for() {
+        let fetched = Arc::new(AtomicUsize::new(0));
+        let map = AnomalyMap::elsewhere(2, 0.5, Box::new(Counted(Arc::clone(&fetched))));
+        let other = map.clone();
+        assert!(map.is_held_elsewhere());
+        assert_eq!((map.peak(), map.size(), fetched.load(Ordering::Relaxed)), (0.5, 2, 0));
+        assert_eq!(other.values(), [0.25, 0.5, 0.0, 0.125]);
+        assert_eq!(map, AnomalyMap::new(2, vec![0.25, 0.5, 0.0, 0.125]));
+        assert_eq!(fetched.load(Ordering::Relaxed), 1);
+        drop(other);
+        assert!(!map.is_held_elsewhere());
+    }
+
+    #[test]
+    fn the_peak_shows_what_is_no_number() {
+        assert_eq!(AnomalyMap::new(2, vec![0.0, 0.5, -1.0, 0.25]).peak(), 0.5);
+        assert!(AnomalyMap::new(2, vec![0.0, f32::NAN, 0.0, 1.0]).peak().is_nan());
+        assert_eq!(AnomalyMap::new(2, vec![0.0, f32::NEG_INFINITY, 0.0, 1.0]).peak(), f32::NEG_INFINITY);
+    }
 }

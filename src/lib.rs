@@ -16,7 +16,7 @@
 //! # Who may import whom
 //! `tests/layering.rs` reads the `use crate::` lines and enforces this table, top to bottom:
 //! ```text
-//! main → cli → {config, line, publish, web, systemd, learn → eval} → {dataset → source, engine} → {vcp_clip, weights, synth} → vocabulary
+//! main → cli → {config, line, publish, web, systemd, learn → eval} → {dataset → source, engine → cuda} → {vcp_clip, weights, synth} → vocabulary
 //! ```
 //! where the vocabulary is [`frame`], [`anomaly`], [`overlay`], [`verdict`], [`event`],
 //! [`command`], [`secret`] and [`clock`]: no I/O. [`synth`] makes
@@ -37,6 +37,8 @@ pub mod synth;
 pub mod vcp_clip;
 pub mod weights;
 
+#[cfg(feature = "cuda")]
+pub mod cuda;
 pub mod engine;
 pub mod source;
 

@@ -72,6 +72,7 @@ fn changed(dice: &mut Dice, inputs: &[Vec<u8>]) -> Vec<u8> {
 }
 
 /// Feeds the good inputs, then `count` changed ones. A panic fails the test and prints the seed of its input.
+#[allow(clippy::print_stdout, reason = "the seed of a failing input belongs to the test's output")]
 fn feed(entry: &str, run: fn(&[u8]), more: &[&str], count: u64) {
     let inputs = good(entry, &more.iter().map(PathBuf::from).collect::<Vec<_>>());
     inputs.iter().for_each(|input| run(input));

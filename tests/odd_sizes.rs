@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use vcp_line::engine::reference::ReferenceEngine;
-use vcp_line::engine::{self, EngineChoice, EngineSpec, Precision};
+use vcp_line::engine::{self, EngineChoice, EngineSpec, PlanSpec, Precision};
 use vcp_line::frame::{Image, PixelFormat};
 use vcp_line::vcp_clip::Architecture;
 use vcp_line::weights::random::uniform;
@@ -55,7 +55,14 @@ fn picture() -> Image {
 }
 
 fn spec(folder: &Path, engine: EngineChoice) -> EngineSpec {
-    EngineSpec { bundle: folder.join("bundle"), engine, precision: Precision::Fp32, max_batch: 1, threads: None }
+    EngineSpec {
+        bundle: folder.join("bundle"),
+        engine,
+        precision: Precision::Fp32,
+        max_batch: 1,
+        threads: None,
+        plan: PlanSpec::default(),
+    }
 }
 
 #[test]

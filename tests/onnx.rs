@@ -9,7 +9,7 @@ use vcp_line::engine::finish;
 use vcp_line::engine::onnx::proto::{Dimension, FLOAT, FLOAT16, Model, ValueInfo};
 use vcp_line::engine::onnx::{self, INLINE_LIMIT};
 #[cfg(feature = "openvino")]
-use vcp_line::engine::{EngineChoice, EngineSpec, Precision};
+use vcp_line::engine::{EngineChoice, EngineSpec, PlanSpec, Precision};
 use vcp_line::weights::Bundle;
 
 #[path = "support/tiny.rs"]
@@ -127,6 +127,7 @@ fn openvino_reads_the_file_and_agrees_for_a_batch_of_two() {
         precision: Precision::Fp32,
         max_batch: 2,
         threads: None,
+        plan: PlanSpec::default(),
     };
     let traces = ReferenceEngine::open(&spec).unwrap().trace(2, pictures.clone());
     for inline_limit in [INLINE_LIMIT, 0] {

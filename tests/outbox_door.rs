@@ -65,7 +65,7 @@ fn start(port: u16, session: Uuid, outbox: OutboxSpec) -> Publisher {
     spec.backoff_max = Duration::from_millis(100);
     spec.outbox = Some(outbox);
     let cameras = BTreeMap::from([("top".to_string(), CameraState::Online)]);
-    let state = LineState { state: StateWord::Online, since: None, cameras, model: None };
+    let state = LineState { state: StateWord::Online, since: None, cameras, model: None, activity: None };
     Publisher::start(spec, session, state, Arc::new(SystemClock), None).expect("starts")
 }
 

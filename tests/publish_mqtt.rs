@@ -64,6 +64,7 @@ fn online() -> LineState {
         since: Some(SystemClock.now().wall),
         cameras: [("top".to_string(), CameraState::Online)].into(),
         model: Some(model()),
+        activity: None,
     }
 }
 

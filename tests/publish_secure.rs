@@ -64,6 +64,7 @@ fn start(spec: PublisherSpec) -> Publisher {
         since: Some(SystemClock.now().wall),
         cameras: [("top".to_string(), CameraState::Online)].into(),
         model: None,
+        activity: None,
     };
     Publisher::start(spec, Uuid::nil(), online, Arc::new(SystemClock), None).expect("starts")
 }

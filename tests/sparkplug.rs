@@ -56,6 +56,7 @@ fn line() -> LineState {
         since: None,
         cameras: [("side".to_string(), CameraState::Online), ("top".to_string(), CameraState::Online)].into(),
         model: Some(model()),
+        activity: None,
     }
 }
 

@@ -150,7 +150,7 @@ pub fn run(arguments: &PipelineArguments) -> anyhow::Result<()> {
     let spec = PublisherSpec::new(broker.address().ip().to_string(), broker.address().port(), "bench");
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let session = Uuid::now_v7();
-    let state = LineState { state: StateWord::Online, since: None, cameras: [].into(), model: None };
+    let state = LineState { state: StateWord::Online, since: None, cameras: [].into(), model: None, activity: None };
     let (reports, published) = crossbeam_channel::bounded::<Published>(REPORTS);
     let publisher = Publisher::start(spec, session, state, Arc::clone(&clock), Some(reports))?;
 
@@ -191,7 +191,7 @@ pub fn run(arguments: &PipelineArguments) -> anyhow::Result<()> {
         cameras: (1..=cameras).map(camera).collect(),
         engine: match &arguments.model {
             None => Box::new(move || Ok(Box::new(Replay::new(defects)) as Box<dyn Engine>)),
-            Some(model) => plan::engine(arguments.engine.spec(model, 4)),
+            Some(model) => plan::engine(arguments.engine.spec(model, 4))(Box::new(|_| {})),
         },
         unanswered: Vec::new(),
         sink: Arc::new(Voice(publisher.door())),

@@ -4,6 +4,7 @@ use std::error::Error;
 
 use crate::config::{ConfigError, SecretError};
 use crate::engine::EngineError;
+use crate::engine::plan::PlanError;
 use crate::line::LineError;
 use crate::line::recipe::RecipeError;
 use crate::publish::PublishError;
@@ -67,10 +68,13 @@ fn is_configuration(cause: &(dyn Error + 'static)) -> bool {
 fn engine(error: &EngineError) -> bool {
     match error {
         EngineError::NotBuilt { .. }
-        | EngineError::NotYet { .. }
         | EngineError::Library { .. }
+        | EngineError::LibraryVersion { .. }
         | EngineError::Precision { .. } => true,
         EngineError::Bundle(error) => bundle(error),
+        EngineError::Plan(error) => !matches!(error, PlanError::Io { .. }),
+        // A driver may still be loading, a card be taken by another program.
+        EngineError::NoCard { .. } | EngineError::Card { .. } | EngineError::SelfTest { .. } => false,
         EngineError::Io { .. } | EngineError::Runtime { .. } | EngineError::Batch { .. } => false,
     }
 }
@@ -119,7 +123,7 @@ mod tests {
             EngineError::from(damaged()).into(),
             LineError::Engine(damaged().into()).into(),
             Err::<(), _>(secret).context("camera 'top'").expect_err("an error"),
-            LineError::Engine(EngineError::NotYet { engine: EngineChoice::Tensorrt }).into(),
+            LineError::Engine(EngineError::NotBuilt { engine: EngineChoice::Tensorrt, feature: "tensorrt" }).into(),
             precision.into(),
             LineError::Recipe { camera: "top".into(), source: outside }.into(),
         ];

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::engine::{EngineChoice, EngineSpec, Precision};
+use crate::engine::{EngineChoice, EngineSpec, PlanSpec, Precision};
 
 mod bench;
 mod bench_pipeline;
@@ -97,6 +97,9 @@ struct EngineArguments {
     /// CPU threads for the network [default: all cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
+    /// Plan of the TensorRT engine [default: where `model build` puts it, in the bundle's folder]
+    #[arg(long, value_name = "FILE")]
+    plan: Option<std::path::PathBuf>,
 }
 
 impl EngineArguments {
@@ -107,6 +110,7 @@ impl EngineArguments {
             precision: self.precision,
             max_batch,
             threads: self.threads.map(usize::from),
+            plan: PlanSpec { file: self.plan.clone(), rebuild: false },
         }
     }
 }

@@ -2,13 +2,14 @@
 
 use std::io::IsTerminal;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::engine::{finish, onnx};
+use crate::engine::tensorrt::{self, BuildRequest};
+use crate::engine::{EngineChoice, Precision, finish, onnx, plan};
 use crate::weights::bundle::Bundle;
 use crate::weights::{self, ImportRequest};
 
@@ -21,6 +22,8 @@ pub enum ModelCommand {
     Import(ImportArguments),
     /// Write a bundle's network as ONNX (opset 17, dynamic batch; large weights go into FILE.data beside it).
     Export(ExportArguments),
+    /// Build a bundle's network into a plan for the TensorRT engine; works on a machine without a GPU.
+    Build(BuildArguments),
     /// Show a bundle's identity, sizes, prompts and hashes, after verifying them.
     Info(InfoArguments),
 }
@@ -63,6 +66,44 @@ pub struct ExportArguments {
 }
 
 #[derive(Args)]
+pub struct BuildArguments {
+    /// Folder of the bundle.
+    bundle: PathBuf,
+    /// The engine to build for; the others need no plan.
+    #[arg(long, value_enum, default_value_t = EngineChoice::Tensorrt)]
+    engine: EngineChoice,
+    /// Architectures of the cards, compute capability as 8.9 or 89 [default: 8.0, 8.6, 8.9 and 12.0]
+    #[arg(long, value_name = "SM,…", value_delimiter = ',', value_parser = architecture)]
+    sm: Vec<u32>,
+    /// Arithmetic of the network; the engine must be asked for the same.
+    #[arg(long, value_enum, default_value_t = Precision::Fp16)]
+    precision: Precision,
+    /// Most frames in one inference, 1 to 64.
+    #[arg(long, value_name = "N", default_value_t = plan::MAX_BATCH, value_parser = batch)]
+    max_batch: usize,
+    /// File to write, and FILE.json beside it [default: in the bundle's folder, where the engine looks for it]
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+/// `8.9`, `89` or `12.0` as 89, 89, 120.
+fn architecture(text: &str) -> Result<u32, String> {
+    let wrong = || format!("'{text}' is no compute capability; write 8.9 or 89");
+    match text.split_once('.') {
+        Some((major, minor)) if minor.len() == 1 => {
+            let number = |part: &str| part.parse::<u32>().map_err(|_| wrong());
+            Ok(number(major)?.saturating_mul(10) + number(minor)?)
+        }
+        Some(_) => Err(wrong()),
+        None => text.parse().map_err(|_| wrong()),
+    }
+}
+
+fn batch(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|n| (1..=64).contains(n)).ok_or_else(|| "a number from 1 to 64".to_owned())
+}
+
+#[derive(Args)]
 pub struct InfoArguments {
     /// Folder of the bundle.
     bundle: PathBuf,
@@ -75,6 +116,7 @@ pub fn run(command: &ModelCommand) -> anyhow::Result<()> {
     match command {
         ModelCommand::Import(arguments) => import(arguments),
         ModelCommand::Export(arguments) => export(arguments),
+        ModelCommand::Build(arguments) => build(arguments),
         ModelCommand::Info(arguments) => info(arguments),
     }
 }
@@ -131,6 +173,31 @@ fn export(arguments: &ExportArguments) -> anyhow::Result<()> {
     for file in written {
         println!("{}", file.display());
     }
+    Ok(())
+}
+
+fn build(arguments: &BuildArguments) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        arguments.engine == EngineChoice::Tensorrt,
+        "--engine {}: only tensorrt needs a plan, the others compile the model when they are opened",
+        arguments.engine
+    );
+    let request = BuildRequest {
+        bundle: arguments.bundle.clone(),
+        sms: arguments.sm.clone(),
+        precision: arguments.precision,
+        max_batch: arguments.max_batch,
+        output: arguments.output.clone(),
+    };
+    let start = Instant::now();
+    let (path, identity) = tensorrt::build(&request, Box::new(progress()))?;
+    let sms: Vec<String> = identity.sms.iter().map(|sm| format!("{}.{}", sm / 10, sm % 10)).collect();
+    println!("{}", path.display());
+    println!("model         {} ({})", identity.model, identity.model_sha256);
+    println!("built by      {} {}", identity.flavour, identity.version);
+    println!("runs on       SM {}", sms.join(", "));
+    println!("precision     {}, batches of 1 to {}", identity.precision, identity.max_batch);
+    println!("size          {:.1} MB, {:.1} s", identity.plan_bytes as f64 / 1e6, start.elapsed().as_secs_f64());
     Ok(())
 }
 

@@ -87,9 +87,12 @@ pub fn cameras(config: &LineConfig) -> anyhow::Result<Vec<(CameraPlan, SourceOpe
     config.cameras.iter().map(camera).collect()
 }
 
+/// How to open the engine, given whom to tell of work that takes minutes and of its end (an empty text).
+pub type EngineMaker = Box<dyn FnOnce(Box<dyn Fn(&str) + Send>) -> EngineOpener>;
+
 /// How to open the engine.
-pub fn engine(spec: engine::EngineSpec) -> EngineOpener {
-    Box::new(move || engine::open(&spec))
+pub fn engine(spec: engine::EngineSpec) -> EngineMaker {
+    Box::new(move |tell| Box::new(move || engine::open_telling(&spec, &*tell)))
 }
 
 /// Where verdicts go; reads the broker's password.

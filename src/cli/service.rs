@@ -13,12 +13,13 @@ use uuid::Uuid;
 use super::commands::{CommandSpec, Commander};
 use super::drops::{Change, DropWatch};
 use super::front_desk::FrontDesk;
+use super::plan::EngineMaker;
 use crate::clock::{Clock, SystemClock};
 use crate::event::{InspectionEvent, ModelInfo};
 use crate::frame::Part;
 use crate::line::{
-    CameraPlan, CameraState as LineCamera, EngineOpener, EventSink, Heartbeat, Line, LineEnd, LineError, LineParts,
-    Refused, SourceOpener, Unanswered,
+    CameraPlan, CameraState as LineCamera, EventSink, Heartbeat, Line, LineEnd, LineError, LineParts, Refused,
+    SourceOpener, Unanswered,
 };
 use crate::publish::outbox::{RecordId, Safety};
 use crate::publish::sparkplug::{Sparkplug, SparkplugSpec};
@@ -38,6 +39,10 @@ const DISK: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(200);
 /// Added to the stop deadline when systemd is told how long the stop may take.
 const STOP_MARGIN: Duration = Duration::from_secs(5);
+/// What systemd shows until the engine is open.
+const LOADING: &str = "loading the model";
+/// Longest time for building a plan, as far as systemd is concerned; a ViT-L/14 takes a minute or two.
+const LONG_WORK: Duration = Duration::from_secs(1200);
 /// Time for the Sparkplug node to say what waits and its death, while the publisher works on.
 const SPARKPLUG_STOP: Duration = Duration::from_secs(1);
 /// Share of the stop deadline that the line may use; the rest belongs to the publisher.
@@ -50,7 +55,7 @@ pub struct Service {
     /// Cameras and how to open them.
     pub cameras: Vec<(CameraPlan, SourceOpener)>,
     /// How to open the engine.
-    pub engine: EngineOpener,
+    pub engine: EngineMaker,
     /// Where verdicts go.
     pub publisher: PublisherSpec,
     /// Who may ask what of the line.
@@ -97,7 +102,7 @@ pub fn serve(service: Service, stop: &CancellationToken) -> anyhow::Result<()> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let session = Uuid::now_v7();
     let notifier = Notifier::from_env()?;
-    tell_systemd(notifier.status("loading the model"));
+    tell_systemd(notifier.status(LOADING));
 
     let names: Vec<String> = service.cameras.iter().map(|(plan, _)| plan.name.to_string()).collect();
     let state = LineState {
@@ -105,6 +110,7 @@ pub fn serve(service: Service, stop: &CancellationToken) -> anyhow::Result<()> {
         since: Some(clock.now().wall),
         cameras: names.iter().map(|name| (name.clone(), CameraState::Starting)).collect(),
         model: None,
+        activity: None,
     };
     let links = service.ask.mqtt.then(|| service.publisher.clone());
     let kept = if service.publisher.outbox.is_some() { "wait in the outbox" } else { "are lost" };
@@ -115,6 +121,16 @@ pub fn serve(service: Service, stop: &CancellationToken) -> anyhow::Result<()> {
     let host = sparkplug.as_ref().map(Sparkplug::voice);
     let voice = Arc::new(Voice::new(publisher.door(), host, state, Arc::clone(&clock)));
     let progress = Arc::new(Progress::default());
+    let engine = {
+        let (voice, notifier) = (Arc::clone(&voice), notifier.clone());
+        (service.engine)(Box::new(move |activity| {
+            voice.activity(activity);
+            tell_systemd(notifier.status(if activity.is_empty() { LOADING } else { activity }));
+            if !activity.is_empty() {
+                tell_systemd(notifier.extend_timeout(LONG_WORK));
+            }
+        }))
+    };
     let owing = Arc::clone(&voice);
     let mut commander = Commander::start(service.ask.commands, Arc::clone(&clock), move || owing.settle())?;
     let port = || Arc::new(commander.inbox()) as Arc<dyn CommandPort>;
@@ -132,7 +148,7 @@ pub fn serve(service: Service, stop: &CancellationToken) -> anyhow::Result<()> {
         name: service.line.clone(),
         session,
         cameras: service.cameras,
-        engine: service.engine,
+        engine,
         unanswered,
         sink: Arc::clone(&voice) as Arc<dyn EventSink>,
         heartbeat: Arc::new(Pulse(Arc::clone(&progress))),
@@ -290,6 +306,13 @@ impl Voice {
         let mut known = self.known();
         known.ready = true;
         known.state.model = Some(model);
+        self.tell(&mut known);
+    }
+
+    /// Something that takes long has begun, or ended (an empty text).
+    fn activity(&self, text: &str) {
+        let mut known = self.known();
+        known.state.activity = (!text.is_empty()).then(|| text.to_owned());
         self.tell(&mut known);
     }
 

@@ -55,6 +55,10 @@ pub struct RawModel {
     pub max_batch: Key<usize>,
     /// CPU threads of the engine.
     pub threads: Key<usize>,
+    /// Plan of the TensorRT engine, as `vcp-line model build` wrote it.
+    pub plan: Key<PathBuf>,
+    /// Build the TensorRT plan at start when it is absent, damaged or does not fit.
+    pub rebuild_plan: Key<bool>,
 }
 
 /// `[recipe]` and `[camera.recipe]`: how a frame is judged.

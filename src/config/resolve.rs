@@ -11,7 +11,7 @@ use super::read::KINDS;
 use super::rules::Rules;
 use super::secret;
 use super::sparkplug::SparkplugConfig;
-use crate::engine::EngineSpec;
+use crate::engine::{EngineSpec, PlanSpec};
 use crate::event::RecipeInfo;
 use crate::line::CameraPlan;
 use crate::line::parts::TriggerMode;
@@ -128,6 +128,10 @@ fn engine(raw: &RawLine, base: &Path, report: &mut Report) -> Option<EngineSpec>
         precision: value(&raw.precision).unwrap_or_default(),
         max_batch,
         threads,
+        plan: PlanSpec {
+            file: value(&raw.plan).map(|plan| base.join(plan)),
+            rebuild: value(&raw.rebuild_plan).unwrap_or(false),
+        },
     })
 }
 

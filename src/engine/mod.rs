@@ -1,8 +1,8 @@
-//! An engine looks at frames and answers with anomaly maps. Two exist: [`reference`] (plain Rust) and [`openvino`];
-//! TensorRT can be named, and is refused.
+//! An engine looks at frames and answers with anomaly maps. Three exist: [`reference`] (plain Rust), [`openvino`] and
+//! [`tensorrt`].
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::anomaly::Prediction;
@@ -17,9 +17,19 @@ pub mod openvino;
 #[cfg(not(feature = "openvino"))]
 #[path = "openvino_absent.rs"]
 pub mod openvino;
+pub mod plan;
 pub mod reference;
 #[cfg(feature = "openvino")]
 mod resident;
+mod scratch;
+pub mod self_test;
+#[cfg(feature = "tensorrt")]
+pub mod tensorrt;
+#[cfg(not(feature = "tensorrt"))]
+#[path = "tensorrt_absent.rs"]
+pub mod tensorrt;
+
+use plan::PlanError;
 
 /// Runs the model. Opened inside the thread that uses it; not `Send`.
 /// Implemented by the reference engine, the OpenVINO engine and by the bench's engine that replays one map.
@@ -41,7 +51,7 @@ pub enum EngineChoice {
     Reference,
     /// OpenVINO on the CPU.
     Openvino,
-    /// TensorRT on an NVIDIA GPU; not in this version.
+    /// TensorRT and our own kernels on an NVIDIA GPU; needs a plan, see `vcp-line model build`.
     Tensorrt,
 }
 
@@ -71,6 +81,31 @@ pub struct EngineSpec {
     pub max_batch: usize,
     /// CPU threads for inference; `None` leaves it to the engine (all cores).
     pub threads: Option<usize>,
+    /// The plan of the TensorRT engine.
+    pub plan: PlanSpec,
+}
+
+/// Where the TensorRT plan is and what happens when it does not fit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PlanSpec {
+    /// The file; `None` is [`plan::default_path`].
+    pub file: Option<PathBuf>,
+    /// Build it when the engine is opened and it is absent, damaged or does not fit.
+    pub rebuild: bool,
+}
+
+impl EngineSpec {
+    /// The engine that works best here, exact arithmetic, one frame at a time.
+    pub fn new(bundle: impl AsRef<Path>) -> Self {
+        Self {
+            bundle: bundle.as_ref().to_owned(),
+            engine: EngineChoice::Auto,
+            precision: Precision::Fp32,
+            max_batch: 1,
+            threads: None,
+            plan: PlanSpec::default(),
+        }
+    }
 }
 
 /// Identity of an open engine; goes into every event.
@@ -116,21 +151,26 @@ impl EngineInfo {
 /// Opens the engine that was asked for. `Auto` takes the first that is installed of TensorRT, OpenVINO and the
 /// reference engine, and logs which one and why not the others; an engine that was named is never replaced.
 pub fn open(spec: &EngineSpec) -> Result<Box<dyn Engine>, EngineError> {
+    open_telling(spec, &|_| {})
+}
+
+/// As [`open`]; `tell` hears of work that takes minutes: building a plan.
+pub fn open_telling(spec: &EngineSpec, tell: &dyn Fn(&str)) -> Result<Box<dyn Engine>, EngineError> {
     match spec.engine {
         EngineChoice::Reference => Ok(Box::new(reference::ReferenceEngine::open(spec)?)),
         EngineChoice::Openvino => Ok(Box::new(openvino::OpenvinoEngine::open(spec)?)),
-        EngineChoice::Tensorrt => Err(EngineError::NotYet { engine: EngineChoice::Tensorrt }),
+        EngineChoice::Tensorrt => Ok(Box::new(tensorrt::TensorrtEngine::open(spec, tell)?)),
         EngineChoice::Auto => {
             for engine in [EngineChoice::Tensorrt, EngineChoice::Openvino] {
-                match open(&EngineSpec { engine, ..spec.clone() }) {
+                match open_telling(&EngineSpec { engine, ..spec.clone() }, tell) {
                     Ok(opened) => {
                         tracing::info!(%engine, "engine = \"auto\" took");
                         return Ok(opened);
                     }
-                    Err(error @ (EngineError::NotYet { .. } | EngineError::NotBuilt { .. })) => {
+                    Err(error @ (EngineError::NotBuilt { .. } | EngineError::NoCard { .. })) => {
                         tracing::debug!(%engine, %error, "engine = \"auto\" passed over");
                     }
-                    Err(error @ EngineError::Library { .. }) => {
+                    Err(error) if error.is_passed_over() => {
                         tracing::warn!(%engine, %error, "engine = \"auto\" passed over");
                     }
                     // The engine is there, and something is wrong: another, slower one would hide it.
@@ -169,11 +209,39 @@ pub enum EngineError {
         /// The cargo feature that brings it.
         feature: &'static str,
     },
-    /// This version of the program has no such engine.
-    #[error("engine '{engine}' is not part of this version; use \"openvino\" or \"reference\"")]
-    NotYet {
+    /// There is no graphics card, or nothing that drives it.
+    #[error("engine '{engine}': {reason}")]
+    NoCard {
         /// The engine asked for.
         engine: EngineChoice,
+        /// What is missing, and what to install.
+        reason: String,
+    },
+    /// The graphics card failed, is too old or too small.
+    #[error("engine '{engine}': {reason}")]
+    Card {
+        /// The engine.
+        engine: EngineChoice,
+        /// What the driver said, and what to do.
+        reason: String,
+    },
+    /// The TensorRT plan is absent, damaged, or made for something else.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    /// The engine answers otherwise than the reference engine.
+    #[error(
+        "engine '{engine}' failed its self-test: the map is off by {map} and the score by {score}, up to {tolerance} and \
+         twice that were allowed; build the plan again, update the driver, or take another engine"
+    )]
+    SelfTest {
+        /// The engine.
+        engine: EngineChoice,
+        /// Largest deviation of a map value.
+        map: f32,
+        /// Deviation of the image score.
+        score: f32,
+        /// Allowed for a map value.
+        tolerance: f32,
     },
     /// The runtime library is not there or does not load.
     #[error("engine '{engine}': {library} could not be loaded ({reason}); {next_step}")]
@@ -218,6 +286,20 @@ pub enum EngineError {
         /// What the runtime said.
         reason: String,
     },
+    /// The loaded library is of another version than this program speaks to.
+    #[error("engine '{engine}': {library} is version {found}, this program needs {needed}; {next_step}")]
+    LibraryVersion {
+        /// The engine.
+        engine: EngineChoice,
+        /// File name of the library.
+        library: &'static str,
+        /// Its version.
+        found: String,
+        /// Version that works.
+        needed: String,
+        /// What to do.
+        next_step: &'static str,
+    },
     /// More frames than the engine was opened for.
     #[error("a batch of {got} frames, the engine takes 1 to {max}")]
     Batch {
@@ -226,6 +308,20 @@ pub enum EngineError {
         /// [`EngineInfo::max_batch`].
         max: usize,
     },
+}
+
+impl EngineError {
+    /// Whether `auto` goes on to the next engine: this one is not set up here, as opposed to broken.
+    fn is_passed_over(&self) -> bool {
+        matches!(
+            self,
+            Self::NotBuilt { .. }
+                | Self::NoCard { .. }
+                | Self::Library { .. }
+                | Self::LibraryVersion { .. }
+                | Self::Plan(PlanError::Absent { .. } | PlanError::Architecture { .. })
+        )
+    }
 }
 
 impl fmt::Display for EngineChoice {

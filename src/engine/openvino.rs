@@ -1,6 +1,6 @@
 //! The OpenVINO engine: the network compiled for this CPU from the recorded ONNX graph, the rest as our own code.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use openvino::{
@@ -17,7 +17,7 @@ use crate::weights::bundle::Bundle;
 use super::finish::{self, Finish};
 use super::onnx::expanded::{ExpandError, Expanded};
 use super::onnx::{self, FEATURE, INLINE_LIMIT, OutputNames, Storage};
-use super::{Engine, EngineChoice, EngineError, EngineInfo, EngineSpec, Precision, resident};
+use super::{Engine, EngineChoice, EngineError, EngineInfo, EngineSpec, Precision, resident, scratch};
 
 /// Runs on the CPU, one frame at a time: a CPU gains nothing from a batch, every frame of one would wait for the last,
 /// and one compiled shape is one copy of the weights in memory.
@@ -158,16 +158,11 @@ fn compile(core: &mut Core, bundle: Bundle, inline_limit: u64, input: &[i64; 4])
         let mut model = core.read_model_from_buffer(&graph, None).map_err(runtime("reading the network"))?;
         return fix_and_compile(core, &mut model);
     }
-    let scratch = scratch_folder();
-    remove_leftovers(&scratch);
     let io = |path: &Path| {
         let path = path.to_owned();
         move |source| EngineError::Io { path, source }
     };
-    let folder = tempfile::Builder::new()
-        .prefix(&format!("{SCRATCH}{}-", std::process::id()))
-        .tempdir_in(&scratch)
-        .map_err(io(&scratch))?;
+    let folder = scratch::folder()?;
     let folder_path = folder.path().canonicalize().map_err(io(folder.path()))?;
     let expanded = Expanded::write(&bundle, &folder_path).map_err(|error| match error {
         ExpandError::Bundle(error) => EngineError::Bundle(error),
@@ -186,37 +181,6 @@ fn compile(core: &mut Core, bundle: Bundle, inline_limit: u64, input: &[i64; 4])
     // Only now may OpenVINO unmap the file: see `resident`.
     drop(model);
     compiled
-}
-
-/// Beginning of the names of our scratch folders; the process id follows.
-const SCRATCH: &str = "vcp-line-";
-
-/// Removes what a process that was killed while it compiled has left: more than a gigabyte each time.
-fn remove_leftovers(scratch: &Path) {
-    let Ok(entries) = std::fs::read_dir(scratch) else { return };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let owner = name.to_str().and_then(|name| name.strip_prefix(SCRATCH)?.split_once('-'));
-        let Some(owner) = owner.and_then(|(pid, _)| pid.parse::<u32>().ok()) else { continue };
-        if Path::new("/proc").join(owner.to_string()).exists() {
-            continue;
-        }
-        match std::fs::remove_dir_all(entry.path()) {
-            Ok(()) => tracing::info!(folder = %entry.path().display(), "removed what a killed process had left"),
-            Err(error) => tracing::debug!(folder = %entry.path().display(), %error, "cannot be removed"),
-        }
-    }
-}
-
-/// A folder on a disk (`/tmp` may be memory): systemd's cache folder, else `/var/tmp`, else the system's choice.
-fn scratch_folder() -> PathBuf {
-    let var_tmp = Path::new("/var/tmp");
-    match std::env::var_os("CACHE_DIRECTORY") {
-        // systemd separates several with colons.
-        Some(folders) => std::env::split_paths(&folders).next().unwrap_or_else(std::env::temp_dir),
-        None if var_tmp.is_dir() => var_tmp.to_owned(),
-        None => std::env::temp_dir(),
-    }
 }
 
 /// Median time of what lies behind the vision tower in the network: text tower, class vectors, Pre-VCP logits.
@@ -310,7 +274,7 @@ mod tests {
         let bundle = folder.path().join("bundle");
         crate::weights::random(&bundle, &small(), 7).unwrap();
         let engine = EngineChoice::Openvino;
-        let spec = EngineSpec { bundle, engine, precision: Precision::Fp32, max_batch: 1, threads: None };
+        let spec = EngineSpec { engine, ..EngineSpec::new(bundle) };
         let map = |inline_limit: u64| {
             let mut engine = OpenvinoEngine::open_with(&spec, inline_limit).unwrap();
             engine.infer(&[&frame()]).unwrap().remove(0).map

@@ -124,7 +124,7 @@ impl Recipe {
 
     /// The verdict on a frame of this size: fail when a defect counts or the score reaches the threshold.
     pub fn inspect(&mut self, prediction: &Prediction, width: u32, height: u32) -> Result<Inspection, RecipeError> {
-        if !prediction.score.is_finite() || !prediction.map.values().iter().all(|value| value.is_finite()) {
+        if !prediction.score.is_finite() || !prediction.map.peak().is_finite() {
             return Err(RecipeError::NotFinite);
         }
         if self.mask.as_ref().is_none_or(|mask| mask.size() != (width, height)) {
@@ -132,7 +132,15 @@ impl Recipe {
             self.mask = None;
         }
         let mask = self.mask.get_or_insert_with(|| Mask::new(width, height, &self.spec.regions));
-        let defects = defects(&prediction.map, mask, self.spec.defect_threshold, self.spec.min_area_px)?;
+        // A map that stays below the threshold is not even fetched: interpolation adds no higher values.
+        let defects = if prediction.map.peak() < self.spec.defect_threshold {
+            Vec::new()
+        } else {
+            if !prediction.map.values().iter().all(|value| value.is_finite()) {
+                return Err(RecipeError::NotFinite);
+            }
+            defects(&prediction.map, mask, self.spec.defect_threshold, self.spec.min_area_px)?
+        };
         let score_fails = self.spec.threshold.is_some_and(|threshold| prediction.score >= threshold);
         let verdict = if score_fails || !defects.is_empty() { Verdict::Fail } else { Verdict::Pass };
         Ok(Inspection { verdict, score: Some(prediction.score), defects })
@@ -221,6 +229,21 @@ mod tests {
         assert_eq!(verdict(spec(), [0.5, 0.5, 0.0, 0.0], 0.0), Verdict::Fail);
         assert_eq!(verdict(spec(), [0.9, 0.0, 0.0, 0.0], 0.0), Verdict::Pass, "one pixel, two are needed");
         assert_eq!(verdict(RecipeSpec { threshold: None, ..spec() }, [0.0; 4], 2.0), Verdict::Pass);
+    }
+
+    #[test]
+    fn the_map_of_a_passing_part_is_not_fetched() {
+        struct Never;
+        impl crate::anomaly::Fetch for Never {
+            fn fetch(&self) -> Vec<f32> {
+                panic!("nobody needs these values")
+            }
+        }
+        let times = StageTimes::default();
+        let prediction = Prediction { map: AnomalyMap::elsewhere(2, 0.49, Box::new(Never)), score: 0.1, times };
+        assert_eq!(Recipe::new(spec()).inspect(&prediction, 2, 2).expect("inspected").verdict, Verdict::Pass);
+        let failed = Prediction { score: 1.3, ..prediction };
+        assert_eq!(Recipe::new(spec()).inspect(&failed, 2, 2).expect("inspected").verdict, Verdict::Fail);
     }
 
     #[test]

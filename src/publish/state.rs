@@ -45,13 +45,16 @@ pub struct LineState {
     pub cameras: BTreeMap<String, CameraState>,
     /// The model in use, `None` before it is loaded.
     pub model: Option<ModelInfo>,
+    /// What takes long at the moment, such as "building engine"; absent otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activity: Option<String>,
 }
 
 impl LineState {
     /// The same line, not inspecting any more.
     pub fn offline(&self, since: Option<Timestamp>) -> Self {
         let cameras = self.cameras.keys().map(|name| (name.clone(), CameraState::Stopped)).collect();
-        Self { state: StateWord::Offline, since, cameras, model: self.model.clone() }
+        Self { state: StateWord::Offline, since, cameras, model: self.model.clone(), activity: None }
     }
 }
 
@@ -105,6 +108,7 @@ mod tests {
             since: Some(Timestamp::UNIX_EPOCH),
             cameras: [("top".to_string(), CameraState::Online)].into(),
             model: None,
+            activity: None,
         };
         let session = Uuid::from_u128(7);
         let json = serde_json::to_value(StateMessage::new(session, state.offline(None))).expect("JSON");

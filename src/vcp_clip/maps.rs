@@ -42,20 +42,12 @@ impl MapFusion {
     /// Prepares for one model.
     pub fn new(arch: &Architecture, constants: &Constants) -> Self {
         let (grid, size) = (arch.grid(), arch.image_size);
-        let step = if size > 1 { (grid as f64 - 1.0) / (size as f64 - 1.0) } else { 0.0 };
-        let taps = (0..size)
-            .map(|i| {
-                let at = i as f64 * step;
-                let low = (at as usize).min(grid - 1);
-                (low, (at - low as f64) as f32)
-            })
-            .collect();
         Self {
             grid,
             size,
             raw_weight: constants.raw_weight,
             top_k: constants.top_k.clamp(1, size * size),
-            taps,
+            taps: upsampling(grid, size),
             kernel: gaussian(constants.sigma),
         }
     }
@@ -108,6 +100,18 @@ impl MapFusion {
         });
         map
     }
+}
+
+/// Bilinear upsampling with aligned corners: per output coordinate the lower grid coordinate and the weight of the next.
+pub fn upsampling(grid: usize, size: usize) -> Vec<(usize, f32)> {
+    let step = if size > 1 { (grid as f64 - 1.0) / (size as f64 - 1.0) } else { 0.0 };
+    (0..size)
+        .map(|i| {
+            let at = i as f64 * step;
+            let low = (at as usize).min(grid - 1);
+            (low, (at - low as f64) as f32)
+        })
+        .collect()
 }
 
 /// Smooths a `size`×`size` map with a [`gaussian`]: separable, rows first as SciPy's axis order does (axis 0, then axis 1).

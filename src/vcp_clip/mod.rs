@@ -12,7 +12,7 @@ pub mod post_vcp;
 pub mod pre_vcp;
 pub mod preprocess;
 pub mod prompt;
-mod resample;
+pub(crate) mod resample;
 pub(crate) mod simd;
 pub mod text;
 pub mod vision;

@@ -16,7 +16,7 @@ const KEYS_A: f64 = -0.5;
 const LANES: usize = 4;
 
 /// The weights with which one axis of `source` pixels becomes `target` pixels.
-pub(super) struct Taps {
+pub(crate) struct Taps {
     source: usize,
     target: usize,
     /// Per target pixel: the first source pixel, and where its weights lie.
@@ -34,7 +34,7 @@ struct Span {
 
 impl Taps {
     /// Antialiased bicubic: when shrinking, the kernel widens with the scale.
-    pub(super) fn bicubic(source: usize, target: usize) -> Self {
+    pub(crate) fn bicubic(source: usize, target: usize) -> Self {
         let scale = source as f64 / target as f64;
         let stretch = scale.max(1.0);
         let reach = BICUBIC_REACH * stretch;
@@ -61,6 +61,18 @@ impl Taps {
 
     pub(super) fn source(&self) -> usize {
         self.source
+    }
+
+    /// Per target pixel: the first source pixel, where its weights start in [`Self::fixed`], and how many there are.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn spans(&self) -> impl Iterator<Item = (usize, usize, usize)> + '_ {
+        self.spans.iter().map(|span| (span.first, span.at, span.count))
+    }
+
+    /// Weights with 22 bits of fraction.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn fixed(&self) -> &[i32] {
+        &self.fixed
     }
 
     /// An axis that keeps its length is not filtered at all.
@@ -110,9 +122,9 @@ pub(super) fn bicubic_16bit(pixels: &[u8], across: &Taps, down: &Taps, between: 
 
 /// Pillow 13 shrinks the height first when that takes away more than twice as many rows as columns. Each pass
 /// rounds, so the order shows in the result.
-fn is_down_first(across: &Taps, down: &Taps) -> bool {
-    let rows_lost = down.source as i64 - down.target as i64;
-    let columns_lost = across.source as i64 - across.target as i64;
+pub(crate) fn is_down_first(width: usize, height: usize, target: usize) -> bool {
+    let rows_lost = height as i64 - target as i64;
+    let columns_lost = width as i64 - target as i64;
     rows_lost > 0 && rows_lost > 2 * columns_lost
 }
 
@@ -132,7 +144,7 @@ fn two_passes(
         pass_down(pixels, wide_row, down, out);
     } else if down.is_identity() {
         pass_across(pixels, across, out);
-    } else if is_down_first(across, down) {
+    } else if is_down_first(across.source, down.source, down.target) {
         between.resize(wide_row * down.target, 0);
         pass_down(pixels, wide_row, down, between);
         pass_across(between, across, out);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 use vcp_line::clock::{Clock, ClockSource, SystemClock};
-use vcp_line::engine::{EngineChoice, EngineSpec, Precision};
+use vcp_line::engine::{EngineChoice, EngineSpec, PlanSpec, Precision};
 use vcp_line::frame::{Frame, Image};
 use vcp_line::source::image_file;
 use vcp_line::vcp_clip::Constants;
@@ -27,9 +27,14 @@ pub const TAPS: [usize; 4] = [3, 6, 9, 12];
 pub const IMAGES: [&str; 5] =
     ["img0_rgb_131x97", "img1_gray_203x157", "img2_rgb_65x113", "img3_rgb_517x389", "img4_rgb_99x97"];
 
+/// The checkout. Where a test program runs that was compiled elsewhere, CARGO_MANIFEST_DIR names it.
+pub fn root() -> PathBuf {
+    std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into()).into()
+}
+
 /// A file of the reference data.
 pub fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/oracle/tiny").join(name)
+    root().join("tests/fixtures/oracle/tiny").join(name)
 }
 
 /// Imports the tiny model into a new folder, which lives as long as what is returned.
@@ -52,7 +57,7 @@ pub fn bundle() -> (tempfile::TempDir, PathBuf) {
 
 /// How to open `bundle` with an engine; two frames at most.
 pub fn spec(bundle: &Path, engine: EngineChoice, precision: Precision) -> EngineSpec {
-    EngineSpec { bundle: bundle.to_owned(), engine, precision, max_batch: 2, threads: None }
+    EngineSpec { bundle: bundle.to_owned(), engine, precision, max_batch: 2, threads: None, plan: PlanSpec::default() }
 }
 
 /// A picture of the reference data.

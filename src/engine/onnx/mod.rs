@@ -14,6 +14,7 @@ use crate::weights::bundle::Bundle;
 pub mod expanded;
 pub mod proto;
 mod recorder;
+pub mod typed;
 
 use expanded::Expanded;
 use proto::{Dimension, Entry, FLOAT, Graph, Model, OperatorSet, Shape, TensorType, Type, ValueInfo};
@@ -82,10 +83,10 @@ pub fn encode(bundle: &Bundle, constants: &TextConstants, storage: Storage<'_>) 
     }
 
     let mut graph = recorder.into_graph();
-    graph.input = vec![value_info(INPUT, &[3, arch.image_size, arch.image_size])];
-    graph.output = names.tokens.iter().map(|n| value_info(n, &[arch.patches(), arch.vision_width])).collect();
-    graph.output.push(value_info(&names.text, &[2, arch.text_width]));
-    graph.output.extend(names.raw.iter().map(|n| value_info(n, &[arch.patches(), 2])));
+    graph.input = vec![value_info(INPUT, FLOAT, &[3, arch.image_size, arch.image_size])];
+    graph.output = names.tokens.iter().map(|n| value_info(n, FLOAT, &[arch.patches(), arch.vision_width])).collect();
+    graph.output.push(value_info(&names.text, FLOAT, &[2, arch.text_width]));
+    graph.output.extend(names.raw.iter().map(|n| value_info(n, FLOAT, &[arch.patches(), 2])));
 
     file(bundle, graph)
 }
@@ -102,9 +103,9 @@ pub fn encode_tail(bundle: &Bundle, constants: &TextConstants) -> Vec<u8> {
         recorder.name(value, name);
     }
     let mut graph = recorder.into_graph();
-    graph.input = names.tokens.iter().map(|n| value_info(n, &[arch.patches(), arch.vision_width])).collect();
-    graph.input.push(value_info(FEATURE, &[1, arch.text_width]));
-    graph.output = names.raw.iter().map(|n| value_info(n, &[arch.patches(), 2])).collect();
+    graph.input = names.tokens.iter().map(|n| value_info(n, FLOAT, &[arch.patches(), arch.vision_width])).collect();
+    graph.input.push(value_info(FEATURE, FLOAT, &[1, arch.text_width]));
+    graph.output = names.raw.iter().map(|n| value_info(n, FLOAT, &[arch.patches(), 2])).collect();
     file(bundle, graph)
 }
 
@@ -151,12 +152,12 @@ pub fn export(bundle: &Bundle, constants: &TextConstants, path: &Path, inline_li
     Ok(written)
 }
 
-fn value_info(name: &str, behind_batch: &[usize]) -> ValueInfo {
+fn value_info(name: &str, elem_type: i32, behind_batch: &[usize]) -> ValueInfo {
     let batch = Dimension { dim_param: Some("batch".into()), dim_value: None };
     let fixed = behind_batch.iter().map(|&d| Dimension { dim_value: Some(d as i64), dim_param: None });
     let shape = Shape { dim: std::iter::once(batch).chain(fixed).collect() };
     ValueInfo {
         name: name.into(),
-        r#type: Some(Type { tensor_type: Some(TensorType { elem_type: FLOAT, shape: Some(shape) }) }),
+        r#type: Some(Type { tensor_type: Some(TensorType { elem_type, shape: Some(shape) }) }),
     }
 }

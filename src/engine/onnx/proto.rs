@@ -8,6 +8,8 @@ pub const FLOAT: i32 = 1;
 pub const INT64: i32 = 7;
 /// `TensorProto.DataType` FLOAT16.
 pub const FLOAT16: i32 = 10;
+/// `TensorProto.DataType` BFLOAT16.
+pub const BFLOAT16: i32 = 16;
 /// `TensorProto.DataLocation` EXTERNAL.
 const EXTERNAL: i32 = 1;
 /// `AttributeProto.AttributeType` FLOAT.

@@ -1,6 +1,6 @@
 //! The recording implementation of the network's operations: each call appends ONNX nodes instead of computing.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use crate::vcp_clip::ops::Ops;
 use crate::weights::bundle::{Bundle, Dtype};
@@ -10,6 +10,7 @@ use super::expanded::Expanded;
 use super::proto::{
     ATTRIBUTE_FLOAT, ATTRIBUTE_INT, ATTRIBUTE_INTS, Attribute, FLOAT, FLOAT16, Graph, INT64, Node, Tensor,
 };
+use super::typed::{self, Placement};
 
 /// Name of the graph's input, `[batch, 3, S, S]`.
 pub const INPUT: &str = "image";
@@ -21,6 +22,8 @@ pub struct Value {
     pub name: String,
     rows: usize,
     columns: usize,
+    /// Its elements, as `TensorProto.DataType`.
+    kind: i32,
 }
 
 /// Writes a graph; see [`Ops`].
@@ -32,6 +35,14 @@ pub struct Recorder<'a> {
     first_input: String,
     graph: Graph,
     known: HashSet<String>,
+    /// Element type of matrix products and attention; everything that sums or normalises stays in float32.
+    products: i32,
+    /// Element type of the image.
+    image: i32,
+    /// Values that were brought to another type, by name and type.
+    converted: HashMap<(String, i32), String>,
+    /// Where the weights of a typed graph go, in place of `storage`.
+    placement: Option<Placement>,
 }
 
 fn int(name: &str, value: i64) -> Attribute {
@@ -50,18 +61,59 @@ impl<'a> Recorder<'a> {
     /// Starts an empty graph over the tensors of `bundle`.
     pub fn new(bundle: &'a Bundle, storage: Storage<'a>) -> Self {
         let image_size = bundle.manifest().architecture.image_size;
-        Self { bundle, storage, image_size, first_input: INPUT.into(), graph: Graph::default(), known: HashSet::new() }
+        Self {
+            bundle,
+            storage,
+            image_size,
+            first_input: INPUT.into(),
+            graph: Graph::default(),
+            known: HashSet::new(),
+            products: FLOAT,
+            image: FLOAT,
+            converted: HashMap::new(),
+            placement: None,
+        }
+    }
+
+    /// As [`Self::new`] with matrix products of `products` elements and an image of `image` elements. Every type is in
+    /// the graph, for runtimes that compute as written.
+    pub fn typed(bundle: &'a Bundle, products: i32, image: i32) -> Self {
+        Self { products, image, placement: Some(Placement::default()), ..Self::new(bundle, Storage::Inline) }
     }
 
     /// An input of the graph, `[batch, rows, columns]`, in place of the image.
     pub fn input(&mut self, name: &str, rows: usize, columns: usize) -> Value {
         self.first_input = name.into();
-        Value { name: name.into(), rows, columns }
+        Value { name: name.into(), rows, columns, kind: FLOAT }
     }
 
     /// The graph so far.
     pub fn into_graph(self) -> Graph {
         self.graph
+    }
+
+    /// The graph so far, and where its weights belong.
+    pub fn into_typed(self) -> (Graph, Placement) {
+        (self.graph, self.placement.unwrap_or_default())
+    }
+
+    /// The same value with elements of another type.
+    pub fn convert(&mut self, x: &Value, kind: i32) -> Value {
+        if x.kind == kind {
+            return x.clone();
+        }
+        let key = (x.name.clone(), kind);
+        if let Some(name) = self.converted.get(&key) {
+            return Value { name: name.clone(), kind, ..x.clone() };
+        }
+        let cast = self.node("Cast", &[&x.name], vec![int("to", i64::from(kind))], [x.rows, x.columns], kind);
+        self.converted.insert(key, cast.name.clone());
+        cast
+    }
+
+    /// Both in float32 unless they agree already.
+    fn agree(&mut self, a: &Value, b: &Value) -> (Value, Value) {
+        if a.kind == b.kind { (a.clone(), b.clone()) } else { (self.convert(a, FLOAT), self.convert(b, FLOAT)) }
     }
 
     /// Gives a value a name of its own, for the graph's outputs.
@@ -75,7 +127,14 @@ impl<'a> Recorder<'a> {
         });
     }
 
-    fn node(&mut self, op: &str, inputs: &[&str], attributes: Vec<Attribute>, [rows, columns]: [usize; 2]) -> Value {
+    fn node(
+        &mut self,
+        op: &str,
+        inputs: &[&str],
+        attributes: Vec<Attribute>,
+        [rows, columns]: [usize; 2],
+        kind: i32,
+    ) -> Value {
         let name = format!("{op}_{}", self.graph.node.len());
         self.graph.node.push(Node {
             input: inputs.iter().map(ToString::to_string).collect(),
@@ -84,7 +143,7 @@ impl<'a> Recorder<'a> {
             op_type: op.into(),
             attribute: attributes,
         });
-        Value { name, rows, columns }
+        Value { name, rows, columns, kind }
     }
 
     fn floats(&mut self, dims: &[usize], values: &[f32]) -> String {
@@ -118,8 +177,20 @@ impl<'a> Recorder<'a> {
         name
     }
 
-    /// A stored tensor under the given shape (same bytes), as float32.
-    fn stored(&mut self, name: &str, dims: &[usize]) -> String {
+    /// A stored tensor under the given shape (same numbers) with elements of type `kind`; other than float32 only in
+    /// a typed graph.
+    fn stored(&mut self, name: &str, dims: &[usize], kind: i32) -> String {
+        if let Some(placement) = &mut self.placement {
+            let value = format!("{name}{dims:?}/{kind}");
+            if self.known.insert(value.clone()) {
+                let (offset, length) = placement.place(name, dims.iter().product(), kind);
+                let dims = dims.iter().map(|&d| d as i64).collect();
+                let mut tensor = Tensor { dims, data_type: kind, name: value.clone(), ..Tensor::default() };
+                tensor.place(typed::WEIGHTS_FILE, offset, length);
+                self.graph.initializer.push(tensor);
+            }
+            return value;
+        }
         let stored = self.bundle.tensor(name).expect("the bundle was checked against its layout when it was opened");
         let value = format!("{name}{dims:?}");
         let raw = format!("{value}.f16");
@@ -164,13 +235,13 @@ impl<'a> Recorder<'a> {
         crate::vcp_clip::eager::as_matrix(&self.stored_shape(name))
     }
 
-    fn scalar(&mut self, value: f32) -> String {
-        let name = format!("scalar/{value}");
+    fn scalar(&mut self, value: f32, kind: i32) -> String {
+        let name = format!("scalar/{value}/{kind}");
         if self.known.insert(name.clone()) {
             self.graph.initializer.push(Tensor {
-                data_type: FLOAT,
+                data_type: kind,
                 name: name.clone(),
-                raw_data: Some(value.to_le_bytes().to_vec()),
+                raw_data: Some(typed::bytes(&[value], kind)),
                 ..Tensor::default()
             });
         }
@@ -181,15 +252,15 @@ impl<'a> Recorder<'a> {
         let from = self.shape(&[from as i64]);
         let to = self.shape(&[to as i64]);
         let axis = self.shape(&[axis]);
-        self.node("Slice", &[&x.name, &from, &to, &axis], vec![], shape)
+        self.node("Slice", &[&x.name, &from, &to, &axis], vec![], shape, x.kind)
     }
 
     /// `[B, rows, heads·d]` → four axes in the given order of (batch, row, head, column).
     fn heads(&mut self, x: &Value, heads: usize, order: [i64; 4]) -> Value {
         let shape = [x.rows, x.columns];
         let split = self.shape(&[0, 0, heads as i64, (x.columns / heads) as i64]);
-        let x = self.node("Reshape", &[&x.name, &split], vec![], shape);
-        self.node("Transpose", &[&x.name], vec![ints("perm", &order)], shape)
+        let y = self.node("Reshape", &[&x.name, &split], vec![], shape, x.kind);
+        self.node("Transpose", &[&y.name], vec![ints("perm", &order)], shape, x.kind)
     }
 }
 
@@ -200,108 +271,122 @@ impl Ops for Recorder<'_> {
         let grid = (self.image_size / patch) as i64;
         let side = patch as i64;
         let shape = [(grid * grid) as usize, 3 * patch * patch];
+        let kind = self.image;
         let cut = self.shape(&[0, 3, grid, side, grid, side]);
-        let x = self.node("Reshape", &[INPUT, &cut], vec![], shape);
-        let x = self.node("Transpose", &[&x.name], vec![ints("perm", &[0, 2, 4, 1, 3, 5])], shape);
+        let x = self.node("Reshape", &[INPUT, &cut], vec![], shape, kind);
+        let x = self.node("Transpose", &[&x.name], vec![ints("perm", &[0, 2, 4, 1, 3, 5])], shape, kind);
         let rows = self.shape(&[0, grid * grid, shape[1] as i64]);
-        self.node("Reshape", &[&x.name, &rows], vec![], shape)
+        self.node("Reshape", &[&x.name, &rows], vec![], shape, kind)
     }
 
     fn weight(&mut self, name: &str) -> Value {
         let [rows, columns] = self.matrix_shape(name);
-        Value { name: self.stored(name, &[1, rows, columns]), rows, columns }
+        Value { name: self.stored(name, &[1, rows, columns], FLOAT), rows, columns, kind: FLOAT }
     }
 
     fn constant(&mut self, rows: usize, columns: usize, values: Vec<f32>) -> Value {
-        Value { name: self.floats(&[1, rows, columns], &values), rows, columns }
+        Value { name: self.floats(&[1, rows, columns], &values), rows, columns, kind: FLOAT }
     }
 
     fn linear(&mut self, x: &Value, weight: &str, bias: Option<&str>) -> Value {
         // Gemm reads the matrix as it lies. A MatMul would need it transposed, and a runtime that folds the transposition
         // holds a second copy of all weights.
         let [out, columns] = self.matrix_shape(weight);
-        let matrix = self.stored(weight, &[out, columns]);
+        let kind = self.products;
+        let x = self.convert(x, kind);
+        let matrix = self.stored(weight, &[out, columns], kind);
         let flat = self.shape(&[-1, columns as i64]);
-        let flat = self.node("Reshape", &[&x.name, &flat], vec![], [x.rows, columns]);
+        let flat = self.node("Reshape", &[&x.name, &flat], vec![], [x.rows, columns], kind);
         let mut inputs = vec![flat.name, matrix];
-        inputs.extend(bias.map(|bias| self.stored(bias, &[out])));
+        inputs.extend(bias.map(|bias| self.stored(bias, &[out], kind)));
         let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
-        let y = self.node("Gemm", &inputs, vec![int("transB", 1)], [x.rows, out]);
+        let y = self.node("Gemm", &inputs, vec![int("transB", 1)], [x.rows, out], kind);
         let whole = self.shape(&[-1, x.rows as i64, out as i64]);
-        self.node("Reshape", &[&y.name, &whole], vec![], [x.rows, out])
+        self.node("Reshape", &[&y.name, &whole], vec![], [x.rows, out], kind)
     }
 
     fn project(&mut self, x: &Value, weight: &str) -> Value {
         let [rows, columns] = self.matrix_shape(weight);
-        let stored = self.stored(weight, &[rows, columns]);
-        self.node("MatMul", &[&x.name, &stored], vec![], [x.rows, columns])
+        let x = self.convert(x, self.products);
+        let stored = self.stored(weight, &[rows, columns], x.kind);
+        self.node("MatMul", &[&x.name, &stored], vec![], [x.rows, columns], x.kind)
     }
 
     fn matmul_transposed(&mut self, a: &Value, b: &Value) -> Value {
-        let turned = self.node("Transpose", &[&b.name], vec![ints("perm", &[0, 2, 1])], [b.columns, b.rows]);
-        self.node("MatMul", &[&a.name, &turned.name], vec![], [a.rows, b.rows])
+        let (a, b) = self.agree(a, b);
+        let turned = self.node("Transpose", &[&b.name], vec![ints("perm", &[0, 2, 1])], [b.columns, b.rows], b.kind);
+        self.node("MatMul", &[&a.name, &turned.name], vec![], [a.rows, b.rows], a.kind)
     }
 
     fn add(&mut self, a: &Value, b: &Value) -> Value {
-        self.node("Add", &[&a.name, &b.name], vec![], [a.rows.max(b.rows), a.columns])
+        let (a, b) = self.agree(a, b);
+        self.node("Add", &[&a.name, &b.name], vec![], [a.rows.max(b.rows), a.columns], a.kind)
     }
 
     fn scale(&mut self, x: &Value, factor: f32) -> Value {
-        let factor = self.scalar(factor);
-        self.node("Mul", &[&x.name, &factor], vec![], [x.rows, x.columns])
+        let factor = self.scalar(factor, x.kind);
+        self.node("Mul", &[&x.name, &factor], vec![], [x.rows, x.columns], x.kind)
     }
 
     fn layer_norm(&mut self, x: &Value, prefix: &str, eps: f64) -> Value {
-        let gamma = self.stored(&format!("{prefix}.weight"), &[x.columns]);
-        let beta = self.stored(&format!("{prefix}.bias"), &[x.columns]);
+        let x = self.convert(x, FLOAT);
+        let gamma = self.stored(&format!("{prefix}.weight"), &[x.columns], FLOAT);
+        let beta = self.stored(&format!("{prefix}.bias"), &[x.columns], FLOAT);
         let attributes = vec![int("axis", -1), float("epsilon", eps as f32)];
-        self.node("LayerNormalization", &[&x.name, &gamma, &beta], attributes, [x.rows, x.columns])
+        self.node("LayerNormalization", &[&x.name, &gamma, &beta], attributes, [x.rows, x.columns], FLOAT)
     }
 
     fn gelu(&mut self, x: &Value) -> Value {
         // The form in which runtimes recognise and fuse the exact GELU.
         let shape = [x.rows, x.columns];
-        let (root, one, half) = (self.scalar(std::f32::consts::SQRT_2), self.scalar(1.0), self.scalar(0.5));
-        let y = self.node("Div", &[&x.name, &root], vec![], shape);
-        let y = self.node("Erf", &[&y.name], vec![], shape);
-        let y = self.node("Add", &[&y.name, &one], vec![], shape);
-        let y = self.node("Mul", &[&x.name, &y.name], vec![], shape);
-        self.node("Mul", &[&y.name, &half], vec![], shape)
+        let x = self.convert(x, FLOAT);
+        let scalar = |this: &mut Self, value| this.scalar(value, FLOAT);
+        let (root, one, half) = (scalar(self, std::f32::consts::SQRT_2), scalar(self, 1.0), scalar(self, 0.5));
+        let y = self.node("Div", &[&x.name, &root], vec![], shape, FLOAT);
+        let y = self.node("Erf", &[&y.name], vec![], shape, FLOAT);
+        let y = self.node("Add", &[&y.name, &one], vec![], shape, FLOAT);
+        let y = self.node("Mul", &[&x.name, &y.name], vec![], shape, FLOAT);
+        self.node("Mul", &[&y.name, &half], vec![], shape, FLOAT)
     }
 
     fn l2_normalize(&mut self, x: &Value) -> Value {
+        let x = self.convert(x, FLOAT);
         let attributes = vec![ints("axes", &[-1]), int("keepdims", 1)];
-        let length = self.node("ReduceL2", &[&x.name], attributes, [x.rows, 1]);
-        self.node("Div", &[&x.name, &length.name], vec![], [x.rows, x.columns])
+        let length = self.node("ReduceL2", &[&x.name], attributes, [x.rows, 1], FLOAT);
+        self.node("Div", &[&x.name, &length.name], vec![], [x.rows, x.columns], FLOAT)
     }
 
     fn attention(&mut self, q: &Value, k: &Value, v: &Value, heads: usize, mask: Option<&Value>) -> Value {
-        let scale = self.scalar(1.0 / ((q.columns / heads) as f32).sqrt());
+        let kind = self.products;
+        let scale = self.scalar(1.0 / ((q.columns / heads) as f32).sqrt(), kind);
         let (shape, scores) = ([q.rows, q.columns], [q.rows, k.rows]);
-        let q = self.heads(q, heads, [0, 2, 1, 3]);
-        let k = self.heads(k, heads, [0, 2, 3, 1]);
-        let v = self.heads(v, heads, [0, 2, 1, 3]);
-        let q = self.node("Mul", &[&q.name, &scale], vec![], shape);
-        let mut logits = self.node("MatMul", &[&q.name, &k.name], vec![], scores);
+        let [q, k, v] = [q, k, v].map(|value| self.convert(value, kind));
+        let q = self.heads(&q, heads, [0, 2, 1, 3]);
+        let k = self.heads(&k, heads, [0, 2, 3, 1]);
+        let v = self.heads(&v, heads, [0, 2, 1, 3]);
+        let q = self.node("Mul", &[&q.name, &scale], vec![], shape, kind);
+        let mut logits = self.node("MatMul", &[&q.name, &k.name], vec![], scores, kind);
         if let Some(mask) = mask {
-            logits = self.node("Add", &[&logits.name, &mask.name], vec![], scores);
+            let mask = self.convert(mask, kind);
+            logits = self.node("Add", &[&logits.name, &mask.name], vec![], scores, kind);
         }
-        let weights = self.node("Softmax", &[&logits.name], vec![int("axis", -1)], scores);
-        let seen = self.node("MatMul", &[&weights.name, &v.name], vec![], shape);
-        let seen = self.node("Transpose", &[&seen.name], vec![ints("perm", &[0, 2, 1, 3])], shape);
+        let weights = self.node("Softmax", &[&logits.name], vec![int("axis", -1)], scores, kind);
+        let seen = self.node("MatMul", &[&weights.name, &v.name], vec![], shape, kind);
+        let seen = self.node("Transpose", &[&seen.name], vec![ints("perm", &[0, 2, 1, 3])], shape, kind);
         let joined = self.shape(&[0, 0, shape[1] as i64]);
-        self.node("Reshape", &[&seen.name, &joined], vec![], shape)
+        self.node("Reshape", &[&seen.name, &joined], vec![], shape, kind)
     }
 
     fn conv_columns(&mut self, x: &Value, weight: &str, bias: &str, kernel: usize) -> Value {
+        let x = self.convert(x, FLOAT);
         let shape = self.stored_shape(weight);
         let bias_shape = self.stored_shape(bias);
         let out: usize = bias_shape.iter().product();
-        let weight = self.stored(weight, &shape);
-        let bias = self.stored(bias, &bias_shape);
+        let weight = self.stored(weight, &shape, FLOAT);
+        let bias = self.stored(bias, &bias_shape, FLOAT);
         let pad = (kernel / 2) as i64;
         let attributes = vec![ints("kernel_shape", &[kernel as i64]), ints("pads", &[pad, pad])];
-        self.node("Conv", &[&x.name, &weight, &bias], attributes, [out, x.columns])
+        self.node("Conv", &[&x.name, &weight, &bias], attributes, [out, x.columns], FLOAT)
     }
 
     fn rows(&mut self, x: &Value, from: usize, to: usize) -> Value {
@@ -313,9 +398,11 @@ impl Ops for Recorder<'_> {
     }
 
     fn concat_rows(&mut self, parts: &[Value]) -> Value {
+        let kind = if parts.iter().all(|part| part.kind == parts[0].kind) { parts[0].kind } else { FLOAT };
+        let parts: Vec<Value> = parts.iter().map(|part| self.convert(part, kind)).collect();
         let names: Vec<&str> = parts.iter().map(|p| p.name.as_str()).collect();
         let shape = [parts.iter().map(|p| p.rows).sum(), parts[0].columns];
-        self.node("Concat", &names, vec![int("axis", 1)], shape)
+        self.node("Concat", &names, vec![int("axis", 1)], shape, kind)
     }
 
     fn repeat_like(&mut self, x: &Value, _like: &Value) -> Value {
@@ -324,7 +411,7 @@ impl Ops for Recorder<'_> {
         if self.known.insert(BATCH.into()) {
             let attributes = vec![int("start", 0), int("end", 1)];
             let input = self.first_input.clone();
-            let batch = self.node("Shape", &[&input], attributes, [0, 0]);
+            let batch = self.node("Shape", &[&input], attributes, [0, 0], INT64);
             let ones = self.shape(&[1, 1]);
             self.graph.node.push(Node {
                 input: vec![batch.name, ones],
@@ -334,6 +421,6 @@ impl Ops for Recorder<'_> {
                 attribute: vec![int("axis", 0)],
             });
         }
-        self.node("Expand", &[&x.name, BATCH], vec![], [x.rows, x.columns])
+        self.node("Expand", &[&x.name, BATCH], vec![], [x.rows, x.columns], x.kind)
     }
 }

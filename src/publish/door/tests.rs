@@ -8,7 +8,8 @@ use crate::publish::state::StateWord;
 fn door(max_queue: usize) -> Door {
     let mut spec = PublisherSpec::new("nowhere", 1, "caps");
     spec.max_queue = max_queue;
-    let state = LineState { state: StateWord::Online, since: None, cameras: BTreeMap::new(), model: None };
+    let state =
+        LineState { state: StateWord::Online, since: None, cameras: BTreeMap::new(), model: None, activity: None };
     Door(Arc::new(Shared::new(&spec, Uuid::nil(), state, Arc::new(SystemClock), None)))
 }
 

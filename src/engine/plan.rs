@@ -1,0 +1,343 @@
+//! What a TensorRT plan was built for, kept beside it as JSON, and whether that fits this program, model and card.
+
+use std::fmt;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::Precision;
+use super::self_test::Expected;
+
+/// Version of the identity file.
+pub const FORMAT: u32 = 1;
+/// Largest batch of a plan when nothing else is asked.
+pub const MAX_BATCH: usize = 4;
+/// Bytes an identity file may have; real ones have six thousand.
+const MOST_BYTES: u64 = 1 << 20;
+
+/// Which TensorRT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Flavour {
+    /// TensorRT-RTX: plans for several architectures, finished on the card that runs them.
+    TensorrtRtx,
+    /// TensorRT (libnvinfer): a plan for the card it was built on.
+    Tensorrt,
+}
+
+impl fmt::Display for Flavour {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TensorrtRtx => "tensorrt-rtx",
+            Self::Tensorrt => "tensorrt",
+        })
+    }
+}
+
+/// The identity of a plan.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PlanIdentity {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// Name of the model.
+    pub model: String,
+    /// SHA-256 of the bundle's weights, hexadecimal.
+    pub model_sha256: String,
+    /// `engine::onnx::typed::GRAPH_VERSION` it was built from.
+    pub graph_version: u32,
+    /// Which TensorRT built it.
+    pub flavour: Flavour,
+    /// Its version, `1.7.1`.
+    pub version: String,
+    /// Architectures it runs on, compute capability × 10, ascending.
+    pub sms: Vec<u32>,
+    /// CUDA version of the driver that was there, `13.0`; only where the plan depends on it.
+    pub driver: Option<String>,
+    /// Arithmetic.
+    pub precision: Precision,
+    /// Batches of 1 to this many.
+    pub max_batch: usize,
+    /// Bytes of the plan.
+    pub plan_bytes: u64,
+    /// SHA-256 of the plan, hexadecimal.
+    pub plan_sha256: String,
+    /// What the reference engine says about the picture of the self-test.
+    pub self_test: Expected,
+}
+
+/// The machine and the wish a plan must fit.
+#[derive(Clone, Debug)]
+pub struct Wanted<'a> {
+    /// SHA-256 of the bundle's weights.
+    pub model_sha256: &'a str,
+    /// Graph that this program continues from.
+    pub graph_version: u32,
+    /// TensorRT in use.
+    pub flavour: Flavour,
+    /// Its version.
+    pub version: &'a str,
+    /// The card, compute capability × 10.
+    pub sm: u32,
+    /// CUDA version of the driver.
+    pub driver: &'a str,
+    /// Arithmetic asked for.
+    pub precision: Precision,
+}
+
+/// A plan that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// None there.
+    #[error("no TensorRT plan at {}; build it: {build}", path.display())]
+    Absent {
+        /// Where it should be.
+        path: PathBuf,
+        /// The command that builds it.
+        build: String,
+    },
+    /// Not what was written.
+    #[error("TensorRT plan {} is damaged: {reason}; build it again: {build}", path.display())]
+    Damaged {
+        /// The plan or its identity file.
+        path: PathBuf,
+        /// What does not fit.
+        reason: String,
+        /// The command that builds it.
+        build: String,
+    },
+    /// Built for something else.
+    #[error("TensorRT plan {} does not fit: {reason}; build it again: {build}", path.display())]
+    Misfit {
+        /// The plan.
+        path: PathBuf,
+        /// What differs, expected and found.
+        reason: String,
+        /// The command that builds it.
+        build: String,
+    },
+    /// TensorRT makes no plans for this architecture.
+    #[error("{flavour} makes no plans for SM {}.{}: {hint}", sm / 10, sm % 10)]
+    Architecture {
+        /// Which TensorRT.
+        flavour: Flavour,
+        /// Compute capability × 10.
+        sm: u32,
+        /// What does.
+        hint: String,
+    },
+    /// The files could not be read or written.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// File or folder.
+        path: PathBuf,
+        /// What the operating system says.
+        source: std::io::Error,
+    },
+}
+
+/// Where a plan lies when nobody says otherwise: in the bundle's folder.
+pub fn default_path(bundle: &Path, flavour: Flavour, precision: Precision) -> PathBuf {
+    bundle.join(format!("{flavour}-{precision}.plan"))
+}
+
+/// The identity file of a plan.
+pub fn identity_path(plan: &Path) -> PathBuf {
+    let mut name = plan.as_os_str().to_owned();
+    name.push(".json");
+    name.into()
+}
+
+/// The command that builds a plan, as it is typed.
+pub fn build_command(bundle: &Path, plan: &Path, precision: Precision, sm: Option<u32>) -> String {
+    let sm = sm.map(|sm| format!(" --sm {sm}")).unwrap_or_default();
+    let (bundle, plan) = (bundle.display(), plan.display());
+    format!("`vcp-line model build {bundle} --engine tensorrt --precision {precision}{sm} -o {plan}`")
+}
+
+impl PlanIdentity {
+    /// Why the plan is of no use for `wanted`; `None` when it is.
+    pub fn misfit(&self, wanted: &Wanted<'_>) -> Option<String> {
+        let short = |hash: &str| hash.get(..12).unwrap_or(hash).to_owned();
+        if self.model_sha256 != wanted.model_sha256 {
+            let (found, wanted) = (short(&self.model_sha256), short(wanted.model_sha256));
+            return Some(format!("it was built from model {found}…, the bundle holds {wanted}…"));
+        }
+        if self.graph_version != wanted.graph_version {
+            let (found, wanted) = (self.graph_version, wanted.graph_version);
+            return Some(format!("it was built from graph version {found}, this program continues from {wanted}"));
+        }
+        if self.precision != wanted.precision {
+            return Some(format!("it computes in {}, {} is asked for", self.precision, wanted.precision));
+        }
+        if self.flavour != wanted.flavour || self.version != wanted.version {
+            let (flavour, version) = (wanted.flavour, wanted.version);
+            return Some(format!("{} {} built it, {flavour} {version} is loaded", self.flavour, self.version));
+        }
+        if !self.sms.contains(&wanted.sm) {
+            let dotted = |sm: &u32| format!("{}.{}", sm / 10, sm % 10);
+            let covered: Vec<String> = self.sms.iter().map(dotted).collect();
+            return Some(format!("it covers SM {}, this card is SM {}", covered.join(", "), dotted(&wanted.sm)));
+        }
+        match &self.driver {
+            Some(driver) if driver != wanted.driver => {
+                Some(format!("it was built with a driver for CUDA {driver}, this one is for CUDA {}", wanted.driver))
+            }
+            _ => None,
+        }
+    }
+
+    /// Reads the identity of the plan at `path`; `build` is the command that makes it anew.
+    pub fn read(path: &Path, build: &str) -> Result<Self, PlanError> {
+        let file = identity_path(path);
+        let damaged = |reason: String| PlanError::Damaged { path: file.clone(), reason, build: build.to_owned() };
+        let io = |source| PlanError::Io { action: "read", path: file.clone(), source };
+        for wanted in [path, &file] {
+            if !wanted.try_exists().map_err(|source| PlanError::Io {
+                action: "look for",
+                path: wanted.to_owned(),
+                source,
+            })? {
+                return Err(PlanError::Absent { path: wanted.to_owned(), build: build.to_owned() });
+            }
+        }
+        let bytes = std::fs::metadata(&file).map_err(io)?.len();
+        if bytes > MOST_BYTES {
+            return Err(damaged(format!("{bytes} bytes are no identity file")));
+        }
+        let text = std::fs::read(&file).map_err(io)?;
+        // A later format may have other fields: the version is looked at first.
+        #[derive(Deserialize)]
+        struct Head {
+            format: u32,
+        }
+        let head: Head = serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
+        if head.format != FORMAT {
+            let reason = format!("its identity has format {}, this program reads format {FORMAT}", head.format);
+            return Err(PlanError::Misfit { path: path.to_owned(), reason, build: build.to_owned() });
+        }
+        serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))
+    }
+
+    /// Reads the plan and compares it with its hash.
+    pub fn read_plan(&self, path: &Path, build: &str) -> Result<Vec<u8>, PlanError> {
+        let plan =
+            std::fs::read(path).map_err(|source| PlanError::Io { action: "read", path: path.to_owned(), source })?;
+        let reason = if plan.len() as u64 != self.plan_bytes {
+            format!("{} bytes, expected {}", plan.len(), self.plan_bytes)
+        } else if sha256(&plan) != self.plan_sha256 {
+            "its SHA-256 is not the one written beside it".to_owned()
+        } else {
+            return Ok(plan);
+        };
+        Err(PlanError::Damaged { path: path.to_owned(), reason, build: build.to_owned() })
+    }
+
+    /// Writes plan and identity. Each appears whole under its name, the identity last; one without the other, as after
+    /// a power cut in between, is refused by its hash.
+    pub fn write(&self, path: &Path, plan: &[u8]) -> Result<(), PlanError> {
+        let mut text = serde_json::to_vec_pretty(self).map_err(|source| PlanError::Io {
+            action: "write",
+            path: identity_path(path),
+            source: source.into(),
+        })?;
+        text.push(b'\n');
+        put(path, plan)?;
+        put(&identity_path(path), &text)
+    }
+}
+
+/// SHA-256, hexadecimal.
+pub fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn put(path: &Path, bytes: &[u8]) -> Result<(), PlanError> {
+    let io = |source| PlanError::Io { action: "write", path: path.to_owned(), source };
+    let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new().prefix(".plan-").tempfile_in(folder).map_err(io)?;
+    file.write_all(bytes).map_err(io)?;
+    // Readable by the service's user, whoever built it.
+    let mut rights = file.as_file().metadata().map_err(io)?.permissions();
+    std::os::unix::fs::PermissionsExt::set_mode(&mut rights, 0o644);
+    file.as_file().set_permissions(rights).map_err(io)?;
+    file.as_file().sync_all().map_err(io)?;
+    file.persist(path).map_err(|error| io(error.error))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity() -> PlanIdentity {
+        PlanIdentity {
+            format: FORMAT,
+            model: "m".into(),
+            model_sha256: "a".repeat(64),
+            graph_version: 1,
+            flavour: Flavour::TensorrtRtx,
+            version: "1.7.1".into(),
+            sms: vec![80, 89],
+            driver: None,
+            precision: Precision::Fp16,
+            max_batch: 4,
+            plan_bytes: 3,
+            plan_sha256: sha256(b"abc"),
+            self_test: Expected::default(),
+        }
+    }
+
+    fn wanted(hash: &str) -> Wanted<'_> {
+        Wanted {
+            model_sha256: hash,
+            graph_version: 1,
+            flavour: Flavour::TensorrtRtx,
+            version: "1.7.1",
+            sm: 89,
+            driver: "13.0",
+            precision: Precision::Fp16,
+        }
+    }
+
+    #[test]
+    fn every_difference_is_named() {
+        let hash = "a".repeat(64);
+        assert_eq!(identity().misfit(&wanted(&hash)), None);
+        let misfit = |wanted: Wanted<'_>| identity().misfit(&wanted).expect("does not fit");
+        let other = "b".repeat(64);
+        assert!(misfit(wanted(&other)).contains("model aaaaaaaaaaaa…, the bundle holds bbbbbbbbbbbb…"));
+        assert!(misfit(Wanted { graph_version: 2, ..wanted(&hash) }).contains("graph version 1"));
+        assert!(misfit(Wanted { precision: Precision::Fp32, ..wanted(&hash) }).contains("fp16, fp32 is asked for"));
+        assert!(misfit(Wanted { version: "1.6.1", ..wanted(&hash) }).contains("tensorrt-rtx 1.7.1 built it"));
+        assert!(misfit(Wanted { flavour: Flavour::Tensorrt, ..wanted(&hash) }).contains("tensorrt 1.7.1 is loaded"));
+        assert_eq!(misfit(Wanted { sm: 90, ..wanted(&hash) }), "it covers SM 8.0, 8.9, this card is SM 9.0");
+        let bound = PlanIdentity { driver: Some("12.8".into()), ..identity() };
+        assert!(bound.misfit(&wanted(&hash)).expect("another driver").contains("CUDA 12.8"));
+    }
+
+    #[test]
+    fn a_plan_is_read_back_and_damage_is_seen() {
+        let folder = tempfile::tempdir().expect("folder");
+        let path = folder.path().join("x.plan");
+        let build = build_command(Path::new("B"), &path, Precision::Fp16, Some(89));
+        assert!(matches!(PlanIdentity::read(&path, &build), Err(PlanError::Absent { .. })));
+        identity().write(&path, b"abc").expect("written");
+        assert_eq!(PlanIdentity::read(&path, &build).expect("read"), identity());
+        assert_eq!(identity().read_plan(&path, &build).expect("read"), b"abc");
+        for (bytes, reason) in [(&b"abd"[..], "SHA-256"), (b"ab", "2 bytes, expected 3")] {
+            std::fs::write(&path, bytes).expect("written");
+            let error = identity().read_plan(&path, &build).expect_err("damaged").to_string();
+            assert!(error.contains(reason) && error.contains(&build), "{error}");
+        }
+        std::fs::write(identity_path(&path), r#"{"format": 7}"#).expect("written");
+        let error = PlanIdentity::read(&path, &build).expect_err("another format").to_string();
+        assert!(error.contains("format 7"), "{error}");
+        std::fs::write(identity_path(&path), "{").expect("written");
+        assert!(matches!(PlanIdentity::read(&path, &build), Err(PlanError::Damaged { .. })));
+    }
+}

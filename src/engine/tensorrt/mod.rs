@@ -1,0 +1,236 @@
+//! The TensorRT engine: the network as a TensorRT plan, our own kernels before and behind it, nothing copied to the host
+//! but the answer. A passing part costs a summary of less than a KiB; a map is fetched when somebody asks for it.
+//!
+//! Plans are made by [`build`] (`vcp-line model build`), also on a machine without a GPU.
+
+// TensorRT and the driver know no borrow checker; each block says who keeps the promise.
+#![allow(unsafe_code)]
+
+mod build;
+mod library;
+mod network;
+mod pipeline;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+pub use build::{BuildRequest, Progress, USUAL_SMS, build, unwatched};
+pub use library::FLAVOUR;
+pub use pipeline::GpuTimes;
+
+use super::plan::{self, PlanError, PlanIdentity, Wanted};
+use super::{Engine, EngineChoice, EngineError, EngineInfo, EngineSpec, self_test};
+use crate::anomaly::{AnomalyMap, Prediction, StageTimes};
+use crate::cuda::{CudaError, Gpu, Machine, Properties};
+use crate::engine::onnx::typed;
+use crate::frame::{Frame, Image};
+use crate::weights::bundle::Bundle;
+use network::Network;
+use pipeline::Pipeline;
+
+const ENGINE: EngineChoice = EngineChoice::Tensorrt;
+
+/// A failure of TensorRT, with what it logged.
+fn runtime(step: &'static str) -> impl Fn(trtx::Error) -> EngineError {
+    move |error| {
+        let reason = library::said().unwrap_or_else(|| error.to_string());
+        EngineError::Runtime { engine: ENGINE, step, reason }
+    }
+}
+
+/// A failure of the card.
+fn card(error: CudaError) -> EngineError {
+    let reason = error.to_string();
+    match error {
+        CudaError::NoDriver { .. } | CudaError::NoDevice { .. } => EngineError::NoCard { engine: ENGINE, reason },
+        _ => EngineError::Card { engine: ENGINE, reason },
+    }
+}
+
+fn dims(sizes: &[i64]) -> trtx::trtx_sys::Dims {
+    trtx::trtx_sys::Dims::from_slice(sizes)
+}
+
+/// The first card, or the one that CUDA_VISIBLE_DEVICES puts first.
+fn open_card() -> Result<Arc<Gpu>, EngineError> {
+    Gpu::open(0).map_err(card)
+}
+
+fn properties(gpu: &Gpu) -> Properties {
+    Machine::properties(gpu).clone()
+}
+
+/// CUDA version of the driver, `13.0`.
+fn driver(properties: &Properties) -> String {
+    format!("{}.{}", properties.driver / 1000, properties.driver % 1000 / 10)
+}
+
+/// Runs a TensorRT plan on one NVIDIA GPU.
+pub struct TensorrtEngine {
+    pipeline: Pipeline,
+    info: EngineInfo,
+    /// Maps of the last batch. Those that somebody still holds are fetched before the next batch overwrites them.
+    handed_out: Vec<AnomalyMap>,
+}
+
+impl TensorrtEngine {
+    /// Finds the card, checks the plan against it (building it if the line says so), loads it and passes the self-test.
+    /// `tell` hears of a build.
+    pub fn open(spec: &EngineSpec, tell: &dyn Fn(&str)) -> Result<Self, EngineError> {
+        let gpu = open_card()?;
+        let properties = properties(&gpu);
+        let version = library::load()?;
+        let bundle = Bundle::open(&spec.bundle)?;
+        let driver = driver(&properties);
+        let path = plan_path(spec);
+        let build = plan::build_command(&spec.bundle, &path, spec.precision, Some(properties.sm));
+        let wanted = Wanted {
+            model_sha256: bundle.sha256(),
+            graph_version: typed::GRAPH_VERSION,
+            flavour: FLAVOUR,
+            version: &version,
+            sm: properties.sm,
+            driver: &driver,
+            precision: spec.precision,
+        };
+        let (identity, plan) = match fitting_plan(&path, &build, &wanted) {
+            Err(error @ (PlanError::Absent { .. } | PlanError::Damaged { .. } | PlanError::Misfit { .. }))
+                if spec.plan.rebuild =>
+            {
+                tracing::warn!(%error, "the TensorRT plan is built anew, which takes minutes for a large model");
+                tell("building engine");
+                rebuild(spec, &path, properties.sm)?;
+                tell("");
+                fitting_plan(&path, &build, &wanted)?
+            }
+            other => other?,
+        };
+        let max_batch = spec.max_batch.clamp(1, identity.max_batch);
+        if max_batch < spec.max_batch {
+            tracing::warn!(wanted = spec.max_batch, max_batch, "the plan was built for smaller batches");
+        }
+        let cache = cache_file(&identity.plan_sha256, properties.sm, &driver);
+        let arch = &bundle.manifest().architecture;
+        let machine = gpu.machine();
+        let network = Network::load(&machine, &plan, arch, spec.precision, max_batch, cache)?;
+        drop(plan);
+        let pipeline = Pipeline::new(&gpu, &bundle, network, max_batch)?;
+        let info = EngineInfo::new(&bundle, ENGINE, spec.precision, max_batch);
+        let mut engine = Self { pipeline, info, handed_out: Vec::new() };
+        let deviation = self_test::check(&mut engine, &identity.self_test)?;
+        tracing::info!(
+            card = %properties.name, sm = properties.sm, driver = %driver, tensorrt = %version,
+            map = deviation.map, score = deviation.score, "self-test passed: deviations from the reference engine"
+        );
+        engine.pipeline.save_compiled();
+        Ok(engine)
+    }
+
+    /// Time that the card spent on the last batch, without uploads.
+    pub fn gpu_times(&self) -> Result<GpuTimes, EngineError> {
+        self.pipeline.times()
+    }
+
+    /// Whether batches run as captured graphs.
+    pub fn has_graphs(&self) -> bool {
+        self.pipeline.has_graphs()
+    }
+}
+
+/// The plan's file.
+fn plan_path(spec: &EngineSpec) -> PathBuf {
+    spec.plan.file.clone().unwrap_or_else(|| plan::default_path(&spec.bundle, FLAVOUR, spec.precision))
+}
+
+/// Reads a plan after its identity has been found to fit.
+fn fitting_plan(path: &Path, build: &str, wanted: &Wanted<'_>) -> Result<(PlanIdentity, Vec<u8>), PlanError> {
+    let identity = PlanIdentity::read(path, build)?;
+    if let Some(reason) = identity.misfit(wanted) {
+        return Err(PlanError::Misfit { path: path.to_owned(), reason, build: build.to_owned() });
+    }
+    let plan = identity.read_plan(path, build)?;
+    Ok((identity, plan))
+}
+
+fn rebuild(spec: &EngineSpec, path: &Path, sm: u32) -> Result<(), EngineError> {
+    let request = BuildRequest {
+        bundle: spec.bundle.clone(),
+        sms: vec![sm],
+        precision: spec.precision,
+        max_batch: spec.max_batch.max(1),
+        output: Some(path.to_owned()),
+    };
+    let start = Instant::now();
+    let mut last = String::new();
+    let progress = move |phase: &str, _, _| {
+        if last != phase {
+            tracing::info!(phase, "building the TensorRT plan");
+            phase.clone_into(&mut last);
+        }
+    };
+    build(&request, Box::new(progress))?;
+    tracing::info!(seconds = start.elapsed().as_secs(), plan = %path.display(), "TensorRT plan built");
+    Ok(())
+}
+
+/// Checks the plan that `spec` names against this program and `sm`, without a card; what `model info` and tests ask.
+pub fn check_plan(spec: &EngineSpec, sm: u32, driver: &str) -> Result<PlanIdentity, EngineError> {
+    let version = library::load()?;
+    let bundle = Bundle::open(&spec.bundle)?;
+    let path = plan_path(spec);
+    let build = plan::build_command(&spec.bundle, &path, spec.precision, Some(sm));
+    let wanted = Wanted {
+        model_sha256: bundle.sha256(),
+        graph_version: typed::GRAPH_VERSION,
+        flavour: FLAVOUR,
+        version: &version,
+        sm,
+        driver,
+        precision: spec.precision,
+    };
+    Ok(fitting_plan(&path, &build, &wanted)?.0)
+}
+
+/// Where compiled kernels of this plan on this card are kept: systemd's cache folder, or the user's.
+fn cache_file(plan_sha256: &str, sm: u32, driver: &str) -> Option<PathBuf> {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let folder = variable("CACHE_DIRECTORY")
+        .and_then(|folders| std::env::split_paths(&folders).next())
+        .or_else(|| variable("XDG_CACHE_HOME").map(|cache| PathBuf::from(cache).join("vcp-line")))
+        .or_else(|| variable("HOME").map(|home| PathBuf::from(home).join(".cache/vcp-line")))?;
+    let short = plan_sha256.get(..16).unwrap_or(plan_sha256);
+    Some(folder.join(format!("tensorrt/{short}-sm{sm}-cuda{driver}.cache")))
+}
+
+impl Engine for TensorrtEngine {
+    fn infer(&mut self, frames: &[&Frame]) -> Result<Vec<Prediction>, EngineError> {
+        self.info.check_batch(frames.len())?;
+        let start = Instant::now();
+        for map in self.handed_out.drain(..).filter(AnomalyMap::is_held_elsewhere) {
+            map.values();
+        }
+        let images: Vec<&Image> = frames.iter().map(|frame| &frame.image).collect();
+        let summaries = self.pipeline.run(&images)?;
+        let gpu = Duration::from_secs_f32(self.pipeline.times()?.total / 1e3);
+        let count = frames.len() as u32;
+        // The card does not tell its stages apart: what is not its time went into staging and upload.
+        let staging = start.elapsed().saturating_sub(gpu);
+        let times = StageTimes { preprocess: staging / count, inference: gpu / count, postprocess: Duration::ZERO };
+        let size = self.info.image_size;
+        let predictions: Vec<Prediction> = summaries
+            .iter()
+            .enumerate()
+            .map(|(slot, summary)| {
+                let map = AnomalyMap::elsewhere(size, summary.peak, Box::new(self.pipeline.map(slot)));
+                Prediction { map, score: summary.score, times }
+            })
+            .collect();
+        self.handed_out = predictions.iter().map(|prediction| prediction.map.clone()).collect();
+        Ok(predictions)
+    }
+
+    fn info(&self) -> &EngineInfo {
+        &self.info
+    }
+}
