@@ -217,7 +217,15 @@ pub enum EngineError {
         /// What is missing, and what to install.
         reason: String,
     },
-    /// The graphics card failed, is too old or too small.
+    /// There is a graphics card, and it, its driver or the compiler of kernels is too old for this engine, or missing.
+    #[error("engine '{engine}': {reason}")]
+    Unfit {
+        /// The engine asked for.
+        engine: EngineChoice,
+        /// What is too old, and what to install.
+        reason: String,
+    },
+    /// The graphics card failed or is too small.
     #[error("engine '{engine}': {reason}")]
     Card {
         /// The engine.
@@ -317,6 +325,7 @@ impl EngineError {
             self,
             Self::NotBuilt { .. }
                 | Self::NoCard { .. }
+                | Self::Unfit { .. }
                 | Self::Library { .. }
                 | Self::LibraryVersion { .. }
                 | Self::Plan(PlanError::Absent { .. } | PlanError::Architecture { .. })

@@ -44,6 +44,10 @@ fn card(error: CudaError) -> EngineError {
     let reason = error.to_string();
     match error {
         CudaError::NoDriver { .. } | CudaError::NoDevice { .. } => EngineError::NoCard { engine: ENGINE, reason },
+        CudaError::DriverTooOld { .. }
+        | CudaError::Architecture { .. }
+        | CudaError::NoCompiler
+        | CudaError::CompilerVersion { .. } => EngineError::Unfit { engine: ENGINE, reason },
         _ => EngineError::Card { engine: ENGINE, reason },
     }
 }

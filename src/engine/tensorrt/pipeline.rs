@@ -178,6 +178,12 @@ impl Pipeline {
         let batch = images.len();
         let kinds: Vec<Kind> = images.iter().map(|image| Kind::of(image)).collect();
         self.network.prepare(batch)?;
+        // Before any frame of this batch is staged, so that none loses its tables again.
+        if self.kinds.len() + batch > MOST_KINDS {
+            // Graphs hold addresses of the tables that go.
+            self.graphs.clear();
+            self.kinds.clear();
+        }
         for (slot, (image, &kind)) in images.iter().zip(&kinds).enumerate() {
             self.stage(slot, image, kind)?;
         }
@@ -220,11 +226,6 @@ impl Pipeline {
     fn stage(&mut self, slot: usize, image: &Image, kind: Kind) -> Result<(), EngineError> {
         let Kind::Card { gray, bgr, width, height } = kind else { return self.stage_on_host(slot, image) };
         if !self.kinds.contains_key(&kind) {
-            if self.kinds.len() >= MOST_KINDS {
-                // Graphs hold addresses of the tables that go.
-                self.graphs.clear();
-                self.kinds.clear();
-            }
             let (width, height) = (width as usize, height as usize);
             let (format, stride) = match (gray, bgr) {
                 (true, _) => (FrameFormat::Gray8, width),
