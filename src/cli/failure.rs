@@ -74,7 +74,10 @@ fn engine(error: &EngineError) -> bool {
         EngineError::Bundle(error) => bundle(error),
         EngineError::Plan(error) => !matches!(error, PlanError::Io { .. }),
         // A driver may still be loading, a card be taken by another program.
-        EngineError::NoCard { .. } | EngineError::Card { .. } | EngineError::SelfTest { .. } => false,
+        EngineError::NoCard { .. }
+        | EngineError::Unfit { .. }
+        | EngineError::Card { .. }
+        | EngineError::SelfTest { .. } => false,
         EngineError::Io { .. } | EngineError::Runtime { .. } | EngineError::Batch { .. } => false,
     }
 }
