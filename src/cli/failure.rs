@@ -70,14 +70,12 @@ fn engine(error: &EngineError) -> bool {
         EngineError::NotBuilt { .. }
         | EngineError::Library { .. }
         | EngineError::LibraryVersion { .. }
+        | EngineError::Unfit { .. }
         | EngineError::Precision { .. } => true,
         EngineError::Bundle(error) => bundle(error),
         EngineError::Plan(error) => !matches!(error, PlanError::Io { .. }),
         // A driver may still be loading, a card be taken by another program.
-        EngineError::NoCard { .. }
-        | EngineError::Unfit { .. }
-        | EngineError::Card { .. }
-        | EngineError::SelfTest { .. } => false,
+        EngineError::NoCard { .. } | EngineError::Card { .. } | EngineError::SelfTest { .. } => false,
         EngineError::Io { .. } | EngineError::Runtime { .. } | EngineError::Batch { .. } => false,
     }
 }
