@@ -2,6 +2,8 @@
 
 # Assigned once per recipe that needs it: scripts/openvino.sh prints the folder with the OpenVINO libraries.
 with_openvino = libs="$$(scripts/openvino.sh)" && LD_LIBRARY_PATH="$$libs$${LD_LIBRARY_PATH:+:$$LD_LIBRARY_PATH}"
+# The same with the compiler of CUDA kernels, which the tests run without a card; scripts/cuda-nvrtc.sh prints its folder.
+with_libraries = libs="$$(scripts/openvino.sh)" && nvrtc="$$(scripts/cuda-nvrtc.sh)" && LD_LIBRARY_PATH="$$libs:$$nvrtc$${LD_LIBRARY_PATH:+:$$LD_LIBRARY_PATH}"
 
 .PHONY: help setup demo test lint bench full-size
 .DEFAULT_GOAL := help
@@ -9,15 +11,16 @@ with_openvino = libs="$$(scripts/openvino.sh)" && LD_LIBRARY_PATH="$$libs$${LD_L
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
-setup: ## install the Debian packages and the OpenVINO libraries
+setup: ## install the Debian packages, the OpenVINO libraries and the CUDA kernels' compiler
 	@scripts/setup-debian.sh
 	@scripts/openvino.sh >/dev/null
+	@scripts/cuda-nvrtc.sh >/dev/null
 
 demo: setup ## a simulated line: camera, model, broker, verdicts on the terminal
 	@$(with_openvino) cargo run -- demo
 
 test: setup ## every test
-	@$(with_openvino) cargo test
+	@$(with_libraries) cargo test
 
 lint: ## format and clippy, warnings denied, for each set of features
 	cargo fmt --check

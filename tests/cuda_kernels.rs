@@ -8,8 +8,8 @@ mod executor;
 use executor::{Executor, ORDERS, stream};
 use half::f16;
 use vcp_line::cuda::{
-    Buffer, Dtype, FrameFormat, Maps, PostVcp, PostVcpShape, Preprocess, RawSummary, TILES, Threshold, Values, ValuesMut,
-    YuvMatrix, nv12_to_rgb,
+    Buffer, Dtype, FrameFormat, Maps, PostVcp, PostVcpShape, Preprocess, RawSummary, TILES, Threshold, Values,
+    ValuesMut, YuvMatrix, nv12_to_rgb,
 };
 use vcp_line::frame::{Image, PixelFormat};
 use vcp_line::vcp_clip::maps::MapFusion;
@@ -71,7 +71,15 @@ fn thresholds_are_exact() {
             let [on_maps, on_scores, on_limits] =
                 [&maps, &scores, &thresholds].map(|values| Buffer::from_slice(&machine, values).unwrap());
             threshold
-                .run(&stream, on_maps.view(), on_scores.view(), on_limits.view(), batch, mask.view_mut(), summaries.view_mut())
+                .run(
+                    &stream,
+                    on_maps.view(),
+                    on_scores.view(),
+                    on_limits.view(),
+                    batch,
+                    mask.view_mut(),
+                    summaries.view_mut(),
+                )
                 .unwrap();
             let (mask, summaries) = (mask.read().unwrap(), summaries.read().unwrap());
             for image in 0..batch {
@@ -85,9 +93,11 @@ fn thresholds_are_exact() {
                     }
                 }
                 let (xs, ys) = (above.iter().map(|i| i % size), above.iter().map(|i| i / size));
-                let bounds = xs.clone().min().zip(ys.clone().min()).map(|(left, top)| {
-                    [left, top, xs.max().unwrap() + 1 - left, ys.max().unwrap() + 1 - top]
-                });
+                let bounds = xs
+                    .clone()
+                    .min()
+                    .zip(ys.clone().min())
+                    .map(|(left, top)| [left, top, xs.max().unwrap() + 1 - left, ys.max().unwrap() + 1 - top]);
                 let peak = map.iter().copied().fold(f32::NEG_INFINITY, f32::max);
                 let at = map.iter().position(|&value| value == peak).unwrap();
                 let side = size.div_ceil(TILES);
@@ -211,7 +221,8 @@ fn maps_and_scores_are_those_of_plain_rust() {
             let fusion = MapFusion::new(&arch, &constants);
             for dtype in [Dtype::F32, Dtype::F16] {
                 let mut maps = Maps::new(&machine, &arch, &constants, batch).unwrap();
-                let singles: Vec<Buffer<f32>> = logits.iter().map(|l| Buffer::from_slice(&machine, l).unwrap()).collect();
+                let singles: Vec<Buffer<f32>> =
+                    logits.iter().map(|l| Buffer::from_slice(&machine, l).unwrap()).collect();
                 let halves: Vec<Buffer<f16>> = logits.iter().map(|l| to_half(&machine, l)).collect();
                 let raw: Vec<Values<'_>> = match dtype {
                     Dtype::F32 => singles.iter().map(|b| Values::F32(b.view())).collect(),
@@ -228,7 +239,9 @@ fn maps_and_scores_are_those_of_plain_rust() {
                 for image in 0..batch {
                     let raw: Vec<Vec<f32>> = logits
                         .iter()
-                        .map(|l| l[image * patches * 2..][..patches * 2].chunks(2).map(|pair| pair[1] - pair[0]).collect())
+                        .map(|l| {
+                            l[image * patches * 2..][..patches * 2].chunks(2).map(|pair| pair[1] - pair[0]).collect()
+                        })
                         .collect();
                     let own = &new[image * layers * patches..][..layers * patches];
                     let own: Vec<Vec<f32>> = own.chunks(patches).map(<[f32]>::to_vec).collect();
@@ -261,7 +274,8 @@ fn post_vcp_is_that_of_plain_rust() {
             (8, 256, 32, 37, 2, 3, true),
             (4, 128, 64, 67, 1, 1, false),
         ] {
-            let matrix = |random: &mut Random, columns: usize| random.numbers(width * columns, 2.0 / (columns as f32).sqrt());
+            let matrix =
+                |random: &mut Random, columns: usize| random.numbers(width * columns, 2.0 / (columns as f32).sqrt());
             let plain = PlainPostVcp {
                 heads,
                 vision_width: width,
@@ -285,14 +299,17 @@ fn post_vcp_is_that_of_plain_rust() {
             for dtype in [Dtype::F32, Dtype::F16] {
                 let shape = PostVcpShape { layers, patches, class_token, max_batch: batch, tokens: dtype };
                 let mut post = PostVcp::new(&machine, &plain, shape).unwrap();
-                let singles: Vec<Buffer<f32>> = tokens.iter().map(|t| Buffer::from_slice(&machine, t).unwrap()).collect();
+                let singles: Vec<Buffer<f32>> =
+                    tokens.iter().map(|t| Buffer::from_slice(&machine, t).unwrap()).collect();
                 let halves: Vec<Buffer<f16>> = tokens.iter().map(|t| to_half(&machine, t)).collect();
                 let (text_single, text_half) = (Buffer::from_slice(&machine, &text).unwrap(), to_half(&machine, &text));
                 let (on_tokens, on_text): (Vec<Values<'_>>, _) = match dtype {
                     Dtype::F32 => {
                         (singles.iter().map(|b| Values::F32(b.view())).collect(), Values::F32(text_single.view()))
                     }
-                    Dtype::F16 => (halves.iter().map(|b| Values::F16(b.view())).collect(), Values::F16(text_half.view())),
+                    Dtype::F16 => {
+                        (halves.iter().map(|b| Values::F16(b.view())).collect(), Values::F16(text_half.view()))
+                    }
                 };
                 let mut maps = Buffer::<f32>::zeros(&machine, batch * layers * patches).unwrap();
                 post.run(&stream, &on_tokens, on_text, batch, maps.view_mut()).unwrap();
@@ -302,7 +319,8 @@ fn post_vcp_is_that_of_plain_rust() {
                         .iter()
                         .map(|layer| &layer[(image * rows + rows - patches) * width..][..patches * width])
                         .collect();
-                    let wanted = plain.difference_maps(&own, &text[image * 2 * text_width..][..2 * text_width]).concat();
+                    let wanted =
+                        plain.difference_maps(&own, &text[image * 2 * text_width..][..2 * text_width]).concat();
                     let got = &maps[image * layers * patches..][..layers * patches];
                     assert_close(&format!("{order:?} {dtype:?} width {width}"), got, &wanted, 1e-5);
                 }

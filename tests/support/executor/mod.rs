@@ -8,7 +8,9 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex, OnceLock};
 
-use vcp_line::cuda::{CudaError, HEADERS, Kernel, Launch, Machine, PROGRAMS, Program, Properties, Stream, StreamHandle};
+use vcp_line::cuda::{
+    CudaError, HEADERS, Kernel, Launch, Machine, PROGRAMS, Program, Properties, Stream, StreamHandle,
+};
 
 /// In which order the threads of a block and the blocks of a grid run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,9 +108,14 @@ impl Machine for Executor {
     }
 
     fn load(&self, program: &Program) -> Result<Vec<Kernel>, CudaError> {
-        let libraries = LIBRARIES.get_or_init(|| PROGRAMS.iter().map(|program| (program.name, build(program))).collect());
+        let libraries =
+            LIBRARIES.get_or_init(|| PROGRAMS.iter().map(|program| (program.name, build(program))).collect());
         let library = libraries[program.name];
-        Ok(program.kernels.iter().map(|&name| Kernel { name, handle: symbol(library, &format!("run_{name}")) }).collect())
+        Ok(program
+            .kernels
+            .iter()
+            .map(|&name| Kernel { name, handle: symbol(library, &format!("run_{name}")) })
+            .collect())
     }
 
     unsafe fn launch(&self, _: StreamHandle, launch: &Launch<'_>) -> Result<(), CudaError> {
@@ -117,7 +124,15 @@ impl Machine for Executor {
         // SAFETY: `load` took the handle from a library where it has this type; the rest is the caller's promise.
         unsafe {
             let run: Run = std::mem::transmute(launch.kernel.handle);
-            run(launch.grid.as_ptr(), launch.threads, launch.shared, args.as_ptr(), args.len(), self.order as c_int, 333);
+            run(
+                launch.grid.as_ptr(),
+                launch.threads,
+                launch.shared,
+                args.as_ptr(),
+                args.len(),
+                self.order as c_int,
+                333,
+            );
         }
         Ok(())
     }
