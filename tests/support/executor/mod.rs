@@ -2,15 +2,13 @@
 #![allow(unsafe_code, reason = "a machine hands out memory and calls compiled code")]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ffi::{CStr, CString, c_int, c_void};
 use std::path::Path;
 use std::process::Command;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 
-use vcp_line::cuda::{
-    CudaError, HEADERS, Kernel, Launch, Machine, PROGRAMS, Program, Properties, Stream, StreamHandle,
-};
+use vcp_line::cuda::{CudaError, HEADERS, Kernel, Launch, Machine, Program, Properties, Stream, StreamHandle};
 
 /// In which order the threads of a block and the blocks of a grid run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,9 +106,7 @@ impl Machine for Executor {
     }
 
     fn load(&self, program: &Program) -> Result<Vec<Kernel>, CudaError> {
-        let libraries =
-            LIBRARIES.get_or_init(|| PROGRAMS.iter().map(|program| (program.name, build(program))).collect());
-        let library = libraries[program.name];
+        let library = *LIBRARIES.lock().unwrap().entry(program.name).or_insert_with(|| build(program));
         Ok(program
             .kernels
             .iter()
@@ -145,7 +141,7 @@ impl Machine for Executor {
 }
 
 /// Program name → library.
-static LIBRARIES: OnceLock<HashMap<&'static str, usize>> = OnceLock::new();
+static LIBRARIES: Mutex<BTreeMap<&'static str, usize>> = Mutex::new(BTreeMap::new());
 
 /// Compiles a program with an entry `run_NAME` for each kernel, and loads it.
 fn build(program: &Program) -> usize {
