@@ -2,8 +2,9 @@
 
 # Assigned once per recipe that needs it: scripts/openvino.sh prints the folder with the OpenVINO libraries.
 with_openvino = libs="$$(scripts/openvino.sh)" && LD_LIBRARY_PATH="$$libs$${LD_LIBRARY_PATH:+:$$LD_LIBRARY_PATH}"
-# The same with the folder of scripts/tensorrt.sh: the tests build real plans, which needs no GPU.
-with_tensorrt = plans="$$(scripts/tensorrt.sh)" && export LD_LIBRARY_PATH="$$plans$${LD_LIBRARY_PATH:+:$$LD_LIBRARY_PATH}"
+# The same with TensorRT and the compiler of CUDA kernels: the tests build real plans and compile kernels, which needs no GPU.
+with_all = libs="$$(scripts/openvino.sh)" && plans="$$(scripts/tensorrt.sh)" && nvrtc="$$(scripts/cuda-nvrtc.sh)" && \
+	LD_LIBRARY_PATH="$$libs:$$plans:$$nvrtc$${LD_LIBRARY_PATH:+:$$LD_LIBRARY_PATH}"
 
 .PHONY: help setup demo test lint bench soak full-size
 .DEFAULT_GOAL := help
@@ -19,7 +20,7 @@ demo: setup ## a simulated line: camera, model, broker, verdicts on the terminal
 	@$(with_openvino) cargo run -- demo
 
 test: setup ## every test
-	@$(with_tensorrt) && $(with_openvino) cargo test
+	@$(with_all) cargo test
 
 lint: ## format and clippy, warnings denied, for each set of features
 	cargo fmt --check

@@ -173,8 +173,8 @@ mod tests {
             vision_width: 64,
             vision_layers: 2,
             text_width: 64,
-            text_layers: 1,
-            deep_prompts: 0,
+            text_layers: 2,
+            deep_prompts: 1,
             taps: vec![1, 2],
             ..Architecture::vit_l_14_336_at_518()
         };

@@ -94,13 +94,13 @@ impl LogHandler for Told {
     fn log(&self, severity: Severity, message: &str) {
         match severity {
             Severity::InternalError | Severity::Error => {
-                tracing::debug!(target: "vcp_line::tensorrt", "{message}");
+                tracing::debug!(target: "tensorrt", "{message}");
                 let mut last = LAST_ERROR.lock().unwrap_or_else(PoisonError::into_inner);
                 // The first of several is the cause, the others follow from it.
                 last.get_or_insert_with(|| message.to_owned());
             }
-            Severity::Warning => tracing::debug!(target: "vcp_line::tensorrt", "{message}"),
-            Severity::Info | Severity::Verbose => tracing::trace!(target: "vcp_line::tensorrt", "{message}"),
+            Severity::Warning => tracing::debug!(target: "tensorrt", "{message}"),
+            Severity::Info | Severity::Verbose => tracing::trace!(target: "tensorrt", "{message}"),
         }
     }
 }

@@ -181,8 +181,10 @@ void call(void (*kernel)(Args...), void** args, std::index_sequence<I...>) {
 }
 
 template <typename... Args>
-void launch(void (*kernel)(Args...), const unsigned* grid, unsigned threads, size_t shared, void** args, int order, unsigned seed) {
+void launch(void (*kernel)(Args...), const unsigned* grid, unsigned threads, size_t shared, void** args, size_t count, int order,
+            unsigned seed) {
     if (shared > SHARED) stop("too much shared memory");
+    if (count != sizeof...(Args)) stop("a launch with another number of arguments than the kernel has");
     std::function<void()> run = [&] { call(kernel, args, std::index_sequence_for<Args...>{}); };
     body = &run;
     grid_size = {grid[0], grid[1], grid[2]};
