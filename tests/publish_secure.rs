@@ -196,6 +196,13 @@ fn a_key_that_everybody_may_read_is_told() {
     assert!(told.len() == 1 && told[0].contains("mode 644"), "{told:?}");
 }
 
+/// A file in the place of another at once, as renewal programs do it: nobody sees half of it.
+fn renew(new: &Path, place: &Path) {
+    let beside = place.with_extension("new");
+    fs::copy(new, &beside).expect("copied");
+    fs::rename(&beside, place).expect("renamed");
+}
+
 /// Two steps, as renewal programs do it: for a moment certificate and key do not fit.
 #[test]
 fn renewed_certificates_are_taken_without_a_restart_and_without_a_duplicate() {
@@ -226,11 +233,11 @@ fn renewed_certificates_are_taken_without_a_restart_and_without_a_duplicate() {
             std::thread::sleep(Duration::from_millis(2));
         }
     };
-    fs::copy(&new.certificate, &place.certificate).expect("copied");
+    renew(&new.certificate, &place.certificate);
     give(&mut || door.troubles().contains_key("certificate"));
     assert!(door.troubles()["certificate"].contains("does not fit"), "{:?}", door.troubles());
     assert!(door.counters().connected && !connected_as("new-name"));
-    fs::copy(&new.key, &place.key).expect("copied");
+    renew(&new.key, &place.key);
     give(&mut || connected_as("new-name") && door.counters().connected);
     assert!(!door.troubles().contains_key("certificate"), "{:?}", door.troubles());
     assert_eq!(publisher.stop(PATIENCE), StopReport { unsent: 0 });
