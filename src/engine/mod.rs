@@ -21,6 +21,7 @@ pub mod plan;
 pub mod reference;
 #[cfg(feature = "openvino")]
 mod resident;
+#[cfg(any(feature = "openvino", feature = "tensorrt"))]
 mod scratch;
 pub mod self_test;
 #[cfg(feature = "tensorrt")]
