@@ -51,7 +51,7 @@ fn assert_close(what: &str, got: &[f32], wanted: &[f32], tolerance: f32) {
 #[test]
 fn thresholds_are_exact() {
     for order in ORDERS {
-        let machine = Executor::new(order);
+        let machine = Executor::machine(order);
         let stream = stream(&machine);
         let mut random = Random(5);
         for (size, batch) in [(1, 1), (7, 2), (33, 3), (70, 2)] {
@@ -129,7 +129,7 @@ fn preprocessing_equals_plain_rust_to_the_bit() {
         (FrameFormat::Bgr8, PixelFormat::Bgr8, 3),
     ];
     for order in ORDERS {
-        let machine = Executor::new(order);
+        let machine = Executor::machine(order);
         let stream = stream(&machine);
         let mut random = Random(6);
         let preprocess = Preprocess::new(&machine, size, constants.mean, constants.std).unwrap();
@@ -197,7 +197,7 @@ fn check_input(
 #[test]
 fn maps_and_scores_are_those_of_plain_rust() {
     for order in ORDERS {
-        let machine = Executor::new(order);
+        let machine = Executor::machine(order);
         let stream = stream(&machine);
         let mut random = Random(7);
         // Grid, side, layers, batch, top k, sigma: a Gaussian wider than the map, none at all, every pixel in the score.
@@ -263,7 +263,7 @@ fn to_half(machine: &std::sync::Arc<dyn vcp_line::cuda::Machine>, values: &[f32]
 #[test]
 fn post_vcp_is_that_of_plain_rust() {
     for order in ORDERS {
-        let machine = Executor::new(order);
+        let machine = Executor::machine(order);
         let stream = stream(&machine);
         let mut random = Random(8);
         // Heads, Cv, Ct, patches, layers, batch, class token. With float16, widths of 128 and 256 take the tensor cores.

@@ -40,7 +40,7 @@ static RUNNING: Mutex<()> = Mutex::new(());
 
 impl Executor {
     /// With seven multiprocessors, so that small shapes are split among blocks unevenly.
-    pub fn new(order: Order) -> Arc<dyn Machine> {
+    pub fn machine(order: Order) -> Arc<dyn Machine> {
         let properties = Properties {
             name: "CPU executor".to_owned(),
             sm: 80,
