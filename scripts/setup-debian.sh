@@ -13,7 +13,7 @@ run=(
   gstreamer1.0-libav gstreamer1.0-tools libaravis-0.8-0
 )
 test=(
-  g++ libgstrtspserver-1.0-dev aravis-tools mosquitto mosquitto-clients iproute2 systemd shellcheck
+  g++ libgstrtspserver-1.0-dev aravis-tools mosquitto mosquitto-clients openssl iproute2 systemd shellcheck
 )
 
 die() {
