@@ -108,6 +108,11 @@ impl Consumer {
         self.asked("report")
     }
 
+    /// How long live verdicts took from capture to publishing: `p50`, `p99`, `max` in milliseconds, of so many `times`.
+    pub fn times(&mut self) -> Report {
+        self.asked("times")
+    }
+
     pub fn judge(&mut self, files: &[PathBuf]) -> Report {
         let files: Vec<&str> = files.iter().map(|file| file.to_str().unwrap()).collect();
         self.asked(&format!("judge {}", files.join(" ")))

@@ -103,6 +103,16 @@ impl Mosquitto {
         }
     }
 
+    /// Stops answering without closing anything.
+    pub fn freeze(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Answers again.
+    pub fn thaw(&self) {
+        self.signal("-CONT");
+    }
+
     /// Allows one more user, at once.
     pub fn add_user(&self, user: &str, password: &str) {
         let done = Command::new(program("mosquitto_passwd"))

@@ -8,6 +8,7 @@
 //!   before one that has an event is `lost`; those at the end of a file are `unaccepted`: the service was killed before
 //!   it had taken them.
 //! - `parts`: the different parts that have an event.
+//! - `times`: milliseconds from capture to publishing, as the events tell them, of those that did not come late.
 //!
 //! Built alone by `rustc`, with nothing but the standard library.
 
@@ -36,7 +37,10 @@ struct Book {
     /// Parts with the ids of their events.
     parts: HashMap<String, HashSet<String>>,
     late: u64,
+    /// Milliseconds from capture to publishing of what did not come late.
+    latencies: Vec<f32>,
     no_verdict: u64,
+    deadline: u64,
     restarted: u64,
     refused: u64,
 }
@@ -62,9 +66,15 @@ impl Book {
             self.changed += u64::from(*first != (verdict, seq));
             return;
         }
-        self.late += u64::from(matches!(event.get("historical"), Some(Json::Bool(true))));
+        let late = matches!(event.get("historical"), Some(Json::Bool(true)));
+        self.late += u64::from(late);
+        if let (false, Some(total)) = (late, event.get("latency_ms").and_then(|latency| latency.number("total"))) {
+            self.latencies.push(total as f32);
+        }
         self.no_verdict += u64::from(verdict == "no_verdict");
-        self.restarted += u64::from(event.text("reason").as_deref() == Some("restarted"));
+        let reason = event.text("reason");
+        self.restarted += u64::from(reason.as_deref() == Some("restarted"));
+        self.deadline += u64::from(reason.as_deref() == Some("deadline"));
         self.events.insert(id.clone(), (verdict, seq));
         if let Some(part) = part {
             self.parts.entry(part).or_default().insert(id);
@@ -98,7 +108,7 @@ impl Book {
         let twice = self.parts.values().filter(|ids| ids.len() > 1).count();
         format!(
             "messages={} events={} parts={} duplicates={} changed={} twice={twice} gaps={} disorder={} late={} \
-             no_verdict={} restarted={} refused={}",
+             no_verdict={} restarted={} deadline={} refused={}",
             self.messages,
             self.events.len(),
             self.parts.len(),
@@ -109,8 +119,20 @@ impl Book {
             self.late,
             self.no_verdict,
             self.restarted,
+            self.deadline,
             self.refused
         )
+    }
+
+    /// Latencies in milliseconds, by nearest rank.
+    fn times(&self) -> String {
+        let mut sorted = self.latencies.clone();
+        sorted.sort_by(f32::total_cmp);
+        let at = |share: f64| {
+            let rank = (sorted.len() as f64 * share).ceil() as usize;
+            sorted.get(rank.clamp(1, sorted.len().max(1)) - 1).copied().unwrap_or(0.0)
+        };
+        format!("times={} p50={:.1} p99={:.1} max={:.1}", sorted.len(), at(0.5), at(0.99), at(1.0))
     }
 
     fn judge(&self, files: &[&str]) -> String {
@@ -157,6 +179,7 @@ fn main() {
         match words.split_first() {
             Some((&"report", _)) => say(&book.report()),
             Some((&"judge", files)) => say(&book.judge(files)),
+            Some((&"times", _)) => say(&book.times()),
             Some((&"parts", _)) => say(&format!("parts={}", book.parts.len())),
             _ => say("unknown"),
         }
