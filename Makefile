@@ -29,8 +29,11 @@ lint: ## format and clippy, warnings denied, for each set of features
 	cargo clippy --test gpu -- -D warnings
 	shellcheck scripts/*.sh deploy/*.sh tests/*.sh .ci/run
 
-soak: setup ## the long form of the fault tests: 200 kills, outages of a minute
-	@$(with_openvino) VCP_LINE_SOAK=1 cargo test --test outbox_faults -- --nocapture
+# Minutes of the last part, four conveyors under random faults.
+SOAK ?= 30
+soak: setup ## the long form of the fault tests: 200 kills, outages of a minute, then half an hour under random faults
+	@$(with_openvino) VCP_LINE_SOAK=$(SOAK) cargo test --test outbox_faults --test disk_faults --test camera_faults --test soak \
+		-- --nocapture --test-threads 1
 
 bench: setup ## Criterion benchmarks
 	@$(with_openvino) cargo bench --bench preprocess --bench maps --bench metrics --bench outbox

@@ -110,7 +110,7 @@ fn inspected(seq: u64) -> Outgoing {
         },
         historical: false,
     };
-    Outgoing { event, captured: now.monotonic }
+    Outgoing { event, captured: now.monotonic, due: None }
 }
 
 fn resident_mib(what: &str) -> f64 {

@@ -123,7 +123,7 @@ pub struct InspectionEvent {
     pub recipe: RecipeInfo,
     /// Who looked.
     pub model: ModelInfo,
-    /// True when it was stored while the broker was away.
+    /// True when it comes too late for the gate: it waited while the broker was away or slow, or for a new start.
     pub historical: bool,
 }
 

@@ -56,7 +56,7 @@ fn event(session: Uuid, seq: u64, part: Option<Part>) -> Outgoing {
         },
         historical: false,
     };
-    Outgoing { event, captured: now.monotonic }
+    Outgoing { event, captured: now.monotonic, due: None }
 }
 
 fn start(port: u16, session: Uuid, outbox: OutboxSpec) -> Publisher {

@@ -271,23 +271,23 @@ fn engine_too_slow() {
     let mut bench = Bench::new();
     let bundle = bench.folder.path().join("slow");
     let sizes = Architecture {
-        image_size: 336,
+        image_size: 224,
         patch: 14,
-        vision_width: 256,
-        vision_layers: 6,
+        vision_width: 192,
+        vision_layers: 4,
         text_width: 64,
         text_layers: 2,
         context_length: 77,
         class_vectors: 2,
         prompt_tokens: 1,
         deep_prompts: 1,
-        taps: vec![2, 4, 6],
+        taps: vec![2, 4],
         post_heads: 8,
     };
     weights::random(&bundle, &sizes, 7).unwrap();
     bench.bundle = Some(bundle);
     bench.camera = "classes = [\"ring\"]\nsize = 64\npool = 4\nqueue = 4\n[camera.trigger]\nmode = \"hardware\"\n\
-                    deadline_ms = 500\n"
+                    deadline_ms = 2000\n"
         .into();
     let mut service = bench.run(broker.port, "127.0.0.1", None, 40.0, "");
     let parts = if soak().is_some() { 2_400 } else { 200 };

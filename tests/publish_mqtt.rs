@@ -55,7 +55,7 @@ fn event(session: Uuid, seq: u64) -> Outgoing {
         model: model(),
         historical: false,
     };
-    Outgoing { event, captured: now.monotonic }
+    Outgoing { event, captured: now.monotonic, due: None }
 }
 
 fn online() -> LineState {

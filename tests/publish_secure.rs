@@ -47,7 +47,7 @@ fn event(seq: u64) -> Outgoing {
         },
         historical: false,
     };
-    Outgoing { event, captured: now.monotonic }
+    Outgoing { event, captured: now.monotonic, due: None }
 }
 
 fn spec(port: u16) -> PublisherSpec {

@@ -111,8 +111,8 @@ impl EventSink for Voice {
         self.0.owe(camera, part).map(drop).map_err(|error| Refused(error.to_string()))
     }
 
-    fn verdict(&self, event: InspectionEvent, captured: Instant) -> Result<(), Refused> {
-        self.0.verdict(Outgoing { event, captured }).map_err(|error| Refused(error.to_string()))
+    fn verdict(&self, event: InspectionEvent, captured: Instant, due: Option<Instant>) -> Result<(), Refused> {
+        self.0.verdict(Outgoing { event, captured, due }).map_err(|error| Refused(error.to_string()))
     }
 
     fn camera(&self, camera: &str, state: CameraState, detail: Option<&str>) {

@@ -450,9 +450,9 @@ impl EventSink for Voice {
             .map_err(|error| Refused(error.to_string()))
     }
 
-    fn verdict(&self, event: InspectionEvent, captured: Instant) -> Result<(), Refused> {
+    fn verdict(&self, event: InspectionEvent, captured: Instant, due: Option<Instant>) -> Result<(), Refused> {
         let told = self.sparkplug.as_ref().map(|host| (host, event.clone()));
-        let outgoing = Outgoing { event, captured };
+        let outgoing = Outgoing { event, captured, due };
         self.door.verdict_within(outgoing, PATIENCE).map_err(|error| Refused(error.to_string()))?;
         if let Some((host, event)) = told {
             host.verdict(&event);

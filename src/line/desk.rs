@@ -41,6 +41,8 @@ pub(super) struct Entry<'a> {
     pub shot: Option<Shot>,
     /// When it was captured; when it never was, the trigger.
     pub begun: Moment,
+    /// Its deadline, where parts have one.
+    pub due: Option<Instant>,
     pub inspection: Inspection,
     /// From capture until the engine took the frame.
     pub waited: Duration,
@@ -103,7 +105,16 @@ impl Desk {
         let waited = self.office.clock.now().monotonic.saturating_duration_since(frame.captured.monotonic);
         let (part, shot) = (frame.part.clone(), Shot::from(frame));
         let (inspection, times) = (no_verdict(reason), StageTimes::default());
-        self.write(Entry { part, shot: Some(shot), begun: shot.captured, inspection, waited, times, recipe });
+        self.write(Entry {
+            part,
+            shot: Some(shot),
+            begun: shot.captured,
+            due: None,
+            inspection,
+            waited,
+            times,
+            recipe,
+        });
     }
 
     /// Whose desk it is.
@@ -118,7 +129,7 @@ impl Desk {
 
     /// An event.
     pub fn write(&self, entry: Entry<'_>) {
-        let Entry { part, shot, begun, inspection, waited, times, recipe } = entry;
+        let Entry { part, shot, begun, due, inspection, waited, times, recipe } = entry;
         let mut book = self.book();
         let skipped_before = shot.map_or(0, |shot| book.told_before(shot.seq));
         let now = self.office.clock.now();
@@ -134,7 +145,7 @@ impl Desk {
         let mut event = self.draft(part, inspection, time, recipe);
         event.latency_ms = latency;
         event.frame = shot.map(|Shot { seq, width, height, .. }| FrameInfo { seq, width, height, skipped_before });
-        if !self.give(&mut book, event, begun.monotonic)
+        if !self.give(&mut book, event, begun.monotonic, due)
             && let Some(shot) = shot
         {
             // What was to be told with it is told with the next one, and so is this frame.
@@ -148,7 +159,7 @@ impl Desk {
         let time = EventTime { captured: owed.accepted, clock: ClockSource::System, published: now.wall };
         let mut event = self.draft(Some(owed.part.clone()), no_verdict(NoVerdictReason::Restarted), time, recipe);
         event.historical = true;
-        if !self.give(&mut self.book(), event, now.monotonic) {
+        if !self.give(&mut self.book(), event, now.monotonic, None) {
             tracing::error!(camera = %self.camera, part = owed.part.id, "no room for the event of an earlier start's part");
         }
     }
@@ -189,11 +200,11 @@ impl Desk {
     }
 
     /// Numbers the event and hands it on. False when it was refused: then its number goes to the next one.
-    fn give(&self, book: &mut Book, mut event: InspectionEvent, captured: Instant) -> bool {
+    fn give(&self, book: &mut Book, mut event: InspectionEvent, captured: Instant, due: Option<Instant>) -> bool {
         event.seq = book.seq + 1;
         let (verdict, scored, latency) = (event.verdict, event.score.is_some(), event.latency_ms);
         // The sink may wait; the numbers of the other cameras do not wait with it.
-        let taken = self.office.sink.verdict(event, captured);
+        let taken = self.office.sink.verdict(event, captured, due);
         let mut stats = self.office.stats();
         match taken {
             Ok(()) => book.seq += 1,

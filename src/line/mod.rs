@@ -79,8 +79,8 @@ pub trait EventSink: Send + Sync {
     /// crash; refused, it is owed none, and whoever sent the trigger has to be told. Never waits.
     fn owe(&self, camera: &str, part: &Part) -> Result<(), Refused>;
     /// One event, in order per camera. May wait: the camera's next event waits with it. That of an owed part is refused
-    /// only when the program is ending; a refused event has used no number.
-    fn verdict(&self, event: InspectionEvent, captured: Instant) -> Result<(), Refused>;
+    /// only when the program is ending; a refused event has used no number. One that leaves after `due` is marked so.
+    fn verdict(&self, event: InspectionEvent, captured: Instant, due: Option<Instant>) -> Result<(), Refused>;
     /// A camera has changed its state; `detail` says why it is lost.
     fn camera(&self, camera: &str, state: CameraState, detail: Option<&str>);
     /// The engine has begun to fail (the reason) or works again (`None`).

@@ -314,9 +314,10 @@ impl Station {
     }
 
     fn tell(&self, part: Part, triggered: Moment, shot: Option<Shot>, outcome: Outcome<Judged>) {
+        let due = self.plan.deadline.map(|deadline| triggered.monotonic + deadline);
         match (outcome, shot) {
             (Outcome::Verdict(judged), Some(shot)) => {
-                self.desk.write(verdict(Some(part), shot, &judged, judged.inspection.clone()));
+                self.desk.write(Entry { due, ..verdict(Some(part), shot, &judged, judged.inspection.clone()) });
             }
             // A verdict without a frame cannot be: the matcher decides by frames.
             (Outcome::Verdict(_), None) => {}
@@ -327,6 +328,7 @@ impl Station {
                     part: Some(part),
                     shot,
                     begun,
+                    due,
                     inspection: no_verdict(reason),
                     waited,
                     times: StageTimes::default(),
@@ -374,5 +376,14 @@ impl Station {
 
 fn verdict(part: Option<Part>, shot: Shot, judged: &Judged, inspection: Inspection) -> Entry<'_> {
     let Judged { waited, times, recipe, .. } = judged;
-    Entry { part, shot: Some(shot), begun: shot.captured, inspection, waited: *waited, times: *times, recipe }
+    Entry {
+        part,
+        shot: Some(shot),
+        begun: shot.captured,
+        due: None,
+        inspection,
+        waited: *waited,
+        times: *times,
+        recipe,
+    }
 }

@@ -86,7 +86,7 @@ impl EventSink for Notebook {
         self.owed.lock().expect("lock").push((camera.to_owned(), part.clone()));
         Ok(())
     }
-    fn verdict(&self, event: InspectionEvent, _: Instant) -> Result<(), Refused> {
+    fn verdict(&self, event: InspectionEvent, _: Instant, _: Option<Instant>) -> Result<(), Refused> {
         if event.part.is_none() && self.full.load(Ordering::Relaxed) {
             return Err(Refused("full".into()));
         }

@@ -2,7 +2,7 @@
 //! known; and never more bytes than a packet may have.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -18,6 +18,8 @@ pub struct Outgoing {
     pub event: InspectionEvent,
     /// When its frame was captured, or when the missing frame was noticed.
     pub captured: Instant,
+    /// From then on nobody waits for it at the gate; `None` where parts have no deadline.
+    pub due: Option<Instant>,
 }
 
 /// A verdict on its way out: given by this process, or read back from the outbox.
@@ -47,8 +49,8 @@ impl StoredVerdict {
         Ok(Self { camera, json })
     }
 
-    /// The same event, sent at `now`.
-    fn renewed(&self, late: bool, now: Moment) -> Result<Vec<u8>, serde_json::Error> {
+    /// The same event, sent at `now`. It has waited behind more than memory holds, or for a new start: it is historical.
+    fn renewed(&self, now: Moment) -> Result<Vec<u8>, serde_json::Error> {
         let mut event: Map<String, Value> = serde_json::from_slice(&self.json)?;
         let captured = event.get("time").and_then(|time| time.get("captured")).and_then(Value::as_str);
         let captured: Option<Timestamp> = captured.and_then(|text| text.parse().ok());
@@ -61,9 +63,7 @@ impl StoredVerdict {
             let before = latency.get("total").and_then(Value::as_f64).unwrap_or(0.0);
             latency.insert("total".into(), waited.max(before).into());
         }
-        if late {
-            event.insert("historical".into(), true.into());
-        }
+        event.insert("historical".into(), true.into());
         serde_json::to_vec(&event)
     }
 }
@@ -81,10 +81,13 @@ impl Parcel {
     pub fn encode(&self, late: bool, now: Moment, max_packet: usize) -> Result<Vec<u8>, serde_json::Error> {
         match self {
             Self::Live(outgoing) => encode(outgoing, late, now, max_packet),
-            Self::Stored(stored) => stored.renewed(late, now),
+            Self::Stored(stored) => stored.renewed(now),
         }
     }
 }
+
+/// What the way through the outbox to the connection may add to a deadline, with an fsync every 20 ms as by default.
+const LEEWAY: Duration = Duration::from_millis(100);
 
 /// Bytes kept free for topic and packet header, whose names have at most a few hundred bytes.
 const HEADROOM: usize = 4 * 1024;
@@ -92,12 +95,12 @@ const HEADROOM: usize = 4 * 1024;
 /// The event as JSON of at most `max_packet` bytes minus headroom, as sent at `now`.
 ///
 /// An event that is too large first loses its polygons (boxes and areas stay), then its smallest defects: the verdict
-/// itself is never lost. Fails only when the event cannot be written as JSON at all.
+/// itself is never lost. One that leaves after its deadline is `historical`, like a `late` one. Fails only when the event cannot be written as JSON at all.
 pub fn encode(outgoing: &Outgoing, late: bool, now: Moment, max_packet: usize) -> Result<Vec<u8>, serde_json::Error> {
     let mut event = outgoing.event.clone();
     event.time.published = now.wall;
     event.latency_ms.total = now.monotonic.saturating_duration_since(outgoing.captured).as_secs_f64() * 1e3;
-    event.historical |= late;
+    event.historical |= late || outgoing.due.is_some_and(|due| now.monotonic > due + LEEWAY);
     let limit = max_packet.saturating_sub(HEADROOM);
     let bytes = serde_json::to_vec(&event)?;
     if bytes.len() <= limit {
@@ -120,8 +123,6 @@ pub fn encode(outgoing: &Outgoing, late: bool, now: Moment, max_packet: usize) -
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::time::Duration;
-
     use jiff::Timestamp;
     use uuid::Uuid;
 
@@ -175,9 +176,21 @@ pub(crate) mod tests {
             wall: Timestamp::from_second(1_700_000_000).expect("valid"),
             monotonic: captured + Duration::from_micros(2_500),
         };
-        let bytes = encode(&Outgoing { event: event(3), captured }, true, now, 1 << 18).expect("JSON");
+        let bytes = encode(&Outgoing { event: event(3), captured, due: None }, true, now, 1 << 18).expect("JSON");
         let sent: InspectionEvent = serde_json::from_slice(&bytes).expect("our own event");
         assert_eq!((sent.time.published, sent.latency_ms.total, sent.historical), (now.wall, 2.5, true));
+    }
+
+    #[test]
+    fn a_verdict_that_leaves_after_its_deadline_is_historical() {
+        let captured = Instant::now();
+        let outgoing = Outgoing { event: event(3), captured, due: Some(captured + Duration::from_millis(500)) };
+        for (after, historical) in [(500, false), (600, false), (601, true)] {
+            let now = Moment { wall: Timestamp::UNIX_EPOCH, monotonic: captured + Duration::from_millis(after) };
+            let bytes = encode(&outgoing, false, now, 1 << 18).expect("JSON");
+            let sent: InspectionEvent = serde_json::from_slice(&bytes).expect("our own event");
+            assert_eq!(sent.historical, historical, "after {after} ms");
+        }
     }
 
     #[test]
@@ -186,7 +199,7 @@ pub(crate) mod tests {
         let now = Moment { wall: Timestamp::UNIX_EPOCH, monotonic: captured };
         let mut event = event(0);
         event.defects = (0..40).map(|i| defect(1.0 - i as f32 / 100.0)).collect();
-        let outgoing = Outgoing { event, captured };
+        let outgoing = Outgoing { event, captured, due: None };
         let whole: InspectionEvent =
             serde_json::from_slice(&encode(&outgoing, false, now, 1 << 18).expect("JSON")).expect("event");
         assert_eq!(whole.defects[39].polygon.len(), 50);

@@ -94,9 +94,10 @@ pub fn pictures(folder: &Path) {
     }
 }
 
-/// The program, not yet started: nothing of this process's surroundings changes what it does.
+/// The program, not yet started: the one built with the tests, or another one (`VCP_LINE_BINARY`). Nothing of this process's surroundings changes what it does.
 pub fn program(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_vcp-line"));
+    let built = || env!("CARGO_BIN_EXE_vcp-line").into();
+    let mut command = Command::new(std::env::var_os("VCP_LINE_BINARY").unwrap_or_else(built));
     command.args(arguments).stdin(Stdio::null());
     for variable in
         ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "JOURNAL_STREAM", "VCP_LINE_LOG", "VCP_LINE_DEMO_MODEL"]

@@ -14,7 +14,7 @@ fn door(max_queue: usize) -> Door {
 }
 
 fn verdict(seq: u64) -> Outgoing {
-    Outgoing { event: event(seq), captured: Instant::now() }
+    Outgoing { event: event(seq), captured: Instant::now(), due: None }
 }
 
 #[test]
