@@ -15,7 +15,7 @@ mod schema;
 
 use std::fs;
 use std::io::Write;
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use commands::{ACK, Sender, http, part, publish, raw};
@@ -335,4 +335,36 @@ fn a_flood_of_triggers_is_answered_whole() {
     let told: Vec<&Value> = events.iter().map(|event| &event["part"]["id"]).collect();
     assert_eq!(told, taken);
     assert!(events.iter().any(|event| event["verdict"] == "no_verdict"), "3000 parts in half a second each?");
+}
+
+/// `check` tells a port that the line itself has from one that somebody else has.
+#[test]
+fn check_looks_at_the_api_and_at_the_pictures() {
+    let broker = Mosquitto::start(Rules::default());
+    let api = free_port();
+    let mut line = start(broker.port, api);
+    let settings = line.folder.path().join("line.toml");
+    let check = || {
+        let done = finished(&["check", settings.to_str().unwrap()]);
+        (done.status.code(), String::from_utf8(done.stdout).unwrap())
+    };
+    let (code, said) = check();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains(&format!("ok    API          127.0.0.1:{api} in use by a running line\n")), "{said}");
+    let pictures = line.folder.path().join("pictures");
+    let found = format!("ok    snapshots    {}, made when it is needed, at most 100 pictures", pictures.display());
+    assert!(said.contains(&found) && !pictures.exists(), "{said}");
+    line.service.signal("TERM");
+    assert_eq!(line.service.end().code(), Some(0), "{}", line.service.stderr());
+    assert!(check().1.contains(&format!("ok    API          127.0.0.1:{api} is free\n")));
+
+    let _stranger = TcpListener::bind(("127.0.0.1", api)).unwrap();
+    fs::write(&pictures, "a file in the way").unwrap();
+    let (code, said) = check();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains(&format!("FAIL  API          cannot listen on 127.0.0.1:{api}: Address already in use")),
+        "{said}"
+    );
+    assert!(said.contains("FAIL  snapshots    writing in "), "{said}");
 }

@@ -9,6 +9,7 @@ use clap::Args;
 use super::failure::{self, ChecksFailed};
 use super::outbox;
 use super::plan::{self, SourceSpec};
+use super::snapshot::Snapshots;
 use crate::config::{self, LineConfig};
 use crate::engine::{self, EngineError};
 use crate::publish;
@@ -16,6 +17,7 @@ use crate::source::directory::DirectorySource;
 use crate::source::synthetic::SyntheticSource;
 use crate::source::{self, Source};
 use crate::synth::Conveyor;
+use crate::web;
 use crate::weights::bundle::Bundle;
 
 #[derive(Args)]
@@ -56,6 +58,12 @@ pub fn run(arguments: &CheckArguments) -> anyhow::Result<()> {
     let broker = publish::probe(&publisher).map(|()| publisher.address());
     tell("broker", broker.map_err(Into::into));
     tell("outbox", outbox::look(&config.outbox));
+    if let Some(http) = &config.http {
+        tell("API", web::probe(http.listen).map_err(Into::into));
+    }
+    if let Some(folder) = &config.commands.snapshots {
+        tell("snapshots", Snapshots::look(folder));
+    }
     tell("engine", try_engine(&config));
     if found.failed > 0 {
         return Err(found.into());

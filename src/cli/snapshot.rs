@@ -30,6 +30,15 @@ impl Snapshots {
         Self { folder }
     }
 
+    /// For `check`: whether pictures can be written there. Leaves nothing behind.
+    pub fn look(folder: &Path) -> anyhow::Result<String> {
+        let place = folder.ancestors().find(|place| place.exists()).context("no such place; name a folder")?;
+        tempfile::tempfile_in(place)
+            .with_context(|| format!("writing in {}; choose another folder for snapshots", place.display()))?;
+        let new = if place == folder { "" } else { ", made when it is needed" };
+        Ok(format!("{}{new}, at most {MOST} pictures of each camera", folder.display()))
+    }
+
     /// Writes the frame and its overlay, and says where.
     pub fn take(&self, inspected: &Inspected, now: Timestamp) -> anyhow::Result<Value> {
         let frame = &inspected.frame;

@@ -4,7 +4,8 @@
 
 mod listener;
 
-use std::net::SocketAddr;
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -25,6 +26,9 @@ use listener::Bounded;
 
 /// Longest time for reading a request and answering it.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What a [`probe`] waits for an answer at most, each way.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// Bytes of a body that are read at most.
 const MOST_READ: usize = 1024 * 1024;
@@ -58,7 +62,7 @@ pub enum WebError {
         /// As configured.
         listen: SocketAddr,
         /// What the system said.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// Other computers would need no token.
     #[error("{listen} can be reached from other computers; set token_file in [http], or listen on 127.0.0.1")]
@@ -124,6 +128,32 @@ impl Web {
     pub fn address(&self) -> SocketAddr {
         self.address
     }
+}
+
+/// Whether a line could listen there: what `check` says. An address that a running line has already is as good.
+pub fn probe(listen: SocketAddr) -> Result<String, WebError> {
+    match std::net::TcpListener::bind(listen) {
+        Ok(_) => Ok(format!("{listen} is free")),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && answers(listen).unwrap_or(false) => {
+            Ok(format!("{listen} in use by a running line"))
+        }
+        Err(source) => Err(WebError::Listen { listen, source }),
+    }
+}
+
+/// Whether `GET /health` is answered there as a line answers it.
+fn answers(listen: SocketAddr) -> io::Result<bool> {
+    let local = |ip: IpAddr| match ip {
+        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+        other => other,
+    };
+    let mut stream = TcpStream::connect_timeout(&SocketAddr::new(local(listen.ip()), listen.port()), LOOK)?;
+    stream.set_read_timeout(Some(LOOK))?;
+    stream.write_all(b"GET /health HTTP/1.1\r\nHost: line\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.take(4096).read_to_string(&mut answer)?;
+    Ok(answer.starts_with("HTTP/1.1 ") && answer.contains("{\"status\":\""))
 }
 
 impl Drop for Web {
