@@ -124,6 +124,12 @@ pub(super) fn hash(x: i32, y: i32, seed: u32) -> u32 {
     stir((x as u32).wrapping_mul(ACROSS) ^ (y as u32).wrapping_mul(DOWN) ^ seed)
 }
 
+/// A number for each piece of a grid; [`hash`] gives some cells and their opposites across the origin the same one.
+pub(super) fn number(x: i32, y: i32) -> u32 {
+    const FAR: i32 = 1 << 12;
+    hash(x.wrapping_add(FAR), y.wrapping_add(FAR), 0)
+}
+
 fn unit(h: u32) -> f32 {
     (h >> 8) as f32 / (1u32 << 24) as f32
 }

@@ -14,6 +14,15 @@ pub(super) struct Face {
     pub height: f32,
 }
 
+/// One of the like pieces that a product is put together from: a tooth, a stud, a brick.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Piece {
+    /// Another for each piece.
+    pub id: u32,
+    /// What lies under it; without one it is the background for a part and [`Look::under`] for a surface.
+    pub bed: Option<Face>,
+}
+
 /// What a product is made of and how it may lie.
 #[derive(Clone, Debug)]
 pub(super) struct Look {
@@ -31,12 +40,14 @@ pub(super) struct Look {
     pub ink: Rgb,
     /// Has openings through which the background shows, although it fills the picture.
     pub open: bool,
+    /// Is put together from pieces that can be missing one by one.
+    pub pieces: bool,
 }
 
 impl Look {
     /// A matt surface that may lie any way.
     pub fn new(word: &'static str, under: Rgb) -> Self {
-        Self { word, under, gloss: 0.05, turn: 0.5, zoom: (0.85, 1.2), ink: [0.1; 3], open: false }
+        Self { word, under, gloss: 0.05, turn: 0.5, zoom: (0.85, 1.2), ink: [0.1; 3], open: false, pieces: false }
     }
 }
 
@@ -61,6 +72,11 @@ pub(super) trait Product {
     fn ink(&self, _p: Point) -> Option<f32> {
         None
     }
+
+    /// The piece at a point, for products of [`Look::pieces`].
+    fn piece(&self, _p: Point) -> Option<Piece> {
+        None
+    }
 }
 
 /// A product of the class, as the dice fall.
@@ -80,6 +96,12 @@ pub(super) fn make(class: Class, dice: &mut Dice) -> Box<dyn Product> {
         Class::Concrete => Box::new(surface::stone::Concrete::new(dice)),
         Class::Terrazzo => Box::new(surface::stone::Terrazzo::new(dice)),
         Class::PrintedBoard => Box::new(surface::board::Board::new(dice)),
+        Class::BrickWall => Box::new(surface::laid::BrickWall::new(dice)),
+        Class::Mosaic => Box::new(surface::laid::Mosaic::new(dice)),
+        Class::Parquet => Box::new(surface::wood::Parquet::new(dice)),
+        Class::ChequerPlate => Box::new(surface::metal::ChequerPlate::new(dice)),
+        Class::Granite => Box::new(surface::rock::Granite::new(dice)),
+        Class::Onyx => Box::new(surface::rock::Onyx::new(dice)),
         Class::Ring => Box::new(part::turned::Ring::new(dice)),
         Class::Bearing => Box::new(part::turned::Bearing::new(dice)),
         Class::Coin => Box::new(part::turned::Coin::new(dice)),
@@ -92,5 +114,16 @@ pub(super) fn make(class: Class, dice: &mut Dice) -> Box<dyn Product> {
         Class::Connector => Box::new(part::moulded::Connector::new(dice)),
         Class::Button => Box::new(part::moulded::Button::new(dice)),
         Class::Biscuit => Box::new(part::biscuit::Biscuit::new(dice)),
+        Class::Keycap => Box::new(part::marked::Keycap::new(dice)),
+        Class::Domino => Box::new(part::marked::Domino::new(dice)),
+        Class::SoapBar => Box::new(part::marked::SoapBar::new(dice)),
+        Class::CrownCap => Box::new(part::stamped::CrownCap::new(dice)),
+        Class::Sprocket => Box::new(part::stamped::Sprocket::new(dice)),
+        Class::LockWasher => Box::new(part::stamped::LockWasher::new(dice)),
+        Class::Impeller => Box::new(part::rotary::Impeller::new(dice)),
+        Class::TerminalBlock => Box::new(part::electric::TerminalBlock::new(dice)),
+        Class::ChipPackage => Box::new(part::electric::ChipPackage::new(dice)),
+        Class::ToyBrick => Box::new(part::cast::ToyBrick::new(dice)),
+        Class::ChocolateBar => Box::new(part::cast::ChocolateBar::new(dice)),
     }
 }

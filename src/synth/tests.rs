@@ -4,6 +4,9 @@ use std::collections::BTreeSet;
 
 use sha2::{Digest, Sha256};
 
+use super::dice::Dice;
+use super::field::at;
+use super::product::make;
 use super::{Class, Defect, DefectKind, Request, Sample, render};
 
 fn sample(class: Class, size: u32, defect: Option<(DefectKind, f32)>, seed: u64) -> Sample {
@@ -35,6 +38,9 @@ fn pictures_are_the_same_bytes_on_every_machine() {
         sample(Class::Mesh, 64, Some((DefectKind::Crack, 0.0)), 4),
         sample(Class::Coin, 100, Some((DefectKind::Dent, 0.7)), u64::MAX),
         sample(Class::Marble, 128, Some((DefectKind::Stain, 1.0)), 6),
+        sample(Class::Mosaic, 96, Some((DefectKind::MissingPiece, 0.2)), 2),
+        sample(Class::CrownCap, 96, Some((DefectKind::Misprint, 0.3)), 8),
+        sample(Class::ChipPackage, 96, Some((DefectKind::MissingPiece, 0.3)), 9),
     ]
     .iter()
     .map(fingerprint)
@@ -47,7 +53,10 @@ fn pictures_are_the_same_bytes_on_every_machine() {
             "ea3cf498ab4cd102",
             "5bcd4605402a34db",
             "68a270ade415ec8a",
-            "7b7d7637aa02fabc"
+            "7b7d7637aa02fabc",
+            "ca9bb42cf609da47",
+            "8f40c11415a94253",
+            "29e3330615ca55cc"
         ]
     );
 }
@@ -87,6 +96,18 @@ fn masks_hold_what_visibly_changed() {
             assert!(changed > 0.7, "{class} {kind}: only {changed} of the mask changed");
             let mean = inside.iter().map(|&change| f32::from(change)).sum::<f32>() / inside.len() as f32;
             assert!(mean > 10.0, "{class} {kind}: changed by {mean} levels on average");
+        }
+    }
+}
+
+#[test]
+fn products_of_pieces_have_several() {
+    for &class in Class::ALL {
+        for seed in 0..6 {
+            let product = make(class, &mut Dice::new(&["pieces"], seed));
+            let places = (0..200 * 200).map(|i| at((i % 200) as f32 * 0.01 - 1.0, (i / 200) as f32 * 0.01 - 1.0));
+            let ids: BTreeSet<u32> = places.filter_map(|p| product.piece(p)).map(|piece| piece.id).collect();
+            assert_eq!(ids.len() > 1, product.look().pieces, "{class}: {} pieces", ids.len());
         }
     }
 }

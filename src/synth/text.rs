@@ -1,6 +1,8 @@
 //! Short codes in a dot-matrix face, as printers and stamps put them on products.
 
-use super::field::{Point, floor, hash, ramp};
+use std::f32::consts::TAU;
+
+use super::field::{Point, at, floor, hash, ramp};
 
 /// Five columns by seven rows, a bit per dot, highest bit left.
 const LETTERS: [[u8; 7]; 20] = [
@@ -49,6 +51,12 @@ pub(super) fn line(p: Point, height: f32, count: i32, seed: u32) -> f32 {
     let (right, down) = (if x > 0.0 { 1 } else { -1 }, if y > 0.0 { 1 } else { -1 });
     let fade = |offset: f32, joined: bool| if joined { 1.0 } else { ramp(0.5, 0.3, offset.abs()) };
     fade(x, lit(c + right, r)) * fade(y, lit(c, r + down))
+}
+
+/// Such a line around the origin, read from outside, its middle at the top and the letters' at a radius.
+pub(super) fn around(p: Point, radius: f32, height: f32, count: i32, seed: u32) -> f32 {
+    let turns = at(-p.y, p.x).turns();
+    line(at(turns * TAU * radius, radius - p.length()), height, count, seed)
 }
 
 /// Half the width of such a line.

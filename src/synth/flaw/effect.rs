@@ -4,7 +4,7 @@ use super::Extent;
 use crate::synth::colour::{Rgb, blend, distance, gain, luma, times};
 use crate::synth::defect::DefectKind;
 use crate::synth::dice::Dice;
-use crate::synth::field::{at, noise};
+use crate::synth::field::{at, mix, noise};
 use crate::synth::scene::{Planes, Scene, Window};
 
 /// Smallest difference from the product that a foreign colour must have.
@@ -95,6 +95,7 @@ pub(super) fn apply(
     let aged = age(dice, local);
     let wet = dice.between(0.55, 0.8);
     let grain = dice.seed();
+    let bed = extent.piece.and_then(|piece| piece.bed);
     for y in window.y0..window.y1 {
         for x in window.x0..window.x1 {
             let index = y * scene.size + x;
@@ -127,7 +128,9 @@ pub(super) fn apply(
                 DefectKind::MissingPiece => {
                     let rough = 0.8 + 0.35 * noise(p.x * 30.0, p.y * 30.0, grain);
                     let edge = gain(bare, 0.75 * rough);
-                    let beyond = if scene.is_part() || scene.is_open() {
+                    let beyond = if let Some(bed) = bed {
+                        gain(bed.colour, rough)
+                    } else if scene.is_part() || scene.is_open() {
                         gain(scene.backdrop.colour(p), 0.85)
                     } else {
                         gain(bare, rough)
@@ -137,7 +140,9 @@ pub(super) fn apply(
                 DefectKind::Misprint => blend(old, gain(ink, 0.9 + 0.1 * texture), 0.92 * cover),
             };
             planes.colour[index] = new;
-            if kind == DefectKind::MissingPiece && (scene.is_part() || scene.is_open()) {
+            if let Some(bed) = bed {
+                planes.height[index] = mix(planes.height[index], bed.height * scene.scale(), core);
+            } else if kind == DefectKind::MissingPiece && (scene.is_part() || scene.is_open()) {
                 planes.height[index] *= 1.0 - core;
             } else {
                 planes.height[index] += extent.relief[index];

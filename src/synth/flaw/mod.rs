@@ -1,17 +1,21 @@
 //! Defects: where they lie, what they cover, and what they do to the planes of the picture.
 
 mod effect;
+mod piece;
 mod shape;
 
 use super::colour::{Rgb, distance, luma};
 use super::defect::{Defect, DefectKind};
 use super::dice::Dice;
 use super::field::mix;
+use super::product::Piece;
 use super::scene::{Planes, Scene, Window};
 
 /// Bounds of a defect's area, as shares of the picture.
 const AREA: (f32, f32) = (0.003, 0.06);
 const ATTEMPTS: usize = 12;
+/// A mean change by this much is plain to see.
+const PLAIN: f32 = 0.2;
 
 /// What a defect covers, for every pixel of the picture.
 pub(super) struct Extent {
@@ -22,12 +26,14 @@ pub(super) struct Extent {
     pub relief: Vec<f32>,
     /// A second value of the kind's own: the inside of a hole, the broken edge of a missing piece.
     pub core: Vec<f32>,
+    /// The piece that is gone as a whole.
+    pub piece: Option<Piece>,
 }
 
 impl Extent {
     fn new(size: usize) -> Self {
         let blank = || vec![0.0; size * size];
-        Self { size, cover: blank(), relief: blank(), core: blank() }
+        Self { size, cover: blank(), relief: blank(), core: blank(), piece: None }
     }
 
     /// The smallest window that holds every covered pixel.
@@ -94,7 +100,7 @@ pub(super) fn draw(scene: &Scene, good: &[Rgb], defect: Defect, labels: [&str; 2
         let near = if cover > 0.0 { 1.0 } else { 0.0 };
         values.push([near * (bad[0] - old[0]), near * (bad[1] - old[1]), near * (bad[2] - old[2]), cover]);
     }
-    let strength = strength(&values, good, window, scene.size, defect.kind, difficulty, &mut dice);
+    let strength = strength(&values, good, window, &extent, defect.kind, difficulty, &mut dice);
     for value in &mut values {
         for channel in &mut value[..3] {
             *channel *= strength;
@@ -108,7 +114,7 @@ fn strength(
     values: &[[f32; 4]],
     good: &[Rgb],
     window: Window,
-    size: usize,
+    extent: &Extent,
     kind: DefectKind,
     difficulty: f32,
     dice: &mut Dice,
@@ -118,7 +124,7 @@ fn strength(
     for (index, value) in values.iter().enumerate() {
         if value[3] > 0.5 {
             let (x, y) = (window.x0 + index % window.width(), window.y0 + index / window.width());
-            let old = luma(good[y * size + x]);
+            let old = luma(good[y * extent.size + x]);
             change += distance([value[0], value[1], value[2]], [0.0; 3]);
             sum += old;
             squares += old * old;
@@ -146,7 +152,12 @@ fn strength(
         DefectKind::Fibre | DefectKind::Crack => mix(0.7, 0.25, difficulty),
         _ => 0.0,
     };
-    // Shading alone shows little on dark or flat places.
-    let most = if kind == DefectKind::Dent { 3.0 } else { 1.8 };
+    let most = match kind {
+        // Shading alone shows little on dark or flat places.
+        DefectKind::Dent => 3.0,
+        // What lies under a whole piece has its own colour; only one much like the piece's must be helped.
+        _ if extent.piece.is_some() && change > PLAIN => 1.0,
+        _ => 1.8,
+    };
     (wanted / change).clamp(least, most)
 }

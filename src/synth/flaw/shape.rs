@@ -1,6 +1,6 @@
 //! Shapes of defects: lines that wander, blots, shards, and print in the wrong place.
 
-use super::Extent;
+use super::{Extent, piece};
 use crate::synth::defect::DefectKind;
 use crate::synth::dice::Dice;
 use crate::synth::field::{Point, along_segment, at, clouds, mix, noise, ramp};
@@ -9,6 +9,9 @@ use crate::synth::text;
 
 /// A pixel of a picture 256 wide, which sizes are thought in.
 const PX: f32 = 2.0 / 256.0;
+
+/// How often a whole piece is missing rather than a shard, where a product has pieces.
+const WHOLE: f32 = 0.6;
 
 pub(super) fn draw(kind: DefectKind, grow: f32, difficulty: f32, scene: &Scene, extent: &mut Extent, dice: &mut Dice) {
     let twice = dice.chance(0.25) && !matches!(kind, DefectKind::MissingPiece | DefectKind::Misprint);
@@ -53,7 +56,7 @@ fn body(scene: &Scene, p: Point) -> f32 {
     }
 }
 
-fn pixel(scene: &Scene, p: Point) -> Option<usize> {
+pub(super) fn pixel(scene: &Scene, p: Point) -> Option<usize> {
     let to = |v: f32| (v + 1.0) / scene.pixel();
     let (x, y) = (to(p.x), to(p.y));
     let inside = |v: f32| (0.0..scene.size as f32).contains(&v);
@@ -94,7 +97,7 @@ fn best_path(scene: &Scene, dice: &mut Dice, mut path: impl FnMut(&mut Dice, Poi
 }
 
 /// Calls for every pixel within a box around a point.
-fn each(scene: &Scene, low: Point, high: Point, mut call: impl FnMut(usize, Point)) {
+pub(super) fn each(scene: &Scene, low: Point, high: Point, mut call: impl FnMut(usize, Point)) {
     let to = |v: f32, up: f32| ((v + 1.0) / scene.pixel() + up).clamp(0.0, scene.size as f32) as usize;
     let window = Window { x0: to(low.x, 0.0), y0: to(low.y, 0.0), x1: to(high.x, 1.0), y1: to(high.y, 1.0) };
     for y in window.y0..window.y1 {
@@ -319,6 +322,9 @@ fn rim(scene: &Scene, dice: &mut Dice) -> Option<Point> {
 }
 
 fn missing_piece(grow: f32, scene: &Scene, extent: &mut Extent, dice: &mut Dice) {
+    if scene.product.look().pieces && dice.chance(WHOLE) && piece::gone(scene, extent, dice) {
+        return;
+    }
     let part = scene.is_part();
     let radius = if part { dice.between(0.2, 0.32) } else { dice.between(0.15, 0.24) } * grow;
     let at_rim = if part { rim(scene, dice) } else { None };

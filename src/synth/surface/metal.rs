@@ -1,4 +1,4 @@
-//! Metal by the metre: brushed sheet, perforated sheet, wire mesh.
+//! Metal by the metre: brushed sheet, perforated sheet, wire mesh, chequer plate.
 
 use crate::synth::colour::{METALS, Rgb, blend, choose, gain};
 use crate::synth::dice::Dice;
@@ -159,5 +159,63 @@ impl Product for Mesh {
         let dull = chance(floor(p.x * 40.0), floor(p.y * 40.0), self.seed) * 0.08;
         let colour = blend(gain(self.base, 0.4), self.base, (top / (1.0 + lift) + 0.15).min(1.0));
         Face { colour: gain(colour, 1.05 - dull), height: top * self.radius * self.pitch * 0.8 }
+    }
+}
+
+/// Rolled floor plate with raised bars, each field's crosswise to its neighbours'.
+pub struct ChequerPlate {
+    look: Look,
+    base: Rgb,
+    pitch: f32,
+    bars: f32,
+    long: f32,
+    worn: f32,
+    seed: u32,
+}
+
+impl ChequerPlate {
+    pub fn new(dice: &mut Dice) -> Self {
+        let metal = choose(dice, METALS);
+        let look =
+            Look { gloss: dice.between(0.1, 0.45), zoom: (0.8, 1.3), ..Look::new(metal.word, gain(metal.rgb, 0.5)) };
+        let bars = dice.pick(&[1.0, 1.0, 2.0, 3.0, 5.0]);
+        Self {
+            look,
+            base: metal.rgb,
+            pitch: if bars > 1.0 { dice.between(0.26, 0.44) } else { dice.between(0.14, 0.28) },
+            bars,
+            long: dice.between(0.36, 0.46),
+            worn: dice.between(0.0, 0.3),
+            seed: dice.seed(),
+        }
+    }
+
+    /// How high on a bar, 0 … 1.
+    fn raised(&self, p: Point) -> f32 {
+        let (u, v) = (p.x / self.pitch, p.y / self.pitch);
+        let (ix, iy) = (floor(u), floor(v));
+        let q = at(u - ix as f32 - 0.5, v - iy as f32 - 0.5);
+        let q = if (ix ^ iy) & 1 == 0 { q } else { at(q.y, q.x) };
+        let share = 0.84 / self.bars;
+        let index = (floor(q.y / share + 0.5 * self.bars) as f32).clamp(0.0, self.bars - 1.0);
+        let across = q.y - (index + 0.5 - 0.5 * self.bars) * share;
+        // A lens: pointed where the bar ends.
+        let taper = 1.0 - (q.x / self.long) * (q.x / self.long);
+        let half = (share * 0.36).min(0.16) * taper;
+        ramp(0.02, -0.05, across.abs() - half)
+    }
+}
+
+impl Product for ChequerPlate {
+    fn look(&self) -> &Look {
+        &self.look
+    }
+
+    fn face(&self, p: Point, _depth: f32) -> Face {
+        let raised = self.raised(p);
+        let mill = clouds(p * 14.0, 2, self.seed);
+        let rolled = noise(p.x * 3.0, p.y * 30.0, self.seed ^ 1);
+        let tone = 0.8 + 0.16 * mill + 0.08 * rolled + self.worn * raised;
+        Face { colour: gain(self.base, tone), height: 0.16 * self.pitch * raised + 0.0015 * mill }
     }
 }

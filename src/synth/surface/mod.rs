@@ -2,6 +2,8 @@
 
 pub(super) mod board;
 pub(super) mod cloth;
+pub(super) mod laid;
 pub(super) mod metal;
+pub(super) mod rock;
 pub(super) mod stone;
 pub(super) mod wood;
