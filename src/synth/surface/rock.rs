@@ -41,7 +41,7 @@ impl Granite {
                 blend(feldspar.rgb, [0.13, 0.13, 0.14], contrast),
             ],
             grain: dice.between(14.0, 27.0),
-            mica: dice.between(0.2, 0.5),
+            mica: dice.between(0.66, 0.8),
             seed: dice.seed(),
         }
     }
@@ -60,8 +60,7 @@ impl Product for Granite {
         let tone = 0.88 + 0.2 * ((own >> 8 & 255) as f32 / 255.0);
         let seam = ramp(0.0, 0.12, grain.next - grain.near);
         let mut colour = gain(self.minerals[(own & 3) as usize], tone * (0.9 + 0.1 * seam));
-        let fleck = cell(q * 1.9, self.seed ^ 6);
-        let mica = ramp(self.mica + 0.08, self.mica - 0.08, fleck.near) * f32::from(fleck.id & 7 < 2);
+        let mica = ramp(self.mica, self.mica + 0.08, noise(q.x * 1.7, q.y * 1.7, self.seed ^ 6));
         colour = blend(colour, self.minerals[3], 0.85 * mica);
         Face { colour: gain(colour, 0.95 + 0.1 * warp.x), height: 0.0 }
     }
