@@ -2,19 +2,18 @@
 //! found, counted and read back, with the largest memory.
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
-use std::collections::BTreeMap;
+#[path = "../tests/support/verdicts.rs"]
+mod verdicts;
+
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use uuid::Uuid;
-use vcp_line::clock::{Clock, ClockSource, SystemClock};
-use vcp_line::event::*;
+use vcp_line::clock::{Clock, SystemClock};
 use vcp_line::frame::Part;
+use vcp_line::publish::PublisherSpec;
 use vcp_line::publish::outbox::record::Kind;
 use vcp_line::publish::outbox::{Fsync, OutboxSpec, RecordId, Safety, Store, StoreRecord};
-use vcp_line::publish::{LineState, Outgoing, Publisher, PublisherSpec, StateWord};
-use vcp_line::verdict::Defect;
 
 /// A typical event with one defect.
 const EVENT: usize = 900;
@@ -56,13 +55,11 @@ fn through_the_door() {
     let mut publisher = PublisherSpec::new("127.0.0.1", 1, "bench");
     publisher.max_queue = 2 * COUNT as usize;
     publisher.outbox = Some(OutboxSpec::new(folder.path()));
-    let state =
-        LineState { state: StateWord::Online, since: None, cameras: BTreeMap::new(), model: None, activity: None };
-    let publisher = Publisher::start(publisher, Uuid::now_v7(), state, Arc::new(SystemClock), None).unwrap();
+    let publisher = verdicts::start(publisher, Uuid::now_v7());
     let door = publisher.door();
     let start = Instant::now();
     for seq in 1..=COUNT {
-        door.verdict(inspected(seq)).unwrap();
+        door.verdict(verdicts::event(Uuid::nil(), seq)).unwrap();
     }
     // Stored in order: when this one is on disk, all before it are.
     let last = door.owe("top", &Part { id: "last".into(), trigger: 1 }).unwrap();
@@ -72,45 +69,6 @@ fn through_the_door() {
         COUNT as f64 / start.elapsed().as_secs_f64()
     );
     assert!(publisher.stop(Duration::ZERO).unsent >= COUNT as usize);
-}
-
-fn inspected(seq: u64) -> Outgoing {
-    let now = SystemClock.now();
-    let defect = Defect {
-        bounds: [412, 96, 58, 31],
-        area_px: 1203,
-        centroid: [440.2, 110.9],
-        peak: 0.97,
-        mean: 0.81,
-        polygon: vec![[412, 100], [430, 96], [469, 126]],
-    };
-    let event = InspectionEvent {
-        schema: SCHEMA,
-        event_id: Uuid::now_v7(),
-        session: Uuid::nil(),
-        seq,
-        line: "bench".into(),
-        camera: "top".into(),
-        part: None,
-        verdict: VerdictWord::Fail,
-        reason: None,
-        score: Some(0.8312),
-        threshold: Some(0.62),
-        defect_threshold: 0.5,
-        defects: vec![defect],
-        frame: Some(FrameInfo { seq, width: 1920, height: 1080, skipped_before: 0 }),
-        time: EventTime { captured: now.wall, clock: ClockSource::System, published: now.wall },
-        latency_ms: Latency::default(),
-        recipe: RecipeInfo { id: "cap-38mm".into(), version: 3 },
-        model: ModelInfo {
-            name: "tiny".into(),
-            sha256: "0f".repeat(32),
-            engine: "reference".into(),
-            precision: "fp32".into(),
-        },
-        historical: false,
-    };
-    Outgoing { event, captured: now.monotonic, due: None }
 }
 
 fn resident_mib(what: &str) -> f64 {

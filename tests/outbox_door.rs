@@ -6,21 +6,18 @@
 mod mosquitto;
 #[path = "support/schema.rs"]
 mod schema;
+#[path = "support/verdicts.rs"]
+mod verdicts;
 
-use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mosquitto::{Mosquitto, Rules, Subscriber, free_port};
 use uuid::Uuid;
-use vcp_line::clock::{Clock, ClockSource, SystemClock};
-use vcp_line::event::*;
 use vcp_line::frame::Part;
 use vcp_line::publish::outbox::{Fsync, OutboxSpec, Safety, WhenFull};
-use vcp_line::publish::{
-    CameraState, Door, DoorError, LineState, Outgoing, Publisher, PublisherSpec, StateWord, StopReport,
-};
+use vcp_line::publish::{Door, DoorError, Outgoing, Publisher, StopReport};
+use verdicts::wait_for;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -29,56 +26,19 @@ fn part(trigger: u64) -> Part {
 }
 
 fn event(session: Uuid, seq: u64, part: Option<Part>) -> Outgoing {
-    let now = SystemClock.now();
-    let event = InspectionEvent {
-        schema: SCHEMA,
-        event_id: Uuid::now_v7(),
-        session,
-        seq,
-        line: "caps".into(),
-        camera: "top".into(),
-        part,
-        verdict: VerdictWord::Pass,
-        reason: None,
-        score: Some(0.1),
-        threshold: Some(0.62),
-        defect_threshold: 0.5,
-        defects: vec![],
-        frame: Some(FrameInfo { seq, width: 640, height: 480, skipped_before: 0 }),
-        time: EventTime { captured: now.wall, clock: ClockSource::System, published: now.wall },
-        latency_ms: Latency::default(),
-        recipe: RecipeInfo { id: "cap-38mm".into(), version: 3 },
-        model: ModelInfo {
-            name: "tiny".into(),
-            sha256: "0f".repeat(32),
-            engine: "reference".into(),
-            precision: "fp32".into(),
-        },
-        historical: false,
-    };
-    Outgoing { event, captured: now.monotonic, due: None }
+    let mut outgoing = verdicts::event(session, seq);
+    outgoing.event.part = part;
+    outgoing
 }
 
 fn start(port: u16, session: Uuid, outbox: OutboxSpec) -> Publisher {
-    let mut spec = PublisherSpec::new("127.0.0.1", port, "caps");
-    spec.backoff_min = Duration::from_millis(50);
-    spec.backoff_max = Duration::from_millis(100);
+    let mut spec = verdicts::spec("127.0.0.1", port);
     spec.outbox = Some(outbox);
-    let cameras = BTreeMap::from([("top".to_string(), CameraState::Online)]);
-    let state = LineState { state: StateWord::Online, since: None, cameras, model: None, activity: None };
-    Publisher::start(spec, session, state, Arc::new(SystemClock), None).expect("starts")
+    verdicts::start(spec, session)
 }
 
 fn small(directory: &Path) -> OutboxSpec {
     OutboxSpec { max_bytes: 1 << 20, fsync: Fsync::Never, ..OutboxSpec::new(directory) }
-}
-
-fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !condition() {
-        assert!(start.elapsed() < PATIENCE, "{what} in vain");
-        std::thread::sleep(Duration::from_millis(5));
-    }
 }
 
 /// Gives events of a free-running camera, a little slower than the outbox thread looks at its size.

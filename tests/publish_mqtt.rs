@@ -4,6 +4,8 @@
 mod mosquitto;
 #[path = "support/schema.rs"]
 mod schema;
+#[path = "support/verdicts.rs"]
+mod verdicts;
 
 use std::collections::HashSet;
 use std::process::{Command, Stdio};
@@ -13,71 +15,12 @@ use std::time::{Duration, Instant};
 use mosquitto::{Message, Mosquitto, PATIENCE, Rules, Subscriber, free_port};
 use serde_json::{Value, json};
 use uuid::Uuid;
-use vcp_line::clock::{Clock, ClockSource, SystemClock};
-use vcp_line::event::*;
+use vcp_line::clock::{Clock, SystemClock};
 use vcp_line::publish::*;
-use vcp_line::verdict::Defect;
+use verdicts::{event, online, spec, start, wait_for};
 
 /// Set in the child process that is to be killed: the port of the broker.
 const VICTIM: &str = "VCP_LINE_TEST_VICTIM_PORT";
-
-fn model() -> ModelInfo {
-    ModelInfo { name: "tiny".into(), sha256: "0f".repeat(32), engine: "reference".into(), precision: "fp32".into() }
-}
-
-fn event(session: Uuid, seq: u64) -> Outgoing {
-    let now = SystemClock.now();
-    let event = InspectionEvent {
-        schema: SCHEMA,
-        event_id: Uuid::now_v7(),
-        session,
-        seq,
-        line: "caps".into(),
-        camera: "top".into(),
-        part: None,
-        verdict: VerdictWord::Fail,
-        reason: None,
-        score: Some(0.8312),
-        threshold: Some(0.62),
-        defect_threshold: 0.5,
-        defects: vec![Defect {
-            bounds: [412, 96, 58, 31],
-            area_px: 1203,
-            centroid: [440.2, 110.9],
-            peak: 0.97,
-            mean: 0.81,
-            polygon: vec![[412, 100], [430, 96], [469, 126]],
-        }],
-        frame: Some(FrameInfo { seq, width: 640, height: 480, skipped_before: 0 }),
-        time: EventTime { captured: now.wall, clock: ClockSource::System, published: now.wall },
-        latency_ms: Latency::default(),
-        recipe: RecipeInfo { id: "cap-38mm".into(), version: 3 },
-        model: model(),
-        historical: false,
-    };
-    Outgoing { event, captured: now.monotonic, due: None }
-}
-
-fn online() -> LineState {
-    LineState {
-        state: StateWord::Online,
-        since: Some(SystemClock.now().wall),
-        cameras: [("top".to_string(), CameraState::Online)].into(),
-        model: Some(model()),
-        activity: None,
-    }
-}
-
-fn spec(port: u16) -> PublisherSpec {
-    let mut spec = PublisherSpec::new("127.0.0.1", port, "caps");
-    spec.backoff_min = Duration::from_millis(50);
-    spec.backoff_max = Duration::from_millis(200);
-    spec
-}
-
-fn start(spec: PublisherSpec, session: Uuid) -> Publisher {
-    Publisher::start(spec, session, online(), Arc::new(SystemClock), None).expect("starts")
-}
 
 fn is_state(message: &Message, state: &str) -> bool {
     message.topic == "vcp-line/caps/state" && message.json()["state"] == state
@@ -105,20 +48,12 @@ fn assert_complete(messages: &[Message], sent: &[Uuid]) {
     assert_eq!(first, sent);
 }
 
-fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !condition() {
-        assert!(start.elapsed() < PATIENCE, "{what} in vain");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
 #[test]
 fn verdicts_arrive_valid_and_in_order_between_online_and_offline() {
     let broker = Mosquitto::start(Rules::default());
     let subscriber = Subscriber::start(broker.port, "vcp-line/#", &[]);
     let session = Uuid::now_v7();
-    let publisher = start(spec(broker.port), session);
+    let publisher = start(spec("127.0.0.1", broker.port), session);
     let door = publisher.door();
     wait_for("a connection", || door.counters().connected);
     let sent: Vec<Uuid> = (0..200)
@@ -187,7 +122,7 @@ fn a_broker_restarted_in_the_middle_loses_nothing() {
     let mut broker = Mosquitto::start(Rules { persistence: true, ..Rules::default() });
     let subscriber = Subscriber::start(broker.port, "vcp-line/#", &["-c", "-i", "reader"]);
     let session = Uuid::now_v7();
-    let publisher = start(spec(broker.port), session);
+    let publisher = start(spec("127.0.0.1", broker.port), session);
     let door = publisher.door();
     let mut sent = Vec::new();
     for seq in 0..500 {
@@ -221,7 +156,7 @@ fn a_broker_killed_without_memory_gets_everything_that_it_had_not_acknowledged()
     let mut broker = Mosquitto::start(Rules { passwords: true, ..Rules::default() });
     broker.add_user("reader", "r");
     let session = Uuid::now_v7();
-    let mut spec = spec(broker.port);
+    let mut spec = spec("127.0.0.1", broker.port);
     spec.credentials = Some(Credentials { user: "line".into(), password: Secret::new("s3cret") });
     let publisher = start(spec, session);
     let door = publisher.door();
@@ -245,7 +180,7 @@ fn a_broker_killed_without_memory_gets_everything_that_it_had_not_acknowledged()
 
 #[test]
 fn a_stop_without_a_broker_keeps_its_deadline_and_says_what_is_left() {
-    let publisher = start(spec(free_port()), Uuid::now_v7());
+    let publisher = start(spec("127.0.0.1", free_port()), Uuid::now_v7());
     for seq in 0..3 {
         publisher.door().verdict(event(Uuid::nil(), seq)).expect("room");
     }
@@ -257,7 +192,7 @@ fn a_stop_without_a_broker_keeps_its_deadline_and_says_what_is_left() {
 #[test]
 fn alarms_are_retained_until_cleared() {
     let broker = Mosquitto::start(Rules::default());
-    let publisher = start(spec(broker.port), Uuid::now_v7());
+    let publisher = start(spec("127.0.0.1", broker.port), Uuid::now_v7());
     let door = publisher.door();
     let alarm = Alarm { kind: "camera_lost".into(), message: "check the cable".into(), since: SystemClock.now().wall };
     door.set_alarms("top", &[alarm]);
@@ -275,7 +210,7 @@ fn alarms_are_retained_until_cleared() {
 fn a_probe_names_what_is_wrong() {
     let broker = Mosquitto::start(Rules { passwords: true, ..Rules::default() });
     broker.add_user("line", "s3cret");
-    let mut spec = spec(broker.port);
+    let mut spec = spec("127.0.0.1", broker.port);
     let address = format!("127.0.0.1:{}", broker.port);
     let error = |spec: &PublisherSpec| probe(spec).expect_err("must fail").to_string();
 
@@ -326,7 +261,7 @@ fn a_probe_names_what_is_wrong() {
 #[test]
 fn victim() {
     let Ok(port) = std::env::var(VICTIM) else { return };
-    let publisher = start(spec(port.parse().expect("a port")), Uuid::nil());
+    let publisher = start(spec("127.0.0.1", port.parse().expect("a port")), Uuid::nil());
     std::thread::sleep(PATIENCE * 3);
     drop(publisher);
 }
@@ -359,7 +294,8 @@ fn a_verdict_leaves_at_once() {
     let broker = Mosquitto::start(Rules::default());
     let (send, published) = crossbeam_channel::bounded(1000);
     let publisher =
-        Publisher::start(spec(broker.port), Uuid::nil(), online(), Arc::new(SystemClock), Some(send)).expect("starts");
+        Publisher::start(spec("127.0.0.1", broker.port), Uuid::nil(), online(), Arc::new(SystemClock), Some(send))
+            .expect("starts");
     let door = publisher.door();
     wait_for("a connection", || door.counters().connected);
     for seq in 0..120 {
@@ -381,7 +317,7 @@ fn the_embedded_broker_keeps_the_contract() {
     let port = broker.address().port();
     let subscriber = Subscriber::start(port, "vcp-line/#", &[]);
     let session = Uuid::now_v7();
-    let publisher = start(spec(port), session);
+    let publisher = start(spec("127.0.0.1", port), session);
     let mut sent = Vec::new();
     for seq in 0..300 {
         let outgoing = event(session, seq);
@@ -401,8 +337,8 @@ fn the_embedded_broker_keeps_the_contract() {
 #[test]
 fn a_watcher_sees_readable_lines_until_it_is_stopped() {
     let broker = Mosquitto::start(Rules::default());
-    let publisher = start(spec(broker.port), Uuid::now_v7());
-    let mut reader = spec(broker.port);
+    let publisher = start(spec("127.0.0.1", broker.port), Uuid::now_v7());
+    let mut reader = spec("127.0.0.1", broker.port);
     reader.client_id = "watcher".into();
     let stop = tokio_util::sync::CancellationToken::new();
     let mut lines = Vec::new();

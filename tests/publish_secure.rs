@@ -5,6 +5,8 @@
 mod certs;
 #[path = "support/mosquitto.rs"]
 mod mosquitto;
+#[path = "support/verdicts.rs"]
+mod verdicts;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,66 +17,22 @@ use std::time::{Duration, Instant};
 use certs::{Authority, Signed};
 use mosquitto::{Message, Mosquitto, PATIENCE, Subscriber, free_port};
 use uuid::Uuid;
-use vcp_line::clock::{Clock, ClockSource, SystemClock};
-use vcp_line::event::*;
 use vcp_line::publish::*;
+use verdicts::wait_for;
 
 fn event(seq: u64) -> Outgoing {
-    let now = SystemClock.now();
-    let event = InspectionEvent {
-        schema: SCHEMA,
-        event_id: Uuid::now_v7(),
-        session: Uuid::nil(),
-        seq,
-        line: "caps".into(),
-        camera: "top".into(),
-        part: None,
-        verdict: VerdictWord::Pass,
-        reason: None,
-        score: Some(0.25),
-        threshold: Some(0.62),
-        defect_threshold: 0.5,
-        defects: vec![],
-        frame: Some(FrameInfo { seq, width: 640, height: 480, skipped_before: 0 }),
-        time: EventTime { captured: now.wall, clock: ClockSource::System, published: now.wall },
-        latency_ms: Latency::default(),
-        recipe: RecipeInfo { id: "cap".into(), version: 1 },
-        model: ModelInfo {
-            name: "tiny".into(),
-            sha256: "0f".repeat(32),
-            engine: "reference".into(),
-            precision: "fp32".into(),
-        },
-        historical: false,
-    };
-    Outgoing { event, captured: now.monotonic, due: None }
+    verdicts::event(Uuid::nil(), seq)
 }
 
 fn spec(port: u16) -> PublisherSpec {
-    let mut spec = PublisherSpec::new("localhost", port, "caps");
-    spec.backoff_min = Duration::from_millis(50);
+    let mut spec = verdicts::spec("localhost", port);
     spec.backoff_max = Duration::from_millis(400);
     spec.tls_look = Duration::from_millis(50);
     spec
 }
 
 fn start(spec: PublisherSpec) -> Publisher {
-    let online = LineState {
-        state: StateWord::Online,
-        since: Some(SystemClock.now().wall),
-        cameras: [("top".to_string(), CameraState::Online)].into(),
-        model: None,
-        activity: None,
-    };
-    Publisher::start(spec, Uuid::nil(), online, Arc::new(SystemClock), None).expect("starts")
-}
-
-fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !condition() {
-        assert!(start.elapsed() < PATIENCE, "{what} in vain");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    verdicts::start(spec, Uuid::nil())
 }
 
 fn numbers(messages: &[Message]) -> Vec<u64> {
@@ -203,6 +161,13 @@ fn renew(new: &Path, place: &Path) {
     fs::rename(&beside, place).expect("renamed");
 }
 
+/// Nobody who carries out commands.
+struct Deaf;
+
+impl CommandPort for Deaf {
+    fn command(&self, _: &str, _: &[u8], _: bool, _: &AckSender) {}
+}
+
 /// Two steps, as renewal programs do it: for a moment certificate and key do not fit.
 #[test]
 fn renewed_certificates_are_taken_without_a_restart_and_without_a_duplicate() {
@@ -218,10 +183,16 @@ fn renewed_certificates_are_taken_without_a_restart_and_without_a_duplicate() {
     let reader = Subscriber::start(broker.port, "vcp-line/#", &[]);
     let mut spec = spec(ports[0]);
     spec.tls = Some(files(ca.pem(), Some(&place)));
+    let commands = spec.clone();
     let publisher = start(spec);
     let door = publisher.door();
     let connected_as = |name: &str| broker.log().contains(&format!("u'{name}'"));
     wait_for("the old certificate", || connected_as("old-name") && door.counters().connected);
+    let command_link = |name: &str| {
+        broker.log().lines().any(|line| line.contains("-commands (") && line.contains(&format!("u'{name}'")))
+    };
+    let link = CommandLink::start(commands, Arc::new(Deaf)).expect("started");
+    wait_for("the old certificate for commands", || command_link("old-name"));
 
     let mut seq = 0;
     let mut give = |until: &mut dyn FnMut() -> bool| {
@@ -239,6 +210,8 @@ fn renewed_certificates_are_taken_without_a_restart_and_without_a_duplicate() {
     assert!(door.counters().connected && !connected_as("new-name"));
     renew(&new.key, &place.key);
     give(&mut || connected_as("new-name") && door.counters().connected);
+    wait_for("the new certificate for commands", || command_link("new-name"));
+    drop(link);
     assert!(!door.troubles().contains_key("certificate"), "{:?}", door.troubles());
     assert_eq!(publisher.stop(PATIENCE), StopReport { unsent: 0 });
     let messages = reader.until(|message| message.topic.ends_with("/state") && message.json()["state"] == "offline");

@@ -88,6 +88,13 @@ impl Drop for CommandLink {
     }
 }
 
+/// How a connection ended.
+enum End {
+    Lost(PublishError),
+    /// The certificate files have been renewed: another one, at once.
+    Renewed,
+}
+
 struct Task {
     spec: PublisherSpec,
     topics: Topics,
@@ -95,7 +102,7 @@ struct Task {
     acks: AckSender,
     outbox: mpsc::Receiver<Vec<u8>>,
     backoff: Backoff,
-    /// The certificate files that were warned of.
+    /// Fingerprint of the certificate files in use.
     known: Option<[u8; 32]>,
     /// Said once, until commands come in again.
     flooded: bool,
@@ -105,7 +112,11 @@ impl Task {
     async fn run(&mut self) {
         loop {
             let began = Instant::now();
-            match self.connection().await {
+            let error = match self.connection().await {
+                End::Renewed => continue,
+                End::Lost(error) => error,
+            };
+            match error {
                 // Larger than anything that is read to be refused; it closes the connection for commands, this one alone.
                 error @ PublishError::TooLarge { .. } => {
                     if !std::mem::replace(&mut self.flooded, true) {
@@ -127,13 +138,15 @@ impl Task {
         }
     }
 
-    async fn connection(&mut self) -> PublishError {
+    async fn connection(&mut self) -> End {
         let client_id = self.spec.client_id.clone();
         let wish = Wish { client_id, clean: true, will: None, requests: ACKS, packet_ids: None };
         let (client, mut events) = match client::open_now(&self.spec, wish, &mut self.known) {
             Ok(open) => open,
-            Err(error) => return error,
+            Err(error) => return End::Lost(error),
         };
+        let mut look = tokio::time::interval(self.spec.tls_look.max(Duration::from_millis(10)));
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             let signal = {
                 // Polled to its end: dropping it half way could lose a packet.
@@ -144,6 +157,8 @@ impl Task {
                         biased;
                         signal = &mut next => break signal,
                         Some(ack) = self.outbox.recv() => acknowledge(&client, self.topics.ack(), ack),
+                        // A command that comes in these milliseconds gets no answer, as with every connection lost.
+                        _ = look.tick() => if self.renewed() { return End::Renewed },
                     }
                 }
             };
@@ -152,7 +167,7 @@ impl Task {
                 acknowledge(&client, self.topics.ack(), ack);
             }
             match signal {
-                Err(error) => return PublishError::of(&self.spec, error),
+                Err(error) => return End::Lost(PublishError::of(&self.spec, error)),
                 Ok(Signal::Connected) => {
                     if let Err(error) = client.try_subscribe(&self.topics.commands()) {
                         tracing::error!(%error, "commands cannot be subscribed to");
@@ -168,6 +183,12 @@ impl Task {
                 Ok(_) => {}
             }
         }
+    }
+
+    /// Whether the certificate files have changed and can be used. The connection for verdicts says what is wrong with them.
+    fn renewed(&self) -> bool {
+        let files = self.spec.tls.as_ref();
+        files.and_then(|files| files.load().ok()).is_some_and(|loaded| Some(loaded.fingerprint) != self.known)
     }
 
     fn subscribed(&self, refused: usize) {
