@@ -5,8 +5,9 @@
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Lines, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
+use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 /// The program, compiled once for all tests of one binary.
@@ -62,8 +63,8 @@ pub struct Consumer {
     child: Child,
     ask: ChildStdin,
     answers: Lines<BufReader<ChildStdout>>,
-    /// Open as long as the consumer may write to it.
-    said: BufReader<ChildStderr>,
+    /// What it says of its connection. Read all the time: a full pipe would stop it.
+    said: Receiver<String>,
 }
 
 impl Consumer {
@@ -83,7 +84,10 @@ impl Consumer {
             .unwrap();
         let ask = child.stdin.take().unwrap();
         let answers = BufReader::new(child.stdout.take().unwrap()).lines();
-        let said = BufReader::new(child.stderr.take().unwrap());
+        let (tell, said) = channel();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        // Ends with the consumer, or when nobody listens any more.
+        std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| tell.send(line)));
         let mut consumer = Self { child, ask, answers, said };
         consumer.subscribed();
         consumer
@@ -91,11 +95,7 @@ impl Consumer {
 
     /// Returns when it has subscribed once more.
     pub fn subscribed(&mut self) {
-        let mut line = String::new();
-        while line != "subscribed\n" {
-            line.clear();
-            assert!(self.said.read_line(&mut line).unwrap() > 0, "the consumer has ended");
-        }
+        while self.said.recv().expect("the consumer goes on") != "subscribed" {}
     }
 
     fn asked(&mut self, question: &str) -> Report {
