@@ -11,14 +11,12 @@ use vcp_line::engine::{Engine, EngineChoice, EngineError, EngineSpec, PlanSpec, 
 use vcp_line::frame::Frame;
 use vcp_line::vcp_clip::Architecture;
 
-use crate::tiny;
+use crate::{memory, tiny};
 
 /// Frames of the run that looks for leaks.
 const MANY: usize = 10_000;
 /// Frames before memory is looked at: contexts, graphs and the C library's pools have their size then.
 const WARM: usize = 500;
-/// Host memory that may come and go without being a leak, bytes: a hundredth of a frame's map each time would be more.
-const HOST_ROOM: usize = 8 << 20;
 /// Batches that a median is taken of.
 const ROUNDS: usize = 200;
 
@@ -121,13 +119,6 @@ fn a_plan_that_does_not_fit_is_refused_or_built_anew() {
     assert_eq!((anew.model_sha256, anew.max_batch), (identity.model_sha256, 2));
 }
 
-/// Resident memory of this process, bytes.
-fn resident() -> usize {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse::<usize>().unwrap() << 10
-}
-
 #[test]
 fn ten_thousand_frames_need_no_more_memory_than_five_hundred() {
     let (_folder, bundle) = tiny::bundle();
@@ -148,13 +139,9 @@ fn ten_thousand_frames_need_no_more_memory_than_five_hundred() {
         }
     };
     run(WARM);
-    let (free, host) = (gpu.memory().unwrap().0, resident());
+    let before = memory::now(&gpu);
     run(MANY);
-    let (free_after, host_after) = (gpu.memory().unwrap().0, resident());
-    println!("measured: device_growth_bytes = {}", free as i64 - free_after as i64);
-    println!("measured: host_growth_bytes = {}", host_after as i64 - host as i64);
-    assert!(free_after >= free, "the card has {free_after} bytes free, {free} before");
-    assert!(host_after <= host + HOST_ROOM, "{host_after} bytes, {host} before");
+    memory::assert_no_more("engine", &before, &memory::now(&gpu));
 }
 
 fn median(mut values: Vec<f64>) -> f64 {
