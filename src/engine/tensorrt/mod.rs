@@ -19,7 +19,7 @@ pub use build::{BuildRequest, Progress, USUAL_SMS, build, unwatched};
 pub use library::FLAVOUR;
 pub use pipeline::GpuTimes;
 
-use super::plan::{self, PlanError, PlanIdentity, Wanted};
+use super::plan::{self, Card, PlanError, PlanIdentity, Wanted};
 use super::{Engine, EngineChoice, EngineError, EngineInfo, EngineSpec, self_test};
 use crate::anomaly::{AnomalyMap, Prediction, StageTimes};
 use crate::cuda::{CudaError, Gpu, Machine, Properties};
@@ -84,6 +84,8 @@ impl TensorrtEngine {
     pub fn open(spec: &EngineSpec, tell: &dyn Fn(&str)) -> Result<Self, EngineError> {
         let gpu = open_card()?;
         let properties = properties(&gpu);
+        // Before a command is named that could not succeed.
+        FLAVOUR.covers(properties.sm)?;
         let version = library::load()?;
         let bundle = Bundle::open(&spec.bundle)?;
         let driver = driver(&properties);
@@ -94,8 +96,7 @@ impl TensorrtEngine {
             graph_version: typed::GRAPH_VERSION,
             flavour: FLAVOUR,
             version: &version,
-            sm: properties.sm,
-            driver: &driver,
+            card: Card { name: &properties.name, sm: properties.sm, driver: &driver },
             precision: spec.precision,
         };
         let (identity, plan) = match fitting_plan(&path, &build, &wanted) {
@@ -178,19 +179,19 @@ fn rebuild(spec: &EngineSpec, path: &Path, sm: u32) -> Result<(), EngineError> {
     Ok(())
 }
 
-/// Checks the plan that `spec` names against this program and `sm`, without a card; what `model info` and tests ask.
-pub fn check_plan(spec: &EngineSpec, sm: u32, driver: &str) -> Result<PlanIdentity, EngineError> {
+/// Checks the plan that `spec` names against this program and `card`, which need not be there; what tests ask.
+pub fn check_plan(spec: &EngineSpec, card: Card<'_>) -> Result<PlanIdentity, EngineError> {
+    FLAVOUR.covers(card.sm)?;
     let version = library::load()?;
     let bundle = Bundle::open(&spec.bundle)?;
     let path = plan_path(spec);
-    let build = plan::build_command(&spec.bundle, &path, spec.precision, Some(sm));
+    let build = plan::build_command(&spec.bundle, &path, spec.precision, Some(card.sm));
     let wanted = Wanted {
         model_sha256: bundle.sha256(),
         graph_version: typed::GRAPH_VERSION,
         flavour: FLAVOUR,
         version: &version,
-        sm,
-        driver,
+        card,
         precision: spec.precision,
     };
     Ok(fitting_plan(&path, &build, &wanted)?.0)
