@@ -5,8 +5,8 @@
 
 use vcp_line::cuda::{KernelCache, PROGRAMS, compile};
 
-/// Compute capability × 10: A100, RTX A-series, Ada, H100, Blackwell workstation cards.
-const ARCHITECTURES: [u32; 5] = [80, 86, 89, 90, 120];
+/// Compute capability × 10: A100, RTX A-series, Jetson Orin, Ada, H100, B200, Jetson Thor, Blackwell workstation cards.
+const ARCHITECTURES: [u32; 8] = [80, 86, 87, 89, 90, 100, 110, 120];
 
 /// The number in front of `unit`.
 fn number(line: &str, unit: &str) -> Option<u32> {
