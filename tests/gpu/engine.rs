@@ -8,7 +8,7 @@ use vcp_line::cuda::{Gpu, Machine};
 use vcp_line::engine::plan::{self, PlanError, PlanIdentity};
 use vcp_line::engine::tensorrt::{self, BuildRequest, TensorrtEngine};
 use vcp_line::engine::{Engine, EngineChoice, EngineError, EngineSpec, PlanSpec, Precision, self_test};
-use vcp_line::frame::Frame;
+use vcp_line::frame::{Frame, Image};
 use vcp_line::vcp_clip::Architecture;
 
 use crate::{memory, tiny};
@@ -96,6 +96,35 @@ fn a_map_of_an_earlier_batch_keeps_its_values() {
     let again = infer(&mut engine, &frames[..1]).remove(0);
     assert!(held.map == again.map && held.map != other.map);
     assert_eq!(held.map.peak(), held.map.values().iter().copied().fold(f32::MIN, f32::max));
+}
+
+#[test]
+fn frames_sent_ahead_are_answered_as_if_they_had_not_been() {
+    let (_folder, bundle) = tiny::bundle();
+    build(&bundle, Precision::Fp16, 2);
+    let mut engine = open(&spec(&bundle, Precision::Fp16, 2));
+    let frames = golden_frames();
+    let last = frames.len() - 1;
+    let alone: Vec<Prediction> =
+        frames.iter().map(|frame| infer(&mut engine, std::slice::from_ref(frame)).remove(0)).collect();
+    // A batch of two may be computed by other kernels than one frame.
+    let together = infer(&mut engine, &frames[1..3]);
+    let same = |found: &Prediction, wanted: &Prediction| found.map == wanted.map && found.score == wanted.score;
+    let image = |at: usize| frames[at.min(last)].image.clone();
+    // What comes next was sent; something else was sent; two were, the wrong one first. Each way twice, so that one is a
+    // graph's replay.
+    let sent: [&dyn Fn(usize) -> Vec<Image>; 3] =
+        [&|at| vec![image(at + 1)], &|at| vec![image(at + 2)], &|at| vec![image(at + 2), image(at + 1)]];
+    for coming in sent.iter().cycle().take(2 * sent.len()) {
+        for (at, frame) in frames.iter().enumerate() {
+            let answers = engine.infer_looking_ahead(&[frame], &|| coming(at)).unwrap();
+            assert!(same(&answers[0], &alone[at]), "{}", tiny::IMAGES[at]);
+        }
+        // Of a batch only the second was sent, and more than a batch may be named.
+        engine.infer_looking_ahead(&[&frames[0]], &|| vec![image(2), image(3), image(4)]).unwrap();
+        let answers = engine.infer_looking_ahead(&[&frames[1], &frames[2]], &Vec::new).unwrap();
+        assert!(answers.iter().zip(&together).all(|(found, wanted)| same(found, wanted)), "two frames");
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@
 // TensorRT and the driver know no borrow checker; each block says who keeps the promise.
 #![allow(unsafe_code)]
 
+mod ahead;
 mod build;
 mod library;
 mod network;
@@ -210,13 +211,21 @@ fn cache_file(plan_sha256: &str, sm: u32, driver: &str) -> Option<PathBuf> {
 
 impl Engine for TensorrtEngine {
     fn infer(&mut self, frames: &[&Frame]) -> Result<Vec<Prediction>, EngineError> {
+        self.infer_looking_ahead(frames, &Vec::new)
+    }
+
+    fn infer_looking_ahead(
+        &mut self,
+        frames: &[&Frame],
+        coming: &dyn Fn() -> Vec<Image>,
+    ) -> Result<Vec<Prediction>, EngineError> {
         self.info.check_batch(frames.len())?;
         let start = Instant::now();
         for map in self.handed_out.drain(..).filter(AnomalyMap::is_held_elsewhere) {
             map.values();
         }
         let images: Vec<&Image> = frames.iter().map(|frame| &frame.image).collect();
-        let summaries = self.pipeline.run(&images)?;
+        let summaries = self.pipeline.run(&images, coming)?;
         let gpu = Duration::from_secs_f32(self.pipeline.times()?.total / 1e3);
         let count = frames.len() as u32;
         // The card does not tell its stages apart: what is not its time went into staging and upload.
