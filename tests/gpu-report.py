@@ -13,7 +13,7 @@ import sys
 import time
 
 MODEL = "vit_l_14_336_at_518_fp16"
-# What issue and README promise beyond the targets that `bench kernels` judges itself.
+# What is promised beyond the targets that `bench kernels` judges itself.
 FASTER_POST_VCP = 5.0
 FASTER_FRAME = 2.0
 MATRIX_SHARE = 0.6

@@ -190,24 +190,43 @@ impl Pipeline {
             self.graphs.clear();
             self.kinds.clear();
         }
-        for (slot, (image, &kind)) in images.iter().zip(&kinds).enumerate() {
+        if let Err(error) = self.begin(images, &kinds) {
+            // What was enqueued before the failure may still read memory that the next batch writes.
+            self.settle();
+            return Err(error);
+        }
+        self.send_ahead(coming);
+        self.done.synchronize().map_err(card)?;
+        Ok(self.told.as_slice()[..batch].iter().map(|summary| summary.decode(self.side)).collect())
+    }
+
+    /// Enqueues a batch, from its upload to its summaries; waits for nothing.
+    fn begin(&mut self, images: &[&Image], kinds: &Vec<Kind>) -> Result<(), EngineError> {
+        let batch = images.len();
+        for (slot, (image, &kind)) in images.iter().zip(kinds).enumerate() {
             self.stage(slot, image, kind)?;
         }
         self.uploaded.record(&self.uploads).map_err(card)?;
         self.uploaded.hold(&self.stream).map_err(card)?;
         self.begun.record(&self.stream).map_err(card)?;
         self.take_what_was_sent(images).map_err(card)?;
-        self.work(&kinds)?;
-        // SAFETY: the copy is waited for below, before anybody looks at `told`.
+        self.work(kinds)?;
+        // SAFETY: `run` waits for the copy before anybody looks at `told`.
         let copied = unsafe {
             let summaries = self.summaries.view().slice(0..batch);
             self.gpu.download(&self.stream, summaries, &mut self.told.as_mut_slice()[..batch])
         };
         copied.map_err(card)?;
-        self.done.record(&self.stream).map_err(card)?;
-        self.send_ahead(coming);
-        self.done.synchronize().map_err(card)?;
-        Ok(self.told.as_slice()[..batch].iter().map(|summary| summary.decode(self.side)).collect())
+        self.done.record(&self.stream).map_err(card)
+    }
+
+    /// Waits for everything that was enqueued, as far as the card still answers.
+    fn settle(&self) {
+        for stream in [&self.stream, &self.uploads] {
+            if let Err(error) = self.gpu.synchronize(stream) {
+                tracing::warn!(engine = %ENGINE, %error, "waiting for the card");
+            }
+        }
     }
 
     /// Time that the card spent on the last batch, without uploads.
@@ -379,10 +398,6 @@ impl From<CudaError> for Refused {
 impl Drop for Pipeline {
     fn drop(&mut self) {
         // Graphs, buffers and contexts are freed next; nothing may still run on them.
-        for stream in [&self.stream, &self.uploads] {
-            if let Err(error) = self.gpu.synchronize(stream) {
-                tracing::warn!(engine = %ENGINE, %error, "closing");
-            }
-        }
+        self.settle();
     }
 }
