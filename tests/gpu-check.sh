@@ -8,7 +8,8 @@
 # Usage: [GPU_TEST=PROGRAM] [GPU_PROGRAM=vcp-line] [GPU_LIBRARIES=DIR:DIR] tests/gpu-check.sh [DIR]
 #   GPU_TEST        the compiled test program; absent: it is built here
 #   GPU_PROGRAM     the compiled vcp-line; absent: it is built here
-#   GPU_LIBRARIES   folders with TensorRT and NVRTC; absent: scripts/tensorrt.sh and scripts/cuda-nvrtc.sh fetch them
+#   GPU_LIBRARIES   folders with TensorRT and NVRTC; absent: scripts/tensorrt.sh and scripts/cuda-nvrtc.sh fetch them, but
+#                   not TensorRT for tensorrt-enterprise, whose folder must be on LD_LIBRARY_PATH
 #   GPU_FEATURE     what is built here: tensorrt when absent; tensorrt-enterprise for data-centre GPUs and Jetson
 #   GPU_SECONDS     time for all of it, seconds; 460 when absent
 # The exit code is 0 when every part that ran passed, and the kernels' tests and timings are among those that ran.
@@ -50,7 +51,12 @@ if [[ -z "$program" && -z "${GPU_TEST:-}" ]]; then
   program="$(sed -n 's/.*"name":"vcp-line".*"executable":"\([^"]*\)".*/\1/p' "$out/build.json" | tail -n 1)"
 fi
 [[ -x "$test_program" ]] || die "'$test_program' is no program: set GPU_TEST"
-libraries="${GPU_LIBRARIES:-$(scripts/tensorrt.sh):$(scripts/cuda-nvrtc.sh)}"
+libraries="${GPU_LIBRARIES:-}"
+if [[ -z "$libraries" ]]; then
+  libraries="$(scripts/cuda-nvrtc.sh)"
+  # TensorRT for data-centre GPUs is installed by hand, and on the path already.
+  if [[ "$feature" == tensorrt ]]; then libraries="$(scripts/tensorrt.sh):$libraries"; fi
+fi
 export LD_LIBRARY_PATH="$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
 # Where the test program looks for the golden numbers and the shipped model.
 export CARGO_MANIFEST_DIR="$root"

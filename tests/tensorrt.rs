@@ -267,6 +267,10 @@ fn without_a_card_the_engine_says_what_to_install() {
     assert!(stderr(&output).contains("engine 'tensorrt': no NVIDIA driver"), "{}", stderr(&output));
     assert!(stderr(&output).contains("install the driver"), "{}", stderr(&output));
 
+    let output = program(&["bench", "kernels"], None);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(stderr(&output).contains("no NVIDIA driver") && output.stdout.is_empty(), "{}", stderr(&output));
+
     let output = program(&["--log", "debug", "inspect", "--model", bundle, "--engine", "auto", picture], None);
     assert!(output.status.success(), "{}", stderr(&output));
     assert!(
