@@ -3,6 +3,6 @@
 use super::bench::KernelArguments;
 
 /// Always an error.
-pub fn run(_: &KernelArguments) -> anyhow::Result<()> {
+pub fn run(KernelArguments { launches: _launches, json: _json }: &KernelArguments) -> anyhow::Result<()> {
     anyhow::bail!("this program was built without CUDA: build it with `--features cuda` (or `tensorrt`)")
 }
