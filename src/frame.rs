@@ -43,7 +43,7 @@ pub enum Resampling {
     Nearest,
 }
 
-/// Owned pixels.
+/// Owned pixels; a clone shares them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Image {
     /// Columns, at least 1.
@@ -54,7 +54,7 @@ pub struct Image {
     pub format: PixelFormat,
     /// Filter to use when resizing.
     pub resampling: Resampling,
-    data: Vec<u8>,
+    data: Arc<Vec<u8>>,
 }
 
 /// The bytes handed to [`Image::new`] do not make a picture.
@@ -75,7 +75,7 @@ impl Image {
         if needed == 0 || data.len() != needed {
             return Err(ImageError { width, height, format, needed, got: data.len() });
         }
-        Ok(Self { width, height, format, resampling: Resampling::default(), data })
+        Ok(Self { width, height, format, resampling: Resampling::default(), data: Arc::new(data) })
     }
 
     /// Copies `height` rows that lie `stride` bytes apart, leaving the padding behind.
@@ -101,6 +101,13 @@ impl Image {
     /// The pixels, row after row without padding.
     pub fn data(&self) -> &[u8] {
         &self.data
+    }
+
+    /// Whether `other` is a clone of this very picture. Pictures that only look alike are not.
+    pub fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.data, &other.data)
+            && (self.width, self.height, self.format, self.resampling)
+                == (other.width, other.height, other.format, other.resampling)
     }
 
     /// One pixel as red, green, blue (for overlays; 16-bit grey keeps its upper byte, alpha is ignored).
@@ -152,6 +159,13 @@ mod tests {
         let bytes = [1, 2, 3, 0, 4, 5, 6, 0, 7, 8, 9];
         let image = Image::from_strided(3, 3, PixelFormat::Gray8, 4, &bytes).expect("valid");
         assert_eq!(image.data(), [1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    }
+
+    #[test]
+    fn only_a_clone_is_the_same_picture() {
+        let image = Image::new(2, 1, PixelFormat::Gray8, vec![1, 2]).expect("fits");
+        let alike = Image::new(2, 1, PixelFormat::Gray8, vec![1, 2]).expect("fits");
+        assert!(image.is_same(&image.clone()) && image == alike && !image.is_same(&alike));
     }
 
     #[test]

@@ -1,87 +1,146 @@
 #!/usr/bin/env bash
-# Everything that needs an NVIDIA GPU, on a machine with a driver and nothing else: tests, memory check, timings.
-# Writes gpu-check.json and gpu-check.md into the folder given. No compiler is needed where the program was built before:
-#   cargo test --no-default-features --features tensorrt --test gpu --no-run
+# Everything that needs an NVIDIA GPU, on a machine with a driver and python3 and nothing else: tests, memory checks,
+# timings, the same computation in PyTorch. Writes gpu-check.json and gpu-check.md into the folder given. No compiler is
+# needed where both programs were built before (neither links GStreamer or OpenCV):
+#   cargo test --release --no-default-features --features tensorrt --test gpu --no-run
+#   cargo build --release --no-default-features --features tensorrt
 #
-# Usage: [GPU_TEST=PROGRAM] [GPU_LIBRARIES=DIR:DIR] tests/gpu-check.sh [DIR]
+# Usage: [GPU_TEST=PROGRAM] [GPU_PROGRAM=vcp-line] [GPU_LIBRARIES=DIR:DIR] tests/gpu-check.sh [DIR]
 #   GPU_TEST        the compiled test program; absent: it is built here
-#   GPU_LIBRARIES   folders with TensorRT and NVRTC; absent: scripts/tensorrt.sh and scripts/cuda-nvrtc.sh fetch them
-#   GPU_SECONDS     time for all of it, seconds; 450 when absent
+#   GPU_PROGRAM     the compiled vcp-line; absent: it is built here
+#   GPU_LIBRARIES   folders with TensorRT and NVRTC; absent: scripts/tensorrt.sh and scripts/cuda-nvrtc.sh fetch them, but
+#                   not TensorRT for tensorrt-enterprise, whose folder must be on LD_LIBRARY_PATH
+#   GPU_FEATURE     what is built here: tensorrt when absent; tensorrt-enterprise for data-centre GPUs and Jetson
+#   GPU_SECONDS     time for all of it, seconds; 460 when absent
+# The exit code is 0 when every part that ran passed, and the kernels' tests and timings are among those that ran.
 set -euo pipefail
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 out="${1:-$root/target/gpu-check}"
-limit="${GPU_SECONDS:-450}"
+limit="${GPU_SECONDS:-460}"
+feature="${GPU_FEATURE:-tensorrt}"
 
 say() { printf 'gpu-check: %s\n' "$*" >&2; }
 die() {
   say "$*"
   exit 1
 }
-left() { printf '%s' "$((limit > SECONDS ? limit - SECONDS : 1))"; }
 
 command -v nvidia-smi >/dev/null || die "no nvidia-smi: install the NVIDIA driver (580 or newer)"
+command -v python3 >/dev/null || die "no python3: it writes the report"
 card="$(nvidia-smi --query-gpu=name,compute_cap,driver_version,memory.total --format=csv,noheader | head -n 1)" ||
   die "nvidia-smi does not answer: load the driver"
 mkdir -p "$out"
 out="$(cd "$out" && pwd)"
+# Nothing of an earlier run may look like a result of this one.
+rm -f "$out"/*.log "$out"/bench-kernels.json "$out"/baseline.json "$out"/gpu-check.{json,md} "$out/parts.tsv"
+parts="$out/parts.tsv"
+: >"$parts"
 
 cd "$root"
-program="${GPU_TEST:-}"
-if [[ -z "$program" ]]; then
+test_program="${GPU_TEST:-}"
+if [[ -z "$test_program" ]]; then
   say "building the test program"
-  cargo test --no-default-features --features tensorrt --test gpu --no-run --message-format=json >"$out/build.json"
-  program="$(sed -n 's/.*"name":"gpu".*"executable":"\([^"]*\)".*/\1/p' "$out/build.json" | tail -n 1)"
-  # Compiling is not part of the time.
-  SECONDS=0
+  cargo test --release --no-default-features --features "$feature" --test gpu --no-run --message-format=json >"$out/build.json"
+  test_program="$(sed -n 's/.*"name":"gpu".*"executable":"\([^"]*\)".*/\1/p' "$out/build.json" | tail -n 1)"
 fi
-[[ -x "$program" ]] || die "'$program' is no program: set GPU_TEST"
-libraries="${GPU_LIBRARIES:-$(scripts/tensorrt.sh):$(scripts/cuda-nvrtc.sh)}"
+program="${GPU_PROGRAM:-}"
+if [[ -z "$program" && -z "${GPU_TEST:-}" ]]; then
+  say "building vcp-line"
+  cargo build --release --no-default-features --features "$feature" --message-format=json >"$out/build.json"
+  program="$(sed -n 's/.*"name":"vcp-line".*"executable":"\([^"]*\)".*/\1/p' "$out/build.json" | tail -n 1)"
+fi
+[[ -x "$test_program" ]] || die "'$test_program' is no program: set GPU_TEST"
+libraries="${GPU_LIBRARIES:-}"
+if [[ -z "$libraries" ]]; then
+  libraries="$(scripts/cuda-nvrtc.sh)"
+  # TensorRT for data-centre GPUs is installed by hand, and on the path already.
+  if [[ "$feature" == tensorrt ]]; then libraries="$(scripts/tensorrt.sh):$libraries"; fi
+fi
 export LD_LIBRARY_PATH="$libraries${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}"
-# Where the program looks for the golden numbers and the shipped model.
+# Where the test program looks for the golden numbers and the shipped model.
 export CARGO_MANIFEST_DIR="$root"
+# Compiling and fetching are not part of the time.
+SECONDS=0
+
+left() { printf '%s' "$((limit > SECONDS ? limit - SECONDS : 0))"; }
+
+# A line of parts.tsv: name, result, seconds, remark.
+note() { printf '%s\t%s\t%s\t%s\n' "$@" >>"$parts"; }
+
+# part NAME SECONDS COMMAND…: runs it for at most so long, with its output in NAME.log. A part that fails is noted and
+# the others go on.
+part() {
+  local name="$1" most="$2" start="$SECONDS" status=0 remaining
+  shift 2
+  remaining="$(left)"
+  if ((remaining < 5)); then
+    note "$name" "not run" 0 "no time was left"
+    return
+  fi
+  say "$name"
+  timeout --kill-after=5 "$((most < remaining ? most : remaining))" "$@" >"$out/$name.log" 2>&1 || status=$?
+  local took="$((SECONDS - start))"
+  case "$status" in
+    0) note "$name" passed "$took" "" ;;
+    3) note "$name" "not run" "$took" "$(tail -n 1 "$out/$name.log")" ;;
+    124 | 137) note "$name" failed "$took" "out of time after $took s" ;;
+    *) note "$name" failed "$took" "exit code $status; see $name.log" ;;
+  esac
+}
+
+# compute-sanitizer ends with 9 where it found something, and with the program's own code (101) where a test failed; with
+# another it could not look.
+# shellcheck disable=SC2317 # `part` calls it through bash -c
+sanitize() {
+  local tool="$1" status=0
+  compute-sanitizer --tool "$tool" --error-exitcode 9 "$test_program" kernels::small_ --test-threads=1 || status=$?
+  case "$status" in
+    0 | 9 | 101) return "$status" ;;
+    *) printf 'compute-sanitizer could not look (exit code %s)\n' "$status" && return 3 ;;
+  esac
+}
+export -f sanitize
+export test_program
+
+# One test at a time: timings and free memory belong to one.
+run_tests=("$test_program" --test-threads=1 --nocapture)
+
+part kernels 120 "${run_tests[@]}" kernels::
+
+if [[ -x "$program" ]]; then
+  part bench-kernels 60 "$program" bench kernels --json "$out/bench-kernels.json"
+else
+  note bench-kernels "not run" 0 "GPU_PROGRAM names no vcp-line"
+fi
+
+part baseline 90 python3 tests/gpu-baseline.py --json "$out/baseline.json"
+
+if "$test_program" --exact engine::this_tensorrt_makes_plans_for_this_card >"$out/covers.log" 2>&1; then
+  part engine 240 "${run_tests[@]}" engine::
+else
+  reason="$(sed -n 's/^not covered: //p' "$out/covers.log" | head -n 1)"
+  if [[ -n "$reason" ]]; then
+    note engine "not run" 0 "$reason"
+  else
+    note engine failed 0 "TensorRT's part could not start; see covers.log"
+  fi
+fi
+
+for tool in memcheck racecheck; do
+  if command -v compute-sanitizer >/dev/null; then
+    part "$tool" 90 bash -c "sanitize $tool"
+  else
+    note "$tool" "not run" 0 "compute-sanitizer is not installed"
+  fi
+done
+
+python3 tests/gpu-report.py "$out" "$card" "$SECONDS" || die "the report could not be written; logs are in $out"
+cat "$out/gpu-check.md"
 
 status=0
-say "tests and timings on $card"
-# One at a time: timings and free memory belong to one test.
-timeout "$(left)" "$program" --test-threads=1 --nocapture >"$out/tests.log" 2>&1 || status=$?
-
-sanitizer=absent
-if command -v compute-sanitizer >/dev/null; then
-  say "compute-sanitizer"
-  sanitizer=passed
-  timeout "$(left)" compute-sanitizer --tool memcheck --error-exitcode 9 "$program" --test-threads=1 \
-    maps_are_the_golden_ones >"$out/sanitizer.log" 2>&1 || sanitizer="failed ($?)"
-fi
-
-summary="$(grep '^test result:' "$out/tests.log" | tail -n 1 || true)"
-result=passed
-[[ "$status" == 0 ]] || result="failed ($status)"
-[[ -n "$summary" ]] || summary="no result: out of time or ended by a signal"
-
-python3 - "$out" "$card" "$result" "$sanitizer" "$summary" "$SECONDS" <<'PYTHON' || die "the report could not be written"
-import json, pathlib, re, sys
-
-out, card, result, sanitizer, summary, seconds = sys.argv[1:]
-folder = pathlib.Path(out)
-log = (folder / "tests.log").read_text(errors="replace")
-measured = dict(re.findall(r"measured: (\S+) = (\S+)", log))
-failures = sorted(set(re.findall(r"^    ([\w:]+)$", log, re.M)))
-report = {
-    "card": card,
-    "tests": result,
-    "summary": summary,
-    "failed": failures,
-    "compute_sanitizer": sanitizer,
-    "seconds": int(seconds),
-    "measured": {name: float(value) for name, value in measured.items()},
-}
-(folder / "gpu-check.json").write_text(json.dumps(report, indent=2) + "\n")
-lines = [f"# GPU check: {card}", "", f"Tests: {result}. {summary}", f"compute-sanitizer: {sanitizer}. {seconds} s in all.", ""]
-lines += [f"- failed: `{name}`" for name in failures] + ["", "| figure | value |", "|---|---|"]
-lines += [f"| {name} | {value} |" for name, value in measured.items()]
-(folder / "gpu-check.md").write_text("\n".join(lines) + "\n")
-PYTHON
-
-cat "$out/gpu-check.md"
-[[ "$status" == 0 && "$sanitizer" != failed* ]]
+if grep -q $'^[^\t]*\tfailed\t' "$parts"; then status=1; fi
+for required in kernels bench-kernels; do
+  grep -q "^$required"$'\tpassed\t' "$parts" || status=1
+done
+exit "$status"

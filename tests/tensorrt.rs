@@ -1,6 +1,6 @@
 //! TensorRT without a graphics card: real plans are built, identified and refused; the graph they are built from
 //! computes the golden numbers; what is missing on this machine is named with the next step.
-#![cfg(feature = "tensorrt")]
+#![cfg(all(feature = "tensorrt", not(feature = "tensorrt-enterprise")))]
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use std::sync::{Arc, Mutex};
 
 use vcp_line::engine::onnx::typed;
-use vcp_line::engine::plan::{self, PlanError, PlanIdentity};
+use vcp_line::engine::plan::{self, Card, PlanError, PlanIdentity};
 use vcp_line::engine::reference::ReferenceEngine;
 use vcp_line::engine::tensorrt::{self, BuildRequest, FLAVOUR};
 use vcp_line::engine::{EngineChoice, EngineError, EngineSpec, Precision, finish, self_test};
@@ -28,8 +28,12 @@ fn spec(bundle: &Path, precision: Precision) -> EngineSpec {
     EngineSpec { engine: EngineChoice::Tensorrt, precision, ..EngineSpec::new(bundle) }
 }
 
+fn card(sm: u32) -> Card<'static> {
+    Card { name: "a card", sm, driver: "13.0" }
+}
+
 fn refusal(spec: &EngineSpec, sm: u32) -> (PlanError, String) {
-    match tensorrt::check_plan(spec, sm, "13.0").unwrap_err() {
+    match tensorrt::check_plan(spec, card(sm)).unwrap_err() {
         EngineError::Plan(error) => {
             let said = error.to_string();
             let wanted = format!("vcp-line model build {} --engine tensorrt --precision", spec.bundle.display());
@@ -67,13 +71,16 @@ fn a_plan_of_the_tiny_model_is_built_identified_and_refused_where_it_does_not_fi
     assert!(said.samples.iter().zip(&identity.self_test.samples).all(|(a, b)| (a - b).abs() < 1e-6));
 
     let fits = spec(&bundle, Precision::Fp16);
-    assert_eq!(tensorrt::check_plan(&fits, 89, "13.0").unwrap(), identity);
-    let (error, said) = refusal(&fits, 90);
+    assert_eq!(tensorrt::check_plan(&fits, card(89)).unwrap(), identity);
+    let (error, said) = refusal(&fits, 121);
     assert!(matches!(error, PlanError::Misfit { .. }));
     assert!(
-        said.contains("it covers SM 8.0, 8.6, 8.9, 12.0, this card is SM 9.0") && said.contains("--sm 90"),
+        said.contains("it covers SM 8.0, 8.6, 8.9, 12.0, this card is SM 12.1") && said.contains("--sm 121"),
         "{said}"
     );
+    // Not a command that could not succeed either.
+    let said = tensorrt::check_plan(&fits, card(90)).unwrap_err().to_string();
+    assert!(said.contains("makes no plans for SM 9.0") && said.contains("--features tensorrt-enterprise"), "{said}");
     let other = EngineSpec { precision: Precision::Fp32, ..fits.clone() };
     let other = EngineSpec { plan: vcp_line::engine::PlanSpec { file: Some(path.clone()), rebuild: false }, ..other };
     assert!(refusal(&other, 89).1.contains("it computes in fp16, fp32 is asked for"));
@@ -118,7 +125,7 @@ fn a_plan_of_the_shipped_model_is_built() {
     assert_eq!((path, identity.sms.as_slice(), identity.max_batch), (output.clone(), &[89][..], 4));
     let plan = vcp_line::engine::PlanSpec { file: Some(output), rebuild: false };
     let spec = EngineSpec { plan, ..spec(&bundle, Precision::Fp16) };
-    assert_eq!(tensorrt::check_plan(&spec, 89, "13.0").unwrap(), identity);
+    assert_eq!(tensorrt::check_plan(&spec, card(89)).unwrap(), identity);
     // Nothing but the plan and its identity is left.
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 2);
 }
@@ -128,7 +135,7 @@ fn every_precision_can_be_built() {
     let (_folder, bundle) = tiny::bundle();
     for precision in [Precision::Fp32, Precision::Bf16] {
         let (path, identity) = build(&bundle, precision, &[86]);
-        assert_eq!(tensorrt::check_plan(&spec(&bundle, precision), 86, "13.0").unwrap(), identity);
+        assert_eq!(tensorrt::check_plan(&spec(&bundle, precision), card(86)).unwrap(), identity);
         let file = Some(path);
         let plan = vcp_line::engine::PlanSpec { file, rebuild: false };
         let said = refusal(&EngineSpec { plan, ..spec(&bundle, Precision::Fp16) }, 86).1;
@@ -229,7 +236,7 @@ fn what_is_missing_is_named_with_the_next_step() {
     assert!(stderr(&output).contains("run scripts/tensorrt.sh"), "{}", stderr(&output));
 
     for (sm, reason) in
-        [("9.0", "makes no plans for SM 9.0"), ("7.5", "tensorrt-enterprise"), ("8.x", "compute capability")]
+        [("9.0", "--features tensorrt-enterprise"), ("7.5", "makes no plans for SM 7.5"), ("8.x", "compute capability")]
     {
         let output = program(&["model", "build", bundle, "--sm", sm], None);
         assert!(!output.status.success() && stderr(&output).contains(reason), "{}", stderr(&output));
@@ -259,6 +266,10 @@ fn without_a_card_the_engine_says_what_to_install() {
     assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
     assert!(stderr(&output).contains("engine 'tensorrt': no NVIDIA driver"), "{}", stderr(&output));
     assert!(stderr(&output).contains("install the driver"), "{}", stderr(&output));
+
+    let output = program(&["bench", "kernels"], None);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    assert!(stderr(&output).contains("no NVIDIA driver") && output.stdout.is_empty(), "{}", stderr(&output));
 
     let output = program(&["--log", "debug", "inspect", "--model", bundle, "--engine", "auto", picture], None);
     assert!(output.status.success(), "{}", stderr(&output));

@@ -7,12 +7,16 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use clap::{Args, Subcommand};
 
-use super::EngineArguments;
+use super::bench_kernels;
 use super::bench_pipeline::{self, PipelineArguments};
+use super::{EngineArguments, json_file};
 use crate::clock::{Clock, ClockSource, SystemClock};
 use crate::engine;
 use crate::frame::{Frame, Image, PixelFormat};
 use crate::line::stats::Histogram;
+
+/// Batches before the clock counts: TensorRT captures the second as a graph.
+const WARM: usize = 3;
 
 #[derive(Args)]
 pub struct BenchArguments {
@@ -26,6 +30,18 @@ enum What {
     Pipeline(PipelineArguments),
     /// A model on an engine: pre-processing, network, post-processing.
     Engine(EngineBench),
+    /// The CUDA kernels alone, at the published size on an NVIDIA GPU: time, share of the copy bandwidth, targets.
+    Kernels(KernelArguments),
+}
+
+#[derive(Args)]
+pub struct KernelArguments {
+    /// Launches of which the medians are taken, each of 20 runs or more.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub launches: u32,
+    /// Also write the figures as JSON.
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -35,7 +51,7 @@ pub struct EngineBench {
     model: PathBuf,
     #[command(flatten)]
     engine: EngineArguments,
-    /// Frames to measure, after one to warm up.
+    /// Batches to measure, after three to warm up.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..))]
     frames: u32,
     /// Columns of the frames.
@@ -44,20 +60,30 @@ pub struct EngineBench {
     /// Rows of the frames.
     #[arg(long, default_value_t = 1080, value_parser = clap::value_parser!(u32).range(1..=16384))]
     height: u32,
+    /// Frames that the engine is given at once.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    batch: u16,
+    /// Also write the medians as JSON.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
 }
 
 pub fn run(arguments: &BenchArguments) -> anyhow::Result<()> {
     match &arguments.what {
         What::Pipeline(arguments) => bench_pipeline::run(arguments),
         What::Engine(arguments) => engine(arguments),
+        What::Kernels(arguments) => bench_kernels::run(arguments),
     }
 }
 
 fn engine(arguments: &EngineBench) -> anyhow::Result<()> {
-    let spec = arguments.engine.spec(&arguments.model, 1);
+    let batch = usize::from(arguments.batch);
+    let spec = arguments.engine.spec(&arguments.model, batch);
     let start = Instant::now();
     let mut engine = engine::open(&spec)?;
     let opened = start.elapsed();
+    let most = engine.info().max_batch;
+    anyhow::ensure!(batch <= most, "the engine takes {most} frames at once; build a plan with --max-batch {batch}");
     let (width, height) = (arguments.width, arguments.height);
     let pixels = (0..width as usize * height as usize * 3).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8);
     let frame = Frame {
@@ -68,11 +94,14 @@ fn engine(arguments: &EngineBench) -> anyhow::Result<()> {
         clock: ClockSource::System,
         image: Image::new(width, height, PixelFormat::Rgb8, pixels.collect())?,
     };
-    engine.infer(&[&frame]).context("the first frame")?;
+    let frames = vec![&frame; batch];
+    for _ in 0..WARM {
+        engine.infer(&frames).context("the first frames")?;
+    }
     let mut stages = [Histogram::default(), Histogram::default(), Histogram::default(), Histogram::default()];
     for _ in 0..arguments.frames {
         let start = Instant::now();
-        let predictions = engine.infer(&[&frame])?;
+        let predictions = engine.infer(&frames)?;
         let times = predictions.first().context("the engine gave no answer")?.times;
         for (stage, time) in
             stages.iter_mut().zip([times.preprocess, times.inference, times.postprocess, start.elapsed()])
@@ -91,9 +120,30 @@ fn engine(arguments: &EngineBench) -> anyhow::Result<()> {
         info.precision,
         peak_memory_mib().map_or_else(|| "unknown".to_owned(), |m| m.to_string())
     );
-    print_table(
-        &["pre-processing", "network", "post-processing", "frame"].into_iter().zip(&stages).collect::<Vec<_>>(),
-    );
+    let whole = if batch == 1 { "frame".to_owned() } else { format!("batch of {batch}; the rows above per frame") };
+    let names = ["pre-processing", "network", "post-processing", whole.as_str()];
+    print_table(&names.into_iter().zip(&stages).collect::<Vec<_>>());
+    if let Some(path) = &arguments.json {
+        let [preprocess, network, postprocess, whole] = stages.each_ref().map(|stage| ms(stage.percentile(0.5)));
+        let report = serde_json::json!({
+            "machine": machine(),
+            "model": info.model,
+            "image_size": info.image_size,
+            "engine": info.engine.to_string(),
+            "precision": info.precision.to_string(),
+            "frame": [width, height],
+            "batch": batch,
+            "batches": arguments.frames,
+            "opened_ms": ms(opened),
+            "median_ms": {
+                "preprocess_per_frame": preprocess,
+                "network_per_frame": network,
+                "postprocess_per_frame": postprocess,
+                "batch": whole,
+            },
+        });
+        json_file::write(path, &report)?;
+    }
     let taken = engine::EngineSpec { engine: info.engine, ..spec };
     // Two models at once would not fit everywhere.
     drop(engine);

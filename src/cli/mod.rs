@@ -9,6 +9,8 @@ use clap::{Args, Parser, Subcommand};
 use crate::engine::{EngineChoice, EngineSpec, PlanSpec, Precision};
 
 mod bench;
+#[cfg_attr(not(feature = "cuda"), path = "bench_kernels_absent.rs")]
+mod bench_kernels;
 mod bench_pipeline;
 mod check;
 mod commands;
@@ -21,6 +23,7 @@ mod eval_table;
 mod failure;
 mod front_desk;
 mod inspect;
+mod json_file;
 mod kept;
 mod model;
 mod outbox;

@@ -72,7 +72,8 @@ pub struct BuildArguments {
     /// The engine to build for; the others need no plan.
     #[arg(long, value_enum, default_value_t = EngineChoice::Tensorrt)]
     engine: EngineChoice,
-    /// Architectures of the cards, compute capability as 8.9 or 89 [default: 8.0, 8.6, 8.9 and 12.0]
+    /// Architectures of the cards, compute capability as 8.9 or 89 [default: 8.0, 8.6, 8.9 and
+    /// 12.0; with TensorRT enterprise the card that is there]
     #[arg(long, value_name = "SM,…", value_delimiter = ',', value_parser = architecture)]
     sm: Vec<u32>,
     /// Arithmetic of the network; the engine must be asked for the same.

@@ -12,8 +12,11 @@ use super::machine::Program;
 use super::{CudaError, RUNTIME};
 
 /// What the kernels include. They need no header of CUDA's own, so NVRTC is all that a machine must have.
-pub(super) const HEADERS: [(&str, &str); 2] =
-    [("device.cuh", include_str!("device.cuh")), ("lane.cuh", include_str!("lane.cuh"))];
+pub(super) const HEADERS: [(&str, &str); 3] = [
+    ("device.cuh", include_str!("device.cuh")),
+    ("lane.cuh", include_str!("lane.cuh")),
+    ("post_vcp.cuh", include_str!("post_vcp.cuh")),
+];
 
 /// Options beside the architecture. The report of registers and spills costs nothing and is read by a test.
 const OPTIONS: [&str; 3] = ["--std=c++17", "--ptxas-options=-v", "--no-source-include"];

@@ -188,6 +188,13 @@ impl Gpu {
         self.context.bind_to_thread().map_err(driver_error("binding the GPU to this thread"))
     }
 
+    /// Waits for the default stream. What the driver calls synchronous may return while the card still writes (memory
+    /// sets, and copies from memory that is not page-locked), and our streams do not wait for the default one.
+    fn settle(&self) -> Result<(), CudaError> {
+        // SAFETY: null is the default stream, which always exists; the callers have bound the context.
+        unsafe { result::stream::synchronize(std::ptr::null_mut()) }.map_err(driver_error("waiting for the GPU"))
+    }
+
     /// The owner of a stream that this GPU made.
     fn wrap(&self, stream: &Stream) -> Arc<CudaStream> {
         stream.owner::<CudaStream>().unwrap_or_else(|| self.context.default_stream())
@@ -210,6 +217,7 @@ impl Machine for Gpu {
         })?;
         // SAFETY: `bytes` bytes were allocated at `address`.
         unsafe { result::memset_d8_sync(address, 0, bytes) }.map_err(driver_error("zeroing memory"))?;
+        self.settle()?;
         Ok(address)
     }
 
@@ -224,7 +232,8 @@ impl Machine for Gpu {
     unsafe fn write(&self, address: u64, bytes: &[u8]) -> Result<(), CudaError> {
         self.bind()?;
         // SAFETY: the caller's promise.
-        unsafe { result::memcpy_htod_sync(address, bytes) }.map_err(driver_error("copying to the GPU"))
+        unsafe { result::memcpy_htod_sync(address, bytes) }.map_err(driver_error("copying to the GPU"))?;
+        self.settle()
     }
 
     unsafe fn read(&self, address: u64, bytes: &mut [u8]) -> Result<(), CudaError> {

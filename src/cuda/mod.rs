@@ -42,10 +42,11 @@ const OLDEST_DRIVER: &str = "580";
 const OLDEST_SM: u32 = 80;
 
 /// Every kernel source, for those who compile or run them all.
-pub const PROGRAMS: [Program; 4] = [preprocess::PROGRAM, post_vcp::PROGRAM, maps::PROGRAM, threshold::PROGRAM];
+pub const PROGRAMS: [Program; 5] =
+    [preprocess::PROGRAM, post_vcp::LOOK_PROGRAM, post_vcp::PROGRAM, maps::PROGRAM, threshold::PROGRAM];
 
 /// Headers that the sources include, by name.
-pub const HEADERS: [(&str, &str); 2] = compile::HEADERS;
+pub const HEADERS: [(&str, &str); 3] = compile::HEADERS;
 
 /// Which thread blocks cover `count` items at `each` per block.
 fn blocks(count: usize, each: usize) -> u32 {

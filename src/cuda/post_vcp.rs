@@ -15,18 +15,13 @@ use crate::vcp_clip::post_vcp::PostVcp as Weights;
 pub(super) const PROGRAM: Program = Program {
     name: "post_vcp.cu",
     source: include_str!("post_vcp.cu"),
-    kernels: &[
-        "post_rows_8",
-        "post_rows_1",
-        "post_queries",
-        "post_look_tensor_2",
-        "post_look_tensor_4",
-        "post_look_f32",
-        "post_look_f16",
-        "post_merge",
-        "post_maps_f32",
-        "post_maps_f16",
-    ],
+    kernels: &["post_rows_8", "post_rows_1", "post_queries", "post_merge", "post_maps_f32", "post_maps_f16"],
+};
+/// The pass over the tokens.
+pub(super) const LOOK_PROGRAM: Program = Program {
+    name: "post_vcp_look.cu",
+    source: include_str!("post_vcp_look.cu"),
+    kernels: &["post_look_tensor_2", "post_look_tensor_4", "post_look_f32", "post_look_f16"],
 };
 
 /// Heads per state that a pass over the tokens serves; with two states they fill the 16 rows of a matrix product.
@@ -385,7 +380,7 @@ impl Look {
 
 impl Kernels {
     fn load(machine: &Arc<dyn Machine>, look: Look, tokens: Dtype) -> Result<Self, CudaError> {
-        let loaded = machine.load(&PROGRAM)?;
+        let loaded = [machine.load(&PROGRAM)?, machine.load(&LOOK_PROGRAM)?].concat();
         let kernel = |name: &'static str| {
             loaded.iter().find(|kernel| kernel.name == name).cloned().ok_or(CudaError::Compile {
                 program: PROGRAM.name,

@@ -73,15 +73,10 @@ __device__ void fetch_row(unsigned char* shared, const unsigned char* row, int b
 
 // A block per row. `emit(x, pixel)` takes the results.
 template <int CHANNELS, typename Emit>
-__device__ void resize_row(const unsigned char* row, const Span* spans, const int* weights, int width, int size, bool in_shared,
-                           Emit emit) {
-    DYNAMIC_SHARED(unsigned char, shared);
-    const unsigned char* pixels = row;
-    if (in_shared) {
-        fetch_row(shared, row, width * CHANNELS);
-        __syncthreads();
-        pixels = shared;
-    }
+__device__ void resize_row(const unsigned char* row, const Span* spans, const int* weights, int width, int size, Emit emit) {
+    DYNAMIC_SHARED(unsigned char, pixels);
+    fetch_row(pixels, row, width * CHANNELS);
+    __syncthreads();
     for (int x = threadIdx.x; x < size; x += THREADS) {
         const Span span = spans[x];
         int sums[CHANNELS];
@@ -101,10 +96,10 @@ __device__ void resize_row(const unsigned char* row, const Span* spans, const in
 
 template <int CHANNELS>
 __device__ void across_to_bytes(const unsigned char* from, int stride, unsigned char* to, int to_stride, const Span* spans,
-                                const int* weights, int width, int size, int in_shared) {
+                                const int* weights, int width, int size) {
     const int y = blockIdx.x;
     unsigned char* out = to + static_cast<long long>(y) * to_stride;
-    resize_row<CHANNELS>(from + static_cast<long long>(y) * stride, spans, weights, width, size, in_shared != 0,
+    resize_row<CHANNELS>(from + static_cast<long long>(y) * stride, spans, weights, width, size,
                          [&](int x, const unsigned char(&pixel)[CHANNELS]) {
 #pragma unroll
                              for (int c = 0; c < CHANNELS; c++) out[x * CHANNELS + c] = pixel[c];
@@ -113,34 +108,34 @@ __device__ void across_to_bytes(const unsigned char* from, int stride, unsigned 
 
 extern "C" __global__ void __launch_bounds__(THREADS)
     resize_across_1(const unsigned char* from, int stride, unsigned char* to, int to_stride, const Span* spans,
-                    const int* weights, int width, int size, int in_shared) {
-    across_to_bytes<1>(from, stride, to, to_stride, spans, weights, width, size, in_shared);
+                    const int* weights, int width, int size) {
+    across_to_bytes<1>(from, stride, to, to_stride, spans, weights, width, size);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)
     resize_across_3(const unsigned char* from, int stride, unsigned char* to, int to_stride, const Span* spans,
-                    const int* weights, int width, int size, int in_shared) {
-    across_to_bytes<3>(from, stride, to, to_stride, spans, weights, width, size, in_shared);
+                    const int* weights, int width, int size) {
+    across_to_bytes<3>(from, stride, to, to_stride, spans, weights, width, size);
 }
 
 template <int CHANNELS>
 __device__ void across_to_input(const unsigned char* from, int stride, const Input& input, const Span* spans, const int* weights,
-                                int width, int in_shared) {
+                                int width) {
     const int y = blockIdx.x;
-    resize_row<CHANNELS>(from + static_cast<long long>(y) * stride, spans, weights, width, input.size, in_shared != 0,
+    resize_row<CHANNELS>(from + static_cast<long long>(y) * stride, spans, weights, width, input.size,
                          [&](int x, const unsigned char(&pixel)[CHANNELS]) { store<CHANNELS>(input, x, y, pixel); });
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)
     normalise_across_1(const unsigned char* from, int stride, void* planes, int is_half, int is_bgr, const float* levels,
-                       const Span* spans, const int* weights, int width, int size, int in_shared) {
-    across_to_input<1>(from, stride, {planes, levels, is_half, is_bgr, size}, spans, weights, width, in_shared);
+                       const Span* spans, const int* weights, int width, int size) {
+    across_to_input<1>(from, stride, {planes, levels, is_half, is_bgr, size}, spans, weights, width);
 }
 
 extern "C" __global__ void __launch_bounds__(THREADS)
     normalise_across_3(const unsigned char* from, int stride, void* planes, int is_half, int is_bgr, const float* levels,
-                       const Span* spans, const int* weights, int width, int size, int in_shared) {
-    across_to_input<3>(from, stride, {planes, levels, is_half, is_bgr, size}, spans, weights, width, in_shared);
+                       const Span* spans, const int* weights, int width, int size) {
+    across_to_input<3>(from, stride, {planes, levels, is_half, is_bgr, size}, spans, weights, width);
 }
 
 // Four neighbouring bytes per thread, whatever channels they are; in one load where rows are aligned.

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::machine::{Buffer, Dtype, Kernel, Launch, Machine, Program, Stream, ValuesMut, View, arg};
+use super::machine::{Arg, Buffer, Dtype, Kernel, Launch, Machine, Program, Stream, ValuesMut, View, arg};
 use super::{CudaError, blocks};
 use crate::vcp_clip::resample::{Taps, is_down_first};
 
@@ -27,10 +27,13 @@ pub(super) const PROGRAM: Program = Program {
 };
 
 const THREADS: usize = 256;
-/// Shared memory that every card gives a block; a longer row is read where it lies.
-const ROW_IN_SHARED: usize = 48 * 1024;
-/// Longest side of a frame: byte offsets within a frame stay below 2³¹.
+/// Bytes of a row that one thread of a pass down takes.
+const BYTES_DOWN: usize = 4;
+/// Shared memory that every card gives a block, bytes.
+const SHARED: usize = 48 * 1024;
+/// Longest side of a frame: byte offsets within a frame stay below 2³¹, and a row of three channels fits shared memory.
 const LONGEST: usize = 16_384;
+const _: () = assert!(LONGEST * 3 <= SHARED, "passes across keep a row there");
 
 /// How the bytes of a frame on the card are laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -258,22 +261,30 @@ impl Prepared {
             source = self.to_rgb(stream, source, matrix, rgb)?;
         }
         let value = if input.dtype() == Dtype::F16 { size_of::<half::f16>() } else { size_of::<f32>() };
-        let target = Target {
-            address: input.address() + (slot * image * value) as u64,
-            is_half: i32::from(input.dtype() == Dtype::F16),
-            is_bgr: i32::from(self.format == FrameFormat::Bgr8),
-        };
+        let first = input.address() + (slot * image * value) as u64;
+        let [is_half, is_bgr] = [input.dtype() == Dtype::F16, self.format == FrameFormat::Bgr8].map(i32::from);
+        let levels = self.normalised.address();
+        let to_input = [arg(&first), arg(&is_half), arg(&is_bgr), arg(&levels)];
+        let (between, between_stride) = (self.between.address(), self.between_stride as i32);
+        let to_between = [arg(&between), arg(&between_stride)];
+        let mut resized = Plane { address: between, stride: self.between_stride, ..source };
         match self.order {
-            Order::None => self.copy(stream, source, target),
-            Order::Across => self.last_across(stream, source, target),
-            Order::Down => self.last_down(stream, source, target),
+            Order::None => {
+                let grid = [blocks(self.size, THREADS), self.size as u32, 1];
+                self.pass(stream, "normalise", source, grid, 0, &to_input, &[arg(&(self.size as i32))])
+            }
+            Order::Across => self.across(stream, "normalise_across", source, &to_input),
+            Order::Down => self.down(stream, "normalise_down", source, &to_input, (self.size, 1)),
             Order::AcrossThenDown => {
-                let between = self.first_across(stream, source)?;
-                self.last_down(stream, between, target)
+                resized.width = self.size;
+                self.across(stream, "resize_across", source, &to_between)?;
+                self.down(stream, "normalise_down", resized, &to_input, (self.size, 1))
             }
             Order::DownThenAcross => {
-                let between = self.first_down(stream, source)?;
-                self.last_across(stream, between, target)
+                resized.height = self.size;
+                let row = source.width * self.format.channels();
+                self.down(stream, "resize_down", source, &to_between, (row, BYTES_DOWN))?;
+                self.across(stream, "normalise_across", resized, &to_input)
             }
         }
     }
@@ -324,145 +335,53 @@ impl Prepared {
         Ok(Plane { address: rgb.address(), stride: self.rgb_stride, ..source })
     }
 
-    /// Shared memory for one row of the source, or 0 when it is read where it lies.
-    fn row_in_shared(&self, source: Plane) -> usize {
-        let bytes = source.width * self.format.channels();
-        if bytes <= ROW_IN_SHARED { bytes } else { 0 }
-    }
-
-    fn first_across(&self, stream: &Stream, source: Plane) -> Result<Plane, CudaError> {
-        let shared = self.row_in_shared(source);
-        let [width, stride, size, between_stride] =
-            [source.width, source.stride, self.size, self.between_stride].map(|n| n as i32);
-        let in_shared = i32::from(shared > 0);
-        // SAFETY: the source has its rows, and `between` and the tables were made for these sizes.
-        unsafe {
-            stream.launch(&Launch {
-                kernel: self.kernel("resize_across")?,
-                grid: [source.height as u32, 1, 1],
-                threads: THREADS as u32,
-                shared,
-                args: &[
-                    arg(&source.address),
-                    arg(&stride),
-                    arg(&self.between.address()),
-                    arg(&between_stride),
-                    arg(&self.across.spans.address()),
-                    arg(&self.across.weights.address()),
-                    arg(&width),
-                    arg(&size),
-                    arg(&in_shared),
-                ],
-            })?;
-        }
-        Ok(Plane { address: self.between.address(), stride: self.between_stride, width: self.size, ..source })
-    }
-
-    fn first_down(&self, stream: &Stream, source: Plane) -> Result<Plane, CudaError> {
+    /// Enqueues a pass along the rows: a block each.
+    fn across(&self, stream: &Stream, stem: &'static str, source: Plane, out: &[Arg<'_>]) -> Result<(), CudaError> {
+        let axis = &self.across;
+        let (spans, weights) = (axis.spans.address(), axis.weights.address());
+        let [width, size] = [source.width, self.size].map(|n| n as i32);
         let row = source.width * self.format.channels();
-        let [row_bytes, stride, between_stride] = [row, source.stride, self.between_stride].map(|n| n as i32);
-        // SAFETY: as above.
-        unsafe {
-            stream.launch(&Launch {
-                kernel: self.kernel("resize_down")?,
-                grid: [blocks(row, 4 * THREADS), self.size as u32, 1],
-                threads: THREADS as u32,
-                shared: 0,
-                args: &[
-                    arg(&source.address),
-                    arg(&stride),
-                    arg(&self.between.address()),
-                    arg(&between_stride),
-                    arg(&self.down.spans.address()),
-                    arg(&self.down.weights.address()),
-                    arg(&row_bytes),
-                ],
-            })?;
-        }
-        Ok(Plane { address: self.between.address(), stride: self.between_stride, height: self.size, ..source })
+        let sizes = [arg(&spans), arg(&weights), arg(&width), arg(&size)];
+        self.pass(stream, stem, source, [source.height as u32, 1, 1], row, out, &sizes)
     }
 
-    fn last_across(&self, stream: &Stream, source: Plane, target: Target) -> Result<(), CudaError> {
-        let shared = self.row_in_shared(source);
-        let [width, stride, size] = [source.width, source.stride, self.size].map(|n| n as i32);
-        let in_shared = i32::from(shared > 0);
-        // SAFETY: as above; `run` checked the length of the input.
-        unsafe {
-            stream.launch(&Launch {
-                kernel: self.kernel("normalise_across")?,
-                grid: [self.size as u32, 1, 1],
-                threads: THREADS as u32,
-                shared,
-                args: &[
-                    arg(&source.address),
-                    arg(&stride),
-                    arg(&target.address),
-                    arg(&target.is_half),
-                    arg(&target.is_bgr),
-                    arg(&self.normalised.address()),
-                    arg(&self.across.spans.address()),
-                    arg(&self.across.weights.address()),
-                    arg(&width),
-                    arg(&size),
-                    arg(&in_shared),
-                ],
-            })
-        }
+    /// Enqueues a pass along the columns: for each of the model's rows `count` items, `each` of them a thread's.
+    fn down(
+        &self,
+        stream: &Stream,
+        stem: &'static str,
+        source: Plane,
+        out: &[Arg<'_>],
+        (count, each): (usize, usize),
+    ) -> Result<(), CudaError> {
+        let axis = &self.down;
+        let (spans, weights) = (axis.spans.address(), axis.weights.address());
+        let items = count as i32;
+        let sizes = [arg(&spans), arg(&weights), arg(&items)];
+        let grid = [blocks(count, each * THREADS), self.size as u32, 1];
+        self.pass(stream, stem, source, grid, 0, out, &sizes)
     }
 
-    fn last_down(&self, stream: &Stream, source: Plane, target: Target) -> Result<(), CudaError> {
-        let [stride, size] = [source.stride, self.size].map(|n| n as i32);
-        // SAFETY: as above.
+    /// Enqueues `stem(source, stride, out…, sizes…)`.
+    #[allow(clippy::too_many_arguments)] // What every pass has, and its own.
+    fn pass(
+        &self,
+        stream: &Stream,
+        stem: &'static str,
+        source: Plane,
+        grid: [u32; 3],
+        shared: usize,
+        out: &[Arg<'_>],
+        sizes: &[Arg<'_>],
+    ) -> Result<(), CudaError> {
+        let stride = source.stride as i32;
+        let args = [&[arg(&source.address), arg(&stride)], out, sizes].concat();
+        // SAFETY: the source has its rows: `run` checked the frame, and the pass before filled `between`. That and the
+        // tables were made for these sizes, and `run` checked the length of the input.
         unsafe {
-            stream.launch(&Launch {
-                kernel: self.kernel("normalise_down")?,
-                grid: [blocks(self.size, THREADS), self.size as u32, 1],
-                threads: THREADS as u32,
-                shared: 0,
-                args: &[
-                    arg(&source.address),
-                    arg(&stride),
-                    arg(&target.address),
-                    arg(&target.is_half),
-                    arg(&target.is_bgr),
-                    arg(&self.normalised.address()),
-                    arg(&self.down.spans.address()),
-                    arg(&self.down.weights.address()),
-                    arg(&size),
-                ],
-            })
+            stream.launch(&Launch { kernel: self.kernel(stem)?, grid, threads: THREADS as u32, shared, args: &args })
         }
     }
-
-    fn copy(&self, stream: &Stream, source: Plane, target: Target) -> Result<(), CudaError> {
-        let [stride, size] = [source.stride, self.size].map(|n| n as i32);
-        // SAFETY: as above.
-        unsafe {
-            stream.launch(&Launch {
-                kernel: self.kernel("normalise")?,
-                grid: [blocks(self.size, THREADS), self.size as u32, 1],
-                threads: THREADS as u32,
-                shared: 0,
-                args: &[
-                    arg(&source.address),
-                    arg(&stride),
-                    arg(&target.address),
-                    arg(&target.is_half),
-                    arg(&target.is_bgr),
-                    arg(&self.normalised.address()),
-                    arg(&size),
-                ],
-            })
-        }
-    }
-}
-
-/// One image's place in the model's input.
-#[derive(Clone, Copy)]
-struct Target {
-    address: u64,
-    is_half: i32,
-    is_bgr: i32,
 }
 
 fn check_side(what: &'static str, side: usize) -> Result<(), CudaError> {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::anomaly::Prediction;
-use crate::frame::Frame;
+use crate::frame::{Frame, Image};
 use crate::vcp_clip::preprocess::Preprocessor;
 use crate::weights::bundle::Bundle;
 
@@ -37,6 +37,16 @@ use plan::PlanError;
 pub trait Engine {
     /// One prediction per frame, in order. Takes at most [`EngineInfo::max_batch`] frames.
     fn infer(&mut self, frames: &[&Frame]) -> Result<Vec<Prediction>, EngineError>;
+    /// As [`Self::infer`]. An engine with memory of its own may ask `coming`, while the answer is computed, for pictures
+    /// that will probably be next, at most a batch of them, and bring them there. Whatever is asked for next is answered
+    /// all the same.
+    fn infer_looking_ahead(
+        &mut self,
+        frames: &[&Frame],
+        _coming: &dyn Fn() -> Vec<Image>,
+    ) -> Result<Vec<Prediction>, EngineError> {
+        self.infer(frames)
+    }
     /// Who is looking.
     fn info(&self) -> &EngineInfo;
 }

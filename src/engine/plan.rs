@@ -27,6 +27,35 @@ pub enum Flavour {
     Tensorrt,
 }
 
+/// Architectures, compute capability × 10, that TensorRT-RTX 1.7 makes plans for. It has SM 7.5 as well, where our kernels
+/// do not run.
+pub const RTX_SMS: [u32; 5] = [80, 86, 89, 120, 121];
+/// Architectures that only TensorRT itself makes plans for: Orin, H100 and H200, B200, B300, Thor.
+const ENTERPRISE_SMS: [u32; 5] = [87, 90, 100, 103, 110];
+
+impl Flavour {
+    /// Refuses an architecture that it makes no plans for, and says what does. TensorRT itself tunes on the card that is
+    /// there and refuses what it does not know; `Gpu::open` refuses what the kernels do not run on.
+    pub fn covers(self, sm: u32) -> Result<(), PlanError> {
+        if self == Self::Tensorrt || RTX_SMS.contains(&sm) {
+            return Ok(());
+        }
+        let known: Vec<String> = RTX_SMS.iter().map(dotted).collect();
+        let next = if ENTERPRISE_SMS.contains(&sm) {
+            "build this program with `--features tensorrt-enterprise` and install TensorRT 11, which is for data-centre \
+             GPUs (H100, H200, B200) and Jetson"
+        } else {
+            "use engine \"openvino\" here"
+        };
+        Err(PlanError::Architecture { flavour: self, sm, hint: format!("it knows SM {}; {next}", known.join(", ")) })
+    }
+}
+
+/// `8.9` for 89.
+fn dotted(sm: &u32) -> String {
+    format!("{}.{}", sm / 10, sm % 10)
+}
+
 impl fmt::Display for Flavour {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -56,6 +85,8 @@ pub struct PlanIdentity {
     pub sms: Vec<u32>,
     /// CUDA version of the driver that was there, `13.0`; only where the plan depends on it.
     pub driver: Option<String>,
+    /// Name of the card that was there, as its driver says it; only where the plan depends on it.
+    pub card: Option<String>,
     /// Arithmetic.
     pub precision: Precision,
     /// Batches of 1 to this many.
@@ -66,6 +97,17 @@ pub struct PlanIdentity {
     pub plan_sha256: String,
     /// What the reference engine says about the picture of the self-test.
     pub self_test: Expected,
+}
+
+/// The card and driver that a plan is for.
+#[derive(Clone, Copy, Debug)]
+pub struct Card<'a> {
+    /// As the driver names it.
+    pub name: &'a str,
+    /// Compute capability × 10.
+    pub sm: u32,
+    /// CUDA version of the driver, `13.0`.
+    pub driver: &'a str,
 }
 
 /// The machine and the wish a plan must fit.
@@ -79,10 +121,8 @@ pub struct Wanted<'a> {
     pub flavour: Flavour,
     /// Its version.
     pub version: &'a str,
-    /// The card, compute capability × 10.
-    pub sm: u32,
-    /// CUDA version of the driver.
-    pub driver: &'a str,
+    /// Where it is to run.
+    pub card: Card<'a>,
     /// Arithmetic asked for.
     pub precision: Precision,
 }
@@ -119,7 +159,7 @@ pub enum PlanError {
         build: String,
     },
     /// TensorRT makes no plans for this architecture.
-    #[error("{flavour} makes no plans for SM {}.{}: {hint}", sm / 10, sm % 10)]
+    #[error("{flavour} makes no plans for SM {}: {hint}", dotted(sm))]
     Architecture {
         /// Which TensorRT.
         flavour: Flavour,
@@ -178,14 +218,15 @@ impl PlanIdentity {
             let (flavour, version) = (wanted.flavour, wanted.version);
             return Some(format!("{} {} built it, {flavour} {version} is loaded", self.flavour, self.version));
         }
-        if !self.sms.contains(&wanted.sm) {
-            let dotted = |sm: &u32| format!("{}.{}", sm / 10, sm % 10);
+        let Card { name, sm, driver } = wanted.card;
+        if !self.sms.contains(&sm) {
             let covered: Vec<String> = self.sms.iter().map(dotted).collect();
-            return Some(format!("it covers SM {}, this card is SM {}", covered.join(", "), dotted(&wanted.sm)));
+            return Some(format!("it covers SM {}, this card is SM {}", covered.join(", "), dotted(&sm)));
         }
-        match &self.driver {
-            Some(driver) if driver != wanted.driver => {
-                Some(format!("it was built with a driver for CUDA {driver}, this one is for CUDA {}", wanted.driver))
+        match (&self.card, &self.driver) {
+            (Some(card), _) if card != name => Some(format!("it was tuned on {card}, this card is {name}")),
+            (_, Some(built)) if built != driver => {
+                Some(format!("it was built with a driver for CUDA {built}, this one is for CUDA {driver}"))
             }
             _ => None,
         }
@@ -284,6 +325,7 @@ mod tests {
             version: "1.7.1".into(),
             sms: vec![80, 89],
             driver: None,
+            card: None,
             precision: Precision::Fp16,
             max_batch: 4,
             plan_bytes: 3,
@@ -298,8 +340,7 @@ mod tests {
             graph_version: 1,
             flavour: Flavour::TensorrtRtx,
             version: "1.7.1",
-            sm: 89,
-            driver: "13.0",
+            card: Card { name: "A", sm: 89, driver: "13.0" },
             precision: Precision::Fp16,
         }
     }
@@ -315,9 +356,32 @@ mod tests {
         assert!(misfit(Wanted { precision: Precision::Fp32, ..wanted(&hash) }).contains("fp16, fp32 is asked for"));
         assert!(misfit(Wanted { version: "1.6.1", ..wanted(&hash) }).contains("tensorrt-rtx 1.7.1 built it"));
         assert!(misfit(Wanted { flavour: Flavour::Tensorrt, ..wanted(&hash) }).contains("tensorrt 1.7.1 is loaded"));
-        assert_eq!(misfit(Wanted { sm: 90, ..wanted(&hash) }), "it covers SM 8.0, 8.9, this card is SM 9.0");
-        let bound = PlanIdentity { driver: Some("12.8".into()), ..identity() };
+        let card = Card { name: "A", sm: 120, driver: "13.0" };
+        assert_eq!(misfit(Wanted { card, ..wanted(&hash) }), "it covers SM 8.0, 8.9, this card is SM 12.0");
+        let bound = PlanIdentity { driver: Some("12.8".into()), card: Some("A".into()), ..identity() };
         assert!(bound.misfit(&wanted(&hash)).expect("another driver").contains("CUDA 12.8"));
+        let tuned = PlanIdentity { card: Some("B".into()), ..bound };
+        assert_eq!(tuned.misfit(&wanted(&hash)).expect("another card"), "it was tuned on B, this card is A");
+    }
+
+    #[test]
+    fn a_card_that_tensorrt_rtx_does_not_know_is_sent_where_it_is_known() {
+        let refused = |flavour: Flavour, sm| flavour.covers(sm).expect_err("not covered").to_string();
+        for sm in RTX_SMS {
+            assert!(Flavour::TensorrtRtx.covers(sm).is_ok(), "{sm}");
+        }
+        let hopper = refused(Flavour::TensorrtRtx, 90);
+        assert!(
+            hopper.starts_with("tensorrt-rtx makes no plans for SM 9.0: it knows SM 8.0, 8.6, 8.9, 12.0"),
+            "{hopper}"
+        );
+        for sm in ENTERPRISE_SMS {
+            let said = refused(Flavour::TensorrtRtx, sm);
+            assert!(said.contains("`--features tensorrt-enterprise`") && said.contains("H200"), "{said}");
+            assert!(Flavour::Tensorrt.covers(sm).is_ok(), "{sm}");
+        }
+        let turing = refused(Flavour::TensorrtRtx, 75);
+        assert!(turing.contains("openvino") && !turing.contains("enterprise"), "{turing}");
     }
 
     #[test]

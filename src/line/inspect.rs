@@ -96,7 +96,7 @@ impl Inspector<'_> {
         loop {
             match collector.take_batch(max_batch, IDLE) {
                 Batch::Frames(frames) if self.too_late() => self.give_up(&frames, NoVerdictReason::Deadline),
-                Batch::Frames(frames) => self.inspect(frames),
+                Batch::Frames(frames) => self.inspect(frames, &|| collector.coming(max_batch)),
                 Batch::Idle => {}
                 Batch::Closed => return,
             }
@@ -115,7 +115,7 @@ impl Inspector<'_> {
         }
     }
 
-    fn inspect(&mut self, mut batch: Vec<(usize, Frame)>) {
+    fn inspect(&mut self, mut batch: Vec<(usize, Frame)>, coming: &dyn Fn() -> Vec<Image>) {
         // Parts that were given up while their frames waited cost the engine nothing.
         batch.retain(|(camera, frame)| self.post.stations[*camera].wants(frame));
         if batch.is_empty() {
@@ -123,7 +123,7 @@ impl Inspector<'_> {
         }
         let taken = self.clock.now().monotonic;
         let frames: Vec<&Frame> = batch.iter().map(|(_, frame)| frame).collect();
-        let answer = infer(self.engine, &frames);
+        let answer = infer(self.engine, &frames, coming);
         {
             let mut stats = self.post.office.stats();
             stats.batches += 1;
@@ -197,12 +197,16 @@ fn warm_up(engine: &mut dyn Engine, clock: &dyn Clock) -> Result<(), LineError> 
         clock: ClockSource::System,
         image,
     };
-    infer(engine, &[&frame]).map(|_| ()).map_err(LineError::Engine)
+    infer(engine, &[&frame], &Vec::new).map(|_| ()).map_err(LineError::Engine)
 }
 
 /// An engine that answers for another number of frames has failed: nobody knows whose answers they are.
-fn infer(engine: &mut dyn Engine, frames: &[&Frame]) -> Result<Vec<Prediction>, EngineError> {
-    let predictions = engine.infer(frames)?;
+fn infer(
+    engine: &mut dyn Engine,
+    frames: &[&Frame],
+    coming: &dyn Fn() -> Vec<Image>,
+) -> Result<Vec<Prediction>, EngineError> {
+    let predictions = engine.infer_looking_ahead(frames, coming)?;
     if predictions.len() != frames.len() {
         return Err(EngineError::Runtime {
             engine: engine.info().engine,

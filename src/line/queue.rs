@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::frame::Frame;
+use crate::frame::{Frame, Image};
 
 /// What happens when a camera is faster than the engine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -190,6 +190,12 @@ impl Collector {
         }
     }
 
+    /// Pictures of the frames that [`Self::take_batch`] would take now; they stay where they are, and may go before
+    /// their turn comes.
+    pub fn coming(&self, max: usize) -> Vec<Image> {
+        self.shared.lock().coming(max)
+    }
+
     /// A look at the counters that outlives the collector.
     pub fn watch(&self) -> QueueWatch {
         QueueWatch { shared: Arc::clone(&self.shared) }
@@ -217,6 +223,16 @@ impl QueueWatch {
 }
 
 impl Inner {
+    /// What [`Self::take`] would answer.
+    fn coming(&self, max: usize) -> Vec<Image> {
+        let cameras = self.lanes.len();
+        let longest = self.lanes.iter().map(|lane| lane.frames.len()).max().unwrap_or(0);
+        // In turn: the first frame of each camera, then the second of each.
+        let places = (0..longest).flat_map(|depth| (0..cameras).map(move |step| (depth, step)));
+        let frames = places.filter_map(|(depth, step)| self.lanes[(self.turn + step) % cameras].frames.get(depth));
+        frames.take(max).map(|frame| frame.image.clone()).collect()
+    }
+
     fn take(&mut self, max: usize) -> Vec<(usize, Frame)> {
         let cameras = self.lanes.len();
         let mut batch = Vec::new();
@@ -240,7 +256,7 @@ impl Inner {
 mod tests {
     use super::*;
     use crate::clock::{Clock, ClockSource, SystemClock};
-    use crate::frame::{Image, PixelFormat};
+    use crate::frame::PixelFormat;
 
     fn frame(camera: &str, seq: u64) -> Frame {
         Frame {
@@ -299,6 +315,22 @@ mod tests {
         assert_eq!(seqs(collector.take_batch(3, Duration::ZERO)), [(0, 0), (2, 0), (0, 1)]);
         assert_eq!(seqs(collector.take_batch(8, Duration::ZERO)), [(2, 1), (0, 2), (0, 3)]);
         assert!(matches!(collector.take_batch(8, Duration::ZERO), Batch::Idle));
+    }
+
+    #[test]
+    fn what_comes_is_what_is_taken() {
+        let (queues, collector) = lanes(&[(8, WhenFull::Reject), (8, WhenFull::Reject), (8, WhenFull::Reject)]);
+        for (lane, count) in [(0, 4), (2, 2)] {
+            (0..count).for_each(|seq| assert!(matches!(queues[lane].push(frame("x", seq)), Pushed::Taken)));
+        }
+        for _ in 0..3 {
+            let coming = collector.coming(2);
+            let Batch::Frames(taken) = collector.take_batch(2, Duration::ZERO) else { panic!("frames came") };
+            assert_eq!((coming.len(), taken.len()), (2, 2));
+            assert!(coming.iter().zip(&taken).all(|(image, (_, frame))| image.is_same(&frame.image)));
+        }
+        assert!(collector.coming(2).is_empty());
+        assert!(matches!(collector.take_batch(2, Duration::ZERO), Batch::Idle));
     }
 
     #[test]

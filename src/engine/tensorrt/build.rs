@@ -80,6 +80,7 @@ pub fn build(request: &BuildRequest, mut progress: Progress) -> Result<(PathBuf,
         version,
         sms: target.sms,
         driver: target.driver,
+        card: target.card,
         precision: request.precision,
         max_batch: request.max_batch,
         plan_bytes: plan.len() as u64,
@@ -132,6 +133,7 @@ fn compile(
 struct Target {
     sms: Vec<u32>,
     driver: Option<String>,
+    card: Option<String>,
 }
 
 #[cfg(not(feature = "tensorrt-enterprise"))]
@@ -143,7 +145,7 @@ impl Target {
         for &sm in &sms {
             capability(sm)?;
         }
-        Ok(Self { sms, driver: None })
+        Ok(Self { sms, driver: None, card: None })
     }
 
     fn apply(&self, config: &mut trtx::BuilderConfig<'_>) -> Result<(), EngineError> {
@@ -158,19 +160,18 @@ impl Target {
 
 /// TensorRT-RTX's word for an architecture.
 #[cfg(not(feature = "tensorrt-enterprise"))]
-fn capability(sm: u32) -> Result<trtx::ComputeCapability, PlanError> {
+fn capability(sm: u32) -> Result<trtx::ComputeCapability, EngineError> {
     use trtx::ComputeCapability as Capability;
+    FLAVOUR.covers(sm)?;
     Ok(match sm {
-        // SM 7.5 could be built for as well, and our kernels begin with 8.0.
         80 => Capability::kSM80,
         86 => Capability::kSM86,
         89 => Capability::kSM89,
         120 => Capability::kSM120,
         121 => Capability::kSM121,
         _ => {
-            let hint = "it knows 8.0, 8.6, 8.9, 12.0 and 12.1; for data-centre GPUs and Jetson build the program with \
-                        `--features tensorrt-enterprise`, for others use engine \"openvino\"";
-            return Err(PlanError::Architecture { flavour: FLAVOUR, sm, hint: hint.into() });
+            let reason = format!("no name for SM {sm}");
+            return Err(EngineError::Runtime { engine: ENGINE, step: "choosing the architectures", reason });
         }
     })
 }
@@ -185,7 +186,8 @@ impl Target {
             let hint = format!("it builds for the card that is there, which is SM {}", properties.sm);
             return Err(PlanError::Architecture { flavour: FLAVOUR, sm, hint }.into());
         }
-        Ok(Self { sms: vec![properties.sm], driver: Some(super::driver(&properties)) })
+        let driver = Some(super::driver(&properties));
+        Ok(Self { sms: vec![properties.sm], driver, card: Some(properties.name) })
     }
 
     fn apply(&self, _: &mut trtx::BuilderConfig<'_>) -> Result<(), EngineError> {

@@ -19,7 +19,8 @@ const PARSER: &CStr =
     if cfg!(feature = "tensorrt-enterprise") { c"libnvonnxparser.so.11" } else { c"libtensorrt_onnxparser_rtx.so.1" };
 
 const NEXT_STEP: &str = if cfg!(feature = "tensorrt-enterprise") {
-    "install TensorRT 11 (packages libnvinfer11 and libnvonnxparsers11) or put its lib folder on LD_LIBRARY_PATH"
+    "install TensorRT 11.4 (NVIDIA's packages libnvinfer11 and libnvonnxparsers11, or PyPI's tensorrt-cu13-libs==11.4.0.106) \
+     and put its lib folder on LD_LIBRARY_PATH"
 } else {
     "run scripts/tensorrt.sh and put the folder it prints on LD_LIBRARY_PATH"
 };

@@ -6,6 +6,7 @@
 // TensorRT and the driver know no borrow checker; each block says who keeps the promise.
 #![allow(unsafe_code)]
 
+mod ahead;
 mod build;
 mod library;
 mod network;
@@ -19,7 +20,7 @@ pub use build::{BuildRequest, Progress, USUAL_SMS, build, unwatched};
 pub use library::FLAVOUR;
 pub use pipeline::GpuTimes;
 
-use super::plan::{self, PlanError, PlanIdentity, Wanted};
+use super::plan::{self, Card, PlanError, PlanIdentity, Wanted};
 use super::{Engine, EngineChoice, EngineError, EngineInfo, EngineSpec, self_test};
 use crate::anomaly::{AnomalyMap, Prediction, StageTimes};
 use crate::cuda::{CudaError, Gpu, Machine, Properties};
@@ -84,6 +85,8 @@ impl TensorrtEngine {
     pub fn open(spec: &EngineSpec, tell: &dyn Fn(&str)) -> Result<Self, EngineError> {
         let gpu = open_card()?;
         let properties = properties(&gpu);
+        // Before a command is named that could not succeed.
+        FLAVOUR.covers(properties.sm)?;
         let version = library::load()?;
         let bundle = Bundle::open(&spec.bundle)?;
         let driver = driver(&properties);
@@ -94,8 +97,7 @@ impl TensorrtEngine {
             graph_version: typed::GRAPH_VERSION,
             flavour: FLAVOUR,
             version: &version,
-            sm: properties.sm,
-            driver: &driver,
+            card: Card { name: &properties.name, sm: properties.sm, driver: &driver },
             precision: spec.precision,
         };
         let (identity, plan) = match fitting_plan(&path, &build, &wanted) {
@@ -178,19 +180,19 @@ fn rebuild(spec: &EngineSpec, path: &Path, sm: u32) -> Result<(), EngineError> {
     Ok(())
 }
 
-/// Checks the plan that `spec` names against this program and `sm`, without a card; what `model info` and tests ask.
-pub fn check_plan(spec: &EngineSpec, sm: u32, driver: &str) -> Result<PlanIdentity, EngineError> {
+/// Checks the plan that `spec` names against this program and `card`, which need not be there; what tests ask.
+pub fn check_plan(spec: &EngineSpec, card: Card<'_>) -> Result<PlanIdentity, EngineError> {
+    FLAVOUR.covers(card.sm)?;
     let version = library::load()?;
     let bundle = Bundle::open(&spec.bundle)?;
     let path = plan_path(spec);
-    let build = plan::build_command(&spec.bundle, &path, spec.precision, Some(sm));
+    let build = plan::build_command(&spec.bundle, &path, spec.precision, Some(card.sm));
     let wanted = Wanted {
         model_sha256: bundle.sha256(),
         graph_version: typed::GRAPH_VERSION,
         flavour: FLAVOUR,
         version: &version,
-        sm,
-        driver,
+        card,
         precision: spec.precision,
     };
     Ok(fitting_plan(&path, &build, &wanted)?.0)
@@ -209,13 +211,21 @@ fn cache_file(plan_sha256: &str, sm: u32, driver: &str) -> Option<PathBuf> {
 
 impl Engine for TensorrtEngine {
     fn infer(&mut self, frames: &[&Frame]) -> Result<Vec<Prediction>, EngineError> {
+        self.infer_looking_ahead(frames, &Vec::new)
+    }
+
+    fn infer_looking_ahead(
+        &mut self,
+        frames: &[&Frame],
+        coming: &dyn Fn() -> Vec<Image>,
+    ) -> Result<Vec<Prediction>, EngineError> {
         self.info.check_batch(frames.len())?;
         let start = Instant::now();
         for map in self.handed_out.drain(..).filter(AnomalyMap::is_held_elsewhere) {
             map.values();
         }
         let images: Vec<&Image> = frames.iter().map(|frame| &frame.image).collect();
-        let summaries = self.pipeline.run(&images)?;
+        let summaries = self.pipeline.run(&images, coming)?;
         let gpu = Duration::from_secs_f32(self.pipeline.times()?.total / 1e3);
         let count = frames.len() as u32;
         // The card does not tell its stages apart: what is not its time went into staging and upload.

@@ -7,12 +7,13 @@ use half::f16;
 
 use super::super::finish::Finish;
 use super::super::{EngineError, preprocessor};
+use super::ahead::Ahead;
 use super::network::Network;
 use super::{ENGINE, card};
 use crate::anomaly::Fetch;
 use crate::cuda::{
-    Buffer, Dtype, Event, FrameFormat, Gpu, Graph, HostBuffer, Maps, PostVcp, PostVcpShape, Prepared, Preprocess,
-    RawSummary, Stream, Summary, Threshold, ValuesMut, View, ViewMut,
+    Buffer, CudaError, Dtype, Event, FrameFormat, Gpu, Graph, HostBuffer, Maps, PostVcp, PostVcpShape, Prepared,
+    Preprocess, RawSummary, Stream, Summary, Threshold, ValuesMut, View, ViewMut,
 };
 use crate::frame::{Image, PixelFormat, Resampling};
 use crate::vcp_clip::preprocess::Preprocessor;
@@ -111,6 +112,8 @@ pub struct Pipeline {
     answers: Arc<Answers>,
     on_host: Preprocessor,
     staged: Vec<f32>,
+    /// Until it fails once: frames are sent when their turn comes then.
+    ahead: Option<Ahead>,
     uploads: Stream,
     uploaded: Event,
     begun: Event,
@@ -138,6 +141,7 @@ impl Pipeline {
         };
         let threshold = Threshold::new(&machine, side).map_err(card)?;
         let stream = gpu.stream().map_err(card)?;
+        let uploads = gpu.stream().map_err(card)?;
         let maps = Buffer::zeros(&machine, max_batch * side * side).map_err(card)?;
         let slot = |_| -> Result<Slot, EngineError> {
             Ok(Slot { host: gpu.host_buffer(0).map_err(card)?, device: Buffer::zeros(&machine, 0).map_err(card)? })
@@ -161,7 +165,8 @@ impl Pipeline {
             answers: Arc::new(answers),
             on_host: preprocessor(bundle),
             staged: Vec::new(),
-            uploads: gpu.stream().map_err(card)?,
+            ahead: Some(Ahead::new(gpu, &uploads, max_batch).map_err(card)?),
+            uploads,
             uploaded: gpu.event().map_err(card)?,
             begun: gpu.event().map_err(card)?,
             done: gpu.event().map_err(card)?,
@@ -173,8 +178,9 @@ impl Pipeline {
         })
     }
 
-    /// Runs a batch and waits for it: a summary per frame; the maps stay on the card until the next batch.
-    pub fn run(&mut self, images: &[&Image]) -> Result<Vec<Summary>, EngineError> {
+    /// Runs a batch and waits for it: a summary per frame; the maps stay on the card until the next batch. While the card
+    /// computes, what `coming` names is sent ahead.
+    pub fn run(&mut self, images: &[&Image], coming: &dyn Fn() -> Vec<Image>) -> Result<Vec<Summary>, EngineError> {
         let batch = images.len();
         let kinds: Vec<Kind> = images.iter().map(|image| Kind::of(image)).collect();
         self.network.prepare(batch)?;
@@ -184,22 +190,43 @@ impl Pipeline {
             self.graphs.clear();
             self.kinds.clear();
         }
-        for (slot, (image, &kind)) in images.iter().zip(&kinds).enumerate() {
+        if let Err(error) = self.begin(images, &kinds) {
+            // What was enqueued before the failure may still read memory that the next batch writes.
+            self.settle();
+            return Err(error);
+        }
+        self.send_ahead(coming);
+        self.done.synchronize().map_err(card)?;
+        Ok(self.told.as_slice()[..batch].iter().map(|summary| summary.decode(self.side)).collect())
+    }
+
+    /// Enqueues a batch, from its upload to its summaries; waits for nothing.
+    fn begin(&mut self, images: &[&Image], kinds: &Vec<Kind>) -> Result<(), EngineError> {
+        let batch = images.len();
+        for (slot, (image, &kind)) in images.iter().zip(kinds).enumerate() {
             self.stage(slot, image, kind)?;
         }
         self.uploaded.record(&self.uploads).map_err(card)?;
         self.uploaded.hold(&self.stream).map_err(card)?;
         self.begun.record(&self.stream).map_err(card)?;
-        self.work(&kinds)?;
-        // SAFETY: the copy is waited for below, before anybody looks at `told`.
+        self.take_what_was_sent(images).map_err(card)?;
+        self.work(kinds)?;
+        // SAFETY: `run` waits for the copy before anybody looks at `told`.
         let copied = unsafe {
             let summaries = self.summaries.view().slice(0..batch);
             self.gpu.download(&self.stream, summaries, &mut self.told.as_mut_slice()[..batch])
         };
         copied.map_err(card)?;
-        self.done.record(&self.stream).map_err(card)?;
-        self.done.synchronize().map_err(card)?;
-        Ok(self.told.as_slice()[..batch].iter().map(|summary| summary.decode(self.side)).collect())
+        self.done.record(&self.stream).map_err(card)
+    }
+
+    /// Waits for everything that was enqueued, as far as the card still answers.
+    fn settle(&self) {
+        for stream in [&self.stream, &self.uploads] {
+            if let Err(error) = self.gpu.synchronize(stream) {
+                tracing::warn!(engine = %ENGINE, %error, "waiting for the card");
+            }
+        }
     }
 
     /// Time that the card spent on the last batch, without uploads.
@@ -237,11 +264,36 @@ impl Pipeline {
         }
         let bytes = image.data();
         self.room(slot, bytes.len())?;
+        if self.ahead.as_ref().is_some_and(|ahead| ahead.has(image)) {
+            return Ok(());
+        }
         let place = &mut self.slots[slot];
         place.host.as_mut_slice()[..bytes.len()].copy_from_slice(bytes);
         let to = place.device.view_mut().slice(0..bytes.len());
         // SAFETY: the slot is written again only after this batch has been waited for.
         unsafe { self.gpu.upload(&self.uploads, &place.host.as_slice()[..bytes.len()], to) }.map_err(card)
+    }
+
+    /// Moves frames that were sent ahead to their places; the stream has waited for the uploads.
+    fn take_what_was_sent(&mut self, images: &[&Image]) -> Result<(), CudaError> {
+        let Some(ahead) = &self.ahead else { return Ok(()) };
+        for (slot, image) in self.slots.iter_mut().zip(images) {
+            // One that the CPU pre-processed was never sent.
+            if ahead.has(image) {
+                ahead.take(&self.stream, image, slot.device.view_mut())?;
+            }
+        }
+        ahead.release(&self.stream)
+    }
+
+    /// Sends frames that our kernels read. A failure is none of the present batch's.
+    fn send_ahead(&mut self, coming: &dyn Fn() -> Vec<Image>) {
+        let Some(ahead) = &mut self.ahead else { return };
+        let images = coming().into_iter().filter(|image| Kind::of(image) != Kind::Host).collect();
+        if let Err(error) = ahead.send(images) {
+            tracing::warn!(%error, "frames are not sent ahead any more");
+            self.ahead = None;
+        }
     }
 
     fn stage_on_host(&mut self, slot: usize, image: &Image) -> Result<(), EngineError> {
@@ -337,8 +389,8 @@ impl From<EngineError> for Refused {
     }
 }
 
-impl From<crate::cuda::CudaError> for Refused {
-    fn from(error: crate::cuda::CudaError) -> Self {
+impl From<CudaError> for Refused {
+    fn from(error: CudaError) -> Self {
         Self(card(error))
     }
 }
@@ -346,8 +398,6 @@ impl From<crate::cuda::CudaError> for Refused {
 impl Drop for Pipeline {
     fn drop(&mut self) {
         // Graphs, buffers and contexts are freed next; nothing may still run on them.
-        if let Err(error) = self.gpu.synchronize(&self.stream) {
-            tracing::warn!(engine = %ENGINE, %error, "closing");
-        }
+        self.settle();
     }
 }
