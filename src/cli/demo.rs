@@ -18,6 +18,7 @@ use crate::line::CameraPlan;
 use crate::line::parts::TriggerPlan;
 use crate::line::queue::WhenFull;
 use crate::line::recipe::RecipeSpec;
+use crate::output::Temporary;
 use crate::publish::broker::EmbeddedBroker;
 use crate::publish::{self, PublisherSpec};
 use crate::source::SourceContext;
@@ -79,7 +80,7 @@ pub fn run(arguments: &DemoArguments) -> anyhow::Result<()> {
     anyhow::ensure!((0.0..=1.0).contains(&share), "--defective {share}: a share of the parts, 0 to 1");
     let stop = service::stop_on_signal()?;
     // Random weights live here as long as the line runs.
-    let folder = tempfile::Builder::new().prefix("vcp-line-demo-").tempdir().context("creating a folder")?;
+    let folder = Temporary::new(&std::env::temp_dir(), "vcp-line-demo-", "").context("creating a folder")?;
     let model = match &arguments.model {
         Some(model) => model.clone(),
         None if arguments.random_model => demo_model::random(folder.path(), SEED)?,

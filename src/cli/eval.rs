@@ -1,8 +1,6 @@
 //! `vcp-line eval`: a labelled data set through the model, and what its answers are worth.
 
-use std::fs::Permissions;
 use std::io::{IsTerminal, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -19,7 +17,7 @@ use crate::eval::baseline::Baseline;
 use crate::eval::report::{Report, Subject};
 use crate::eval::tune::{Tuned, tune};
 use crate::eval::{self, Evaluation, Options, Progress};
-use crate::weights::target;
+use crate::output;
 
 /// Version of the JSON; a field that is added does not change it.
 const SCHEMA: u32 = 1;
@@ -94,7 +92,7 @@ pub fn run(arguments: &EvalArguments) -> anyhow::Result<()> {
         }
     };
     if let Some(path) = arguments.json.as_deref().filter(|path| *path != Path::new("-")) {
-        target::file(path).with_context(|| format!("writing {}", path.display()))?;
+        output::check_file(path).with_context(|| format!("writing {}", path.display()))?;
     }
     let mut report = arguments.report.as_deref().map(Report::begin).transpose()?;
     let mut engine = engine::open(&arguments.engine.spec(&arguments.model, 1))?;
@@ -111,7 +109,8 @@ pub fn run(arguments: &EvalArguments) -> anyhow::Result<()> {
     let json = arguments.json(engine.info(), &evaluation, baseline, tuned.as_ref());
     let to_stdout = arguments.json.as_deref() == Some(Path::new("-"));
     if let Some(path) = arguments.json.as_deref().filter(|_| !to_stdout) {
-        write_json(path, &json)?;
+        let text = serde_json::to_string_pretty(&json)? + "\n";
+        output::write(path, text.as_bytes()).with_context(|| format!("writing {}", path.display()))?;
     }
     let mut text = match to_stdout {
         true => serde_json::to_string_pretty(&json)? + "\n",
@@ -200,20 +199,6 @@ impl EvalArguments {
 /// The word for it on the command line.
 fn name(layout: Layout) -> String {
     layout.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
-}
-
-/// Beside its place first, then renamed: whoever reads it never sees half of it.
-fn write_json(path: &Path, json: &serde_json::Value) -> anyhow::Result<()> {
-    let parent = path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
-    let writing = || format!("writing {}", path.display());
-    // Temporary files are private; the umask still has its say.
-    let readable = Permissions::from_mode(0o666);
-    let file = tempfile::Builder::new().prefix(".eval.").permissions(readable).tempfile_in(parent);
-    let mut file = file.with_context(writing)?;
-    serde_json::to_writer_pretty(&mut file, json).with_context(writing)?;
-    writeln!(file).with_context(writing)?;
-    file.persist(path).with_context(writing)?;
-    Ok(())
 }
 
 /// A bar on a terminal, plain lines otherwise; both on standard error.
