@@ -12,9 +12,9 @@ use super::clip_init::{First, LOGIT_SCALE, first};
 use super::clip_pairs::{Pairs, ViewRule, Views};
 use super::clip_text;
 use super::contrastive::contrastive;
-use super::dice::Dice;
 use super::parameters::{Named, Parameters, Rate};
 use super::tape::{Gradients, Tape, Value, Weights};
+use crate::dice::Dice;
 use crate::vcp_clip::eager::as_matrix;
 use crate::vcp_clip::ops::Ops;
 use crate::vcp_clip::prompt::{

@@ -11,7 +11,6 @@ pub mod clip_run;
 pub mod clip_text;
 mod contrastive;
 pub mod device;
-mod dice;
 mod error;
 pub mod features;
 pub mod initial;

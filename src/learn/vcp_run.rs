@@ -10,7 +10,6 @@ use super::adam::Adam;
 use super::augment;
 use super::checkpoint;
 use super::device::DeviceChoice;
-use super::dice::Dice;
 use super::features::Sample;
 use super::initial::initial;
 use super::pictures::Pictures;
@@ -20,6 +19,7 @@ use super::vcp_settings::VcpSettings;
 use super::vcp_training::{Losses, VcpTraining};
 use super::{LearnError, io_error, vcp_file};
 use crate::dataset::{Layout, Split};
+use crate::dice::Dice;
 use crate::output::{self, Temporary};
 use crate::weights::{Bundle, ImportRequest, check_target, clip_sizes, import_with};
 

@@ -5,11 +5,11 @@ use rayon::prelude::*;
 
 use super::LearnError;
 use super::adam::Adam;
-use super::dice::Dice;
 use super::features::{Features, Sample};
 use super::map_loss::MapLoss;
 use super::parameters::{Named, Parameters, Rate};
 use super::vcp::{Dropout, Seen, differences};
+use crate::dice::Dice;
 use crate::vcp_clip::Architecture;
 use crate::vcp_clip::eager::Eager;
 use crate::vcp_clip::network::prompt_states;
