@@ -142,6 +142,9 @@ fn a_killed_training_ends_with_the_same_file() {
     let refused = { other }.output().unwrap();
     assert!(!refused.status.success() && text(&refused).contains("seed"), "{}", text(&refused));
     assert!(!folder.join("other.safetensors").exists());
+    let other = train(folder, &["-o", "other.safetensors", "--checkpoint", "run", "--resume", "--beta2", "0.99"]);
+    let refused = { other }.output().unwrap();
+    assert!(text(&refused).contains("settings.adam.beta2 was 0.98, is 0.99"), "{}", text(&refused));
 }
 
 #[test]

@@ -116,6 +116,12 @@ fn same_after_kills(extra: &[&str]) {
     let refused = train(&killed, &root, &[extra, &["--rate", "1e-3"]].concat()).output().unwrap();
     let text = String::from_utf8(refused.stderr).unwrap();
     assert!(!refused.status.success() && text.contains("settings.rate was 0.00004, is 0.001"), "{text}");
+    let other = ["--beta1", "0.9", "--focal-gamma", "3", "--focal-alpha", "0.75", "--dice-smooth", "0.5"];
+    let refused = train(&killed, &root, &[extra, &other].concat()).output().unwrap();
+    let text = String::from_utf8(refused.stderr).unwrap();
+    let differences = "settings.adam.beta1 was 0.5, is 0.9, settings.loss.dice_smooth was 1.0, is 0.5, \
+                       settings.loss.focal_alpha was null, is 0.75, settings.loss.focal_gamma was 2.0, is 3.0";
+    assert!(!refused.status.success() && text.contains(differences), "{text}");
 }
 
 #[test]
@@ -279,6 +285,8 @@ fn what_cannot_be_learned_from_is_said_before_anything_is_computed() {
     assert!(text.contains("the hold-out leaves no picture to learn from"), "{text}");
     let text = said(&["--noise", "2"]);
     assert!(text.contains("--noise 2: give a probability, 0 to 1"), "{text}");
+    let text = said(&["--beta2", "1"]);
+    assert!(text.contains("--beta2 1: give a number from 0, less than 1"), "{text}");
     let text = said(&["--device", "cuda"]);
     assert!(text.contains("rebuild with `cargo build --release --features train-cuda`"), "{text}");
     std::fs::remove_dir_all(root.join("bolt/defect")).unwrap();

@@ -9,6 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::interrupt::Interrupts;
 use super::train::{checkpoint, ended, stepping};
+use crate::learn::adam::Adam;
 use crate::learn::clip::ClipSettings;
 use crate::learn::clip_pairs::{CONTEXT_LENGTH, ViewRule};
 use crate::learn::clip_run::{self, ClipEvent, ClipRequest};
@@ -67,6 +68,15 @@ pub struct ClipArguments {
     /// Steps over which the rate rises.
     #[arg(long, value_name = "N", default_value_t = 150)]
     warm_up: u64,
+    /// Adam: memory of the mean gradient.
+    #[arg(long, value_name = "BETA", default_value_t = Adam::CLIP.beta1)]
+    beta1: f64,
+    /// Adam: memory of the mean squared gradient.
+    #[arg(long, value_name = "BETA", default_value_t = Adam::CLIP.beta2)]
+    beta2: f64,
+    /// Adam: added to the root of the mean squared gradient.
+    #[arg(long, value_name = "NUMBER", default_value_t = Adam::CLIP.epsilon)]
+    epsilon: f64,
     /// Weight decay of the matrices.
     #[arg(long, value_name = "DECAY", default_value_t = 0.05)]
     decay: f64,
@@ -109,6 +119,7 @@ impl ClipArguments {
             batch: self.batch,
             rate: self.rate,
             warm_up: self.warm_up,
+            adam: Adam { beta1: self.beta1, beta2: self.beta2, epsilon: self.epsilon },
             decay: self.decay,
             seed: self.seed,
             view: ViewRule {

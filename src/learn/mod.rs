@@ -14,7 +14,7 @@ pub mod device;
 mod error;
 pub mod features;
 pub mod initial;
-mod map_loss;
+pub mod map_loss;
 pub mod parameters;
 pub mod pictures;
 mod samples;

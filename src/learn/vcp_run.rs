@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::adam::Adam;
 use super::augment;
 use super::checkpoint;
 use super::device::DeviceChoice;
@@ -224,8 +223,7 @@ pub fn run(request: &VcpRequest, report: &mut dyn FnMut(Event<'_>)) -> Result<Bu
     let temporary = work_folder(request.checkpoint.as_ref())?;
     let bundle = starting_model(request, temporary.path(), report)?;
     let apart = request.device == DeviceChoice::Cpu;
-    let adam = Adam { beta1: settings.betas[0], beta2: settings.betas[1], ..Adam::default() };
-    let mut training = VcpTraining::new(&bundle, &device, adam, apart)?;
+    let mut training = VcpTraining::new(&bundle, &device, settings.adam, settings.loss, apart)?;
 
     let identity = identity(request, &bundle, &data);
     let mut position = Position::default();
