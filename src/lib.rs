@@ -16,10 +16,10 @@
 //! # Who may import whom
 //! `tests/layering.rs` reads the `use crate::` lines and enforces this table, top to bottom:
 //! ```text
-//! main → cli → {config, line, publish, web, systemd, learn → eval} → {dataset → source, engine → cuda} → {vcp_clip, weights, synth} → vocabulary
+//! main → cli → {config, line, publish, web, systemd, learn → eval} → {dataset → source, engine → cuda} → {vcp_clip, weights, synth} → output → vocabulary
 //! ```
 //! where the vocabulary is [`frame`], [`anomaly`], [`overlay`], [`verdict`], [`event`],
-//! [`command`], [`secret`] and [`clock`]: no I/O. [`synth`] makes
+//! [`command`], [`secret`], [`clock`] and [`dice`]: no I/O. [`output`] puts results on disk, whole or not at all; [`synth`] makes
 //! pictures of products whose truth is known. Modules in one pair of braces do not import each other, with two exceptions:
 //! `config` fills in the `…Spec` types of its neighbours, and `weights` takes the model's sizes from `vcp_clip`. Of the
 //! adapters only `source` imports `synth`; adapters (`source`, `engine`, `publish`, `web`) never import `config`.
@@ -27,11 +27,14 @@
 pub mod anomaly;
 pub mod clock;
 pub mod command;
+pub mod dice;
 pub mod event;
 pub mod frame;
 pub mod overlay;
 pub mod secret;
 pub mod verdict;
+
+pub mod output;
 
 pub mod synth;
 pub mod vcp_clip;

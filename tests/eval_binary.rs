@@ -8,11 +8,12 @@ mod line;
 mod schema;
 
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Output;
 
 use image::{GrayImage, Luma, Rgb, RgbImage};
-use line::{finished, model};
+use line::{Running, finished, model, program};
 use schema::assert_valid;
 use serde_json::{Value, json};
 
@@ -334,4 +335,42 @@ fn the_baseline_is_tuned_on_other_classes() {
     let output = eval(root.path(), "folders", &["--baseline-window", "8"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("must be odd, 3 to 1023"));
+}
+
+#[test]
+fn an_interrupted_evaluation_leaves_nothing_behind_and_the_old_report_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("data");
+    folders(&root);
+    let out = folder.path().join("out");
+    fs::create_dir(&out).unwrap();
+    let (page, json) = (out.join("report"), out.join("figures.json"));
+    let arguments = |root: &Path| {
+        let start = ["eval", "--model", model().to_str().unwrap(), "--engine", "reference", "--layout", "folders"];
+        let out = ["--report", page.to_str().unwrap(), "--json", json.to_str().unwrap()];
+        [&start[..], &out, &["--data", root.to_str().unwrap()]].concat().iter().map(ToString::to_string).collect()
+    };
+    let program = |arguments: Vec<String>| program(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut whole = Running::start(program(arguments(&root)));
+    assert!(whole.end().success(), "{}", whole.stderr());
+    let before = fs::read(page.join("index.html")).unwrap();
+
+    // Large, and so many that it does not come to its end by itself.
+    let many = folder.path().join("many");
+    let photo = many.join("cap/good/0.png");
+    save(&photo, |path| RgbImage::from_fn(1200, 900, |x, y| Rgb([x as u8, y as u8, 90])).save(path));
+    (1..400).for_each(|number| fs::hard_link(&photo, photo.with_file_name(format!("{number}.png"))).unwrap());
+    for (signal, number) in [("INT", 2), ("TERM", 15)] {
+        let mut interrupted = Running::start(program(arguments(&many)));
+        interrupted.logged("1 of 400: cap");
+        interrupted.signal(signal);
+        let status = interrupted.end();
+        assert_eq!(status.signal(), Some(number), "it ends by the signal, which a shell shows as {}", 128 + number);
+        assert!(interrupted.stderr().contains("vcp-line: interrupted; nothing half made is left"));
+        assert_eq!(interrupted.stdout(), "");
+        let mut left: Vec<_> = fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["figures.json", "report"]);
+        assert!(fs::read(page.join("index.html")).unwrap() == before);
+    }
 }

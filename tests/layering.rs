@@ -11,18 +11,19 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("line", &["source", "engine"]),
     ("publish", &[]),
     ("web", &[]),
-    ("learn", &["dataset", "eval", "source", "engine", "vcp_clip", "weights", "synth"]),
+    ("learn", &["dataset", "eval", "source", "engine", "vcp_clip", "weights", "synth", "output"]),
     ("systemd", &[]),
-    ("eval", &["dataset", "source", "engine", "vcp_clip", "weights"]),
+    ("eval", &["dataset", "source", "engine", "vcp_clip", "weights", "output"]),
     ("dataset", &["source"]),
     ("source", &["synth"]),
-    ("engine", &["vcp_clip", "weights", "cuda"]),
-    ("cuda", &["vcp_clip"]),
-    ("weights", &["vcp_clip"]),
+    ("engine", &["vcp_clip", "weights", "cuda", "output"]),
+    ("cuda", &["vcp_clip", "output"]),
+    ("weights", &["vcp_clip", "output"]),
     ("vcp_clip", &[]),
     ("synth", &[]),
+    ("output", &[]),
 ];
-const VOCABULARY: &[&str] = &["frame", "anomaly", "overlay", "verdict", "event", "clock", "secret", "command"];
+const VOCABULARY: &[&str] = &["frame", "anomaly", "overlay", "verdict", "event", "clock", "secret", "command", "dice"];
 
 /// Which files may name a library.
 const ONLY: &[(&str, &[&str])] = &[

@@ -7,10 +7,11 @@ mod line;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use line::finished;
+use line::{Running, finished, program};
 use serde_json::Value;
 
 /// Runs `vcp-line synth` with pictures of the smallest size.
@@ -255,4 +256,22 @@ fn a_full_disk_leaves_nothing_behind() {
     let last = stderr.lines().last().unwrap();
     assert!(last.starts_with("vcp-line: the disk is full after ") && last.contains(" of 228 pictures; "), "{stderr}");
     assert!(fs::read_dir(disk.0.path()).unwrap().next().is_none());
+}
+
+#[test]
+fn an_interrupted_one_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("set");
+    let many =
+        ["synth", "--size", "256", "--classes", "leather,gear", "--good", "2000", "--out", out.to_str().unwrap()];
+    let mut interrupted = Running::start(program(&many));
+    // Pictures are being written.
+    while !fs::read_dir(folder.path()).unwrap().any(|entry| files(&entry.unwrap().path()).len() > 3) {
+        assert!(interrupted.is_running(), "{}", interrupted.stderr());
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    interrupted.signal("INT");
+    assert_eq!(interrupted.end().signal(), Some(2));
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "{}", interrupted.stderr());
+    assert!(interrupted.stderr().contains("vcp-line: interrupted; nothing half made is left"));
 }

@@ -1,6 +1,8 @@
 //! `vcp-line train clip` as it is run: from a synthetic data set to a CLIP file, killed and gone on with.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -140,6 +142,40 @@ fn a_killed_training_ends_with_the_same_file() {
     let refused = { other }.output().unwrap();
     assert!(!refused.status.success() && text(&refused).contains("seed"), "{}", text(&refused));
     assert!(!folder.join("other.safetensors").exists());
+    let other = train(folder, &["-o", "other.safetensors", "--checkpoint", "run", "--resume", "--beta2", "0.99"]);
+    let refused = { other }.output().unwrap();
+    assert!(text(&refused).contains("settings.adam.beta2 was 0.98, is 0.99"), "{}", text(&refused));
+}
+
+#[test]
+fn an_interrupted_training_is_kept_and_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    pairs(folder);
+    let whole = train(folder, &["-o", "whole.safetensors"]).output().unwrap();
+    assert!(whole.status.success(), "{}", text(&whole));
+    // Nothing but the interruption keeps it.
+    let more = ["-o", "stopped.safetensors", "--checkpoint", "run", "--resume", "--checkpoint-every", "1000"];
+    let mut child = train(folder, &[&more[..], &["--log-every", "1"]].concat()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap());
+    let mut said = String::new();
+    while !said.contains("step 3 ") {
+        assert!(lines.read_line(&mut said).unwrap() > 0, "{said}");
+    }
+    assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+    lines.read_to_string(&mut said).unwrap();
+    assert_eq!(child.wait().unwrap().signal(), Some(15), "{said}");
+    assert!(
+        said.contains("stopped on request; the run is kept in run: go on with the same command and --resume"),
+        "{said}"
+    );
+    let left: BTreeSet<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, BTreeSet::from(["pairs", "run", "whole.safetensors"].map(Into::into)));
+
+    let rest = train(folder, &more).output().unwrap();
+    assert!(rest.status.success() && text(&rest).contains("goes on after step"), "{}", text(&rest));
+    let bytes = |name: &str| std::fs::read(folder.join(name)).unwrap();
+    assert!(bytes("whole.safetensors") == bytes("stopped.safetensors"), "the weights differ");
 }
 
 #[test]

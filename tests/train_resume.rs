@@ -1,9 +1,11 @@
 //! A training killed again and again ends with the same weights, to the bit, as one that was left alone.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 #[path = "support/tiny.rs"]
@@ -36,10 +38,13 @@ fn data(root: &Path) {
 fn train(folder: &Path, data: &Path, extra: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_vcp-line"));
     command.args(["train", "vcp", "--layout", "folders", "--image-size", "98", "--taps", "3,6,9,12"]);
-    command.args(["--batch", "3", "--warm-up", "3", "--schedule", "cosine", "--checkpoint-every", "1"]);
+    command.args(["--batch", "3", "--warm-up", "3", "--schedule", "cosine"]);
     command.args(["--resume", "--force"]).args(extra);
     if !extra.contains(&"--epochs") {
         command.args(["--epochs", "4"]);
+    }
+    if !extra.contains(&"--checkpoint-every") {
+        command.args(["--checkpoint-every", "1"]);
     }
     if !extra.contains(&"--hold-out") && !extra.contains(&"--validate") {
         command.args(["--hold-out", "0.25"]);
@@ -111,6 +116,12 @@ fn same_after_kills(extra: &[&str]) {
     let refused = train(&killed, &root, &[extra, &["--rate", "1e-3"]].concat()).output().unwrap();
     let text = String::from_utf8(refused.stderr).unwrap();
     assert!(!refused.status.success() && text.contains("settings.rate was 0.00004, is 0.001"), "{text}");
+    let other = ["--beta1", "0.9", "--focal-gamma", "3", "--focal-alpha", "0.75", "--dice-smooth", "0.5"];
+    let refused = train(&killed, &root, &[extra, &other].concat()).output().unwrap();
+    let text = String::from_utf8(refused.stderr).unwrap();
+    let differences = "settings.adam.beta1 was 0.5, is 0.9, settings.loss.dice_smooth was 1.0, is 0.5, \
+                       settings.loss.focal_alpha was null, is 0.75, settings.loss.focal_gamma was 2.0, is 3.0";
+    assert!(!refused.status.success() && text.contains(differences), "{text}");
 }
 
 #[test]
@@ -121,6 +132,76 @@ fn with_pictures_changed_every_time() {
 #[test]
 fn with_kept_copies_in_a_file() {
     same_after_kills(&["--cache-copies", "2", "--cache-memory", "0", "--mosaic", "0.5"]);
+}
+
+/// Starts a training, sends it a signal when it says `word`, and returns how it ended and what it said.
+fn interrupted(mut command: Command, word: &str) -> (ExitStatus, String) {
+    let mut child = command.spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap());
+    let mut said = String::new();
+    while !said.contains(word) {
+        assert!(lines.read_line(&mut said).unwrap() > 0, "it never says '{word}': {said}");
+    }
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    lines.read_to_string(&mut said).unwrap();
+    (child.wait().unwrap(), said)
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let name = |entry: std::io::Result<std::fs::DirEntry>| entry.unwrap().file_name().into_string().unwrap();
+    let mut names: Vec<String> = std::fs::read_dir(folder).unwrap().map(name).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn an_interrupted_training_is_kept_and_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("data");
+    data(&root);
+    let (alone, stopped) = (folder.path().join("alone"), folder.path().join("stopped"));
+    std::fs::create_dir_all(&alone).unwrap();
+    std::fs::create_dir_all(&stopped).unwrap();
+    let command = |folder: &Path| {
+        let mut command = train(folder, &root, &["--epochs", "12", "--checkpoint-every", "1000"]);
+        command.env("TMPDIR", &stopped);
+        command
+    };
+    finish(command(&alone).spawn().unwrap());
+
+    let (status, said) = interrupted(command(&stopped), "epoch 2:");
+    assert_eq!(status.signal(), Some(2), "{said}");
+    assert!(said.contains("vcp-line: ends as soon as the run is kept; a second signal ends it at once"), "{said}");
+    let advice = format!(
+        "vcp-line: stopped on request; the run is kept in {}: go on with the same command and --resume",
+        stopped.join("run").display()
+    );
+    assert!(said.contains(&advice), "{said}");
+    assert_eq!(names(&stopped), ["log", "run"]);
+    assert_eq!(names(&stopped.join("run")), ["checkpoint.lock", "checkpoint.safetensors"]);
+
+    let text = finish(command(&stopped).spawn().unwrap());
+    assert!(text.contains("goes on in epoch"), "{text}");
+    let weights = |folder: &Path| std::fs::read(folder.join("vcp.safetensors")).unwrap();
+    assert!(weights(&alone) == weights(&stopped), "the weights differ");
+    assert_eq!(losses(&alone), losses(&stopped));
+}
+
+#[test]
+fn an_interrupted_training_that_is_kept_nowhere_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("data");
+    data(&root);
+    let out = folder.path().join("out");
+    std::fs::create_dir_all(&out).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vcp-line"));
+    command.args(["train", "vcp", "--layout", "folders", "--image-size", "98", "--epochs", "100"]);
+    command.arg("--clip").arg(tiny::fixture("clip.pt")).arg("--data").arg(&root);
+    command.arg("-o").arg(out.join("bundle")).env("TMPDIR", &out).stderr(Stdio::piped());
+    let (status, said) = interrupted(command, "epoch 1:");
+    assert_eq!(status.signal(), Some(2), "{said}");
+    assert!(said.contains("vcp-line: interrupted; nothing half made is left"), "{said}");
+    assert!(names(&out).is_empty(), "{:?}", names(&out));
 }
 
 #[test]
@@ -204,6 +285,8 @@ fn what_cannot_be_learned_from_is_said_before_anything_is_computed() {
     assert!(text.contains("the hold-out leaves no picture to learn from"), "{text}");
     let text = said(&["--noise", "2"]);
     assert!(text.contains("--noise 2: give a probability, 0 to 1"), "{text}");
+    let text = said(&["--beta2", "1"]);
+    assert!(text.contains("--beta2 1: give a number from 0, less than 1"), "{text}");
     let text = said(&["--device", "cuda"]);
     assert!(text.contains("rebuild with `cargo build --release --features train-cuda`"), "{text}");
     std::fs::remove_dir_all(root.join("bolt/defect")).unwrap();

@@ -4,6 +4,7 @@
 use vcp_line::learn::adam::Adam;
 use vcp_line::learn::device::DeviceChoice;
 use vcp_line::learn::features::{Sample, Tower};
+use vcp_line::learn::map_loss::LossRule;
 use vcp_line::learn::vcp_training::{Rates, VcpTraining};
 use vcp_line::weights::Bundle;
 
@@ -46,7 +47,7 @@ fn at_once_is_the_same_as_side_by_side() {
         let batch = batch(&Tower::new(&bundle, &device, apart).unwrap(), &golden);
         // More pictures than go side by side.
         let batch: Vec<Sample> = batch.iter().cycle().take(10).cloned().collect();
-        let mut training = VcpTraining::new(&bundle, &device, Adam::default(), apart).unwrap();
+        let mut training = VcpTraining::new(&bundle, &device, Adam::default(), LossRule::default(), apart).unwrap();
         let (losses, gradients) = training.differentiate(&batch, None);
         let gradients = gradients.iter().map(|gradient| gradient.to_data().try_into_vec::<f32>().unwrap());
         (losses, gradients.collect::<Vec<_>>(), training.look(&batch))
@@ -71,7 +72,7 @@ fn three_steps_of_the_released_training() {
     let batch = batch(&Tower::new(&bundle, &device, true).unwrap(), &golden);
     assert_eq!(batch.len(), 2);
 
-    let mut training = VcpTraining::new(&bundle, &device, Adam::default(), true).unwrap();
+    let mut training = VcpTraining::new(&bundle, &device, Adam::default(), LossRule::default(), true).unwrap();
     let names: Vec<String> = training.parameters().names().map(str::to_owned).collect();
     assert_eq!(names.len(), 26);
     for step in 0..3 {

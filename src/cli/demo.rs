@@ -1,5 +1,6 @@
 //! `vcp-line demo`: a whole line with nothing configured.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +19,10 @@ use crate::line::CameraPlan;
 use crate::line::parts::TriggerPlan;
 use crate::line::queue::WhenFull;
 use crate::line::recipe::RecipeSpec;
+use crate::output::Temporary;
 use crate::publish::broker::EmbeddedBroker;
+use crate::publish::state::StateWord;
+use crate::publish::watch::Heard;
 use crate::publish::{self, PublisherSpec};
 use crate::source::SourceContext;
 use crate::source::synthetic::SyntheticSpec;
@@ -69,6 +73,33 @@ pub struct DemoArguments {
     port: u16,
 }
 
+/// What the line says of itself is told once it is at work, and when it changes. A line begins by saying that it is not
+/// online yet and by taking back the alarms of an earlier start, and nobody here has seen that one.
+#[derive(Default)]
+struct News {
+    state: Option<StateWord>,
+    alarms: BTreeSet<String>,
+}
+
+impl News {
+    fn is_some_at(&mut self, heard: &Heard<'_>) -> bool {
+        if let Some(state) = heard.state() {
+            let before = self.state.replace(state.state);
+            return before != self.state && (before.is_some() || state.state != StateWord::Offline);
+        }
+        match heard {
+            Heard::Message { topic, payload } if topic.ends_with("/alarm") => match payload.is_empty() {
+                true => self.alarms.remove(*topic),
+                false => {
+                    self.alarms.insert((*topic).to_owned());
+                    true
+                }
+            },
+            _ => true,
+        }
+    }
+}
+
 pub fn run(arguments: &DemoArguments) -> anyhow::Result<()> {
     anyhow::ensure!(
         arguments.rate > 0.0 && arguments.rate <= 1000.0,
@@ -79,7 +110,7 @@ pub fn run(arguments: &DemoArguments) -> anyhow::Result<()> {
     anyhow::ensure!((0.0..=1.0).contains(&share), "--defective {share}: a share of the parts, 0 to 1");
     let stop = service::stop_on_signal()?;
     // Random weights live here as long as the line runs.
-    let folder = tempfile::Builder::new().prefix("vcp-line-demo-").tempdir().context("creating a folder")?;
+    let folder = Temporary::new(&std::env::temp_dir(), "vcp-line-demo-", "").context("creating a folder")?;
     let model = match &arguments.model {
         Some(model) => model.clone(),
         None if arguments.random_model => demo_model::random(folder.path(), SEED)?,
@@ -116,9 +147,12 @@ pub fn run(arguments: &DemoArguments) -> anyhow::Result<()> {
     let watcher = std::thread::Builder::new()
         .name("watch".into())
         .spawn(move || {
+            let mut news = News::default();
             let watched = publish::watch::watch(&reader, &filter, &reading, |heard| {
                 let line = heard.event().and_then(|event| score.line(&event));
-                watch::print(&line.unwrap_or_else(|| heard.readable()));
+                if line.is_some() || news.is_some_at(&heard) {
+                    watch::print(&line.unwrap_or_else(|| heard.readable()));
+                }
             });
             (watched, score)
         })

@@ -17,7 +17,7 @@ use crate::eval::baseline::Baseline;
 use crate::eval::report::{Report, Subject};
 use crate::eval::tune::{Tuned, tune};
 use crate::eval::{self, Evaluation, Options, Progress};
-use crate::weights::target;
+use crate::output;
 
 /// Version of the JSON; a field that is added does not change it.
 const SCHEMA: u32 = 1;
@@ -92,7 +92,7 @@ pub fn run(arguments: &EvalArguments) -> anyhow::Result<()> {
         }
     };
     if let Some(path) = arguments.json.as_deref().filter(|path| *path != Path::new("-")) {
-        target::file(path).with_context(|| format!("writing {}", path.display()))?;
+        output::check_file(path).with_context(|| format!("writing {}", path.display()))?;
     }
     let mut report = arguments.report.as_deref().map(Report::begin).transpose()?;
     let mut engine = engine::open(&arguments.engine.spec(&arguments.model, 1))?;

@@ -1,8 +1,7 @@
 //! Recipes that came by command, kept for the next start.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
@@ -10,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::line::CameraPlan;
 use crate::line::recipe::RecipeSpec;
+use crate::output;
 
 /// Name of the file in the line's state directory.
 const FILE: &str = "recipes.json";
@@ -97,11 +97,8 @@ fn read(file: &Path) -> BTreeMap<String, Kept> {
 fn write(file: &Path, kept: &BTreeMap<String, Kept>) -> anyhow::Result<()> {
     let folder = file.parent().context("a file in a folder")?;
     fs::create_dir_all(folder)?;
-    let mut new = tempfile::NamedTempFile::new_in(folder)?;
-    new.write_all(&serde_json::to_vec_pretty(kept)?)?;
-    new.as_file().sync_all()?;
-    new.persist(file)?;
-    File::open(folder)?.sync_all()?;
+    output::write(file, &serde_json::to_vec_pretty(kept)?)?;
+    output::sync_folder(folder)?;
     Ok(())
 }
 

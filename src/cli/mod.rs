@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::engine::{EngineChoice, EngineSpec, PlanSpec, Precision};
+use interrupt::Interrupts;
 
 mod bench;
 #[cfg_attr(not(feature = "cuda"), path = "bench_kernels_absent.rs")]
@@ -23,6 +24,7 @@ mod eval_table;
 mod failure;
 mod front_desk;
 mod inspect;
+mod interrupt;
 mod json_file;
 mod kept;
 mod model;
@@ -55,8 +57,9 @@ pub struct Arguments {
 /// The line's own words, and warnings of the libraries; the broker inside `demo` calls every closed connection an error.
 const DEFAULT_LOG: &str = "warn,vcp_line=info,rumqttd=off";
 
-const EXIT_CODES: &str = "Exit codes: 0 done or stopped on request, 1 failure, 2 wrong arguments, 78 bad configuration \
-                          (starting again without a change cannot help).";
+const EXIT_CODES: &str = "Exit codes: 0 done, or a service stopped on request, 1 failure, 2 wrong arguments, 78 bad \
+                          configuration (starting again without a change cannot help), 130 or 143 ended by Ctrl-C or \
+                          SIGTERM before the work was done.";
 
 #[derive(Subcommand)]
 enum Command {
@@ -136,20 +139,10 @@ pub fn main(arguments: Arguments) -> ExitCode {
         logs.init();
     }
     let serving = matches!(arguments.command, Command::Run(_) | Command::Demo(_));
-    let result = match arguments.command {
-        Command::Run(arguments) => run::run(&arguments),
-        Command::Check(arguments) => check::run(&arguments),
-        Command::Demo(arguments) => demo::run(&arguments),
-        Command::Watch(arguments) => watch::run(&arguments),
-        Command::Trigger(arguments) => trigger::run(&arguments),
-        Command::Outbox(arguments) => outbox::run(&arguments),
-        Command::Inspect(arguments) => inspect::run(&arguments),
-        Command::Model(command) => model::run(&command),
-        Command::Eval(arguments) => eval::run(&arguments),
-        Command::Train(command) => train::run(&command),
-        Command::Synth(arguments) => synth::run(&arguments),
-        Command::Bench(arguments) => bench::run(&arguments),
-    };
+    // These stop on request, which is no interruption.
+    let stops = serving || matches!(arguments.command, Command::Watch(_));
+    let interrupts = if stops { Ok(Interrupts::default()) } else { Interrupts::watch() };
+    let result = interrupts.and_then(|interrupts| command(arguments.command, &interrupts));
     let code = match result {
         Ok(()) => 0,
         Err(error) => {
@@ -166,4 +159,21 @@ pub fn main(arguments: Arguments) -> ExitCode {
         signal_hook::low_level::exit(code.into());
     }
     ExitCode::from(code)
+}
+
+fn command(command: Command, interrupts: &Interrupts) -> anyhow::Result<()> {
+    match command {
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Check(arguments) => check::run(&arguments),
+        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Watch(arguments) => watch::run(&arguments),
+        Command::Trigger(arguments) => trigger::run(&arguments),
+        Command::Outbox(arguments) => outbox::run(&arguments),
+        Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Model(command) => model::run(&command),
+        Command::Eval(arguments) => eval::run(&arguments),
+        Command::Train(command) => train::run(&command, interrupts),
+        Command::Synth(arguments) => synth::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
+    }
 }

@@ -21,6 +21,7 @@ use crate::line::{
     CameraPlan, CameraState as LineCamera, EventSink, Heartbeat, Line, LineEnd, LineError, LineParts, Refused,
     SourceOpener, Unanswered,
 };
+use crate::output;
 use crate::publish::outbox::{RecordId, Safety};
 use crate::publish::sparkplug::{Sparkplug, SparkplugSpec};
 use crate::publish::{
@@ -87,6 +88,7 @@ pub fn stop_on_signal() -> anyhow::Result<CancellationToken> {
             for signal in signals.forever() {
                 if stop.is_cancelled() {
                     tracing::warn!("second signal: leaving at once, verdicts not yet published wait in the outbox");
+                    output::abandon();
                     signal_hook::low_level::exit(1);
                 }
                 tracing::info!(signal, "stop requested; a second signal leaves at once");

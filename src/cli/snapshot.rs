@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::line::Inspected;
+use crate::output::NewFile;
 use crate::overlay;
 
 /// Pictures of one camera at most; the oldest go.
@@ -63,10 +64,9 @@ impl Snapshots {
     fn write(&self, name: &str, picture: &RgbImage) -> anyhow::Result<PathBuf> {
         let path = self.folder.join(name);
         let writing = || -> anyhow::Result<()> {
-            let new = tempfile::NamedTempFile::new_in(&self.folder)?;
-            picture.write_with_encoder(JpegEncoder::new_with_quality(BufWriter::new(&new), QUALITY))?;
-            new.persist(&path)?;
-            Ok(())
+            let mut new = NewFile::beside(&path)?;
+            picture.write_with_encoder(JpegEncoder::new_with_quality(BufWriter::new(&mut new), QUALITY))?;
+            Ok(new.put()?)
         };
         writing().with_context(|| format!("writing {}", path.display()))?;
         Ok(path)

@@ -1,8 +1,7 @@
 //! `vcp-line synth`: a labelled data set of synthetic products, and a contact sheet of what there is.
 
-use std::fs::{self, Permissions};
+use std::fs;
 use std::io::{self, IsTerminal, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -14,10 +13,10 @@ use rayon::prelude::*;
 use serde_json::json;
 
 use super::synth_layout::{Picture, Plan, list};
-use super::{service, synth_sheet};
+use super::synth_sheet;
 use crate::dataset::Layout;
+use crate::output::{self, NewFolder};
 use crate::synth::{self, Class, DefectKind, Request, UnknownName};
-use crate::weights::target;
 
 #[derive(Args)]
 #[command(group = ArgGroup::new("target").args(["out", "sheet"]).multiple(true).required(true))]
@@ -160,7 +159,7 @@ struct Set<'a> {
 impl Set<'_> {
     /// Into a folder beside the target, which takes its place when everything is there.
     fn write(&self, target: &Path) -> anyhow::Result<()> {
-        let target = target::folder(target).with_context(|| format!("writing to {}", target.display()))?;
+        let target = output::folder(target).with_context(|| format!("writing to {}", target.display()))?;
         let entries = fs::read_dir(&target);
         match entries.map(|mut entries| entries.next().is_none()) {
             Ok(true) => {}
@@ -168,26 +167,13 @@ impl Set<'_> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => bail!("{}: {error}; name a folder that can be written", target.display()),
         }
-        let parent = match target.parent() {
-            Some(parent) if parent != Path::new("") => parent.to_owned(),
-            _ => PathBuf::from("."),
-        };
-        fs::create_dir_all(&parent).with_context(|| format!("creating the folder {}", parent.display()))?;
-        let partial = tempfile::Builder::new()
-            .prefix(&format!(".{}.", target.file_name().unwrap_or_default().to_string_lossy()))
-            .suffix(".partial")
-            .permissions(Permissions::from_mode(0o755))
-            .tempdir_in(&parent)
-            .with_context(|| format!("creating a folder in {}", parent.display()))?;
+        let place = || format!("creating a folder for {}", target.display());
+        let partial = NewFolder::beside(&target).with_context(place)?;
         self.fill(partial.path())?;
-        fs::rename(partial.path(), &target).with_context(|| format!("naming the folder {}", target.display()))?;
-        // It has moved; there is nothing left to remove.
-        let _moved = partial.keep();
-        Ok(())
+        partial.put().with_context(|| format!("naming the folder {}", target.display()))
     }
 
     fn fill(&self, folder: &Path) -> anyhow::Result<()> {
-        let stop = service::stop_on_signal()?;
         let progress = Progress::new(self.pictures.len() as u64);
         let folders: std::collections::BTreeSet<&Path> =
             self.pictures.iter().flat_map(Picture::files).filter_map(|file| Path::new(file).parent()).collect();
@@ -198,9 +184,6 @@ impl Set<'_> {
             .pictures
             .par_iter()
             .map(|picture| {
-                if stop.is_cancelled() {
-                    bail!("stopped on request; nothing was kept");
-                }
                 let request =
                     Request { class: picture.class, size: self.size, defect: picture.defect, seed: picture.seed };
                 let sample = synth::render(&request);

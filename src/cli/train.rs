@@ -1,8 +1,14 @@
 //! `vcp-line train`: learn a CLIP from captions, and the VCP modules on a frozen CLIP.
 
-use clap::Subcommand;
+use std::path::Path;
 
+use clap::Subcommand;
+use tokio_util::sync::CancellationToken;
+
+use super::interrupt::Interrupts;
 use super::{train_clip, train_vcp};
+use crate::learn::LearnError;
+use crate::learn::vcp_run::CheckpointRequest;
 
 #[derive(Subcommand)]
 pub enum TrainCommand {
@@ -12,9 +18,36 @@ pub enum TrainCommand {
     Vcp(Box<train_vcp::VcpArguments>),
 }
 
-pub fn run(command: &TrainCommand) -> anyhow::Result<()> {
+/// Tells of a training that was stopped and kept, and ends the process as the signal would have.
+pub(super) fn ended<T>(result: Result<T, LearnError>, interrupts: &Interrupts) -> anyhow::Result<T> {
+    if let Err(stopped @ LearnError::Stopped { .. }) = &result {
+        eprintln!("vcp-line: {stopped}");
+        interrupts.end();
+    }
+    Ok(result?)
+}
+
+/// Where a training is kept, and who is asked to keep it before an interruption.
+pub(super) fn checkpoint(
+    folder: Option<&Path>,
+    every: u64,
+    resume: bool,
+    interrupts: &Interrupts,
+) -> Option<CheckpointRequest> {
+    let folder = folder?.to_owned();
+    interrupts
+        .advise(format!("what was last kept in {} stands: go on with the same command and --resume", folder.display()));
+    Some(CheckpointRequest { folder, every, resume, stop: CancellationToken::new() })
+}
+
+/// While steps are taken there is something to keep.
+pub(super) fn stepping(kept: Option<&CheckpointRequest>, interrupts: &Interrupts) {
+    interrupts.ask_first(kept.map(|kept| &kept.stop));
+}
+
+pub fn run(command: &TrainCommand, interrupts: &Interrupts) -> anyhow::Result<()> {
     match command {
-        TrainCommand::Clip(arguments) => train_clip::run(arguments),
-        TrainCommand::Vcp(arguments) => train_vcp::run(arguments),
+        TrainCommand::Clip(arguments) => train_clip::run(arguments, interrupts),
+        TrainCommand::Vcp(arguments) => train_vcp::run(arguments, interrupts),
     }
 }

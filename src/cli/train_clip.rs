@@ -7,10 +7,12 @@ use std::time::Instant;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::interrupt::Interrupts;
+use super::train::{checkpoint, ended, stepping};
+use crate::learn::adam::Adam;
 use crate::learn::clip::ClipSettings;
 use crate::learn::clip_pairs::{CONTEXT_LENGTH, ViewRule};
 use crate::learn::clip_run::{self, ClipEvent, ClipRequest};
-use crate::learn::vcp_run::CheckpointRequest;
 use crate::vcp_clip::{Architecture, Constants};
 
 #[derive(Args)]
@@ -66,6 +68,15 @@ pub struct ClipArguments {
     /// Steps over which the rate rises.
     #[arg(long, value_name = "N", default_value_t = 150)]
     warm_up: u64,
+    /// Adam: memory of the mean gradient.
+    #[arg(long, value_name = "BETA", default_value_t = Adam::CLIP.beta1)]
+    beta1: f64,
+    /// Adam: memory of the mean squared gradient.
+    #[arg(long, value_name = "BETA", default_value_t = Adam::CLIP.beta2)]
+    beta2: f64,
+    /// Adam: added to the root of the mean squared gradient.
+    #[arg(long, value_name = "NUMBER", default_value_t = Adam::CLIP.epsilon)]
+    epsilon: f64,
     /// Weight decay of the matrices.
     #[arg(long, value_name = "DECAY", default_value_t = 0.05)]
     decay: f64,
@@ -108,6 +119,7 @@ impl ClipArguments {
             batch: self.batch,
             rate: self.rate,
             warm_up: self.warm_up,
+            adam: Adam { beta1: self.beta1, beta2: self.beta2, epsilon: self.epsilon },
             decay: self.decay,
             seed: self.seed,
             view: ViewRule {
@@ -121,18 +133,19 @@ impl ClipArguments {
     }
 }
 
-pub fn run(arguments: &ClipArguments) -> anyhow::Result<()> {
+pub fn run(arguments: &ClipArguments, interrupts: &Interrupts) -> anyhow::Result<()> {
     let request = ClipRequest {
         data: arguments.data.clone(),
         classes: arguments.classes.clone(),
         start: arguments.start.clone(),
         working_size: arguments.working_size,
         settings: arguments.settings(),
-        checkpoint: arguments.checkpoint.as_ref().map(|folder| CheckpointRequest {
-            folder: folder.clone(),
-            every: arguments.checkpoint_every,
-            resume: arguments.resume,
-        }),
+        checkpoint: checkpoint(
+            arguments.checkpoint.as_deref(),
+            arguments.checkpoint_every,
+            arguments.resume,
+            interrupts,
+        ),
         out: arguments.out.clone(),
     };
     let bar = std::io::stderr().is_terminal().then(|| {
@@ -152,6 +165,7 @@ pub fn run(arguments: &ClipArguments) -> anyhow::Result<()> {
         ClipEvent::Data { pictures, captions } => line(&format!("{pictures} pictures, {captions} different captions")),
         ClipEvent::Resumed(step) => line(&format!("goes on after step {step}")),
         ClipEvent::Step { step, seen } => {
+            stepping(request.checkpoint.as_ref(), interrupts);
             (loss, accuracy, count) = (loss + seen.loss, accuracy + seen.accuracy, count + 1);
             if let Some(bar) = &bar {
                 bar.set_position(step);
@@ -169,7 +183,7 @@ pub fn run(arguments: &ClipArguments) -> anyhow::Result<()> {
     if let Some(bar) = &bar {
         bar.finish_and_clear();
     }
-    result?;
+    ended(result, interrupts)?;
     println!("{}", arguments.out.display());
     Ok(())
 }

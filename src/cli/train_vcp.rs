@@ -9,11 +9,13 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
+use super::interrupt::Interrupts;
 use super::model;
+use super::train::{checkpoint, ended, stepping};
 use super::train_vcp_settings::{AugmentArguments, LearnArguments, ModelArguments};
 use crate::dataset::{Layout, Split};
 use crate::learn::device::DeviceChoice;
-use crate::learn::vcp_run::{CheckpointRequest, DataRequest, Epoch, Event, VcpRequest, run as train};
+use crate::learn::vcp_run::{DataRequest, Epoch, Event, VcpRequest, run as train};
 
 /// Bytes of a GiB.
 const GIB: f64 = (1_u64 << 30) as f64;
@@ -96,7 +98,7 @@ enum SplitChoice {
 }
 
 impl VcpArguments {
-    fn request(&self) -> anyhow::Result<VcpRequest> {
+    fn request(&self, interrupts: &Interrupts) -> anyhow::Result<VcpRequest> {
         // One part is the whole of a layout without splits.
         let splits = match self.split {
             SplitChoice::Train => vec![Split::Train],
@@ -106,11 +108,7 @@ impl VcpArguments {
         if self.cache_memory.is_nan() || self.cache_memory < 0.0 {
             bail!("--cache-memory {}: give a number from 0", self.cache_memory);
         }
-        let checkpoint = self.checkpoint.as_ref().map(|folder| CheckpointRequest {
-            folder: folder.clone(),
-            every: self.checkpoint_every,
-            resume: self.resume,
-        });
+        let checkpoint = checkpoint(self.checkpoint.as_deref(), self.checkpoint_every, self.resume, interrupts);
         let data = |root: &Path, classes: &[String], splits: Vec<Split>| DataRequest {
             root: root.to_owned(),
             layout: self.layout,
@@ -134,8 +132,8 @@ impl VcpArguments {
     }
 }
 
-pub fn run(arguments: &VcpArguments) -> anyhow::Result<()> {
-    let request = arguments.request()?;
+pub fn run(arguments: &VcpArguments, interrupts: &Interrupts) -> anyhow::Result<()> {
+    let request = arguments.request(interrupts)?;
     if let Some(folder) = arguments.log_file.as_ref().and_then(|file| file.parent())
         && folder != Path::new("")
         && !folder.is_dir()
@@ -144,14 +142,19 @@ pub fn run(arguments: &VcpArguments) -> anyhow::Result<()> {
     }
     let mut log = Log { path: arguments.log_file.clone(), from: 1, started: false, failed: None };
     let mut screen = Screen::new();
-    let bundle = train(&request, &mut |event| {
+    let result = train(&request, &mut |event| {
         match event {
+            Event::Step { .. } => stepping(request.checkpoint.as_ref(), interrupts),
+            // Everything that was learned is kept by now.
+            Event::Preparing { .. } => interrupts.ask_first(None),
             Event::Resumed { epoch, .. } => log.from = epoch,
             Event::Epoch(epoch) => log.write(epoch),
             _ => {}
         }
         screen.show(event);
-    })?;
+    });
+    screen.end();
+    let bundle = ended(result, interrupts)?;
     if let Some(error) = log.failed {
         return Err(error);
     }
@@ -177,6 +180,12 @@ impl Screen {
             bar
         });
         Self { bar, stage: String::new(), epochs: 0 }
+    }
+
+    fn end(&self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
     }
 
     fn line(&self, text: &str) {

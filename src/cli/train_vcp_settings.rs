@@ -3,8 +3,10 @@
 use clap::Args;
 
 use crate::dataset::Layout;
+use crate::learn::adam::Adam;
 use crate::learn::augment::Augmentation;
 use crate::learn::features::Kept;
+use crate::learn::map_loss::LossRule;
 use crate::learn::vcp_settings::{Schedule, VcpSettings};
 use crate::vcp_clip::Constants;
 
@@ -54,6 +56,27 @@ pub struct LearnArguments {
     /// Steps over which both rates rise from 0.
     #[arg(long, value_name = "STEPS", default_value_t = 0)]
     warm_up: u64,
+    /// Adam: memory of the mean gradient.
+    #[arg(long, value_name = "BETA", default_value_t = Adam::RELEASED.beta1)]
+    beta1: f64,
+    /// Adam: memory of the mean squared gradient.
+    #[arg(long, value_name = "BETA", default_value_t = Adam::RELEASED.beta2)]
+    beta2: f64,
+    /// Adam: added to the root of the mean squared gradient.
+    #[arg(long, value_name = "NUMBER", default_value_t = Adam::RELEASED.epsilon)]
+    epsilon: f64,
+    /// Focal loss: γ, how little pixels count that are right already; 0 is cross-entropy.
+    #[arg(long, value_name = "GAMMA", default_value_t = LossRule::default().focal_gamma)]
+    focal_gamma: f32,
+    /// Focal loss: α, the weight of defective pixels, 0 to 1; good ones have the rest of 1 [default: all have 1]
+    #[arg(long, value_name = "ALPHA")]
+    focal_alpha: Option<f32>,
+    /// Focal loss: how far labels stay from 0 and 1.
+    #[arg(long, value_name = "NUMBER", default_value_t = LossRule::default().focal_smooth)]
+    focal_smooth: f32,
+    /// Dice loss: added to both sides of its quotient.
+    #[arg(long, value_name = "NUMBER", default_value_t = LossRule::default().dice_smooth)]
+    dice_smooth: f64,
     /// Share of the prompt tokens' numbers left out at random, 0 to 1. Without, the text tower has a third of the work.
     #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
     prompt_dropout: f32,
@@ -147,7 +170,13 @@ impl LearnArguments {
             temperature_rate: self.temperature_rate,
             schedule: self.schedule,
             warm_up: self.warm_up,
-            betas: [0.5, 0.999],
+            adam: Adam { beta1: self.beta1, beta2: self.beta2, epsilon: self.epsilon },
+            loss: LossRule {
+                focal_gamma: self.focal_gamma,
+                focal_alpha: self.focal_alpha,
+                focal_smooth: self.focal_smooth,
+                dice_smooth: self.dice_smooth,
+            },
             prompt_dropout: self.prompt_dropout,
             augmentation,
             copies: copies.cache_copies,

@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::machine::Program;
 use super::{CudaError, RUNTIME};
+use crate::output::NewFile;
 
 /// What the kernels include. They need no header of CUDA's own, so NVRTC is all that a machine must have.
 pub(super) const HEADERS: [(&str, &str); 3] = [
@@ -111,11 +112,9 @@ fn read(path: &Path) -> Option<Vec<u8>> {
 fn keep(folder: &Path, path: &Path, cubin: &[u8]) -> Result<(), CudaError> {
     let failed = |reason| CudaError::Cache { path: path.to_owned(), reason };
     std::fs::create_dir_all(folder).map_err(failed)?;
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(failed)?;
+    let mut file = NewFile::beside(path).map_err(failed)?;
     file.write_all(&Sha256::digest(cubin)).and_then(|()| file.write_all(cubin)).map_err(failed)?;
-    file.as_file().sync_all().map_err(failed)?;
-    file.persist(path).map_err(|error| failed(error.error))?;
-    Ok(())
+    file.put().map_err(failed)
 }
 
 /// `13.0` for 13000.

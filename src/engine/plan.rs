@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 
 use super::Precision;
 use super::self_test::Expected;
+use crate::output::NewFile;
 
 /// Version of the identity file.
 pub const FORMAT: u32 = 1;
@@ -299,16 +300,12 @@ pub fn sha256(bytes: &[u8]) -> String {
 
 fn put(path: &Path, bytes: &[u8]) -> Result<(), PlanError> {
     let io = |source| PlanError::Io { action: "write", path: path.to_owned(), source };
-    let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().prefix(".plan-").tempfile_in(folder).map_err(io)?;
+    let mut file = NewFile::beside(path).map_err(io)?;
     file.write_all(bytes).map_err(io)?;
     // Readable by the service's user, whoever built it.
-    let mut rights = file.as_file().metadata().map_err(io)?.permissions();
-    std::os::unix::fs::PermissionsExt::set_mode(&mut rights, 0o644);
-    file.as_file().set_permissions(rights).map_err(io)?;
-    file.as_file().sync_all().map_err(io)?;
-    file.persist(path).map_err(|error| io(error.error))?;
-    Ok(())
+    let rights = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    file.file().and_then(|file| file.set_permissions(rights)).map_err(io)?;
+    file.put().map_err(io)
 }
 
 #[cfg(test)]

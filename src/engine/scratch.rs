@@ -3,17 +3,16 @@
 use std::path::{Path, PathBuf};
 
 use super::EngineError;
+use crate::output::Temporary;
 
 /// Beginning of the names of our scratch folders; the process id follows.
 const PREFIX: &str = "vcp-line-";
 
 /// A new folder on a disk, deleted when it is dropped. What killed processes have left is removed first.
-pub fn folder() -> Result<tempfile::TempDir, EngineError> {
+pub fn folder() -> Result<Temporary, EngineError> {
     let place = place();
     remove_leftovers(&place);
-    tempfile::Builder::new()
-        .prefix(&format!("{PREFIX}{}-", std::process::id()))
-        .tempdir_in(&place)
+    Temporary::new(&place, &format!("{PREFIX}{}-", std::process::id()), "")
         .map_err(|source| EngineError::Io { path: place, source })
 }
 

@@ -2,9 +2,10 @@
 //! (Loshchilov and Hutter 2019, arXiv 1711.05101) when it is asked for.
 
 use burn::tensor::Tensor;
+use serde::Serialize;
 
 /// Numbers of the optimiser that hold for every tensor and step.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Adam {
     /// Memory of the mean gradient.
     pub beta1: f64,
@@ -15,9 +16,8 @@ pub struct Adam {
 }
 
 impl Default for Adam {
-    /// The released training of VCP-CLIP.
     fn default() -> Self {
-        Self { beta1: 0.5, beta2: 0.999, epsilon: 1e-8 }
+        Self::RELEASED
     }
 }
 
@@ -31,6 +31,23 @@ pub struct Moments {
 }
 
 impl Adam {
+    /// The released training of VCP-CLIP.
+    pub const RELEASED: Self = Self { beta1: 0.5, beta2: 0.999, epsilon: 1e-8 };
+    /// The training of CLIP (Radford et al. 2021, arXiv 2103.00020, appendix F).
+    pub const CLIP: Self = Self { beta1: 0.9, beta2: 0.98, epsilon: 1e-6 };
+
+    /// Errors with the argument that makes no sense, and what it may be.
+    pub fn check(&self) -> Result<(), String> {
+        let betas = [("--beta1", self.beta1), ("--beta2", self.beta2)];
+        if let Some((name, beta)) = betas.iter().find(|(_, beta)| !(0.0..1.0).contains(beta)) {
+            return Err(format!("{name} {beta}: give a number from 0, less than 1"));
+        }
+        if !(self.epsilon.is_finite() && self.epsilon > 0.0) {
+            return Err(format!("--epsilon {}: give a number above 0", self.epsilon));
+        }
+        Ok(())
+    }
+
     /// One step of one tensor: `step` counts from 1; `rate` is the learning rate, `decay` the weight decay (0: none).
     pub fn step(
         &self,

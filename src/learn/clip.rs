@@ -12,9 +12,9 @@ use super::clip_init::{First, LOGIT_SCALE, first};
 use super::clip_pairs::{Pairs, ViewRule, Views};
 use super::clip_text;
 use super::contrastive::contrastive;
-use super::dice::Dice;
 use super::parameters::{Named, Parameters, Rate};
 use super::tape::{Gradients, Tape, Value, Weights};
+use crate::dice::Dice;
 use crate::vcp_clip::eager::as_matrix;
 use crate::vcp_clip::ops::Ops;
 use crate::vcp_clip::prompt::{
@@ -46,6 +46,8 @@ pub struct ClipSettings {
     pub rate: f64,
     /// Steps of the rise.
     pub warm_up: u64,
+    /// The optimiser.
+    pub adam: Adam,
     /// Decoupled weight decay of the matrices.
     pub decay: f64,
     /// Makes first values, views and their order.
@@ -74,11 +76,12 @@ impl ClipSettings {
             (whole, format!("--smallest-window {} is not from 1 to --working-size {working_size}", view.smallest)),
             (*steps > 0 && *batch > 0, "--steps and --batch are at least 1".to_owned()),
             (self.rate.is_finite() && self.rate > 0.0, format!("--rate {}: a number above 0", self.rate)),
+            (self.decay.is_finite() && self.decay >= 0.0, format!("--decay {}: a number from 0", self.decay)),
         ];
         match checks.into_iter().find(|(fine, _)| !fine) {
             Some((_, reason)) => Err(reason),
             // Whatever is learned must make a bundle.
-            None => weights::check_sizes(sizes),
+            None => self.adam.check().and_then(|()| weights::check_sizes(sizes)),
         }
     }
 
@@ -199,7 +202,7 @@ impl ClipTraining {
         let tensors = tensors.map(|(values, shape)| Tensor::from_data(TensorData::new(values, shape), &Device::flex()));
         let rate = self.settings.rate(self.steps());
         let decay = self.settings.decay;
-        let adam = Adam { beta1: 0.9, beta2: 0.98, epsilon: 1e-6 };
+        let adam = self.settings.adam;
         self.parameters
             .step(&adam, tensors.collect(), |name| Rate { rate, decay: if decays(name) { decay } else { 0.0 } });
         self.parameters.at_most(LOGIT_SCALE, LARGEST_LOGIT_SCALE.ln());

@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::dice::Dice;
+use crate::dice::Dice;
 use crate::frame::{Image, PixelFormat};
 use crate::source::image_file;
 use crate::vcp_clip::preprocess::{Preprocessor, resize_to_rgb};

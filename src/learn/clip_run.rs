@@ -9,8 +9,8 @@ use super::clip::{ClipSettings, ClipTraining, Step};
 use super::clip_pairs::Pairs;
 use super::vcp_run::CheckpointRequest;
 use super::{LearnError, io_error, vcp_file};
+use crate::output;
 use crate::weights::bundle::Bundle;
-use crate::weights::target;
 
 /// Everything about a training.
 #[derive(Clone, Debug)]
@@ -55,7 +55,7 @@ pub enum ClipEvent {
 /// Trains and writes the file. On an error the file is as it was, and the last checkpoint is whole.
 pub fn run(request: &ClipRequest, report: &mut dyn FnMut(ClipEvent)) -> Result<(), LearnError> {
     request.settings.check(request.working_size).map_err(LearnError::Settings)?;
-    target::file(&request.out).map_err(|source| io_error("write", &request.out, source))?;
+    output::check_file(&request.out).map_err(|source| io_error("write", &request.out, source))?;
     let start = request.start.as_deref().map(Bundle::open).transpose()?;
     if let Some(bundle) = &start {
         request.settings.fits(&bundle.manifest().architecture).map_err(LearnError::Settings)?;
@@ -83,13 +83,16 @@ pub fn run(request: &ClipRequest, report: &mut dyn FnMut(ClipEvent)) -> Result<(
         }
         report(ClipEvent::Step { step, seen });
         if let Some(kept) = &request.checkpoint
-            && (step.is_multiple_of(kept.every.max(1)) || step == request.settings.steps)
+            && (step.is_multiple_of(kept.every.max(1)) || step == request.settings.steps || kept.stop.is_cancelled())
         {
             if !training.parameters().finite() {
                 return Err(run_away(step));
             }
             let tensors = training.parameters().snapshot();
             checkpoint::save(&kept.folder, &identity, &json!({ "step": step }), &tensors)?;
+            if step < request.settings.steps {
+                kept.go_on()?;
+            }
         }
     }
     if !training.parameters().finite() {

@@ -65,7 +65,7 @@ pub fn contrastive(image: &[f32], text: &[f32], width: usize, scale: f32, captio
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::learn::dice::Dice;
+    use crate::dice::Dice;
 
     #[test]
     fn derivatives_are_those_of_the_loss() {

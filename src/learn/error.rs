@@ -60,6 +60,12 @@ pub enum LearnError {
         /// What the operating system says.
         source: std::io::Error,
     },
+    /// Somebody wanted it to end, and it has been kept.
+    #[error("stopped on request; the run is kept in {}: go on with the same command and --resume", folder.display())]
+    Stopped {
+        /// Where.
+        folder: PathBuf,
+    },
     /// What the operating system refuses.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {

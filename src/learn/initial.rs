@@ -1,7 +1,7 @@
 //! Where training starts: the VCP modules as the released code initialises them, by a seed.
 
-use super::dice::Dice;
 use super::parameters::Named;
+use crate::dice::Dice;
 use crate::vcp_clip::Architecture;
 use crate::weights::layout;
 

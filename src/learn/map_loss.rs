@@ -2,24 +2,68 @@
 //!
 //! The loss of the released training (VCP-CLIP, utils/loss.py): with p the abnormal plane of a map, u the plane of the
 //! true state and s the label smoothing,
-//! - focal: mean over all pixels of −(1 − t)² ln t, where t = 2s + (1 − 2s)·u;
-//! - Dice: mean over the images of 1 − (2·Σ p·y + 1) / (Σ p + Σ y + 1), y being 1 on defects.
+//! - focal: mean over all pixels of −α(1 − t)ᵞ ln t, where t = 2s + (1 − 2s)·u, γ = 2, α = 1;
+//! - Dice: mean over the images of 1 − (2·Σ p·y + d) / (Σ p + Σ y + d), y being 1 on defects, d = 1.
 //!
 //! The two planes are a softmax of bilinearly upsampled logits, hence a sigmoid of their upsampled difference: a map
 //! enters as G×G differences and leaves as G×G derivatives. Everything between is one pass over the S×S pixels, in
 //! registers; a general differentiation would keep a dozen S×S planes per map.
 
 use rayon::prelude::*;
+use serde::Serialize;
 
 use crate::vcp_clip::simd;
 
-/// Exponent of the focal loss is 2, written out below; this is its label smoothing.
-const SMOOTH: f32 = 1e-5;
-/// Added to both sides of the Dice quotient.
-const DICE_SMOOTH: f64 = 1.0;
+/// The γ that needs no power.
+const SQUARE: f32 = 2.0;
 
-/// Positions that depend on the sizes alone.
+/// The numbers in the loss; the default is the released training.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct LossRule {
+    /// γ: how little pixels count that are right already (Lin et al. 2017, arXiv 1708.02002).
+    pub focal_gamma: f32,
+    /// α of defective pixels, 0 to 1; good ones have the rest of 1. `None`: all have 1.
+    pub focal_alpha: Option<f32>,
+    /// s: how far labels stay from 0 and 1 in the focal loss.
+    pub focal_smooth: f32,
+    /// d: added to both sides of the Dice quotient.
+    pub dice_smooth: f64,
+}
+
+impl Default for LossRule {
+    fn default() -> Self {
+        Self { focal_gamma: 2.0, focal_alpha: None, focal_smooth: 1e-5, dice_smooth: 1.0 }
+    }
+}
+
+impl LossRule {
+    /// Errors with the argument that makes no sense, and what it may be.
+    pub fn check(&self) -> Result<(), String> {
+        let Self { focal_gamma, focal_alpha, focal_smooth, dice_smooth } = self;
+        if !(focal_gamma.is_finite() && *focal_gamma >= 0.0) {
+            return Err(format!("--focal-gamma {focal_gamma}: give a number from 0"));
+        }
+        if let Some(alpha) = focal_alpha.filter(|alpha| !(0.0..=1.0).contains(alpha)) {
+            return Err(format!("--focal-alpha {alpha}: give a weight from 0 to 1"));
+        }
+        if !(0.0..0.5).contains(focal_smooth) {
+            return Err(format!("--focal-smooth {focal_smooth}: give a number from 0, less than 0.5"));
+        }
+        if !(dice_smooth.is_finite() && *dice_smooth > 0.0) {
+            return Err(format!("--dice-smooth {dice_smooth}: give a number above 0"));
+        }
+        Ok(())
+    }
+
+    /// α of good and of defective pixels.
+    fn weights(&self) -> [f32; 2] {
+        self.focal_alpha.map_or([1.0, 1.0], |alpha| [1.0 - alpha, alpha])
+    }
+}
+
+/// The rule, and positions that depend on the sizes alone.
 pub struct MapLoss {
+    rule: LossRule,
     grid: usize,
     size: usize,
     /// Per output coordinate: lower grid coordinate and the weight of the next one; bilinear, corners aligned.
@@ -56,14 +100,14 @@ struct Row {
 
 impl MapLoss {
     /// For maps of side `size` pixels made of `grid` × `grid` logits.
-    pub fn new(grid: usize, size: usize) -> Self {
+    pub fn new(rule: LossRule, grid: usize, size: usize) -> Self {
         let step = if size > 1 { (grid as f64 - 1.0) / (size as f64 - 1.0) } else { 0.0 };
         let tap = |i: usize| {
             let at = i as f64 * step;
             let low = (at as usize).min(grid - 1);
             (low, (at - low as f64) as f32)
         };
-        Self { grid, size, taps: (0..size).map(tap).collect() }
+        Self { rule, grid, size, taps: (0..size).map(tap).collect() }
     }
 
     /// Losses of `differences` `[maps, images, G·G]` (abnormal − normal logits) against one mask of S·S bytes per
@@ -90,7 +134,7 @@ impl MapLoss {
 
     /// One map's share of the loss; its derivatives go into `gradient`.
     fn one(&self, work: &mut Work, map: &[f32], mask: &[u8], batch: usize, gradient: &mut [f32]) -> f64 {
-        let (grid, size) = (self.grid, self.size);
+        let (rule, grid, size) = (&self.rule, self.grid, self.size);
         work.clear();
         for (line, stretched) in map.chunks_exact(grid).zip(work.stretched.chunks_exact_mut(size)) {
             for (value, &(low, weight)) in stretched.iter_mut().zip(&self.taps) {
@@ -107,7 +151,10 @@ impl MapLoss {
             let (above, below) = (&work.stretched[low * size..][..size], &work.stretched[high * size..][..size]);
             simd::dispatch(
                 #[inline(always)]
-                || row.fill(above, below, weight, mask),
+                || match rule.focal_gamma == SQUARE {
+                    true => row.fill::<true>(rule, above, below, weight, mask),
+                    false => row.fill::<false>(rule, above, below, weight, mask),
+                },
             );
             let on_defects: u32 = mask.iter().map(|&byte| u32::from(byte)).sum();
             defect += on_defects;
@@ -136,8 +183,8 @@ impl MapLoss {
 
         let images = batch as f64;
         let pixels = (size * size) as f64;
-        let numerator = 2.0 * hit + DICE_SMOOTH;
-        let denominator = abnormal + f64::from(defect) + DICE_SMOOTH;
+        let numerator = 2.0 * hit + rule.dice_smooth;
+        let denominator = abnormal + f64::from(defect) + rule.dice_smooth;
         // d(1 − n/d) = (n·dd − d·dn) / d², with dd = dp and dn = 2·y·dp.
         let everywhere = (numerator / (denominator * denominator) / images) as f32;
         let on_defects = (2.0 / denominator / images) as f32;
@@ -178,9 +225,11 @@ impl Work {
 
 impl Row {
     /// The pixels between two stretched rows: what each adds to the focal loss, its abnormal plane, and both derivatives
-    /// by the pixel's difference.
+    /// by the pixel's difference. `SQUARED` when γ is 2, which needs no logarithm of its own.
     #[inline(always)]
-    fn fill(&mut self, above: &[f32], below: &[f32], weight: f32, mask: &[u8]) {
+    fn fill<const SQUARED: bool>(&mut self, rule: &LossRule, above: &[f32], below: &[f32], weight: f32, mask: &[u8]) {
+        let (gamma, smooth, [good, bad]) = (rule.focal_gamma, rule.focal_smooth, rule.weights());
+        let span = 1.0 - 2.0 * smooth;
         let n = mask.len();
         let (above, below) = (&above[..n], &below[..n]);
         let (focal, abnormal) = (&mut self.focal[..n], &mut self.abnormal[..n]);
@@ -194,11 +243,19 @@ impl Row {
             let u = 1.0 / (1.0 + e);
             let wrong = e * u;
             let d_sigmoid = wrong * u;
-            let t = 2.0 * SMOOTH + (1.0 - 2.0 * SMOOTH) * u;
-            let miss = (1.0 - 2.0 * SMOOTH) * wrong;
+            let t = 2.0 * smooth + span * u;
+            let miss = span * wrong;
             let ln = simd::ln(t);
-            focal[x] = -miss * miss * ln;
-            d_focal[x] = sign * (1.0 - 2.0 * SMOOTH) * miss * (2.0 * ln - miss / t) * d_sigmoid;
+            let alpha = defect * bad + (1.0 - defect) * good;
+            let (share, slope_of_share) = if SQUARED {
+                (-miss * miss * ln, sign * span * miss * (2.0 * ln - miss / t) * d_sigmoid)
+            } else {
+                // span·d_sigmoid·missᵞ⁻¹ = u·missᵞ, which is finite for every γ.
+                let power = simd::exp(gamma * simd::ln(miss.max(f32::MIN_POSITIVE)));
+                (-power * ln, sign * u * power * (gamma * ln - miss / t))
+            };
+            focal[x] = alpha * share;
+            d_focal[x] = alpha * slope_of_share;
             abnormal[x] = defect * u + (1.0 - defect) * wrong;
             slope[x] = d_sigmoid;
         }
@@ -213,13 +270,14 @@ mod tests {
     const SIZE: usize = 11;
 
     /// The same loss as written down, in float64: planes, softmax, one-hot labels.
-    fn plain(map: &[f64], mask: &[u8]) -> f64 {
+    fn plain(rule: &LossRule, map: &[f64], mask: &[u8]) -> f64 {
         let at = |i: usize| {
             let at = i as f64 * (GRID - 1) as f64 / (SIZE - 1) as f64;
             let low = (at as usize).min(GRID - 2);
             (low, at - low as f64)
         };
-        let smooth = f64::from(SMOOTH);
+        let (smooth, gamma) = (f64::from(rule.focal_smooth), f64::from(rule.focal_gamma));
+        let alphas = rule.weights().map(f64::from);
         let (mut focal, mut hit, mut sum) = (0.0, 0.0, 0.0);
         for (i, &defect) in mask.iter().enumerate() {
             let ((y, v), (x, h)) = (at(i / SIZE), at(i % SIZE));
@@ -230,39 +288,50 @@ mod tests {
             let label = f64::from(defect).clamp(smooth, 1.0 - smooth);
             let normal_label = (1.0 - f64::from(defect)).clamp(smooth, 1.0 - smooth);
             let t = label * abnormal + normal_label * (1.0 - abnormal) + smooth;
-            focal -= (1.0 - t) * (1.0 - t) * t.ln();
+            focal -= alphas[usize::from(defect)] * (1.0 - t).powf(gamma) * t.ln();
             hit += abnormal * f64::from(defect);
             sum += abnormal + f64::from(defect);
         }
-        focal / mask.len() as f64 + 1.0 - (2.0 * hit + 1.0) / (sum + 1.0)
+        focal / mask.len() as f64 + 1.0 - (2.0 * hit + rule.dice_smooth) / (sum + rule.dice_smooth)
     }
 
     #[test]
     fn values_and_derivatives_are_those_of_the_formula() {
+        let released = LossRule::default();
+        follows_the_formula(&released);
+        follows_the_formula(&LossRule { focal_alpha: Some(0.25), dice_smooth: 0.1, ..released });
+        for focal_gamma in [0.0, 0.5, 1.0, 3.5] {
+            follows_the_formula(&LossRule { focal_gamma, ..released });
+        }
+        follows_the_formula(&LossRule { focal_gamma: 1.5, focal_alpha: Some(0.9), focal_smooth: 0.02, ..released });
+        follows_the_formula(&LossRule { focal_smooth: 0.0, ..released });
+    }
+
+    fn follows_the_formula(rule: &LossRule) {
         let maps: Vec<f32> = (0..4 * GRID * GRID).map(|i| ((i * 37 % 23) as f32 - 11.0) * 0.6).collect();
         let defect: Vec<u8> = (0..SIZE * SIZE).map(|i| u8::from((30..55).contains(&i) && i % SIZE > 3)).collect();
         let good = vec![0; SIZE * SIZE];
         let masks: [&[u8]; 2] = [&defect, &good];
-        let found = MapLoss::new(GRID, SIZE).run(&maps, &masks, 2);
+        let found = MapLoss::new(*rule, GRID, SIZE).run(&maps, &masks, 2);
         let cells = GRID * GRID;
         for (kind, value) in found.values.iter().enumerate() {
             let exact = |image: usize| {
                 let map: Vec<f64> = maps[(2 * kind + image) * cells..][..cells].iter().map(|&v| f64::from(v)).collect();
-                plain(&map, masks[image])
+                plain(rule, &map, masks[image])
             };
             let expected = (exact(0) + exact(1)) / 2.0;
-            assert!((value - expected).abs() < 1e-6, "map {kind}: {value} {expected}");
+            assert!((value - expected).abs() < 1e-6, "{rule:?}, map {kind}: {value} {expected}");
         }
         for (at, found) in found.gradient.iter().enumerate() {
             let mut map: Vec<f64> = maps[at / cells * cells..][..cells].iter().map(|&v| f64::from(v)).collect();
             let mut moved = |by: f64| {
                 map[at % cells] += by;
-                plain(&map, masks[at / cells % 2])
+                plain(rule, &map, masks[at / cells % 2])
             };
             let h = 1e-5;
             let (up, down) = (moved(h), moved(-2.0 * h));
             let expected = (up - down) / (2.0 * h) / 2.0;
-            assert!((f64::from(*found) - expected).abs() < 1e-7, "{at}: {found} {expected}");
+            assert!((f64::from(*found) - expected).abs() < 1e-7, "{rule:?}, {at}: {found} {expected}");
         }
     }
 
@@ -270,7 +339,7 @@ mod tests {
     fn a_part_of_a_batch_adds_up_to_the_whole() {
         let maps: Vec<f32> = (0..4 * GRID * GRID).map(|i| (i as f32).sin()).collect();
         let masks = [vec![1; SIZE * SIZE], vec![0; SIZE * SIZE]];
-        let loss = MapLoss::new(GRID, SIZE);
+        let loss = MapLoss::new(LossRule::default(), GRID, SIZE);
         let whole = loss.run(&maps, &[&masks[0], &masks[1]], 2);
         let cells = GRID * GRID;
         let first: Vec<f32> = [&maps[..cells], &maps[2 * cells..3 * cells]].concat();
@@ -285,10 +354,14 @@ mod tests {
 
     #[test]
     fn huge_differences_stay_finite() {
-        let loss = MapLoss::new(GRID, SIZE);
-        for value in [1e4, -1e4, 80.0, -80.0] {
-            let found = loss.run(&[value; GRID * GRID], &[&[1; SIZE * SIZE]], 1);
-            assert!(found.values[0].is_finite() && found.gradient.iter().all(|g| g.is_finite()));
+        for (focal_gamma, focal_smooth) in [(2.0, 1e-5), (2.0, 0.0), (0.0, 0.0), (0.5, 0.0), (7.5, 1e-5)] {
+            let rule = LossRule { focal_gamma, focal_smooth, ..LossRule::default() };
+            let loss = MapLoss::new(rule, GRID, SIZE);
+            for value in [1e4, -1e4, 80.0, -80.0] {
+                let found = loss.run(&[value; GRID * GRID], &[&[1; SIZE * SIZE]], 1);
+                let finite = found.values[0].is_finite() && found.gradient.iter().all(|g| g.is_finite());
+                assert!(finite, "{rule:?} at {value}");
+            }
         }
     }
 }

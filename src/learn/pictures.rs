@@ -6,8 +6,8 @@ use sha2::{Digest, Sha256};
 
 use super::LearnError;
 use super::augment::{self, Augmentation, Picture};
-use super::dice::Dice;
 use crate::dataset::{Dataset, Item, Layout, Split};
+use crate::dice::Dice;
 use crate::vcp_clip::preprocess::Preprocessor;
 
 /// What the hold-out's dice are for; tells them from others of the same seed.

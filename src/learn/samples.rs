@@ -7,13 +7,13 @@ use rayon::prelude::*;
 
 use super::LearnError;
 use super::augment::Augmentation;
-use super::dice::Dice;
 use super::features::{Cache, Kept, Sample, Tower};
 use super::pictures::Pictures;
 use super::validation::{Validated, Validation};
 use super::vcp_run::Event;
 use super::vcp_settings::VcpSettings;
 use super::vcp_training::VcpTraining;
+use crate::dice::Dice;
 use crate::vcp_clip::preprocess::Preprocessor;
 use crate::weights::Bundle;
 

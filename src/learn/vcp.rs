@@ -6,8 +6,8 @@
 
 use burn::tensor::{Tensor, TensorData, activation};
 
-use super::dice::Dice;
 use super::features::Features;
+use crate::dice::Dice;
 use crate::vcp_clip::eager::Eager;
 use crate::vcp_clip::ops::Ops;
 use crate::vcp_clip::text::{self, Start, State};

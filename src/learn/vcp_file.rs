@@ -1,8 +1,6 @@
 //! Learned weights as a file of their own: VCP modules under the released flattened names, a CLIP under OpenAI's.
 
-use std::fs::Permissions;
-use std::io::{self, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::io;
 use std::path::Path;
 
 use half::f16;
@@ -10,6 +8,7 @@ use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 
 use super::parameters::Named;
+use crate::output;
 
 /// Writes tensors as safetensors in float32. The file appears whole or not at all.
 pub fn write(path: &Path, tensors: &[Named]) -> io::Result<()> {
@@ -30,11 +29,6 @@ fn write_as(path: &Path, tensors: &[Named], dtype: impl Fn(&[usize]) -> Dtype) -
     let views = tensors.iter().zip(&bytes).map(|((name, shape, _), bytes)| {
         Ok((name.as_str(), TensorView::new(dtype(shape), shape.clone(), bytes).map_err(io::Error::other)?))
     });
-    let text = safetensors::serialize(views.collect::<io::Result<Vec<_>>>()?, None).map_err(io::Error::other)?;
-    let folder = path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
-    let mut file = tempfile::Builder::new().permissions(Permissions::from_mode(0o644)).tempfile_in(folder)?;
-    file.write_all(&text)?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    Ok(())
+    let file = safetensors::serialize(views.collect::<io::Result<Vec<_>>>()?, None).map_err(io::Error::other)?;
+    output::write(path, &file)
 }

@@ -4,12 +4,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
-use super::adam::Adam;
 use super::augment;
 use super::checkpoint;
 use super::device::DeviceChoice;
-use super::dice::Dice;
 use super::features::Sample;
 use super::initial::initial;
 use super::pictures::Pictures;
@@ -19,7 +18,9 @@ use super::vcp_settings::VcpSettings;
 use super::vcp_training::{Losses, VcpTraining};
 use super::{LearnError, io_error, vcp_file};
 use crate::dataset::{Layout, Split};
-use crate::weights::{Bundle, ImportRequest, check_target, clip_sizes, import_with, target};
+use crate::dice::Dice;
+use crate::output::{self, Temporary};
+use crate::weights::{Bundle, ImportRequest, check_target, clip_sizes, import_with};
 
 /// What the dice of a seed are for.
 const ORDER: u64 = u64::from_le_bytes(*b"order   ");
@@ -53,6 +54,18 @@ pub struct CheckpointRequest {
     pub every: u64,
     /// May a run that is there go on?
     pub resume: bool,
+    /// When this is cancelled, the run is kept after the step it is at, and ends with [`LearnError::Stopped`].
+    pub stop: CancellationToken,
+}
+
+impl CheckpointRequest {
+    /// Errors when the run is to end, which it may: it has just been kept.
+    pub(super) fn go_on(&self) -> Result<(), LearnError> {
+        match self.stop.is_cancelled() {
+            true => Err(LearnError::Stopped { folder: self.folder.clone() }),
+            false => Ok(()),
+        }
+    }
 }
 
 /// Everything about a training.
@@ -184,7 +197,7 @@ pub fn run(request: &VcpRequest, report: &mut dyn FnMut(Event<'_>)) -> Result<Bu
     // Found now rather than after hours.
     check_target(&request.out, request.force)?;
     if let Some(path) = &request.vcp_file {
-        target::file(path).map_err(|source| io_error("write VCP weights to", path, source))?;
+        output::check_file(path).map_err(|source| io_error("write VCP weights to", path, source))?;
     }
     let _lock = request.checkpoint.as_ref().map(|kept| checkpoint::lock(&kept.folder)).transpose()?;
 
@@ -210,8 +223,7 @@ pub fn run(request: &VcpRequest, report: &mut dyn FnMut(Event<'_>)) -> Result<Bu
     let temporary = work_folder(request.checkpoint.as_ref())?;
     let bundle = starting_model(request, temporary.path(), report)?;
     let apart = request.device == DeviceChoice::Cpu;
-    let adam = Adam { beta1: settings.betas[0], beta2: settings.betas[1], ..Adam::default() };
-    let mut training = VcpTraining::new(&bundle, &device, adam, apart)?;
+    let mut training = VcpTraining::new(&bundle, &device, settings.adam, settings.loss, apart)?;
 
     let identity = identity(request, &bundle, &data);
     let mut position = Position::default();
@@ -276,9 +288,11 @@ impl Run<'_> {
                 pictures += batch.len();
                 let step = self.position.step;
                 report(Event::Step { epoch: epoch + 1, step, steps, losses });
-                let every = self.request.checkpoint.as_ref().map_or(u64::MAX, |kept| kept.every.max(1));
-                if step < steps && self.position.total.is_multiple_of(every) {
+                let Some(kept) = &self.request.checkpoint else { continue };
+                let due = step < steps && self.position.total.is_multiple_of(kept.every.max(1));
+                if due || kept.stop.is_cancelled() {
                     self.save()?;
+                    kept.go_on()?;
                 }
             }
             let mean = |sum: f64| sum / steps as f64;
@@ -289,6 +303,10 @@ impl Run<'_> {
             report(Event::Epoch(&Epoch { epoch: epoch + 1, losses, validation, time, pictures }));
             self.position = Position { epoch: epoch + 1, total: self.position.total, ..Position::default() };
             self.save()?;
+            // After the last epoch only the bundle is left to write.
+            if self.position.epoch < settings.epochs {
+                self.request.checkpoint.as_ref().map_or(Ok(()), CheckpointRequest::go_on)?;
+            }
         }
         Ok(())
     }
@@ -332,7 +350,7 @@ fn run_away(step: u64) -> LearnError {
 
 /// A folder for what is needed until the end: the starting model has the size of the CLIP. What a killed run has left
 /// behind in its checkpoint's folder goes first.
-fn work_folder(kept: Option<&CheckpointRequest>) -> Result<tempfile::TempDir, LearnError> {
+fn work_folder(kept: Option<&CheckpointRequest>) -> Result<Temporary, LearnError> {
     const PREFIX: &str = ".work.";
     let parent = kept.map_or_else(std::env::temp_dir, |kept| kept.folder.clone());
     let make = || {
@@ -344,7 +362,7 @@ fn work_folder(kept: Option<&CheckpointRequest>) -> Result<tempfile::TempDir, Le
                 }
             }
         }
-        tempfile::Builder::new().prefix(PREFIX).tempdir_in(&parent)
+        Temporary::new(&parent, PREFIX, "")
     };
     make().map_err(|source| io_error("work in", &parent, source))
 }

@@ -3,8 +3,10 @@
 use serde::Serialize;
 
 use super::LearnError;
+use super::adam::Adam;
 use super::augment::Augmentation;
 use super::features::Kept;
+use super::map_loss::LossRule;
 use super::vcp_training::Rates;
 use crate::vcp_clip::{Architecture, Constants, LARGEST_SIGMA};
 use crate::weights::ClipSizes;
@@ -49,8 +51,10 @@ pub struct VcpSettings {
     pub schedule: Schedule,
     /// Steps over which both rise from 0.
     pub warm_up: u64,
-    /// Adam's memory of the mean gradient and of its square.
-    pub betas: [f64; 2],
+    /// The optimiser.
+    pub adam: Adam,
+    /// What is minimised.
+    pub loss: LossRule,
     /// Share of the prompt tokens' numbers that are left out at random.
     pub prompt_dropout: f32,
     /// How pictures are changed.
@@ -100,10 +104,7 @@ impl VcpSettings {
         if !(0.0..=LARGEST_SIGMA).contains(&sigma) {
             return fail(format!("--sigma {sigma}: give pixels from 0 to {LARGEST_SIGMA}"));
         }
-        if self.betas.iter().any(|beta| !(0.0..1.0).contains(beta)) {
-            return fail(format!("Adam's betas are {:?}: give numbers from 0, less than 1", self.betas));
-        }
-        Ok(())
+        self.adam.check().and_then(|()| self.loss.check()).map_err(LearnError::Settings)
     }
 
     /// The sizes of the model that fits a CLIP.
@@ -167,7 +168,8 @@ mod tests {
             temperature_rate: 0.01,
             schedule: Schedule::Constant,
             warm_up: 0,
-            betas: [0.5, 0.999],
+            adam: Adam::RELEASED,
+            loss: LossRule::default(),
             prompt_dropout: 0.1,
             augmentation: Augmentation::released(false),
             copies: None,
@@ -201,6 +203,12 @@ mod tests {
         assert_eq!(said(&|s| s.batch = 0), "--batch 0: give at least 1");
         assert_eq!(said(&|s| s.rate = f64::NAN), "--rate NaN: give a number from 0");
         assert_eq!(said(&|s| s.augmentation.noise = 1.5), "--noise 1.5: give a probability, 0 to 1");
+        assert_eq!(said(&|s| s.adam.beta2 = 1.0), "--beta2 1: give a number from 0, less than 1");
+        assert_eq!(said(&|s| s.adam.epsilon = 0.0), "--epsilon 0: give a number above 0");
+        assert_eq!(said(&|s| s.loss.focal_gamma = -1.0), "--focal-gamma -1: give a number from 0");
+        assert_eq!(said(&|s| s.loss.focal_alpha = Some(1.5)), "--focal-alpha 1.5: give a weight from 0 to 1");
+        assert_eq!(said(&|s| s.loss.focal_smooth = 0.5), "--focal-smooth 0.5: give a number from 0, less than 0.5");
+        assert_eq!(said(&|s| s.loss.dice_smooth = f64::NAN), "--dice-smooth NaN: give a number above 0");
         assert_eq!(said(&|s| s.hold_out = 1.0), "--hold-out 1: give a share from 0, less than 1");
         let clip = ClipSizes { vision_width: 64, vision_layers: 6, text_width: 64, text_layers: 4 };
         let error = settings().sizes(&clip).unwrap_err().to_string();

@@ -5,11 +5,11 @@ use rayon::prelude::*;
 
 use super::LearnError;
 use super::adam::Adam;
-use super::dice::Dice;
 use super::features::{Features, Sample};
-use super::map_loss::MapLoss;
+use super::map_loss::{LossRule, MapLoss};
 use super::parameters::{Named, Parameters, Rate};
 use super::vcp::{Dropout, Seen, differences};
+use crate::dice::Dice;
 use crate::vcp_clip::Architecture;
 use crate::vcp_clip::eager::Eager;
 use crate::vcp_clip::network::prompt_states;
@@ -64,7 +64,7 @@ pub struct VcpTraining {
 impl VcpTraining {
     /// Takes the text tower and the modules' first values from `bundle`. `apart` says whether pictures of a batch are
     /// differentiated side by side (a processor), or all at once (a graphics card).
-    pub fn new(bundle: &Bundle, device: &Device, adam: Adam, apart: bool) -> Result<Self, LearnError> {
+    pub fn new(bundle: &Bundle, device: &Device, adam: Adam, loss: LossRule, apart: bool) -> Result<Self, LearnError> {
         let manifest = bundle.manifest();
         let architecture = manifest.architecture.clone();
         let learned = |name: &str| layout::vcp(&architecture).iter().any(|(other, _)| other == name);
@@ -83,7 +83,7 @@ impl VcpTraining {
             .ok_or_else(|| bundle.damaged("a prompt token has no embedding row"))?;
         let device = device.clone().autodiff();
         let eager = Eager::new(device.clone(), frozen);
-        let loss = MapLoss::new(architecture.grid(), architecture.image_size);
+        let loss = MapLoss::new(loss, architecture.grid(), architecture.image_size);
         let together = if apart { TOGETHER } else { usize::MAX };
         Ok(Self { architecture, states, eager, device, parameters, loss, adam, together })
     }

@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
 use super::client::{self, Signal, Wish};
-use super::state::{AlarmMessage, StateMessage};
+use super::state::{AlarmMessage, CameraState, LineState, StateMessage};
 use super::{PublishError, PublisherSpec};
 use crate::event::{InspectionEvent, VerdictWord};
 
@@ -29,6 +29,16 @@ impl Heard<'_> {
         match self {
             Self::Message { topic, payload } => readable(topic, payload),
             Self::Trouble(reason) => reason.clone(),
+        }
+    }
+
+    /// The line's state, if it is one.
+    pub fn state(&self) -> Option<LineState> {
+        match self {
+            Self::Message { topic, payload } if topic.ends_with("/state") => {
+                serde_json::from_slice(payload).ok().map(|message: StateMessage| message.line)
+            }
+            _ => None,
         }
     }
 
@@ -146,7 +156,19 @@ fn verdict(event: &InspectionEvent) -> String {
 fn state(topic: &str, message: &StateMessage) -> String {
     let word = serde_json::to_value(message.line.state).ok();
     let since = message.line.since.map(|since| format!(" since {since}")).unwrap_or_default();
-    format!("{topic}: {}{since}", word.as_ref().and_then(|word| word.as_str()).unwrap_or("unknown"))
+    let mut text = format!("{topic}: {}{since}", word.as_ref().and_then(|word| word.as_str()).unwrap_or("unknown"));
+    if let Some(model) = &message.line.model {
+        text += &format!(", model {}", model.name);
+    }
+    // Cameras that deliver are what a line is expected to have.
+    for (name, state) in message.line.cameras.iter().filter(|(_, state)| **state != CameraState::Online) {
+        let word = serde_json::to_value(state).ok();
+        text += &format!(", camera {name} {}", word.as_ref().and_then(|word| word.as_str()).unwrap_or("unknown"));
+    }
+    if let Some(activity) = &message.line.activity {
+        text += &format!(", {activity}");
+    }
+    text
 }
 
 fn alarm(topic: &str, message: &AlarmMessage) -> String {
@@ -163,6 +185,19 @@ mod tests {
     fn a_verdict_is_one_readable_line() {
         let json = serde_json::to_vec(&event(7)).expect("JSON");
         assert_eq!(readable("a/b/verdict", &json), "1970-01-01T00:00:00Z caps/top #7 FAIL score 0.800 0.0 ms");
+    }
+
+    #[test]
+    fn a_state_says_what_is_missing() {
+        let said = |state: &str| {
+            let json = format!(r#"{{"session":"00000000-0000-0000-0000-000000000007","version":"1",{state}}}"#);
+            readable("a/b/state", json.as_bytes())
+        };
+        let starting = r#""state":"offline","since":"1970-01-01T00:00:00Z","cameras":{"top":"starting"},"model":null"#;
+        assert_eq!(said(starting), "a/b/state: offline since 1970-01-01T00:00:00Z, camera top starting");
+        let degraded = r#""state":"degraded","since":null,"cameras":{"side":"online","top":"lost"},"activity":"x",
+            "model":{"name":"m","sha256":"","engine":"reference","precision":"fp32"}"#;
+        assert_eq!(said(degraded), "a/b/state: degraded, model m, camera top lost, x");
     }
 
     #[test]

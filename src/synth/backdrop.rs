@@ -1,8 +1,8 @@
 //! What parts lie on, and what shows through openings.
 
 use super::colour::{DYES, Rgb, choose, gain};
-use super::dice::Dice;
 use super::field::{Point, at, clouds, floor, noise, ramp, wave};
+use crate::dice::Dice;
 
 #[derive(Clone, Copy)]
 enum Pattern {

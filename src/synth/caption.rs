@@ -2,7 +2,7 @@
 
 use super::class::Class;
 use super::defect::DefectKind;
-use super::dice::Dice;
+use crate::dice::Dice;
 
 /// `a photo of a good ring`, or `a photo of a damaged ring with a scratch`: always these words.
 pub fn plain_caption(class: Class, defect: Option<DefectKind>) -> String {

@@ -1,7 +1,7 @@
 //! Colours as display values 0 … 1, and the words for them in captions.
 
-use super::dice::Dice;
 use super::field::mix;
+use crate::dice::Dice;
 
 /// Red, green, blue.
 pub(super) type Rgb = [f32; 3];

@@ -1,7 +1,7 @@
 //! A conveyor of products: what the part behind every trigger is, known before it is made.
 
-use super::dice::Dice;
 use super::{Class, Defect, DefectKind, Request};
+use crate::dice::Dice;
 
 /// What comes along.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,8 +29,8 @@ impl Conveyor {
     /// The picture of the part behind a trigger; triggers count from 1.
     pub fn part(&self, trigger: u64) -> Request {
         let index = trigger.saturating_sub(1) % u64::from(self.pool.max(1));
-        let offset = f64::from(Dice::new(&["conveyor"], self.seed).unit());
-        let mut dice = Dice::new(&["conveyor", &index.to_string()], self.seed);
+        let offset = f64::from(Dice::labelled(&["conveyor"], self.seed).unit());
+        let mut dice = Dice::labelled(&["conveyor", &index.to_string()], self.seed);
         let defective = (offset + index as f64 * GOLDEN).fract() < self.defective;
         let kind = dice.below(self.kinds.len().max(1));
         let difficulty = dice.between(self.difficulty.0, self.difficulty.1);

@@ -10,7 +10,6 @@ mod class;
 mod colour;
 mod conveyor;
 mod defect;
-mod dice;
 mod field;
 mod flaw;
 mod lens;
@@ -27,8 +26,8 @@ pub use class::{Class, UnknownName};
 pub use conveyor::Conveyor;
 pub use defect::{Defect, DefectKind};
 
+use crate::dice::Dice;
 use colour::Rgb;
-use dice::Dice;
 use scene::Scene;
 
 /// Smallest and largest side of a picture, pixels.
@@ -71,7 +70,7 @@ pub fn render(request: &Request) -> Sample {
     let side = request.size.clamp(*SIDES.start(), *SIDES.end());
     let size = side as usize;
     let class = request.class;
-    let scene = Scene::new(class, size, &mut Dice::new(&["product", class.name()], request.seed));
+    let scene = Scene::new(class, size, &mut Dice::labelled(&["product", class.name()], request.seed));
     let good = scene.shade(&scene.planes, scene.whole());
     let sigma = scene.camera.blur * side as f32;
     let mut picture = lens::blur(&good, size, size, sigma);
@@ -88,7 +87,7 @@ pub fn render(request: &Request) -> Sample {
         size: side,
         rgb: lens::expose(&picture, size, &scene.camera),
         mask,
-        caption: caption::caption(class, word, kind, &mut Dice::new(&["caption", class.name()], request.seed)),
+        caption: caption::caption(class, word, kind, &mut Dice::labelled(&["caption", class.name()], request.seed)),
     }
 }
 

@@ -2,9 +2,9 @@
 
 use super::class::Class;
 use super::colour::Rgb;
-use super::dice::Dice;
 use super::field::Point;
 use super::{part, surface};
+use crate::dice::Dice;
 
 /// One point of a product's face.
 #[derive(Clone, Copy, Debug)]

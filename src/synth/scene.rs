@@ -3,9 +3,9 @@
 use super::backdrop::Backdrop;
 use super::class::Class;
 use super::colour::{Rgb, blend, gain};
-use super::dice::Dice;
 use super::field::{Point, at, mix, ramp};
 use super::product::{Face, Product, make};
+use crate::dice::Dice;
 
 /// Where the product lies in the picture.
 struct Pose {

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use sha2::{Digest, Sha256};
 
-use super::dice::Dice;
 use super::field::at;
 use super::product::make;
 use super::{Class, Defect, DefectKind, Request, Sample, render};
+use crate::dice::Dice;
 
 fn sample(class: Class, size: u32, defect: Option<(DefectKind, f32)>, seed: u64) -> Sample {
     let defect = defect.map(|(kind, difficulty)| Defect { kind, difficulty });
@@ -104,7 +104,7 @@ fn masks_hold_what_visibly_changed() {
 fn products_of_pieces_have_several() {
     for &class in Class::ALL {
         for seed in 0..6 {
-            let product = make(class, &mut Dice::new(&["pieces"], seed));
+            let product = make(class, &mut Dice::labelled(&["pieces"], seed));
             let places = (0..200 * 200).map(|i| at((i % 200) as f32 * 0.01 - 1.0, (i / 200) as f32 * 0.01 - 1.0));
             let ids: BTreeSet<u32> = places.filter_map(|p| product.piece(p)).map(|piece| piece.id).collect();
             assert_eq!(ids.len() > 1, product.look().pieces, "{class}: {} pieces", ids.len());

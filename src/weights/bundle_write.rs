@@ -1,9 +1,8 @@
 //! Writing a bundle: beside its place first, then renamed into its place.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use half::f16;
 use sha2::{Digest, Sha256};
@@ -14,7 +13,7 @@ use super::bundle::{
 };
 use super::dtype::elements;
 use super::layout::{self, Named};
-use super::target;
+use crate::output::{self, NewFolder};
 use crate::vcp_clip::{Architecture, Constants};
 
 /// Tensors begin at multiples of this many bytes: engines map the file and read vectors from it.
@@ -57,8 +56,7 @@ pub type Values<'a, E> = dyn FnMut(&str, &[usize]) -> Result<Vec<f32>, E> + 'a;
 /// Writes a bundle and opens it. `values` is asked for each tensor once. A tensor is stored in 16-bit floats when that loses nothing.
 ///
 /// Something that exists at `target` is an error, unless `force` is set and it is a bundle. After an error `target`
-/// is as it was and nothing else is left. A bundle is replaced by two renames, between which none is at `target`;
-/// whoever is killed there leaves the old one in a folder `.old-bundle.…` beside it.
+/// is as it was and nothing else is left; for how one is replaced see [`NewFolder::put`].
 pub fn write<E: From<BundleError>>(
     target: &Path,
     force: bool,
@@ -66,19 +64,9 @@ pub fn write<E: From<BundleError>>(
     values: &mut Values<'_, E>,
 ) -> Result<Bundle, E> {
     check_target(target, force)?;
-    let target = target::folder(target).map_err(|source| io_error("write a bundle to", target, source))?;
-    let parent = match target.parent() {
-        Some(parent) if parent != Path::new("") => parent.to_owned(),
-        _ => PathBuf::from("."),
-    };
-    fs::create_dir_all(&parent).map_err(|source| io_error("create folder", &parent, source))?;
-    let prefix = format!(".{}.", target.file_name().unwrap_or_default().to_string_lossy());
-    let partial = tempfile::Builder::new()
-        .prefix(&prefix)
-        .suffix(".partial")
-        .permissions(Permissions::from_mode(0o755))
-        .tempdir_in(&parent)
-        .map_err(|source| io_error("create a folder in", &parent, source))?;
+    let place = |source| io_error("write a bundle to", target, source);
+    let partial = NewFolder::beside(target).map_err(place)?;
+    let target = output::folder(target).map_err(place)?;
 
     let tensors = draft.tensors();
     let needed = tensors.iter().filter_map(|(_, shape)| elements(shape)).sum::<usize>() as u64 * 4;
@@ -108,11 +96,12 @@ pub fn write<E: From<BundleError>>(
         Manifest { format: FORMAT, name, architecture, constants, prompts, token_ids, weights, sources, licence_note };
     let manifest_path = partial.path().join(MANIFEST_FILE);
     write_manifest(&manifest_path, &manifest).map_err(|source| full("write", &manifest_path, source))?;
-    sync_folder(partial.path()).map_err(|source| full("write", partial.path(), source))?;
+    output::sync_folder(partial.path()).map_err(|source| full("write", partial.path(), source))?;
     // What cannot be opened must not take its place; what is open stays so when its folder is renamed.
     let bundle = Bundle::open(partial.path()).map_err(|error| as_if_at(&target, error))?;
     check_target(&target, force)?;
-    put_in_place(partial, &target, &parent)?;
+    partial.put().map_err(|source| io_error("put the bundle at", &target, source))?;
+    tracing::debug!(at = %target.display(), "bundle in place");
     Ok(bundle.moved_to(target))
 }
 
@@ -127,7 +116,7 @@ fn as_if_at(target: &Path, error: BundleError) -> BundleError {
 /// Errors when a bundle cannot be written to `target`: something is there and `force` does not say that it may be
 /// replaced, or it is no bundle, or no folder can be made.
 pub fn check_target(target: &Path, force: bool) -> Result<(), BundleError> {
-    let target = &target::folder(target).map_err(|source| io_error("write a bundle to", target, source))?;
+    let target = &output::folder(target).map_err(|source| io_error("write a bundle to", target, source))?;
     let there = fs::symlink_metadata(target).is_ok();
     if there && !(force && target.join(MANIFEST_FILE).is_file()) {
         return Err(match force {
@@ -135,37 +124,7 @@ pub fn check_target(target: &Path, force: bool) -> Result<(), BundleError> {
             false => BundleError::Exists { path: target.to_owned() },
         });
     }
-    target::new_folder(target).map_err(|source| io_error("write a bundle to", target, source))
-}
-
-/// Renames the finished folder; an old bundle is moved aside first and comes back if that fails.
-fn put_in_place(partial: tempfile::TempDir, target: &Path, parent: &Path) -> Result<(), BundleError> {
-    let replace = |source| io_error("put the bundle at", target, source);
-    let old = if fs::symlink_metadata(target).is_ok() {
-        let aside = tempfile::Builder::new().prefix(".old-bundle.").tempdir_in(parent).map_err(replace)?;
-        fs::rename(target, aside.path().join("bundle")).map_err(replace)?;
-        Some(aside)
-    } else {
-        None
-    };
-    if let Err(source) = fs::rename(partial.path(), target) {
-        if let Some(aside) = old
-            && let Err(error) = fs::rename(aside.path().join("bundle"), target)
-        {
-            // Kept, so that the old bundle is not lost with the temporary folder.
-            let kept = aside.keep();
-            return Err(io_error("put the old bundle back from", &kept, error));
-        }
-        return Err(replace(source));
-    }
-    // Its folder has moved: there is nothing to clean up under the old name.
-    let moved = partial.keep();
-    tracing::debug!(from = %moved.display(), to = %target.display(), "bundle in place");
-    if let Err(error) = sync_folder(parent) {
-        // It is in place; only a power failure within the next seconds could bring the old state back.
-        tracing::warn!("{} is in place, its folder not yet on disk: {error}", target.display());
-    }
-    Ok(())
+    output::check_folder(target).map_err(|source| io_error("write a bundle to", target, source))
 }
 
 fn io_error(action: &'static str, path: &Path, source: io::Error) -> BundleError {
@@ -178,10 +137,6 @@ fn write_manifest(path: &Path, manifest: &Manifest) -> io::Result<()> {
     let mut file = File::create_new(path)?;
     file.write_all(&text)?;
     file.sync_all()
-}
-
-fn sync_folder(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
 }
 
 /// One entry of the safetensors header, in the order of the data.

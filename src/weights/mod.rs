@@ -21,7 +21,6 @@ mod pickle;
 pub mod position;
 pub mod random;
 mod safetensors_file;
-pub mod target;
 mod torch_file;
 
 use std::path::Path;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use prost::Message;
 
+use crate::output::{self, NewFile};
 use crate::vcp_clip::network::{self, TextConstants};
 use crate::weights::bundle::Bundle;
 
@@ -137,17 +138,14 @@ pub fn export(bundle: &Bundle, constants: &TextConstants, path: &Path, inline_li
     let data_name = format!("{file_name}.data");
     let mut written = vec![];
     if large {
-        let mut data = tempfile::NamedTempFile::new_in(folder)?;
+        let path = folder.join(&data_name);
+        let mut data = NewFile::beside(&path)?;
         io::copy(&mut std::fs::File::open(bundle.weights_path())?, &mut data)?;
-        data.as_file().sync_all()?;
-        data.persist(folder.join(&data_name))?;
-        written.push(folder.join(&data_name));
+        data.put()?;
+        written.push(path);
     }
     let storage = if large { Storage::Beside(&data_name) } else { Storage::Inline };
-    let mut graph = tempfile::NamedTempFile::new_in(folder)?;
-    io::Write::write_all(&mut graph, &encode(bundle, constants, storage))?;
-    graph.as_file().sync_all()?;
-    graph.persist(path)?;
+    output::write(path, &encode(bundle, constants, storage))?;
     written.push(path.to_owned());
     Ok(written)
 }

@@ -15,6 +15,7 @@ use super::super::reference::ReferenceEngine;
 use super::super::{EngineChoice, EngineError, EngineSpec, Precision, finish, scratch, self_test};
 use super::library::{self, FLAVOUR};
 use super::{ENGINE, dims, runtime};
+use crate::output;
 use crate::weights::bundle::Bundle;
 
 /// Architectures of a plan when none are named: what TensorRT-RTX builds for from Ampere on.
@@ -46,15 +47,11 @@ pub fn build(request: &BuildRequest, mut progress: Progress) -> Result<(PathBuf,
     library::load_parser()?;
     let target = Target::choose(&request.sms)?;
     let bundle = Bundle::open(&request.bundle)?;
-    let output = request.output.clone();
-    let output = output.unwrap_or_else(|| plan::default_path(&request.bundle, FLAVOUR, request.precision));
+    let asked = request.output.clone();
+    let output = asked.unwrap_or_else(|| plan::default_path(&request.bundle, FLAVOUR, request.precision));
     let write = |source| PlanError::Io { action: "write", path: output.clone(), source };
-    let folder = output.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
-    if !folder.is_dir() {
-        return Err(write(std::io::ErrorKind::NotFound.into()).into());
-    }
     // Tried before the minutes of work, not after them.
-    tempfile::Builder::new().prefix(".plan-").tempfile_in(folder).map_err(write)?;
+    output::check_file(&output).map_err(write)?;
 
     progress("writing the graph", 0, 1);
     let constants = finish::text_constants(&bundle)?;

@@ -212,13 +212,13 @@ impl Network {
 mod cache {
     //! What TensorRT-RTX compiles for this card at the first start, kept for the next one.
 
-    use std::io::Write;
     use std::path::{Path, PathBuf};
     use std::sync::Arc;
 
     use trtx::{CudaGraphStrategy, DynamicShapesKernelSpecializationStrategy, RuntimeCache, RuntimeConfig};
 
     use super::{EngineError, runtime};
+    use crate::output;
 
     pub struct Cache {
         compiled: Arc<RuntimeCache>,
@@ -264,9 +264,6 @@ mod cache {
     fn put(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
         let folder = path.parent().unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder)?;
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        file.write_all(bytes)?;
-        file.persist(path).map_err(|error| error.error)?;
-        Ok(())
+        output::write(path, bytes)
     }
 }

@@ -4,23 +4,20 @@ mod examples;
 mod page;
 mod plot;
 
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::Evaluation;
 use super::tally::Tally;
 use super::tune::Tuned;
 use crate::dataset::Item;
-use crate::weights::target;
+use crate::output::{self, NewFolder};
 use examples::Example;
 
 /// The page; also what tells a folder that holds a report from any other.
 const PAGE: &str = "index.html";
 /// Stands in the head of every page.
 const GENERATOR: &str = "vcp-line eval";
-/// Readable by whoever may look at the parent folder; temporary folders are private.
-const MODE: u32 = 0o755;
 
 /// What was evaluated, for the head of the page.
 #[derive(Clone, Debug)]
@@ -81,7 +78,7 @@ pub enum ReportError {
 /// A report in the making: in a hidden folder beside its place, which goes away if it is never finished.
 pub struct Report {
     target: PathBuf,
-    partial: tempfile::TempDir,
+    partial: NewFolder,
     /// Per class that was drawn, in order.
     examples: Vec<Vec<Example>>,
 }
@@ -89,12 +86,12 @@ pub struct Report {
 impl Report {
     /// Prepares a report at `target`. Something there that is no report is an error, before any work is done.
     pub fn begin(target: &Path) -> Result<Self, ReportError> {
-        let target = target::folder(target).map_err(io(target))?;
+        let target = output::folder(target).map_err(io(target))?;
         let is_empty = || fs::read_dir(&target).is_ok_and(|mut entries| entries.next().is_none());
         if target.symlink_metadata().is_ok() && !is_report(&target) && !is_empty() {
             return Err(ReportError::Occupied { path: target });
         }
-        let partial = beside(&target, "partial")?;
+        let partial = NewFolder::beside(&target).map_err(io(&target))?;
         Ok(Self { target, partial, examples: Vec::new() })
     }
 
@@ -116,34 +113,9 @@ impl Report {
         let page = page::render(subject, evaluation, &self.examples)?;
         let path = self.partial.path().join(PAGE);
         fs::write(&path, page).map_err(io(&path))?;
-        // Between the two renames there is no report; whoever is killed there leaves the old one beside it.
-        let old = beside(&self.target, "old")?;
-        let kept = old.path().join("report");
-        let replaces = self.target.exists();
-        if replaces {
-            fs::rename(&self.target, &kept).map_err(io(&self.target))?;
-        }
-        if let Err(source) = fs::rename(self.partial.path(), &self.target) {
-            if replaces {
-                fs::rename(&kept, &self.target).map_err(io(&self.target))?;
-            }
-            return Err(io(&self.target)(source));
-        }
+        self.partial.put().map_err(io(&self.target))?;
         Ok(self.target.join(PAGE))
     }
-}
-
-/// A new hidden folder in the parent of `target`, gone when dropped.
-fn beside(target: &Path, suffix: &str) -> Result<tempfile::TempDir, ReportError> {
-    let parent = target.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
-    fs::create_dir_all(parent).map_err(io(parent))?;
-    let name = target.file_name().unwrap_or_default().to_string_lossy();
-    tempfile::Builder::new()
-        .prefix(&format!(".{name}."))
-        .suffix(&format!(".{suffix}"))
-        .permissions(Permissions::from_mode(MODE))
-        .tempdir_in(parent)
-        .map_err(io(parent))
 }
 
 fn is_report(folder: &Path) -> bool {

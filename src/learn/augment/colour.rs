@@ -1,7 +1,7 @@
 //! Changing levels and colours of a picture; its mask stays.
 
-use super::super::dice::Dice;
 use super::Picture;
+use crate::dice::Dice;
 
 /// The Gaussian kernels of 3, 5 and 7 taps that OpenCV takes when no deviation is given.
 pub(super) const GAUSSIAN: [&[f64]; 3] = [

@@ -10,7 +10,7 @@ mod picture;
 
 use serde::{Deserialize, Serialize};
 
-use super::dice::Dice;
+use crate::dice::Dice;
 
 pub use picture::Picture;
 

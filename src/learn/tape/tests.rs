@@ -5,8 +5,8 @@ use std::sync::Arc;
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::{Tape, Weights};
+use crate::dice::Dice;
 use crate::learn::clip_text;
-use crate::learn::dice::Dice;
 use crate::learn::parameters::{Named, Parameters};
 use crate::vcp_clip::eager::Eager;
 use crate::vcp_clip::ops::Ops;

@@ -1,9 +1,9 @@
 //! What defects do to colour and height where they lie.
 
 use super::Extent;
+use crate::dice::Dice;
 use crate::synth::colour::{Rgb, blend, distance, gain, luma, times};
 use crate::synth::defect::DefectKind;
-use crate::synth::dice::Dice;
 use crate::synth::field::{at, mix, noise};
 use crate::synth::scene::{Planes, Scene, Window};
 

@@ -6,10 +6,10 @@ mod shape;
 
 use super::colour::{Rgb, distance, luma};
 use super::defect::{Defect, DefectKind};
-use super::dice::Dice;
 use super::field::mix;
 use super::product::Piece;
 use super::scene::{Planes, Scene, Window};
+use crate::dice::Dice;
 
 /// Bounds of a defect's area, as shares of the picture.
 const AREA: (f32, f32) = (0.003, 0.06);
@@ -70,7 +70,7 @@ pub(super) fn draw(scene: &Scene, good: &[Rgb], defect: Defect, labels: [&str; 2
     let mut grow = mix(1.0, 0.62, difficulty);
     let mut best: Option<(f32, Extent, Dice)> = None;
     for attempt in 0..ATTEMPTS {
-        let mut dice = Dice::new(&["defect", labels[0], labels[1], &attempt.to_string()], seed);
+        let mut dice = Dice::labelled(&["defect", labels[0], labels[1], &attempt.to_string()], seed);
         let mut extent = Extent::new(scene.size);
         shape::draw(defect.kind, grow, difficulty, scene, &mut extent, &mut dice);
         let area = extent.area();

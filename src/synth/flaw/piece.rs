@@ -2,7 +2,7 @@
 
 use super::Extent;
 use super::shape::{each, pixel};
-use crate::synth::dice::Dice;
+use crate::dice::Dice;
 use crate::synth::field::at;
 use crate::synth::scene::Scene;
 

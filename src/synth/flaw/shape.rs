@@ -1,8 +1,8 @@
 //! Shapes of defects: lines that wander, blots, shards, and print in the wrong place.
 
 use super::{Extent, piece};
+use crate::dice::Dice;
 use crate::synth::defect::DefectKind;
-use crate::synth::dice::Dice;
 use crate::synth::field::{Point, along_segment, at, clouds, mix, noise, ramp};
 use crate::synth::scene::{Scene, Window};
 use crate::synth::text;

@@ -1,7 +1,7 @@
 //! Baked goods: biscuits with docker holes and a browned edge.
 
+use crate::dice::Dice;
 use crate::synth::colour::{Rgb, Shade, blend, choose, gain, shade};
-use crate::synth::dice::Dice;
 use crate::synth::field::{Point, at, cell, clouds, fraction, ramp, to_rectangle, wave};
 use crate::synth::product::{Face, Look, Product};
 

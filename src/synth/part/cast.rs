@@ -1,7 +1,7 @@
 //! Cast in moulds with a field of like shapes: toy bricks, bars of chocolate.
 
+use crate::dice::Dice;
 use crate::synth::colour::{DYES, Rgb, Shade, blend, choose, gain, shade};
-use crate::synth::dice::Dice;
 use crate::synth::field::{Point, at, clouds, floor, fraction, noise, ramp, to_rectangle};
 use crate::synth::product::{Face, Look, Piece, Product};
 use crate::synth::text;

@@ -1,7 +1,7 @@
 //! Electrical parts with rows of openings, screws and legs: terminal blocks, chip packages.
 
+use crate::dice::Dice;
 use crate::synth::colour::{DYES, Rgb, Shade, blend, choose, gain, luma, shade};
-use crate::synth::dice::Dice;
 use crate::synth::field::{Point, at, chance, clouds, floor, fraction, hash, noise, ramp, to_rectangle};
 use crate::synth::product::{Face, Look, Piece, Product};
 use crate::synth::text;

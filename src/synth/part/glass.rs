@@ -1,7 +1,7 @@
 //! A bottle's mouth seen from above, as a camera over a filling line sees it.
 
+use crate::dice::Dice;
 use crate::synth::colour::{Rgb, Shade, blend, choose, gain, shade};
-use crate::synth::dice::Dice;
 use crate::synth::field::{Point, noise, ramp, wave};
 use crate::synth::product::{Face, Look, Product};
 

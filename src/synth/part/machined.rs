@@ -2,8 +2,8 @@
 
 use std::f32::consts::TAU;
 
+use crate::dice::Dice;
 use crate::synth::colour::{METALS, Rgb, Shade, choose, gain, shade};
-use crate::synth::dice::Dice;
 use crate::synth::field::{Point, at, clouds, fraction, noise, ramp, smooth, to_rectangle};
 use crate::synth::product::{Face, Look, Product};
 

@@ -1,7 +1,7 @@
 //! Plain bodies that carry a mark: keycaps, dominoes, bars of soap.
 
+use crate::dice::Dice;
 use crate::synth::colour::{DYES, Rgb, Shade, blend, choose, gain, luma, shade};
-use crate::synth::dice::Dice;
 use crate::synth::field::{Point, at, clouds, floor, noise, ramp, to_rectangle};
 use crate::synth::product::{Face, Look, Product};
 use crate::synth::text;

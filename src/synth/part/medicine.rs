@@ -1,7 +1,7 @@
 //! Pills and capsules.
 
+use crate::dice::Dice;
 use crate::synth::colour::{DYES, Rgb, Shade, blend, choose, gain, shade};
-use crate::synth::dice::Dice;
 use crate::synth::field::{Point, at, clouds, noise, ramp, smooth, to_rectangle};
 use crate::synth::product::{Face, Look, Product};
 use crate::synth::text;

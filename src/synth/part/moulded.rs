@@ -1,7 +1,7 @@
 //! Injection-moulded plastic: connectors and buttons.
 
+use crate::dice::Dice;
 use crate::synth::colour::{DYES, Rgb, blend, choose, gain};
-use crate::synth::dice::Dice;
 use crate::synth::field::{Point, at, clouds, floor, fraction, noise, ramp, smooth, to_rectangle};
 use crate::synth::product::{Face, Look, Product};
 use crate::synth::text;

@@ -2,8 +2,8 @@
 
 use std::f32::consts::TAU;
 
+use crate::dice::Dice;
 use crate::synth::colour::{DYES, METALS, Rgb, choose, gain};
-use crate::synth::dice::Dice;
 use crate::synth::field::{Point, clouds, floor, fraction, noise, ramp};
 use crate::synth::product::{Face, Look, Piece, Product};
 

@@ -2,8 +2,8 @@
 
 use std::f32::consts::TAU;
 
+use crate::dice::Dice;
 use crate::synth::colour::{DYES, METALS, Rgb, blend, choose, gain, luma};
-use crate::synth::dice::Dice;
 use crate::synth::field::{Point, at, clouds, floor, fraction, mix, noise, ramp, wave};
 use crate::synth::product::{Face, Look, Piece, Product};
 use crate::synth::text;

@@ -1,7 +1,7 @@
 //! Printed boards: traces, pads, chips and silkscreen on solder mask.
 
+use crate::dice::Dice;
 use crate::synth::colour::{Rgb, Shade, blend, choose, gain, shade};
-use crate::synth::dice::Dice;
 use crate::synth::field::{Point, at, floor, fraction, hash, noise, ramp, to_rectangle};
 use crate::synth::product::{Face, Look, Product};
 use crate::synth::text;

@@ -1,7 +1,7 @@
 //! What is made of thread: woven, ribbed and knitted cloth, carbon fibre.
 
+use crate::dice::Dice;
 use crate::synth::colour::{DYES, Rgb, blend, choose, gain};
-use crate::synth::dice::Dice;
 use crate::synth::field::{Point, floor, fraction, noise, smooth, wave};
 use crate::synth::product::{Face, Look, Product};
 

@@ -1,7 +1,7 @@
 //! What is laid in mortar piece by piece: brick walls, mosaic.
 
+use crate::dice::Dice;
 use crate::synth::colour::{DYES, Rgb, Shade, blend, choose, gain, shade};
-use crate::synth::dice::Dice;
 use crate::synth::field::{Point, at, chance, clouds, floor, fraction, hash, noise, number, ramp, to_rectangle, wave};
 use crate::synth::product::{Face, Look, Piece, Product};
 

@@ -1,7 +1,7 @@
 //! Metal by the metre: brushed sheet, perforated sheet, wire mesh, chequer plate.
 
+use crate::dice::Dice;
 use crate::synth::colour::{METALS, Rgb, blend, choose, gain};
-use crate::synth::dice::Dice;
 use crate::synth::field::{Point, at, chance, clouds, floor, fraction, noise, ramp, to_rectangle};
 use crate::synth::product::{Face, Look, Product};
 

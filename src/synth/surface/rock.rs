@@ -1,7 +1,7 @@
 //! Rock that is polished for its grain or its bands: granite and onyx.
 
+use crate::dice::Dice;
 use crate::synth::colour::{Rgb, Shade, blend, choose, gain, shade};
-use crate::synth::dice::Dice;
 use crate::synth::field::{Point, at, cell, clouds, hash, noise, ramp, wave};
 use crate::synth::product::{Face, Look, Product};
 

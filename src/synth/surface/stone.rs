@@ -1,7 +1,7 @@
 //! Stone and ceramics: glazed tile, marble, concrete, terrazzo.
 
+use crate::dice::Dice;
 use crate::synth::colour::{Rgb, Shade, blend, choose, gain, shade};
-use crate::synth::dice::Dice;
 use crate::synth::field::{Point, at, cell, chance, clouds, floor, hash, noise, ramp, smooth, wave};
 use crate::synth::product::{Face, Look, Product};
 

@@ -1,7 +1,7 @@
 //! What grew: wood by the board and in staves, leather.
 
+use crate::dice::Dice;
 use crate::synth::colour::{Rgb, Shade, blend, choose, gain, shade};
-use crate::synth::dice::Dice;
 use crate::synth::field::{Point, at, cell, clouds, floor, fraction, hash, mix, noise, number, ramp, smooth};
 use crate::synth::product::{Face, Look, Piece, Product};
 
