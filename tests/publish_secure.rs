@@ -186,11 +186,12 @@ fn renewed_certificates_are_taken_without_a_restart_and_without_a_duplicate() {
     let commands = spec.clone();
     let publisher = start(spec);
     let door = publisher.door();
-    let connected_as = |name: &str| broker.log().contains(&format!("u'{name}'"));
-    wait_for("the old certificate", || connected_as("old-name") && door.counters().connected);
-    let command_link = |name: &str| {
-        broker.log().lines().any(|line| line.contains("-commands (") && line.contains(&format!("u'{name}'")))
+    let seen = |name: &str, commands: bool| {
+        let user = format!("u'{name}'");
+        broker.log().lines().any(|line| line.contains(&user) && line.contains("-commands (") == commands)
     };
+    let (connected_as, command_link) = (|name: &str| seen(name, false), |name: &str| seen(name, true));
+    wait_for("the old certificate", || connected_as("old-name") && door.counters().connected);
     let link = CommandLink::start(commands, Arc::new(Deaf)).expect("started");
     wait_for("the old certificate for commands", || command_link("old-name"));
 
