@@ -87,7 +87,8 @@ impl Consumer {
         let (tell, said) = channel();
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
         // Ends with the consumer, or when nobody listens any more.
-        std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| tell.send(line)));
+        let read = move || lines.map_while(Result::ok).try_for_each(|line| tell.send(line));
+        std::thread::Builder::new().name("consumer".into()).spawn(read).unwrap();
         let mut consumer = Self { child, ask, answers, said };
         consumer.subscribed();
         consumer
