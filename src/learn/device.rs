@@ -1,6 +1,8 @@
 //! Where training computes: the CPU always, a graphics card when this build has the feature.
 
 use burn::tensor::Device;
+#[cfg(any(feature = "train-cuda", feature = "train-vulkan"))]
+use burn::tensor::DeviceType;
 
 use super::LearnError;
 
@@ -29,7 +31,7 @@ impl DeviceChoice {
 
 #[cfg(feature = "train-cuda")]
 fn cuda() -> Result<Device, LearnError> {
-    Ok(Device::cuda(0))
+    first(DeviceType::Cuda, "cuda", "it needs an NVIDIA card and its driver")
 }
 
 #[cfg(not(feature = "train-cuda"))]
@@ -39,10 +41,17 @@ fn cuda() -> Result<Device, LearnError> {
 
 #[cfg(feature = "train-vulkan")]
 fn vulkan() -> Result<Device, LearnError> {
-    Ok(Device::vulkan(burn::tensor::DeviceKind::DefaultDevice))
+    let advice = "install the card's Vulkan driver, or Debian's mesa-vulkan-drivers, which also has one in software";
+    first(DeviceType::Vulkan, "vulkan", advice)
 }
 
 #[cfg(not(feature = "train-vulkan"))]
 fn vulkan() -> Result<Device, LearnError> {
     Err(LearnError::NotBuilt { device: "vulkan", feature: "train-vulkan" })
+}
+
+/// Cards come first, a processor that plays one last. The library would panic at the first computation without any.
+#[cfg(any(feature = "train-cuda", feature = "train-vulkan"))]
+fn first(kind: DeviceType, device: &'static str, advice: &'static str) -> Result<Device, LearnError> {
+    Device::enumerate(kind).into_iter().next().ok_or(LearnError::NoDevice { device, advice })
 }

@@ -19,6 +19,14 @@ pub enum LearnError {
         /// The cargo feature that brings it.
         feature: &'static str,
     },
+    /// This machine has none.
+    #[error("no device '{device}' is found here: {advice}, or take --device cpu")]
+    NoDevice {
+        /// The device asked for.
+        device: &'static str,
+        /// What it takes.
+        advice: &'static str,
+    },
     /// Settings that contradict each other or the model.
     #[error("{0}")]
     Settings(String),
