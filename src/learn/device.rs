@@ -41,8 +41,7 @@ fn cuda() -> Result<Device, LearnError> {
 
 #[cfg(feature = "train-vulkan")]
 fn vulkan() -> Result<Device, LearnError> {
-    let advice = "install the card's Vulkan driver, or Debian's mesa-vulkan-drivers, which also has one in software";
-    first(DeviceType::Vulkan, "vulkan", advice)
+    first(DeviceType::Vulkan, "vulkan", "it needs a graphics card and its Vulkan driver (Debian: mesa-vulkan-drivers)")
 }
 
 #[cfg(not(feature = "train-vulkan"))]
