@@ -16,18 +16,21 @@
 //! # Who may import whom
 //! `tests/layering.rs` reads the `use crate::` lines and enforces this table, top to bottom:
 //! ```text
-//! main → cli → {config, line, publish, web, systemd, learn → eval} → {dataset → source, engine → cuda} → {vcp_clip, weights, synth} → output → vocabulary
+//! main → cli → {service → {config, line, publish, web, systemd}, learn → eval} → {dataset → source, engine → cuda} → {vcp_clip, weights, synth} → output → vocabulary
 //! ```
-//! where the vocabulary is [`frame`], [`anomaly`], [`overlay`], [`verdict`], [`event`],
-//! [`command`], [`secret`], [`clock`] and [`dice`]: no I/O. [`output`] puts results on disk, whole or not at all; [`synth`] makes
-//! pictures of products whose truth is known. Modules in one pair of braces do not import each other, with two exceptions:
-//! `config` fills in the `…Spec` types of its neighbours, and `weights` takes the model's sizes from `vcp_clip`. Of the
-//! adapters only `source` imports `synth`; adapters (`source`, `engine`, `publish`, `web`) never import `config`.
+//! where the vocabulary is [`frame`], [`anomaly`], [`overlay`], [`verdict`], [`event`], [`camera`], [`command`],
+//! [`secret`], [`clock`], [`dice`] and [`error_chain`]: no I/O. [`output`] puts results on disk, whole or not at all;
+//! [`synth`] makes pictures of products whose truth is known. Modules in one pair of braces do not import each other, with
+//! two exceptions: `config` fills in the `…Spec` types of its neighbours, and `weights` takes the model's sizes from
+//! `vcp_clip`. Of the adapters only `source` imports `synth`; adapters (`source`, `engine`, `publish`, `web`) never import
+//! `config`.
 
 pub mod anomaly;
+pub mod camera;
 pub mod clock;
 pub mod command;
 pub mod dice;
+pub mod error_chain;
 pub mod event;
 pub mod frame;
 pub mod overlay;
@@ -54,5 +57,7 @@ pub mod line;
 pub mod publish;
 pub mod systemd;
 pub mod web;
+
+pub mod service;
 
 pub mod cli;

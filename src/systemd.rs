@@ -40,11 +40,11 @@ pub enum NotifyError {
 
 /// The way to the service manager, or to nobody.
 #[derive(Clone, Debug)]
-pub struct Notifier(Option<Arc<Line>>);
+pub struct Notifier(Option<Arc<Socket>>);
 
 #[derive(Debug)]
-struct Line {
-    socket: UnixDatagram,
+struct Socket {
+    datagram: UnixDatagram,
     to: SocketAddr,
     address: String,
 }
@@ -66,8 +66,8 @@ impl Notifier {
             None if address.starts_with('/') => SocketAddr::from_pathname(address).map_err(wrong)?,
             None => return Err(NotifyError::Address { address: address.into() }),
         };
-        let socket = UnixDatagram::unbound().map_err(wrong)?;
-        Ok(Self(Some(Arc::new(Line { socket, to, address: address.into() }))))
+        let datagram = UnixDatagram::unbound().map_err(wrong)?;
+        Ok(Self(Some(Arc::new(Socket { datagram, to, address: address.into() }))))
     }
 
     /// Whether anybody listens.
@@ -96,9 +96,9 @@ impl Notifier {
     }
 
     fn send(&self, message: &str) -> Result<(), NotifyError> {
-        let Some(line) = &self.0 else { return Ok(()) };
-        let failed = |source| NotifyError::Send { address: line.address.clone(), message: message.into(), source };
-        line.socket.send_to_addr(message.as_bytes(), &line.to).map(drop).map_err(failed)
+        let Some(socket) = &self.0 else { return Ok(()) };
+        let failed = |source| NotifyError::Send { address: socket.address.clone(), message: message.into(), source };
+        socket.datagram.send_to_addr(message.as_bytes(), &socket.to).map(drop).map_err(failed)
     }
 }
 

@@ -7,6 +7,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("main", &["*"]),
     ("lib", &["*"]),
     ("cli", &["*"]),
+    ("service", &["config", "line", "publish", "web", "systemd", "source", "engine", "output"]),
     ("config", &["line", "publish", "source", "engine"]),
     ("line", &["source", "engine"]),
     ("publish", &[]),
@@ -23,7 +24,19 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("synth", &[]),
     ("output", &[]),
 ];
-const VOCABULARY: &[&str] = &["frame", "anomaly", "overlay", "verdict", "event", "clock", "secret", "command", "dice"];
+const VOCABULARY: &[&str] = &[
+    "frame",
+    "anomaly",
+    "overlay",
+    "verdict",
+    "event",
+    "camera",
+    "clock",
+    "secret",
+    "command",
+    "dice",
+    "error_chain",
+];
 
 /// Which files may name a library.
 const ONLY: &[(&str, &[&str])] = &[

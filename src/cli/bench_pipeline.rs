@@ -10,7 +10,6 @@ use clap::Args;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::plan::{self, SourceSpec};
 use super::{EngineArguments, bench};
 use crate::anomaly::{AnomalyMap, Prediction, StageTimes};
 use crate::clock::{Clock, SystemClock};
@@ -24,6 +23,7 @@ use crate::line::stats::Histogram;
 use crate::line::{CameraPlan, CameraState, EventSink, Heartbeat, Line, LineParts, Refused};
 use crate::publish::broker::EmbeddedBroker;
 use crate::publish::{Door, LineState, Outgoing, Published, Publisher, PublisherSpec, StateWord};
+use crate::service::plan::{self, SourceSpec};
 use crate::source::SourceContext;
 use crate::source::gstreamer_spec::{GStreamerInput, GStreamerSpec};
 use crate::source::synthetic::SyntheticSpec;

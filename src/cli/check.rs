@@ -8,11 +8,12 @@ use clap::Args;
 
 use super::failure::{self, ChecksFailed};
 use super::outbox;
-use super::plan::{self, SourceSpec};
-use super::snapshot::Snapshots;
 use crate::config::{self, LineConfig};
 use crate::engine::{self, EngineError};
+use crate::error_chain;
 use crate::publish;
+use crate::service::Snapshots;
+use crate::service::plan::{self, SourceSpec};
 use crate::source::directory::DirectorySource;
 use crate::source::synthetic::SyntheticSource;
 use crate::source::{self, Source};
@@ -49,7 +50,7 @@ pub fn run(arguments: &CheckArguments) -> anyhow::Result<()> {
         Err(error) => {
             found.failed += 1;
             found.configuration |= failure::exit_code(&error) == failure::EXIT_CONFIG;
-            println!("FAIL  {what:12} {}", failure::text(&error));
+            println!("FAIL  {what:12} {}", error_chain::one_line(error.as_ref()));
         }
     };
     for (camera, spec) in config.cameras.iter().zip(sources) {

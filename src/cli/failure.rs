@@ -27,19 +27,6 @@ pub struct ChecksFailed {
     pub configuration: bool,
 }
 
-/// The error and its causes in one line, each said once: many errors already quote their cause.
-pub fn text(error: &anyhow::Error) -> String {
-    error.chain().map(ToString::to_string).fold(String::new(), |mut said, cause| {
-        if !said.contains(&cause) {
-            if !said.is_empty() {
-                said.push_str(": ");
-            }
-            said.push_str(&cause);
-        }
-        said
-    })
-}
-
 /// 78 when the configuration is at fault, 1 otherwise.
 pub fn exit_code(error: &anyhow::Error) -> u8 {
     if error.chain().any(is_configuration) { EXIT_CONFIG } else { EXIT_FAILURE }
@@ -103,6 +90,7 @@ mod tests {
 
     use super::*;
     use crate::engine::{EngineChoice, Precision};
+    use crate::error_chain;
 
     fn damaged() -> BundleError {
         BundleError::Damaged { path: "m".into(), reason: "the weights changed".into() }
@@ -149,8 +137,8 @@ mod tests {
         let error = Err::<(), _>(read).context("camera 'top'").expect_err("an error");
         let expected =
             "camera 'top': p: it burns; write the password into this file and let the service's user read it";
-        assert_eq!(text(&error), expected);
+        assert_eq!(error_chain::one_line(error.as_ref()), expected);
         let kept = Err::<(), _>(std::io::Error::other("it burns")).context("writing m.npy").expect_err("an error");
-        assert_eq!(text(&kept), "writing m.npy: it burns");
+        assert_eq!(error_chain::one_line(kept.as_ref()), "writing m.npy: it burns");
     }
 }

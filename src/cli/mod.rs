@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::engine::{EngineChoice, EngineSpec, PlanSpec, Precision};
+use crate::error_chain;
 use interrupt::Interrupts;
 
 mod bench;
@@ -14,25 +15,18 @@ mod bench;
 mod bench_kernels;
 mod bench_pipeline;
 mod check;
-mod commands;
 mod demo;
 mod demo_model;
 mod demo_score;
-mod drops;
 mod eval;
 mod eval_table;
 mod failure;
-mod front_desk;
 mod inspect;
 mod interrupt;
 mod json_file;
-mod kept;
 mod model;
 mod outbox;
-mod plan;
 mod run;
-mod service;
-mod snapshot;
 mod synth;
 mod synth_layout;
 mod synth_sheet;
@@ -146,7 +140,7 @@ pub fn main(arguments: Arguments) -> ExitCode {
     let code = match result {
         Ok(()) => 0,
         Err(error) => {
-            eprintln!("vcp-line: {}", failure::text(&error));
+            eprintln!("vcp-line: {}", error_chain::one_line(error.as_ref()));
             failure::exit_code(&error)
         }
     };

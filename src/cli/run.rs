@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{plan, service};
 use crate::config;
+use crate::service::{self, plan};
 
 #[derive(Args)]
 pub struct RunArguments {

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::Args;
 
-use super::service;
 use crate::config;
 use crate::publish::{self, BrokerUrl, ClientFiles, Credentials, PublisherSpec, TlsFiles};
+use crate::service;
 
 /// What is watched when the URL names no prefix.
 const DEFAULT_PREFIX: &str = "vcp-line";

@@ -67,10 +67,10 @@ impl CameraThread {
                 Err(error) => Pause::from(error),
             };
             match pause {
-                Pause::Stopped => break self.state(CameraState::Ended, None),
+                Pause::Stopped => break self.state(CameraState::Stopped, None),
                 Pause::Ended => {
                     tracing::info!(%camera, frames = next_seq, "no more frames");
-                    break self.state(CameraState::Ended, None);
+                    break self.state(CameraState::Stopped, None);
                 }
                 Pause::Failed(error) => {
                     self.state(CameraState::Lost, Some(&error.to_string()));
@@ -85,7 +85,7 @@ impl CameraThread {
                     self.state(CameraState::Lost, Some(&error.to_string()));
                     self.opened(&mut opened);
                     if self.stopped_within(backoff) {
-                        break self.state(CameraState::Ended, None);
+                        break self.state(CameraState::Stopped, None);
                     }
                     backoff = (backoff * 2).min(self.plan.backoff_max);
                 }

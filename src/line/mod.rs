@@ -53,6 +53,7 @@ use spawn::Crew;
 use station::Station;
 use stats::LineStats;
 
+pub use crate::camera::CameraState;
 pub use station::Inspected;
 
 const INFERENCE: &str = "inference";
@@ -73,7 +74,7 @@ pub type EngineOpener = Box<dyn FnOnce() -> Result<Box<dyn Engine>, EngineError>
 #[error("{0}")]
 pub struct Refused(pub String);
 
-/// Takes what the line has to say. Implemented by the publisher's side in `cli`, by `bench` and by tests.
+/// Takes what the line has to say. Implemented by `service`, by `bench` and by tests.
 pub trait EventSink: Send + Sync {
     /// A trigger for this part has come. Taken, the part is owed exactly one event with the same `part`, also across a
     /// crash; refused, it is owed none, and whoever sent the trigger has to be told. Never waits.
@@ -91,19 +92,6 @@ pub trait EventSink: Send + Sync {
 pub trait Heartbeat: Send + Sync {
     /// One sign of life.
     fn step(&self);
-}
-
-/// One camera in one word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CameraState {
-    /// Being opened.
-    Starting,
-    /// Delivering, or waiting for its trigger.
-    Online,
-    /// Lost; it is being opened again unless the line has failed.
-    Lost,
-    /// Stopped, or a finite source at its end.
-    Ended,
 }
 
 /// One camera of the line, resolved.

@@ -227,7 +227,7 @@ fn finite_cameras_give_an_event_per_frame_in_order_and_end_the_line() {
     assert!(notebook.steps.load(Ordering::Relaxed) >= 100 / 3);
     let states = notebook.cameras.lock().expect("lock");
     let of_a: Vec<_> = states.iter().filter(|(name, _)| name == "a").map(|(_, state)| *state).collect();
-    assert_eq!(of_a, [CameraState::Starting, CameraState::Online, CameraState::Ended]);
+    assert_eq!(of_a, [CameraState::Starting, CameraState::Online, CameraState::Stopped]);
 }
 
 #[test]
@@ -326,8 +326,8 @@ fn a_lost_camera_comes_back_and_keeps_counting() {
         notebook.events().iter().filter_map(|event| event.frame.as_ref().map(|f| (f.seq, f.skipped_before))).collect();
     assert_eq!(frames, [(0, 0), (3, 2), (4, 0)]);
     let states: Vec<_> = notebook.cameras.lock().expect("lock").iter().map(|(_, state)| *state).collect();
-    use CameraState::{Ended, Lost, Online, Starting};
-    assert_eq!(states, [Starting, Online, Lost, Online, Ended]);
+    use CameraState::{Lost, Online, Starting, Stopped};
+    assert_eq!(states, [Starting, Online, Lost, Online, Stopped]);
 }
 
 #[test]

@@ -21,7 +21,7 @@ const ACKS: usize = 4096;
 /// A connection that has lasted this long was no accident of its own making.
 const STEADY: Duration = Duration::from_secs(10);
 
-/// Takes commands. Implemented by the service in `cli`, and by tests.
+/// Takes commands. Implemented by `service`, and by tests.
 pub trait CommandPort: Send + Sync {
     /// A command as it came, not yet read; never waits. Its acknowledgement, if there is one, goes to `acks`.
     fn command(&self, name: &str, payload: &[u8], retained: bool, acks: &AckSender);

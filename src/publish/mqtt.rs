@@ -16,6 +16,7 @@ use super::state::LineState;
 use super::steady::Steady;
 use super::{MAX_PACKET, PublishError, PublisherSpec};
 use crate::clock::Clock;
+use crate::error_chain;
 
 /// Requests given to the client and not yet on the wire. Small, so that what is late waits in our own queue.
 const CLIENT_QUEUE: usize = 64;
@@ -209,7 +210,7 @@ impl Task {
             };
             self.steady.lost(was_up, &error, &self.shared);
             // One line per change: a broker that is away for a night fills no log.
-            let text = chain(&error);
+            let text = error_chain::one_line(&error);
             if problem.as_ref() != Some(&text) {
                 let waiting = self.shared.unsent();
                 tracing::warn!(waiting, "{}{text}", if was_up { "connection lost: " } else { "" });
@@ -435,16 +436,4 @@ impl Task {
             tracing::debug!(%error, "publish report left out");
         }
     }
-}
-
-/// The error and its causes in one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

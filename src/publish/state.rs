@@ -8,6 +8,8 @@ use uuid::Uuid;
 
 use crate::event::ModelInfo;
 
+pub use crate::camera::CameraState;
+
 /// The line in one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -18,20 +20,6 @@ pub enum StateWord {
     Degraded,
     /// Not inspecting: stopped, or the broker lost it (last will).
     Offline,
-}
-
-/// One camera in one word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum CameraState {
-    /// Being opened, or waiting for the engine.
-    Starting,
-    /// Delivering.
-    Online,
-    /// Lost; it is being opened again.
-    Lost,
-    /// Closed by an orderly stop or at the end of its pictures.
-    Stopped,
 }
 
 /// What the line reports; the publisher adds session and version.

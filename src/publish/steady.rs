@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::backoff::Backoff;
 use super::door::Shared;
-use super::mqtt::chain;
 use super::{PublishError, PublisherSpec};
+use crate::error_chain;
 
 /// Alarm kind: the broker's access list is in the way.
 pub const REFUSED: &str = "broker_refuses";
@@ -110,7 +110,7 @@ impl Steady {
             }
             // The connection stands on what was read before; a renewal may also be half done.
             Err(error) => {
-                let message = chain(&error);
+                let message = error_chain::one_line(&error);
                 if shared.trouble(CERTIFICATE, Some(message.clone())) {
                     tracing::warn!("the connection goes on with the certificates it has: {message}");
                 }

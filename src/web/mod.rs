@@ -33,7 +33,7 @@ const LOOK: Duration = Duration::from_secs(2);
 /// Bytes of a body that are read at most.
 const MOST_READ: usize = 1024 * 1024;
 
-/// What the API speaks for. Implemented by the service in `cli`, and by tests.
+/// What the API speaks for. Implemented by `service`, and by tests.
 pub trait Api: Send + Sync {
     /// A command as it came, not yet read; never waits. The answer is given through `answer`, or by dropping it when
     /// there is no room.

@@ -25,10 +25,10 @@ use tokio::sync::Notify;
 use self::session::{Names, Session, Step};
 use super::backoff::Backoff;
 use super::client::{self, Client, Keep, Signal, Will, Wish};
-use super::mqtt::chain;
 use super::state::LineState;
 use super::{PublishError, PublisherSpec, TlsFiles};
 use crate::clock::Clock;
+use crate::error_chain;
 use crate::event::InspectionEvent;
 
 /// Messages given to the client and not yet on the wire; births of many cameras come in one go.
@@ -205,7 +205,7 @@ impl Task {
             self.shared.lock().session.disconnected();
             if let Err(error) = ended {
                 // One line per change: a broker that is away for a night fills no log.
-                let text = chain(&error);
+                let text = error_chain::one_line(&error);
                 if problem.as_ref() != Some(&text) {
                     tracing::warn!("Sparkplug: {text}");
                     problem = Some(text);

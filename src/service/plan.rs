@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use anyhow::Context;
 
+use super::Ask;
 use super::commands::CommandSpec;
 use super::kept::KeptRecipes;
-use super::service::Ask;
 use super::snapshot::Snapshots;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, CameraConfig, LineConfig, SourceConfig};

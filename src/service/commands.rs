@@ -15,6 +15,7 @@ use super::kept::KeptRecipes;
 use super::snapshot::Snapshots;
 use crate::clock::{Clock, Moment};
 use crate::command::{self, Ack, Command, CommandError, NewRecipe, Refusal, Request, Threshold, Trigger};
+use crate::error_chain;
 use crate::event::RecipeInfo;
 use crate::line::control::{Control, RecipeChange};
 use crate::line::recipe::RecipeSpec;
@@ -298,7 +299,7 @@ impl Work {
                 }
                 self.answers.push((reply, ack));
             }
-            Err(error) => self.refuse(correlation_id, &super::failure::text(&error), reply),
+            Err(error) => self.refuse(correlation_id, &error_chain::one_line(error.as_ref()), reply),
         }
     }
 

@@ -1,5 +1,12 @@
 //! A line as a service: publisher, line and systemd started, watched and stopped in order. `run` and `demo` share it.
 
+mod api;
+mod commands;
+mod drops;
+mod kept;
+pub mod plan;
+mod snapshot;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,26 +17,30 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::commands::{CommandSpec, Commander};
-use super::drops::{Change, DropWatch};
-use super::front_desk::FrontDesk;
-use super::plan::EngineMaker;
 use crate::clock::{Clock, SystemClock};
 use crate::event::{InspectionEvent, ModelInfo};
 use crate::frame::Part;
 use crate::line::{
-    CameraPlan, CameraState as LineCamera, EventSink, Heartbeat, Line, LineEnd, LineError, LineParts, Refused,
-    SourceOpener, Unanswered,
+    CameraPlan, CameraState, EventSink, Heartbeat, Line, LineEnd, LineError, LineParts, Refused, SourceOpener,
+    Unanswered,
 };
 use crate::output;
 use crate::publish::outbox::{RecordId, Safety};
 use crate::publish::sparkplug::{Sparkplug, SparkplugSpec};
 use crate::publish::{
-    Alarm, CameraState, CommandLink, CommandPort, Counters, Door, LineState, Outgoing, OwedPart, Publisher,
-    PublisherSpec, StateWord, sparkplug,
+    Alarm, CommandLink, CommandPort, Counters, Door, LineState, Outgoing, OwedPart, Publisher, PublisherSpec, StateWord,
+    sparkplug,
 };
 use crate::systemd::{Notifier, NotifyError, Progress, Watchdog, watchdog_interval};
 use crate::web::{Web, WebSpec};
+use api::LineApi;
+use commands::Commander;
+use drops::{Change, DropWatch};
+use plan::EngineMaker;
+
+pub use commands::CommandSpec;
+pub use kept::KeptRecipes;
+pub use snapshot::Snapshots;
 
 /// How long the inference thread waits for room in a full publishing queue before a verdict is given up. Longer than
 /// any broker that is merely slow, shorter than systemd's watchdog.
@@ -137,14 +148,14 @@ pub fn serve(service: Service, stop: &CancellationToken) -> anyhow::Result<()> {
     let mut commander = Commander::start(service.ask.commands, Arc::clone(&clock), move || owing.settle())?;
     let port = || Arc::new(commander.inbox()) as Arc<dyn CommandPort>;
     let link = links.map(|spec| CommandLink::start(spec, port())).transpose()?;
-    let desk = FrontDesk {
+    let api = LineApi {
         line: service.line.clone(),
         session,
         voice: Arc::clone(&voice),
         inbox: commander.inbox(),
         control: commander.control(),
     };
-    let web = service.ask.http.map(|spec| Web::start(spec, Arc::new(desk))).transpose()?;
+    let web = service.ask.http.map(|spec| Web::start(spec, Arc::new(api))).transpose()?;
 
     let parts = LineParts {
         name: service.line.clone(),
@@ -260,7 +271,7 @@ impl Heartbeat for Pulse {
 }
 
 /// What the line says, as MQTT hears it: verdicts, the retained state, alarms.
-pub(super) struct Voice {
+pub struct Voice {
     door: Door,
     sparkplug: Option<sparkplug::Voice>,
     clock: Arc<dyn Clock>,
@@ -462,14 +473,8 @@ impl EventSink for Voice {
         Ok(())
     }
 
-    fn camera(&self, camera: &str, state: LineCamera, detail: Option<&str>) {
+    fn camera(&self, camera: &str, state: CameraState, detail: Option<&str>) {
         let mut known = self.known();
-        let state = match state {
-            LineCamera::Starting => CameraState::Starting,
-            LineCamera::Online => CameraState::Online,
-            LineCamera::Lost => CameraState::Lost,
-            LineCamera::Ended => CameraState::Stopped,
-        };
         known.state.cameras.insert(camera.into(), state);
         if state == CameraState::Lost {
             let message = detail.unwrap_or("the camera does not answer").to_owned();

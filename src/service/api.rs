@@ -7,13 +7,13 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::commands::Inbox;
-use super::service::Voice;
+use super::Voice;
 use crate::command::Ack;
 use crate::line::control::Control;
 use crate::web::Api;
 
 /// Answers the API's questions and hands its commands on.
-pub(super) struct FrontDesk {
+pub struct LineApi {
     pub line: String,
     pub session: Uuid,
     pub voice: Arc<Voice>,
@@ -21,7 +21,7 @@ pub(super) struct FrontDesk {
     pub control: Arc<OnceLock<Control>>,
 }
 
-impl Api for FrontDesk {
+impl Api for LineApi {
     fn command(&self, name: &str, payload: &[u8], answer: oneshot::Sender<Ack>) {
         self.inbox.ask(name, payload, move |ack| {
             if answer.send(ack).is_err() {
