@@ -1,7 +1,9 @@
 //! What the service tells systemd: ready, status, stopping, and that the inference thread is alive.
 //!
 //! The protocol is one datagram per message to the socket that `NOTIFY_SOCKET` names (`sd_notify(3)`), a path or, with
-//! a leading `@`, an abstract name. Without that variable, every message goes nowhere and nothing fails.
+//! a leading `@`, an abstract name. Without that variable, every message goes nowhere and nothing fails. The crate
+//! `sd-notify` opens the socket anew for every message, its errors name neither socket nor message, and it takes a
+//! `WATCHDOG_USEC` without `WATCHDOG_PID` for none.
 
 use std::io;
 use std::os::linux::net::SocketAddrExt;

@@ -63,7 +63,7 @@ pub fn run(arguments: &CheckArguments) -> anyhow::Result<()> {
         tell("API", web::probe(http.listen).map_err(Into::into));
     }
     if let Some(folder) = &config.commands.snapshots {
-        tell("snapshots", Snapshots::look(folder));
+        tell("snapshots", Snapshots::look(folder).map_err(Into::into));
     }
     tell("engine", try_engine(&config));
     if found.failed > 0 {

@@ -9,6 +9,7 @@ use crate::line::LineError;
 use crate::line::recipe::RecipeError;
 use crate::publish::PublishError;
 use crate::publish::outbox::OutboxError;
+use crate::service::ServiceError;
 use crate::source::SourceError;
 use crate::weights::BundleError;
 
@@ -34,22 +35,34 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
 
 /// A transparent error stands in the chain in place of the one it wraps, so each kind is opened here by itself.
 fn is_configuration(cause: &(dyn Error + 'static)) -> bool {
-    if let Some(error) = cause.downcast_ref::<LineError>() {
-        return match error {
-            LineError::Engine(error) => engine(error),
-            LineError::Camera(error) => source(error),
-            LineError::Recipe { source, .. } => recipe(source),
-            _ => false,
-        };
-    }
     cause.is::<ConfigError>()
         || cause.is::<SecretError>()
+        || cause.downcast_ref().is_some_and(service)
+        || cause.downcast_ref().is_some_and(line)
         || cause.downcast_ref().is_some_and(engine)
         || cause.downcast_ref().is_some_and(bundle)
         || cause.downcast_ref().is_some_and(source)
         || cause.downcast_ref().is_some_and(recipe)
         || cause.downcast_ref().is_some_and(publisher)
         || cause.downcast_ref().is_some_and(|checks: &ChecksFailed| checks.configuration)
+}
+
+fn service(error: &ServiceError) -> bool {
+    match error {
+        ServiceError::Secret(_) => true,
+        ServiceError::Publish(error) => publisher(error),
+        ServiceError::Line(error) => line(error),
+        _ => false,
+    }
+}
+
+fn line(error: &LineError) -> bool {
+    match error {
+        LineError::Engine(error) => engine(error),
+        LineError::Camera(error) => source(error),
+        LineError::Recipe { source, .. } => recipe(source),
+        _ => false,
+    }
 }
 
 fn engine(error: &EngineError) -> bool {
@@ -107,7 +120,7 @@ mod tests {
             EngineError::Precision { engine: EngineChoice::Reference, precision: Precision::Bf16, available: "fp32" };
         let outside =
             RecipeError::PolygonOutside { recipe: "r".into(), region: 0, x: 9.0, y: 9.0, width: 4, height: 4 };
-        let at_fault: [anyhow::Error; 7] = [
+        let at_fault: [anyhow::Error; 9] = [
             damaged().into(),
             EngineError::from(damaged()).into(),
             LineError::Engine(damaged().into()).into(),
@@ -115,14 +128,18 @@ mod tests {
             LineError::Engine(EngineError::NotBuilt { engine: EngineChoice::Tensorrt, feature: "tensorrt" }).into(),
             precision.into(),
             LineError::Recipe { camera: "top".into(), source: outside }.into(),
+            ServiceError::from(LineError::Engine(damaged().into())).into(),
+            ServiceError::SecretOf { of: "camera 'top'".into(), source: SecretError::Empty { path: "p".into() } }
+                .into(),
         ];
         for error in at_fault {
             assert_eq!(exit_code(&error), EXIT_CONFIG, "{error:?}");
         }
         let lost = SourceError::Lost { camera: "top".into(), address: "a".into(), reason: "r".into() };
-        let otherwise: [anyhow::Error; 4] = [
+        let otherwise: [anyhow::Error; 5] = [
             full().into(),
             LineError::Engine(full().into()).into(),
+            ServiceError::from(LineError::Engine(full().into())).into(),
             LineError::Camera(lost).into(),
             anyhow::anyhow!("x"),
         ];

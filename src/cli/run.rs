@@ -17,15 +17,6 @@ pub struct RunArguments {
 pub fn run(arguments: &RunArguments) -> anyhow::Result<()> {
     let mut config = config::load(&arguments.line)?;
     let stop = service::stop_on_signal()?;
-    let ask = plan::ask(&mut config)?;
-    let service = service::Service {
-        line: config.name.clone(),
-        cameras: plan::cameras(&config)?,
-        engine: plan::engine(config.engine.clone()),
-        publisher: plan::publisher(&config)?,
-        ask,
-        sparkplug: plan::sparkplug(&config)?,
-        stop_deadline: config.stop_deadline,
-    };
-    service::serve(service, &stop)
+    service::serve(plan::service(&mut config)?, &stop)?;
+    Ok(())
 }

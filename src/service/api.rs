@@ -7,17 +7,22 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::commands::Inbox;
-use super::Voice;
+use super::voice::Voice;
 use crate::command::Ack;
 use crate::line::control::Control;
 use crate::web::Api;
 
 /// Answers the API's questions and hands its commands on.
 pub struct LineApi {
+    /// Configured name.
     pub line: String,
+    /// This service start.
     pub session: Uuid,
+    /// Knows the state.
     pub voice: Arc<Voice>,
+    /// Takes commands.
     pub inbox: Inbox,
+    /// The line, once it is there.
     pub control: Arc<OnceLock<Control>>,
 }
 

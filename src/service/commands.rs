@@ -6,18 +6,18 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::Context;
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::kept::KeptRecipes;
-use super::snapshot::Snapshots;
+use super::error::ServiceError;
+use super::kept::{KeptError, KeptRecipes};
+use super::snapshot::{SnapshotError, Snapshots};
 use crate::clock::{Clock, Moment};
 use crate::command::{self, Ack, Command, CommandError, NewRecipe, Refusal, Request, Threshold, Trigger};
 use crate::error_chain;
 use crate::event::RecipeInfo;
-use crate::line::control::{Control, RecipeChange};
+use crate::line::control::{Control, ControlError, RecipeChange};
 use crate::line::recipe::RecipeSpec;
 use crate::publish::{AckSender, CommandPort};
 
@@ -40,6 +40,20 @@ pub struct CommandSpec {
     pub snapshots: Option<Snapshots>,
     /// Where changed recipes are kept.
     pub kept: KeptRecipes,
+}
+
+/// A command cannot be carried out.
+#[derive(Debug, thiserror::Error)]
+enum CannotDo {
+    /// The line says so.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    #[error(transparent)]
+    Keep(#[from] KeptError),
+    #[error("no folder for pictures; set snapshots in [commands]")]
+    NoFolder,
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
 }
 
 type Reply = Box<dyn FnOnce(Ack) + Send>;
@@ -133,7 +147,11 @@ pub struct Commander {
 impl Commander {
     /// Starts it; until [`Commander::ready`], triggers wait and other commands are refused.
     /// `settle` waits until the parts accepted so far would be found by a restart: only then are triggers acknowledged.
-    pub fn start(spec: CommandSpec, clock: Arc<dyn Clock>, settle: impl Fn() + Send + 'static) -> anyhow::Result<Self> {
+    pub fn start(
+        spec: CommandSpec,
+        clock: Arc<dyn Clock>,
+        settle: impl Fn() + Send + 'static,
+    ) -> Result<Self, ServiceError> {
         let (orders, waiting) = bounded(WAITING);
         let (ready, is_ready) = bounded(0);
         let (stop, stopped) = bounded(0);
@@ -154,7 +172,7 @@ impl Commander {
         let thread = std::thread::Builder::new()
             .name("commands".into())
             .spawn(move || work.run(&waiting, &is_ready, &stopped))
-            .context("starting the thread for commands")?;
+            .map_err(|source| ServiceError::Thread { thread: "the thread for commands", source })?;
         Ok(Self { inbox, control, ready: Some(ready), stop: Some(stop), thread: Some(thread) })
     }
 
@@ -299,11 +317,11 @@ impl Work {
                 }
                 self.answers.push((reply, ack));
             }
-            Err(error) => self.refuse(correlation_id, &error_chain::one_line(error.as_ref()), reply),
+            Err(error) => self.refuse(correlation_id, &error_chain::one_line(&error), reply),
         }
     }
 
-    fn carry_out(&mut self, control: &Control, command: &Command, at: Moment, early: bool) -> anyhow::Result<Value> {
+    fn carry_out(&mut self, control: &Control, command: &Command, at: Moment, early: bool) -> Result<Value, CannotDo> {
         Ok(match command {
             Command::Trigger(Trigger { camera, part_id, trigger }) => {
                 self.unsettled = true;
@@ -321,15 +339,14 @@ impl Work {
                 self.apply(changes)?
             }
             Command::Snapshot(which) => {
-                let snapshots = self.spec.snapshots.as_ref();
-                let snapshots = snapshots.context("no folder for pictures; set snapshots in [commands]")?;
+                let snapshots = self.spec.snapshots.as_ref().ok_or(CannotDo::NoFolder)?;
                 snapshots.take(&*control.latest(which.camera.as_deref())?, self.clock.now().wall)?
             }
         })
     }
 
     /// On disk first: what is in use is also what the next start uses.
-    fn apply(&mut self, changes: Vec<RecipeChange>) -> anyhow::Result<Value> {
+    fn apply(&mut self, changes: Vec<RecipeChange>) -> Result<Value, CannotDo> {
         self.spec.kept.keep(changes.iter().map(|change| (&**change.camera(), &change.recipe)))?;
         let apply = |change: RecipeChange| {
             let camera = Arc::clone(change.camera());

@@ -1,10 +1,9 @@
 //! Recipes that came by command, kept for the next start.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
-use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
 use crate::line::CameraPlan;
@@ -21,10 +20,29 @@ struct Kept {
     recipe: RecipeSpec,
 }
 
+/// A recipe cannot be kept.
+#[derive(Debug, thiserror::Error)]
+pub enum KeptError {
+    /// Nothing is known of this camera.
+    #[error("no camera '{camera}'")]
+    NoCamera {
+        /// Its name.
+        camera: String,
+    },
+    /// The disk, or the rights on it.
+    #[error("the recipe in use stays, the new one cannot be kept: writing {file}")]
+    Write {
+        /// Where.
+        file: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
 /// The recipes in use that are not those of the settings.
 pub struct KeptRecipes {
-    /// `None` keeps them until the service stops.
-    file: Option<PathBuf>,
+    /// Where the file is; `None` keeps them until the service stops.
+    directory: Option<PathBuf>,
     configured: BTreeMap<String, RecipeSpec>,
     kept: BTreeMap<String, Kept>,
 }
@@ -33,8 +51,7 @@ impl KeptRecipes {
     /// Reads what an earlier start has kept, and gives every camera its own. A file that cannot be read is said and left
     /// out: the settings' recipes are good ones.
     pub fn open(directory: Option<&Path>, cameras: &mut [&mut CameraPlan]) -> Self {
-        let file = directory.map(|directory| directory.join(FILE));
-        let mut kept = file.as_deref().map(read).unwrap_or_default();
+        let mut kept = directory.map(|directory| read(&directory.join(FILE))).unwrap_or_default();
         let configured: BTreeMap<String, RecipeSpec> =
             cameras.iter().map(|plan| (plan.name.to_string(), plan.recipe.clone())).collect();
         kept.retain(|camera, kept| {
@@ -58,20 +75,19 @@ impl KeptRecipes {
                 plan.kept = Some(kept.recipe.clone());
             }
         }
-        Self { file, configured, kept }
+        Self { directory: directory.map(Path::to_owned), configured, kept }
     }
 
     /// Keeps these recipes. After an error nothing has changed.
-    pub fn keep<'a>(&mut self, changes: impl Iterator<Item = (&'a str, &'a RecipeSpec)>) -> anyhow::Result<()> {
+    pub fn keep<'a>(&mut self, changes: impl Iterator<Item = (&'a str, &'a RecipeSpec)>) -> Result<(), KeptError> {
         let mut kept = self.kept.clone();
         for (camera, recipe) in changes {
-            let configured = self.configured.get(camera).with_context(|| format!("no camera '{camera}'"))?.clone();
+            let configured = self.configured.get(camera);
+            let configured = configured.ok_or_else(|| KeptError::NoCamera { camera: camera.to_owned() })?.clone();
             kept.insert(camera.to_owned(), Kept { configured, recipe: recipe.clone() });
         }
-        if let Some(file) = &self.file {
-            write(file, &kept).with_context(|| {
-                format!("the recipe in use stays, the new one cannot be kept: writing {}", file.display())
-            })?;
+        if let Some(directory) = &self.directory {
+            write(directory, &kept).map_err(|source| KeptError::Write { file: directory.join(FILE), source })?;
         }
         self.kept = kept;
         Ok(())
@@ -94,12 +110,10 @@ fn read(file: &Path) -> BTreeMap<String, Kept> {
 }
 
 /// The whole file or the old one, whenever the power goes.
-fn write(file: &Path, kept: &BTreeMap<String, Kept>) -> anyhow::Result<()> {
-    let folder = file.parent().context("a file in a folder")?;
-    fs::create_dir_all(folder)?;
-    output::write(file, &serde_json::to_vec_pretty(kept)?)?;
-    output::sync_folder(folder)?;
-    Ok(())
+fn write(directory: &Path, kept: &BTreeMap<String, Kept>) -> io::Result<()> {
+    fs::create_dir_all(directory)?;
+    output::write(&directory.join(FILE), &serde_json::to_vec_pretty(kept)?)?;
+    output::sync_folder(directory)
 }
 
 #[cfg(test)]

@@ -1,21 +1,20 @@
 //! From resolved settings to the parts that run: every adapter's spec is filled in here.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::Context;
-
-use super::Ask;
 use super::commands::CommandSpec;
+use super::error::ServiceError;
 use super::kept::KeptRecipes;
 use super::snapshot::Snapshots;
+use super::spec::{EngineMaker, Service};
+use super::ways_in::Ask;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{self, CameraConfig, LineConfig, SourceConfig};
+use crate::config::{self, CameraConfig, LineConfig, SecretError, SourceConfig};
 use crate::engine;
-use crate::line::{CameraPlan, EngineOpener, SourceOpener};
+use crate::line::{CameraPlan, SourceOpener};
 use crate::publish::sparkplug::SparkplugSpec;
 use crate::publish::{Credentials, PublisherSpec};
-use crate::secret::Secret;
 use crate::source::directory::{DirectorySource, DirectorySpec};
 use crate::source::gstreamer_spec::{GStreamerInput, GStreamerSpec, RtspSpec};
 use crate::source::synthetic::{SyntheticSource, SyntheticSpec};
@@ -25,23 +24,37 @@ use crate::web::WebSpec;
 /// A source of any adapter, described.
 #[derive(Clone)]
 pub enum SourceSpec {
+    /// Image files in a folder.
     Directory(DirectorySpec),
+    /// Whatever GStreamer opens.
     GStreamer(GStreamerSpec),
+    /// Products that the program paints.
     Synthetic(SyntheticSpec),
 }
 
-fn password(path: &Path) -> anyhow::Result<Secret> {
-    Ok(config::secret::read(path)?)
+/// Everything a start needs. Reads passwords, and gives every camera the recipe that came by command in an earlier start.
+pub fn service(config: &mut LineConfig) -> Result<Service, ServiceError> {
+    // First, because it gives recipes to the cameras.
+    let ask = ask(config)?;
+    Ok(Service {
+        line: config.name.clone(),
+        cameras: cameras(config)?,
+        engine: engine(config.engine.clone()),
+        publisher: publisher(config)?,
+        ask,
+        sparkplug: sparkplug(config)?,
+        stop_deadline: config.stop_deadline,
+    })
 }
 
 /// Where a camera's frames come from; reads the password of a network camera.
-pub fn source(camera: &CameraConfig) -> anyhow::Result<SourceSpec> {
+pub fn source(camera: &CameraConfig) -> Result<SourceSpec, SecretError> {
     let input = match camera.source.clone() {
         SourceConfig::Directory(spec) => return Ok(SourceSpec::Directory(spec)),
         SourceConfig::Synthetic(spec) => return Ok(SourceSpec::Synthetic(spec)),
         SourceConfig::V4l2(spec) => GStreamerInput::V4l2(spec),
         SourceConfig::Rtsp(spec, file) => {
-            GStreamerInput::Rtsp(RtspSpec { password: file.as_deref().map(password).transpose()?, ..spec })
+            GStreamerInput::Rtsp(RtspSpec { password: file.as_deref().map(config::secret::read).transpose()?, ..spec })
         }
         SourceConfig::Aravis(spec) => GStreamerInput::Aravis(spec),
         SourceConfig::File(spec) => GStreamerInput::File(spec),
@@ -65,13 +78,14 @@ pub fn opener(spec: SourceSpec, context: SourceContext) -> SourceOpener {
 }
 
 /// Who may ask what; gives every camera the recipe that came by command in an earlier start. Reads the API's token.
-pub fn ask(config: &mut LineConfig) -> anyhow::Result<Ask> {
+fn ask(config: &mut LineConfig) -> Result<Ask, ServiceError> {
     let commands = &config.commands;
     let mut plans: Vec<&mut CameraPlan> = config.cameras.iter_mut().map(|camera| &mut camera.plan).collect();
     let kept = KeptRecipes::open(commands.directory.as_deref(), &mut plans);
     let http = config.http.as_ref().map(|http| {
-        let token = http.token_file.as_deref().map(password).transpose().context("http.token_file")?;
-        anyhow::Ok(WebSpec { listen: http.listen, token })
+        let token = http.token_file.as_deref().map(config::secret::read).transpose();
+        let token = token.map_err(|source| ServiceError::SecretOf { of: "http.token_file".into(), source })?;
+        Ok::<_, ServiceError>(WebSpec { listen: http.listen, token })
     });
     let snapshots = commands.snapshots.clone().map(Snapshots::new);
     let max_age = commands.max_age;
@@ -79,16 +93,14 @@ pub fn ask(config: &mut LineConfig) -> anyhow::Result<Ask> {
 }
 
 /// The line's cameras with their openers.
-pub fn cameras(config: &LineConfig) -> anyhow::Result<Vec<(CameraPlan, SourceOpener)>> {
+fn cameras(config: &LineConfig) -> Result<Vec<(CameraPlan, SourceOpener)>, ServiceError> {
     let camera = |camera: &CameraConfig| {
-        let spec = source(camera).with_context(|| format!("camera '{}'", camera.plan.name))?;
+        let of = || format!("camera '{}'", camera.plan.name);
+        let spec = source(camera).map_err(|source| ServiceError::SecretOf { of: of(), source })?;
         Ok((camera.plan.clone(), opener(spec, context(&camera.plan))))
     };
     config.cameras.iter().map(camera).collect()
 }
-
-/// How to open the engine, given whom to tell of work that takes minutes and of its end (an empty text).
-pub type EngineMaker = Box<dyn FnOnce(Box<dyn Fn(&str) + Send>) -> EngineOpener>;
 
 /// How to open the engine.
 pub fn engine(spec: engine::EngineSpec) -> EngineMaker {
@@ -96,7 +108,7 @@ pub fn engine(spec: engine::EngineSpec) -> EngineMaker {
 }
 
 /// Where verdicts go; reads the broker's password.
-pub fn publisher(config: &LineConfig) -> anyhow::Result<PublisherSpec> {
+pub fn publisher(config: &LineConfig) -> Result<PublisherSpec, SecretError> {
     let mqtt = &config.mqtt;
     let mut spec = PublisherSpec::new(&mqtt.host, mqtt.port, &config.name);
     spec.tls.clone_from(&mqtt.tls);
@@ -111,13 +123,13 @@ pub fn publisher(config: &LineConfig) -> anyhow::Result<PublisherSpec> {
     spec.max_queue = mqtt.max_queue;
     spec.outbox = Some(config.outbox.clone());
     if let Some((user, file)) = &mqtt.user {
-        spec.credentials = Some(Credentials { user: user.clone(), password: password(file)? });
+        spec.credentials = Some(Credentials { user: user.clone(), password: config::secret::read(file)? });
     }
     Ok(spec)
 }
 
 /// Where verdicts go as Sparkplug B besides: the same broker, on a connection of its own.
-pub fn sparkplug(config: &LineConfig) -> anyhow::Result<Option<SparkplugSpec>> {
+fn sparkplug(config: &LineConfig) -> Result<Option<SparkplugSpec>, SecretError> {
     let Some(sparkplug) = &config.sparkplug else { return Ok(None) };
     let mut connection = publisher(config)?;
     connection.client_id.push_str("-sparkplug");

@@ -1,12 +1,11 @@
 //! The picture that was inspected last, and its overlay, as files.
 
-use std::fs;
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
-use anyhow::Context;
-use image::RgbImage;
 use image::codecs::jpeg::JpegEncoder;
+use image::{ImageError, RgbImage};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -20,6 +19,46 @@ const MOST: usize = 100;
 const QUALITY: u8 = 92;
 const OVERLAY: &str = "-overlay.jpg";
 
+/// A picture cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotError {
+    /// The folder cannot be anywhere.
+    #[error("no such place; name a folder")]
+    NoPlace,
+    /// The folder would not take a file.
+    #[error("writing in {folder}; choose another folder for snapshots")]
+    Closed {
+        /// The folder, or the nearest one above it that is there.
+        folder: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The folder is not there and cannot be made.
+    #[error("making {folder}")]
+    Make {
+        /// Which.
+        folder: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The folder cannot be looked through for old pictures.
+    #[error("reading {folder}")]
+    Read {
+        /// Which.
+        folder: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The disk, or the rights on it.
+    #[error("writing {path}")]
+    Write {
+        /// Where the picture was to be.
+        path: PathBuf,
+        /// What went wrong.
+        source: ImageError,
+    },
+}
+
 /// A folder of pictures.
 pub struct Snapshots {
     folder: PathBuf,
@@ -32,18 +71,18 @@ impl Snapshots {
     }
 
     /// For `check`: whether pictures can be written there. Leaves nothing behind.
-    pub fn look(folder: &Path) -> anyhow::Result<String> {
-        let place = folder.ancestors().find(|place| place.exists()).context("no such place; name a folder")?;
-        tempfile::tempfile_in(place)
-            .with_context(|| format!("writing in {}; choose another folder for snapshots", place.display()))?;
+    pub fn look(folder: &Path) -> Result<String, SnapshotError> {
+        let place = folder.ancestors().find(|place| place.exists()).ok_or(SnapshotError::NoPlace)?;
+        tempfile::tempfile_in(place).map_err(|source| SnapshotError::Closed { folder: place.to_owned(), source })?;
         let new = if place == folder { "" } else { ", made when it is needed" };
         Ok(format!("{}{new}, at most {MOST} pictures of each camera", folder.display()))
     }
 
     /// Writes the frame and its overlay, and says where.
-    pub fn take(&self, inspected: &Inspected, now: Timestamp) -> anyhow::Result<Value> {
+    pub fn take(&self, inspected: &Inspected, now: Timestamp) -> Result<Value, SnapshotError> {
         let frame = &inspected.frame;
-        fs::create_dir_all(&self.folder).with_context(|| format!("making {}", self.folder.display()))?;
+        fs::create_dir_all(&self.folder)
+            .map_err(|source| SnapshotError::Make { folder: self.folder.clone(), source })?;
         let name = format!("{}-{}-{}", frame.camera, now.strftime("%Y%m%dT%H%M%S%.3fZ"), frame.seq);
         let (width, height) = (frame.image.width, frame.image.height);
         let picture = RgbImage::from_fn(width, height, |x, y| image::Rgb(frame.image.rgb_at(x, y)));
@@ -61,21 +100,23 @@ impl Snapshots {
     }
 
     /// A reader never sees half a picture.
-    fn write(&self, name: &str, picture: &RgbImage) -> anyhow::Result<PathBuf> {
+    fn write(&self, name: &str, picture: &RgbImage) -> Result<PathBuf, SnapshotError> {
         let path = self.folder.join(name);
-        let writing = || -> anyhow::Result<()> {
+        let writing = || -> Result<(), ImageError> {
             let mut new = NewFile::beside(&path)?;
             picture.write_with_encoder(JpegEncoder::new_with_quality(BufWriter::new(&mut new), QUALITY))?;
             Ok(new.put()?)
         };
-        writing().with_context(|| format!("writing {}", path.display()))?;
-        Ok(path)
+        match writing() {
+            Ok(()) => Ok(path),
+            Err(source) => Err(SnapshotError::Write { path, source }),
+        }
     }
 
     /// Names sort by their time.
-    fn forget_the_oldest(&self, camera: &str) -> anyhow::Result<()> {
+    fn forget_the_oldest(&self, camera: &str) -> Result<(), SnapshotError> {
         let mut names: Vec<PathBuf> = fs::read_dir(&self.folder)
-            .with_context(|| format!("reading {}", self.folder.display()))?
+            .map_err(|source| SnapshotError::Read { folder: self.folder.clone(), source })?
             .filter_map(|entry| Some(entry.ok()?.path()))
             .filter(|path| is_of(path, camera))
             .collect();

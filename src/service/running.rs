@@ -1,0 +1,139 @@
+//! A line at work, with all that is open around it: started, watched and stopped in order.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::drops::DropWatch;
+use super::ending::Ending;
+use super::error::ServiceError;
+use super::manager::ServiceManager;
+use super::spec::Service;
+use super::voice::Voice;
+use super::ways_in::WaysIn;
+use super::ways_out::WaysOut;
+use crate::clock::{Clock, SystemClock};
+use crate::engine::EngineInfo;
+use crate::event::ModelInfo;
+use crate::line::{Line, LineEnd, LineParts};
+use crate::systemd::Watchdog;
+
+/// How often the running line is looked at.
+const LOOK: Duration = Duration::from_millis(200);
+/// Share of the stop deadline that the line may use; the rest belongs to the publisher.
+const LINE_SHARE: f64 = 0.6;
+
+/// A running line.
+pub struct Running {
+    manager: ServiceManager,
+    ways_out: WaysOut,
+    ways_in: WaysIn,
+    line: Line,
+    watchdog: Option<Watchdog>,
+    stop_deadline: Duration,
+}
+
+impl Running {
+    /// Opens the ways out, then the ways in, then the line; only when it inspects is anybody told that it is ready.
+    pub fn start(service: Service, stop: &CancellationToken) -> Result<Self, ServiceError> {
+        let Service { line: name, cameras, engine, publisher, ask, sparkplug, stop_deadline } = service;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let session = Uuid::now_v7();
+        let manager = ServiceManager::from_env()?;
+        let broker = publisher.clone();
+        let plans = cameras.iter().map(|(plan, _)| plan);
+        let ways_out = WaysOut::open(publisher, sparkplug, session, plans, &clock)?;
+        let voice = ways_out.voice();
+        let unanswered = ways_out.unanswered();
+        let mut ways_in = WaysIn::open(ask, broker, name.clone(), session, voice, &clock)?;
+
+        let count = cameras.len();
+        let parts = LineParts {
+            name: name.clone(),
+            session,
+            cameras,
+            engine: engine(tell_activity(&manager, voice)),
+            unanswered,
+            sink: voice.clone(),
+            heartbeat: manager.heartbeat(),
+            clock,
+            cancelled: stop.clone(),
+        };
+        let line = match Line::start(parts) {
+            Ok(line) => line,
+            Err(error) => {
+                manager.gave_up();
+                ways_out.give_up();
+                return Err(error.into());
+            }
+        };
+
+        ways_in.ready(line.control());
+        voice.ready(model(line.engine()));
+        let status = status(count, line.engine());
+        let watchdog = manager.ready(&status)?;
+        tracing::info!(line = %name, %session, "{status}");
+        Ok(Self { manager, ways_out, ways_in, line, watchdog, stop_deadline })
+    }
+
+    /// Returns at the request to stop (`None`), or when the line ends by itself.
+    pub fn watch(&mut self, stop: &CancellationToken) -> Option<LineEnd> {
+        let voice = self.ways_out.voice();
+        let mut drops = DropWatch::default();
+        while !stop.is_cancelled() {
+            voice.outbox();
+            drops.look(Instant::now(), &self.line.queues()).into_iter().for_each(|change| voice.drops(change));
+            voice.broker();
+            if let Some(end) = self.line.wait(LOOK) {
+                return Some(end);
+            }
+        }
+        None
+    }
+
+    /// Takes nothing new, finishes what has begun, delivers it: in this order, within the stop deadline.
+    pub fn stop(self, end: Option<LineEnd>) -> Ending {
+        let Self { manager, ways_out, ways_in, line, watchdog, stop_deadline } = self;
+        manager.stopping(stop_deadline);
+        let began = Instant::now();
+        let web = ways_in.close();
+        let report = line.stop(stop_deadline.mul_f64(LINE_SHARE));
+        // From here on nobody makes progress on frames; a hang is TimeoutStopSec's business.
+        drop(watchdog);
+        let delivered = ways_out.stop(began + stop_deadline);
+        drop(web);
+        tracing::info!(
+            events = report.stats.events(),
+            acked = delivered.acked,
+            unsent = delivered.unsent,
+            ms = began.elapsed().as_millis() as u64,
+            "stopped"
+        );
+        Ending { end, report, delivered }
+    }
+}
+
+/// Whoever waits for the engine learns what takes so long.
+fn tell_activity(manager: &ServiceManager, voice: &Arc<Voice>) -> Box<dyn Fn(&str) + Send> {
+    let (manager, voice) = (manager.clone(), Arc::clone(voice));
+    Box::new(move |activity| {
+        voice.activity(activity);
+        manager.activity(activity);
+    })
+}
+
+fn model(engine: &EngineInfo) -> ModelInfo {
+    ModelInfo {
+        name: engine.model.clone(),
+        sha256: engine.sha256.clone(),
+        engine: engine.engine.to_string(),
+        precision: engine.precision.to_string(),
+    }
+}
+
+fn status(cameras: usize, engine: &EngineInfo) -> String {
+    let noun = if cameras == 1 { "camera" } else { "cameras" };
+    format!("{cameras} {noun}, engine {} {}", engine.engine, engine.precision)
+}

@@ -1,0 +1,252 @@
+//! What the line says, as MQTT hears it: verdicts, the retained state, alarms.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::drops::Change;
+use crate::camera::CameraState;
+use crate::clock::Clock;
+use crate::event::{InspectionEvent, ModelInfo};
+use crate::frame::Part;
+use crate::line::{EventSink, Refused};
+use crate::publish::outbox::{RecordId, Safety};
+use crate::publish::{Alarm, Counters, Door, LineState, Outgoing, StateWord, sparkplug};
+
+/// How long the inference thread waits for room in a full publishing queue before a verdict is given up. Longer than
+/// any broker that is merely slow, shorter than systemd's watchdog.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long an acknowledgement waits for the disk of the outbox.
+const DISK: Duration = Duration::from_secs(1);
+
+/// Speaks for the line, and knows what it has said.
+pub struct Voice {
+    door: Door,
+    sparkplug: Option<sparkplug::Voice>,
+    clock: Arc<dyn Clock>,
+    /// The newest debt.
+    owed: AtomicU64,
+    known: Mutex<Known>,
+}
+
+struct Known {
+    state: LineState,
+    ready: bool,
+    engine: Option<Alarm>,
+    broker: BTreeMap<&'static str, Alarm>,
+    /// What ails the outbox, and whether the line is degraded by it.
+    outbox: Option<(Alarm, bool)>,
+    lost: BTreeMap<String, Alarm>,
+    drops: BTreeMap<String, Alarm>,
+}
+
+impl Voice {
+    /// Nothing has been said yet but `state`.
+    pub fn new(door: Door, sparkplug: Option<sparkplug::Voice>, state: LineState, clock: Arc<dyn Clock>) -> Self {
+        let known = Known {
+            state,
+            ready: false,
+            engine: None,
+            broker: BTreeMap::new(),
+            outbox: None,
+            lost: BTreeMap::new(),
+            drops: BTreeMap::new(),
+        };
+        // An alarm that an earlier start has left at the broker is not this start's.
+        let cameras: Vec<String> = known.state.cameras.keys().cloned().collect();
+        let voice = Self { door, sparkplug, clock, owed: AtomicU64::new(0), known: Mutex::new(known) };
+        for camera in cameras {
+            voice.door.set_alarms(&camera, &[]);
+        }
+        voice
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The line inspects, with this model.
+    pub fn ready(&self, model: ModelInfo) {
+        let mut known = self.known();
+        known.ready = true;
+        known.state.model = Some(model);
+        self.tell(&mut known);
+    }
+
+    /// Something that takes long has begun, or ended (an empty text).
+    pub fn activity(&self, text: &str) {
+        let mut known = self.known();
+        known.state.activity = (!text.is_empty()).then(|| text.to_owned());
+        self.tell(&mut known);
+    }
+
+    /// Publishes the state as it follows from what is known.
+    fn tell(&self, known: &mut Known) {
+        let word = match () {
+            () if !known.ready => StateWord::Offline,
+            () if known.engine.is_some()
+                || known.outbox.as_ref().is_some_and(|(_, degraded)| *degraded)
+                || !known.lost.is_empty() =>
+            {
+                StateWord::Degraded
+            }
+            () => StateWord::Online,
+        };
+        if word != known.state.state {
+            known.state.state = word;
+            known.state.since = Some(self.clock.now().wall);
+        }
+        if let Some(host) = &self.sparkplug {
+            host.line(&known.state);
+        }
+        self.door.set_state(known.state.clone());
+    }
+
+    /// Waits until the parts accepted so far are where a restart finds them, or the disk has had its time: whoever asks
+    /// is told then.
+    pub fn settle(&self) {
+        let debt = RecordId(self.owed.load(Ordering::Relaxed));
+        if self.door.recorded(debt, DISK) == Safety::BeingWritten {
+            tracing::warn!("the outbox is slow: parts are acknowledged before they are on disk");
+        }
+    }
+
+    /// Whether everything is there that inspecting needs, and what is not.
+    pub fn health(&self) -> Result<(), String> {
+        let known = self.known();
+        let alarms = known.engine.iter().chain(known.lost.values());
+        let missing: Vec<&str> = alarms.map(|alarm| alarm.message.as_str()).collect();
+        match (known.ready, missing.is_empty()) {
+            (true, true) => Ok(()),
+            (true, false) => Err(missing.join("; ")),
+            (false, _) => Err("the line is starting".into()),
+        }
+    }
+
+    /// The state as it is published, and how publishing is going.
+    pub fn report(&self) -> (LineState, Counters) {
+        (self.known().state.clone(), self.door.counters())
+    }
+
+    fn alarm(&self, kind: &str, message: String) -> Alarm {
+        Alarm { kind: kind.into(), message, since: self.clock.now().wall }
+    }
+
+    /// Each dropped frame is counted in the events; the alarm says that it is going on.
+    pub fn drops(&self, change: Change) {
+        let mut known = self.known();
+        match change {
+            Change::Began(camera) => {
+                let message = format!(
+                    "camera '{camera}' drops frames: they come faster than they are inspected; lower the frame rate, \
+                     raise queue for short bursts, or take a faster engine"
+                );
+                tracing::warn!("{message}");
+                known.drops.insert(camera.to_string(), self.alarm("drops", message));
+                self.show_alarms(&known, &camera);
+            }
+            Change::Ended(camera, dropped) => {
+                tracing::info!(%camera, dropped, "no more frames are dropped");
+                known.drops.remove(&*camera);
+                self.show_alarms(&known, &camera);
+            }
+        }
+    }
+
+    /// Looks how the broker is doing. What is wrong with it though it can be reached concerns every camera.
+    pub fn broker(&self) {
+        let troubles = self.door.troubles();
+        let mut known = self.known();
+        let told = |(kind, message): (&&str, &String)| known.broker.get(*kind).is_some_and(|a| a.message == *message);
+        if known.broker.len() == troubles.len() && troubles.iter().all(told) {
+            return;
+        }
+        let alarms = troubles.iter().map(|(kind, message)| (*kind, self.alarm(kind, message.clone()))).collect();
+        known.broker = alarms;
+        self.show_all_alarms(&known);
+    }
+
+    /// Looks how the outbox is doing. What ails it concerns every camera.
+    pub fn outbox(&self) {
+        let Some(outbox) = self.door.outbox() else { return };
+        let (message, degraded) = (outbox.alarm(), outbox.is_degraded());
+        let mut known = self.known();
+        let before = known.outbox.as_ref();
+        if before.map(|(alarm, degraded)| (&alarm.message, *degraded)) == message.as_ref().map(|text| (text, degraded))
+        {
+            return;
+        }
+        match &message {
+            Some(message) => tracing::warn!("{message}"),
+            None => tracing::info!("the outbox is well again"),
+        }
+        let since = before.map(|(alarm, _)| alarm.since);
+        known.outbox = message.map(|message| {
+            let alarm = self.alarm("outbox", message);
+            (Alarm { since: since.unwrap_or(alarm.since), ..alarm }, degraded)
+        });
+        self.show_all_alarms(&known);
+        self.tell(&mut known);
+    }
+
+    fn show_all_alarms(&self, known: &Known) {
+        known.state.cameras.keys().for_each(|camera| self.show_alarms(known, camera));
+    }
+
+    fn show_alarms(&self, known: &Known, camera: &str) {
+        let of_camera = known.lost.get(camera).into_iter().chain(known.drops.get(camera));
+        let outbox = known.outbox.as_ref().map(|(alarm, _)| alarm);
+        let of_all = known.engine.iter().chain(known.broker.values()).chain(outbox);
+        let alarms: Vec<Alarm> = of_camera.chain(of_all).cloned().collect();
+        self.door.set_alarms(camera, &alarms);
+    }
+}
+
+impl EventSink for Voice {
+    // The door says loudly that it is full, once each time it begins.
+    fn owe(&self, camera: &str, part: &Part) -> Result<(), Refused> {
+        self.door
+            .owe(camera, part)
+            .map(|debt| {
+                self.owed.fetch_max(debt.0, Ordering::Relaxed);
+            })
+            .map_err(|error| Refused(error.to_string()))
+    }
+
+    fn verdict(&self, event: InspectionEvent, captured: Instant, due: Option<Instant>) -> Result<(), Refused> {
+        let told = self.sparkplug.as_ref().map(|host| (host, event.clone()));
+        let outgoing = Outgoing { event, captured, due };
+        self.door.verdict_within(outgoing, PATIENCE).map_err(|error| Refused(error.to_string()))?;
+        if let Some((host, event)) = told {
+            host.verdict(&event);
+        }
+        Ok(())
+    }
+
+    fn camera(&self, camera: &str, state: CameraState, detail: Option<&str>) {
+        let mut known = self.known();
+        known.state.cameras.insert(camera.into(), state);
+        if state == CameraState::Lost {
+            let message = detail.unwrap_or("the camera does not answer").to_owned();
+            let before = known.lost.get(camera);
+            // Tried again and still lost is not lost anew.
+            if before.is_none_or(|alarm| alarm.message != message) {
+                let mut alarm = self.alarm("camera_lost", message);
+                alarm.since = before.map_or(alarm.since, |before| before.since);
+                known.lost.insert(camera.into(), alarm);
+                self.show_alarms(&known, camera);
+            }
+        } else if known.lost.remove(camera).is_some() {
+            self.show_alarms(&known, camera);
+        }
+        self.tell(&mut known);
+    }
+
+    fn engine(&self, error: Option<&str>) {
+        let mut known = self.known();
+        known.engine = error.map(|reason| self.alarm("engine", reason.to_owned()));
+        self.show_all_alarms(&known);
+        self.tell(&mut known);
+    }
+}

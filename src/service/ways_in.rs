@@ -1,0 +1,65 @@
+//! The ways in for commands: the broker, and the API.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::api::LineApi;
+use super::commands::{CommandSpec, Commander};
+use super::error::ServiceError;
+use super::voice::Voice;
+use crate::clock::Clock;
+use crate::line::control::Control;
+use crate::publish::{CommandLink, PublisherSpec};
+use crate::web::{Web, WebSpec};
+
+/// Who may ask what of the line.
+pub struct Ask {
+    /// What commands may do.
+    pub commands: CommandSpec,
+    /// Whether they are taken from the broker.
+    pub mqtt: bool,
+    /// The API, when it is wanted.
+    pub http: Option<WebSpec>,
+}
+
+/// Open ways in; dropped, they are closed.
+pub struct WaysIn {
+    web: Option<Web>,
+    link: Option<CommandLink>,
+    commander: Commander,
+}
+
+impl WaysIn {
+    /// Until the line is [ready](WaysIn::ready), triggers wait and other commands are refused.
+    pub fn open(
+        ask: Ask,
+        broker: PublisherSpec,
+        line: String,
+        session: Uuid,
+        voice: &Arc<Voice>,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Self, ServiceError> {
+        let owing = Arc::clone(voice);
+        let commander = Commander::start(ask.commands, Arc::clone(clock), move || owing.settle())?;
+        let link = ask.mqtt.then(|| CommandLink::start(broker, Arc::new(commander.inbox()))).transpose()?;
+        let api =
+            LineApi { line, session, voice: Arc::clone(voice), inbox: commander.inbox(), control: commander.control() };
+        let web = ask.http.map(|spec| Web::start(spec, Arc::new(api))).transpose()?;
+        Ok(Self { web, link, commander })
+    }
+
+    /// The line is there.
+    pub fn ready(&mut self, control: Control) {
+        self.commander.ready(control);
+    }
+
+    /// No more commands: what is not accepted any more is owed nothing. The API says how the stop is going until it is
+    /// dropped.
+    pub fn close(self) -> Option<Web> {
+        let Self { web, link, commander } = self;
+        drop(link);
+        drop(commander);
+        web
+    }
+}
