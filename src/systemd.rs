@@ -2,8 +2,8 @@
 //!
 //! The protocol is one datagram per message to the socket that `NOTIFY_SOCKET` names (`sd_notify(3)`), a path or, with
 //! a leading `@`, an abstract name. Without that variable, every message goes nowhere and nothing fails. The crate
-//! `sd-notify` opens the socket anew for every message, its errors name neither socket nor message, and it takes a
-//! `WATCHDOG_USEC` without `WATCHDOG_PID` for none.
+//! `sd-notify` knows no socket but that of the variable, which it opens anew for every message, and its errors name neither
+//! socket nor message.
 
 use std::io;
 use std::os::linux::net::SocketAddrExt;
