@@ -203,7 +203,13 @@ impl EventWriter {
     }
 
     /// Numbers the event and hands it on. False when it was refused: then its number goes to the next one.
-    fn give(&self, sequence: &mut Sequence, mut event: InspectionEvent, captured: Instant, due: Option<Instant>) -> bool {
+    fn give(
+        &self,
+        sequence: &mut Sequence,
+        mut event: InspectionEvent,
+        captured: Instant,
+        due: Option<Instant>,
+    ) -> bool {
         event.seq = sequence.seq + 1;
         let (verdict, scored, latency) = (event.verdict, event.score.is_some(), event.latency_ms);
         // The sink may wait; the numbers of the other cameras do not wait with it.

@@ -39,7 +39,7 @@ use control::Control;
 use deadlines::{DeadlineThread, LastBell};
 use event_writer::{EventWriter, LineContext};
 use inspect::{InferenceThread, Post};
-use queue::{FrameQueue, LaneCounters, QueueWatch};
+use queue::{LaneCounters, QueueWatch};
 use spawn::Crew;
 use station::Station;
 use stats::LineStats;
@@ -126,8 +126,8 @@ impl Line {
         let (model, stats) = (model_info(&engine), Mutex::default());
         let context = Arc::new(LineContext { line: name, session, model, clock, sink, stats });
         let (bell, rung) = bounded(1);
-        let stations: Vec<_> =
-            cameras.iter().zip(lanes).map(|((plan, _), lane)| station(plan, lane, &context, &bell)).collect();
+        let station = |((plan, _), lane): (&(CameraPlan, _), _)| Station::new(plan, lane, &context, bell.clone());
+        let stations: Vec<_> = cameras.iter().zip(lanes).map(station).map(Arc::new).collect();
         answer_for_earlier_start(&unanswered, &stations);
         let (deadlines, last_bell) = DeadlineThread::new(stations.clone(), bell, rung);
         let posted = Post { context: Arc::clone(&context), stations: stations.clone(), _last_bell: last_bell.clone() };
@@ -215,7 +215,7 @@ impl Line {
     /// Stops in order: cameras, queues, engine. Every frame that waits gets its event: a verdict while there is time,
     /// `no_verdict` (deadline) after two thirds of it.
     pub fn stop(self, deadline: Duration) -> StopReport {
-        let Self { mut crew, context, stations, names, queues, go, give_up_at, notices: _notices, engine: _, last_bell } =
+        let Self { mut crew, context, stations, names, queues, go, give_up_at, notices: _notices, last_bell, .. } =
             self;
         let now = Instant::now();
         give_up_at.get_or_init(|| now + deadline.mul_f64(2.0 / 3.0));
@@ -267,11 +267,6 @@ fn model_info(engine: &EngineInfo) -> ModelInfo {
         engine: engine.engine.to_string(),
         precision: engine.precision.to_string(),
     }
-}
-
-fn station(plan: &CameraPlan, lane: FrameQueue, context: &Arc<LineContext>, bell: &Sender<()>) -> Arc<Station> {
-    let writer = EventWriter::new(Arc::clone(context), Arc::clone(&plan.name));
-    Arc::new(Station::new(plan, lane, writer, Arc::clone(&context.clock), bell.clone()))
 }
 
 /// Before anything new: the parts that the last start did not get to.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 
-use super::event_writer::{Entry, EventWriter};
+use super::event_writer::{Entry, EventWriter, LineContext};
 use super::parts::{Matcher, Outcome, Output, Pairing, PartCounters, Shot, TriggerMode, TriggerPlan};
 use super::plan::CameraPlan;
 use super::queue::{FrameQueue, Pushed};
@@ -82,14 +82,14 @@ pub(super) enum TriggerRefused {
 }
 
 impl Station {
-    pub fn new(plan: &CameraPlan, queue: FrameQueue, writer: EventWriter, clock: Arc<dyn Clock>, bell: Sender<()>) -> Self {
+    pub fn new(plan: &CameraPlan, queue: FrameQueue, context: &Arc<LineContext>, bell: Sender<()>) -> Self {
         let configured = Arc::new(plan.recipe.clone());
         let current = plan.kept.clone().map_or_else(|| Arc::clone(&configured), Arc::new);
         Self {
             camera: Arc::clone(&plan.name),
             plan: plan.trigger,
-            writer,
-            clock,
+            writer: EventWriter::new(Arc::clone(context), Arc::clone(&plan.name)),
+            clock: Arc::clone(&context.clock),
             bell,
             queue: Mutex::new(Some(Arc::new(queue))),
             book: Mutex::new(Book { matcher: Matcher::new(plan.trigger), due: None }),
