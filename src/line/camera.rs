@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
+use super::error::LineError;
+use super::plan::{CameraPlan, SourceOpener};
+use super::sink::EventSink;
 use super::station::Station;
-use super::{CameraPlan, CameraState, EventSink, LineError, Notice, SourceOpener};
+use crate::camera::CameraState;
 use crate::source::{Source, SourceError};
 
 /// How soon a camera thread notices the stop while no frame comes.
@@ -14,6 +17,13 @@ const POLL: Duration = Duration::from_millis(100);
 
 /// Never sent: the channel's end is the message.
 pub(super) enum Never {}
+
+/// From camera threads to the line.
+pub(super) enum Notice {
+    /// The first attempt to open the camera is over.
+    Tried,
+    Failed(LineError),
+}
 
 /// Everything a camera thread owns.
 pub(super) struct CameraThread {

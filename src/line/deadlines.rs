@@ -13,30 +13,36 @@ const SLEEP: Duration = Duration::from_millis(500);
 
 /// Everything the deadline thread owns.
 pub(super) struct DeadlineThread {
-    pub stations: Vec<Arc<Station>>,
-    pub bell: Receiver<()>,
-    pub over: Arc<AtomicBool>,
+    stations: Vec<Arc<Station>>,
+    rung: Receiver<()>,
+    over: Arc<AtomicBool>,
 }
 
 impl DeadlineThread {
-    /// Returns when the inference thread has ended.
+    /// `rung` hears the `bell` that the stations have; what is returned beside the thread ends it.
+    pub fn new(stations: Vec<Arc<Station>>, bell: Sender<()>, rung: Receiver<()>) -> (Self, LastBell) {
+        let over = Arc::new(AtomicBool::new(false));
+        (Self { stations, rung, over: Arc::clone(&over) }, LastBell { bell, over })
+    }
+
+    /// Returns when the first clone of its [`LastBell`] is dropped.
     pub fn run(self) {
         while !self.over.load(Ordering::Acquire) {
             let now = Instant::now();
             let next = self.stations.iter().filter_map(|station| station.tick(now)).min();
             let until = next.unwrap_or(now + SLEEP).min(now + SLEEP);
-            if self.bell.recv_deadline(until).is_err() {
-                continue;
-            }
+            // Rung or not, the next round looks at everything again.
+            self.rung.recv_deadline(until).ok();
         }
     }
 }
 
-/// Ends the deadline thread: with the inference thread, however that ends, and when nobody waits for it any more.
+/// Ends the deadline thread as soon as one of its clones is dropped: by the inference thread, however that ends, or by
+/// the line, when nobody waits any longer for an engine that hangs.
 #[derive(Clone)]
 pub(super) struct LastBell {
-    pub bell: Sender<()>,
-    pub over: Arc<AtomicBool>,
+    bell: Sender<()>,
+    over: Arc<AtomicBool>,
 }
 
 impl Drop for LastBell {

@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender};
 
 use super::deadlines::LastBell;
-use super::desk::Office;
+use super::error::LineError;
+use super::event_writer::LineContext;
+use super::plan::EngineOpener;
 use super::queue::{Batch, Collector};
 use super::recipe::{Recipe, RecipeSpec};
+use super::sink::Heartbeat;
 use super::station::{Inspected, Judged, Station};
-use super::{EngineOpener, Heartbeat, LineError};
 use crate::anomaly::Prediction;
 use crate::clock::{Clock, ClockSource};
 use crate::engine::{Engine, EngineError, EngineInfo};
@@ -22,7 +24,7 @@ const IDLE: Duration = Duration::from_millis(500);
 
 /// What the inference thread gets once the engine is known.
 pub(super) struct Post {
-    pub office: Arc<Office>,
+    pub context: Arc<LineContext>,
     pub stations: Vec<Arc<Station>>,
     /// Tells the deadline thread when this one has ended.
     pub _last_bell: LastBell,
@@ -125,7 +127,7 @@ impl Inspector<'_> {
         let frames: Vec<&Frame> = batch.iter().map(|(_, frame)| frame).collect();
         let answer = infer(self.engine, &frames, coming);
         {
-            let mut stats = self.post.office.stats();
+            let mut stats = self.post.context.stats();
             stats.batches += 1;
             stats.failed_batches += u64::from(answer.is_err());
         }
@@ -178,7 +180,7 @@ impl Inspector<'_> {
                 Some(error) => tracing::error!("the engine fails, frames get no verdict: {error}"),
                 None => tracing::info!("the engine works again"),
             }
-            self.post.office.sink.engine(error);
+            self.post.context.sink.engine(error);
         }
     }
 }

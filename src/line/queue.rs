@@ -75,13 +75,13 @@ struct Inner {
     closed: bool,
 }
 
-struct Shared {
+struct SharedLanes {
     inner: Mutex<Inner>,
     arrived: Condvar,
     room: Condvar,
 }
 
-impl Shared {
+impl SharedLanes {
     fn close(&self) {
         self.lock().closed = true;
         self.arrived.notify_all();
@@ -96,19 +96,19 @@ impl Shared {
 
 /// A camera's end of its lane; dropping it closes the lane.
 pub struct FrameQueue {
-    shared: Arc<Shared>,
+    shared: Arc<SharedLanes>,
     lane: usize,
 }
 
 /// The engine's end of all lanes; dropping it closes them.
 pub struct Collector {
-    shared: Arc<Shared>,
+    shared: Arc<SharedLanes>,
 }
 
 /// Reads the counters, and closes the lanes when the line stops.
 #[derive(Clone)]
 pub struct QueueWatch {
-    shared: Arc<Shared>,
+    shared: Arc<SharedLanes>,
 }
 
 /// One lane per camera, in the order given: capacity in frames (0 counts as 1) and policy.
@@ -121,7 +121,7 @@ pub fn lanes(cameras: &[(usize, WhenFull)]) -> (Vec<FrameQueue>, Collector) {
         dropped: 0,
     };
     let inner = Inner { lanes: cameras.iter().map(lane).collect(), turn: 0, open: cameras.len(), closed: false };
-    let shared = Arc::new(Shared { inner: Mutex::new(inner), arrived: Condvar::new(), room: Condvar::new() });
+    let shared = Arc::new(SharedLanes { inner: Mutex::new(inner), arrived: Condvar::new(), room: Condvar::new() });
     let queues = (0..cameras.len()).map(|lane| FrameQueue { shared: Arc::clone(&shared), lane }).collect();
     (queues, Collector { shared })
 }

@@ -6,7 +6,7 @@ use opencv::imgproc::{
     connected_components_with_stats, find_contours,
 };
 
-use super::regions::{Exceeding, Region, RegionError};
+use super::exceeding::{Exceeding, Region, RegionError};
 
 const EIGHT_CONNECTED: i32 = 8;
 
@@ -78,7 +78,7 @@ fn contour(labels: &Mat, label: i32, bounds: Rect) -> opencv::Result<Vec<[usize;
 
 #[cfg(test)]
 mod tests {
-    use super::super::regions::{Mask, exceeding};
+    use super::super::exceeding::{Mask, exceeding};
     use super::super::regions_plain;
     use super::*;
     use crate::anomaly::AnomalyMap;

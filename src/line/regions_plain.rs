@@ -1,6 +1,6 @@
 //! Connected regions and their borders in plain Rust, for builds without OpenCV and as its judge in tests.
 
-use super::regions::{Exceeding, Region, RegionError};
+use super::exceeding::{Exceeding, Region, RegionError};
 
 /// Pixels of one row that touch each other.
 struct Run {

@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 
-use super::desk::{Desk, Entry};
+use super::event_writer::{Entry, EventWriter, LineContext};
 use super::parts::{Matcher, Outcome, Output, Pairing, PartCounters, Shot, TriggerMode, TriggerPlan};
+use super::plan::CameraPlan;
 use super::queue::{FrameQueue, Pushed};
 use super::recipe::{RecipeError, RecipeSpec, no_verdict};
-use super::{CameraPlan, Refused};
+use super::sink::Refused;
 use crate::anomaly::{AnomalyMap, StageTimes};
 use crate::clock::{Clock, Moment};
 use crate::frame::{Frame, Part};
@@ -56,7 +57,7 @@ struct Book {
 pub(super) struct Station {
     camera: Arc<str>,
     plan: TriggerPlan,
-    desk: Desk,
+    writer: EventWriter,
     clock: Arc<dyn Clock>,
     /// Wakes the deadline thread.
     bell: Sender<()>,
@@ -81,14 +82,14 @@ pub(super) enum TriggerRefused {
 }
 
 impl Station {
-    pub fn new(plan: &CameraPlan, queue: FrameQueue, desk: Desk, clock: Arc<dyn Clock>, bell: Sender<()>) -> Self {
+    pub fn new(plan: &CameraPlan, queue: FrameQueue, context: &Arc<LineContext>, bell: Sender<()>) -> Self {
         let configured = Arc::new(plan.recipe.clone());
         let current = plan.kept.clone().map_or_else(|| Arc::clone(&configured), Arc::new);
         Self {
             camera: Arc::clone(&plan.name),
             plan: plan.trigger,
-            desk,
-            clock,
+            writer: EventWriter::new(Arc::clone(context), Arc::clone(&plan.name)),
+            clock: Arc::clone(&context.clock),
             bell,
             queue: Mutex::new(Some(Arc::new(queue))),
             book: Mutex::new(Book { matcher: Matcher::new(plan.trigger), due: None }),
@@ -101,8 +102,8 @@ impl Station {
         &self.camera
     }
 
-    pub fn desk(&self) -> &Desk {
-        &self.desk
+    pub fn writer(&self) -> &EventWriter {
+        &self.writer
     }
 
     pub fn plan(&self) -> &TriggerPlan {
@@ -137,7 +138,7 @@ impl Station {
     pub fn lost(&self, last: u64, count: u64) {
         // Where every frame is a part, each of them has its own event.
         if self.plan.mode != TriggerMode::Hardware || count > Matcher::<Frame, Judged>::MOST_LOST {
-            self.desk.skipped(last, count);
+            self.writer.skipped(last, count);
         }
     }
 
@@ -151,7 +152,7 @@ impl Station {
         if self.plan.mode == TriggerMode::Hardware {
             // One that is refused is counted, and its event is tried nevertheless.
             book.matcher.parts_until(shot.seq, own.clone()).iter().for_each(|part| {
-                self.desk.owe(part).ok();
+                self.writer.owe(part).ok();
             });
         }
         let output = book.matcher.frame(shot, frame, own);
@@ -160,12 +161,12 @@ impl Station {
 
     /// A frame of a camera that runs free; its source may know a part all the same.
     fn free(&self, frame: Frame) -> bool {
-        if frame.part.as_ref().is_some_and(|part| self.desk.owe(part).is_err()) {
-            self.desk.skipped(frame.seq, 1);
+        if frame.part.as_ref().is_some_and(|part| self.writer.owe(part).is_err()) {
+            self.writer.skipped(frame.seq, 1);
             return true;
         }
         if self.is_paused() {
-            self.desk.leave_out(&frame, NoVerdictReason::Paused, &self.recipe());
+            self.writer.leave_out(&frame, NoVerdictReason::Paused, &self.recipe());
             return true;
         }
         self.push(frame)
@@ -182,7 +183,7 @@ impl Station {
             Pushed::Dropped(frame) => {
                 tracing::debug!(camera = %self.camera, frame = frame.seq, "queue full, frame dropped");
                 if self.runs_free() {
-                    self.desk.leave_out(&frame, NoVerdictReason::Overrun, &self.recipe());
+                    self.writer.leave_out(&frame, NoVerdictReason::Overrun, &self.recipe());
                 } else {
                     self.failed(&frame, NoVerdictReason::Overrun);
                 }
@@ -212,7 +213,7 @@ impl Station {
             return Err(TriggerRefused::Open);
         }
         let part = book.matcher.announce(id.to_owned(), number);
-        self.desk.owe(&part).map_err(TriggerRefused::Refused)?;
+        self.writer.owe(&part).map_err(TriggerRefused::Refused)?;
         let output = match early {
             true => book.matcher.trigger_in_vain(part.clone(), at, NoVerdictReason::WarmingUp),
             false => book.matcher.trigger(part.clone(), at),
@@ -230,7 +231,7 @@ impl Station {
     pub fn judged(&self, frame: &Frame, judged: Judged) {
         if self.runs_free() {
             let shot = Shot::from(frame);
-            return self.desk.write(verdict(frame.part.clone(), shot, &judged, judged.inspection.clone()));
+            return self.writer.write(verdict(frame.part.clone(), shot, &judged, judged.inspection.clone()));
         }
         let now = self.clock.now().monotonic;
         let mut book = self.book();
@@ -243,7 +244,7 @@ impl Station {
     /// No answer will come for this frame.
     pub fn failed(&self, frame: &Frame, reason: NoVerdictReason) {
         if self.runs_free() {
-            return self.desk.give_up(frame, reason, &self.recipe());
+            return self.writer.give_up(frame, reason, &self.recipe());
         }
         let mut book = self.book();
         let output = book.matcher.failed(frame.seq, reason);
@@ -317,14 +318,14 @@ impl Station {
         let due = self.plan.deadline.map(|deadline| triggered.monotonic + deadline);
         match (outcome, shot) {
             (Outcome::Verdict(judged), Some(shot)) => {
-                self.desk.write(Entry { due, ..verdict(Some(part), shot, &judged, judged.inspection.clone()) });
+                self.writer.write(Entry { due, ..verdict(Some(part), shot, &judged, judged.inspection.clone()) });
             }
             // A verdict without a frame cannot be: the matcher decides by frames.
             (Outcome::Verdict(_), None) => {}
             (Outcome::NoVerdict(reason), shot) => {
                 let begun = shot.map_or(triggered, |shot| shot.captured);
                 let waited = self.clock.now().monotonic.saturating_duration_since(begun.monotonic);
-                self.desk.write(Entry {
+                self.writer.write(Entry {
                     part: Some(part),
                     shot,
                     begun,

@@ -5,17 +5,20 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::parts::TriggerPlan;
 use super::queue::WhenFull;
 use super::recipe::RecipeSpec;
 use super::*;
 use crate::anomaly::{AnomalyMap, Prediction, StageTimes};
 use crate::clock::{Clock, ClockSource, SystemClock};
-use crate::engine::{EngineChoice, Precision};
-use crate::event::{RecipeInfo, VerdictWord};
+use crate::engine::{Engine, EngineChoice, EngineError, Precision};
+use crate::event::{InspectionEvent, RecipeInfo, VerdictWord};
 use crate::frame::{Frame, Image, Part, PixelFormat};
+use crate::source::{Source, SourceError};
 use crate::verdict::NoVerdictReason;
 
 const LONG: Duration = Duration::from_secs(20);

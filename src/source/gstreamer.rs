@@ -17,7 +17,7 @@ use gstreamer_video as gst_video;
 use gstreamer_video::prelude::*;
 
 use self::fault::Fault;
-use self::mailbox::{Mailbox, Taken, WhenFull};
+use self::mailbox::{Mailbox, Overflow, Taken};
 use self::pipeline::Pipeline;
 use super::gstreamer_spec::{GStreamerInput, GStreamerSpec, Probe};
 use super::{Source, SourceContext, SourceError};
@@ -91,7 +91,7 @@ impl GStreamerSource {
         })?;
         let parts = pipeline::build(&spec, &camera)?;
         let file = matches!(spec.input, GStreamerInput::File(_));
-        let mailbox = Arc::new(Mailbox::new(if file { WhenFull::Wait } else { WhenFull::DropOldest }));
+        let mailbox = Arc::new(Mailbox::new(if file { Overflow::Wait } else { Overflow::DropOldest }));
         receive(&parts.sink, Arc::clone(&mailbox), &context, counts_its_frames(&spec));
         let missing = Arc::new(OnceLock::new());
         listen(&parts.pipeline, Arc::clone(&mailbox), Arc::clone(&missing));
@@ -115,7 +115,7 @@ impl GStreamerSource {
         let outcome = self.set_state(gst::State::Paused, self.spec.start_timeout);
         if matches!(self.spec.input, GStreamerInput::Launch { .. }) {
             self.live = outcome == StateChange::Done(gst::StateChangeSuccess::NoPreroll);
-            self.mailbox.set_when_full(if self.live { WhenFull::DropOldest } else { WhenFull::Wait });
+            self.mailbox.set_overflow(if self.live { Overflow::DropOldest } else { Overflow::Wait });
         }
         let outcome = match outcome {
             StateChange::Done(_) => {
@@ -397,7 +397,7 @@ mod tests {
     fn a_missing_decoder_alone_ends_nothing() {
         gst::init().unwrap();
         let pipeline = gst::Pipeline::new();
-        let (mailbox, missing) = (Arc::new(Mailbox::new(WhenFull::Wait)), Arc::new(OnceLock::new()));
+        let (mailbox, missing) = (Arc::new(Mailbox::new(Overflow::Wait)), Arc::new(OnceLock::new()));
         listen(&pipeline, Arc::clone(&mailbox), Arc::clone(&missing));
         let post = |name: &str, media: &str| {
             let lacks = gst::Structure::builder("missing-plugin")

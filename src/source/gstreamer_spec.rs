@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use percent_encoding::percent_decode_str;
+
 pub use crate::secret::Secret;
 
 /// How long opening a camera may take.
@@ -80,24 +82,41 @@ impl RtspSpec {
 
     /// The URL without user and password, and these two: from their own settings, else from the URL.
     pub fn credentials(&self) -> (String, Option<String>, Option<Secret>) {
-        let (mut user, mut password) = (self.user.clone(), self.password.clone());
-        let Some((scheme, rest)) = self.url.split_once("://") else { return (self.url.clone(), user, password) };
-        let authority_end = rest.find('/').unwrap_or(rest.len());
-        let Some(at) = rest[..authority_end].rfind('@') else { return (self.url.clone(), user, password) };
-        let (in_url, host) = (&rest[..at], &rest[at + 1..]);
-        let (name, secret) = in_url.split_once(':').unwrap_or((in_url, ""));
-        user = user.or_else(|| (!name.is_empty()).then(|| percent_decoded(name)));
-        password = password.or_else(|| (!secret.is_empty()).then(|| Secret::new(percent_decoded(secret))));
-        (format!("{scheme}://{host}"), user, password)
+        let url = RtspUrl::split(&self.url);
+        let (name, secret) = url.userinfo.split_once(':').unwrap_or((url.userinfo, ""));
+        let in_url = |text: &str| (!text.is_empty()).then(|| percent_decode_str(text).decode_utf8_lossy().into_owned());
+        let user = self.user.clone().or_else(|| in_url(name));
+        let password = self.password.clone().or_else(|| in_url(secret).map(Secret::new));
+        (format!("{}{}{}", url.scheme, url.host, url.path), user, password)
     }
 
     /// False when what stands between host and path is no port number, as when a `/` of the password ends the host.
     pub fn has_a_number_for_port(&self) -> bool {
-        let (url, _, _) = self.credentials();
-        let authority = url.split_once("://").map_or("", |(_, rest)| rest.split('/').next().unwrap_or_default());
         // The colons of an IPv6 address stand in brackets.
-        let behind = authority.rsplit(']').next().unwrap_or_default();
+        let behind = RtspUrl::split(&self.url).host.rsplit(']').next().unwrap_or_default();
         behind.split_once(':').is_none_or(|(_, port)| port.bytes().all(|digit| digit.is_ascii_digit()))
+    }
+}
+
+/// The parts of an RTSP URL, none of them changed: a camera gets the path exactly as it was written, and passwords
+/// need not be escaped as strictly as a reader of URLs by the standard would have it.
+struct RtspUrl<'a> {
+    /// With its `://`; empty when there is none, and then everything is the path.
+    scheme: &'a str,
+    /// `user:password` without the `@` behind it.
+    userinfo: &'a str,
+    /// `host[:port]`
+    host: &'a str,
+    path: &'a str,
+}
+
+impl<'a> RtspUrl<'a> {
+    fn split(url: &'a str) -> Self {
+        let Some(at) = url.find("://") else { return Self { scheme: "", userinfo: "", host: "", path: url } };
+        let (scheme, rest) = url.split_at(at + "://".len());
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let (userinfo, host) = authority.rsplit_once('@').unwrap_or(("", authority));
+        Self { scheme, userinfo, host, path }
     }
 }
 
@@ -259,22 +278,6 @@ fn hidden(word: &str) -> String {
         word.push_str("=***");
     }
     word
-}
-
-/// `%40` becomes `@`: passwords in URLs are written that way. What is no escape stays as it is.
-fn percent_decoded(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while at < bytes.len() {
-        let escape = (bytes[at] == b'%')
-            .then(|| text.get(at + 1..at + 3))
-            .flatten()
-            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        decoded.push(escape.unwrap_or(bytes[at]));
-        at += if escape.is_some() { 3 } else { 1 };
-    }
-    String::from_utf8_lossy(&decoded).into_owned()
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Connections are few and short: nobody keeps the API busy by holding them open.
+//! Connections are few, and none lives longer than a minute: what idle ones hold up has an end.
 
 use std::future::Future;
 use std::io;

@@ -17,6 +17,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
@@ -82,7 +83,8 @@ pub struct Web {
     thread: Option<JoinHandle<()>>,
 }
 
-struct Shared {
+/// What every request is answered from.
+struct ApiState {
     api: Arc<dyn Api>,
     token: Option<[u8; 32]>,
     /// Every path but `/health` needs the token.
@@ -102,7 +104,7 @@ impl Web {
         socket.set_nonblocking(true).map_err(failed)?;
         let address = socket.local_addr().map_err(failed)?;
         let token = token.map(|token| digest(token.reveal().as_bytes()));
-        let routes = routes(Arc::new(Shared { api, token, guarded }));
+        let routes = routes(Arc::new(ApiState { api, token, guarded }));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(WebError::Thread)?;
         let stop = CancellationToken::new();
         let stopped = stop.clone();
@@ -167,7 +169,7 @@ impl Drop for Web {
     }
 }
 
-fn routes(shared: Arc<Shared>) -> Router {
+fn routes(shared: Arc<ApiState>) -> Router {
     Router::new()
         .route("/health", get(health))
         .route("/api/state", get(state))
@@ -184,7 +186,7 @@ async fn in_time(request: Request, next: Next) -> Response {
     }
 }
 
-async fn health(State(shared): State<Arc<Shared>>) -> Response {
+async fn health(State(shared): State<Arc<ApiState>>) -> Response {
     match shared.api.health() {
         Ok(()) => Json(serde_json::json!({ "status": "ok" })).into_response(),
         Err(reason) => {
@@ -194,7 +196,7 @@ async fn health(State(shared): State<Arc<Shared>>) -> Response {
     }
 }
 
-async fn state(State(shared): State<Arc<Shared>>, request: Request) -> Response {
+async fn state(State(shared): State<Arc<ApiState>>, request: Request) -> Response {
     if shared.guarded
         && let Some(refused) = shared.turn_away(&request)
     {
@@ -203,7 +205,7 @@ async fn state(State(shared): State<Arc<Shared>>, request: Request) -> Response 
     Json(shared.api.state()).into_response()
 }
 
-async fn command(State(shared): State<Arc<Shared>>, Path(name): Path<String>, request: Request) -> Response {
+async fn command(State(shared): State<Arc<ApiState>>, Path(name): Path<String>, request: Request) -> Response {
     // Before the body is read: whoever may not ask costs no more than the question.
     if let Some(refused) = shared.turn_away(&request) {
         return refused;
@@ -221,7 +223,7 @@ async fn command(State(shared): State<Arc<Shared>>, Path(name): Path<String>, re
     }
 }
 
-impl Shared {
+impl ApiState {
     /// The answer to a request that does not carry the token.
     fn turn_away(&self, request: &Request) -> Option<Response> {
         let Some(token) = &self.token else {
@@ -230,7 +232,7 @@ impl Shared {
         };
         let given = request.headers().get(header::AUTHORIZATION).map(|value| value.as_bytes());
         let given = given.and_then(|value| value.strip_prefix(b"Bearer "));
-        if given.is_some_and(|given| same(&digest(given), token)) {
+        if given.is_some_and(|given| digest(given).ct_eq(token).into()) {
             return None;
         }
         let mut response = refusal(StatusCode::UNAUTHORIZED, "send the token: Authorization: Bearer TOKEN");
@@ -246,9 +248,4 @@ fn refusal(status: StatusCode, message: impl ToString) -> Response {
 /// Of one length whatever the token's, so that comparing tells nothing about it.
 fn digest(token: &[u8]) -> [u8; 32] {
     Sha256::digest(token).into()
-}
-
-/// Looks at every byte, whichever differ.
-fn same(a: &[u8; 32], b: &[u8; 32]) -> bool {
-    std::hint::black_box(a.iter().zip(b).fold(0, |differing, (a, b)| differing | (a ^ b))) == 0
 }

@@ -38,7 +38,9 @@ pub struct Matcher<F, V> {
     plan: TriggerPlan,
     /// In the order of the triggers; the first one is undecided.
     open: VecDeque<Open<V>>,
-    /// Frames that wait for their command, oldest first. Either this is empty or no part awaits its frame.
+    /// Frames that wait for their command, oldest first. A part awaits its frame beside them only when all of them are
+    /// newer than its command ([`Fit::FrameIsNewer`]): its own was lost, which comes out at the next frame or at the
+    /// part's deadline.
     spare: VecDeque<Spare<F>>,
     offset: Offset,
     /// Number of the next frame, when every frame is a part.

@@ -11,7 +11,7 @@ const CAPACITY: usize = 2;
 
 /// What happens to a frame that arrives while [`CAPACITY`] frames wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WhenFull {
+pub enum Overflow {
     /// Cameras: the oldest waiting frame goes, which the sequence numbers show.
     DropOldest,
     /// Files: GStreamer waits, nothing is lost.
@@ -39,7 +39,7 @@ pub struct Mailbox<End> {
 #[derive(Debug)]
 struct State<End> {
     frames: VecDeque<Frame>,
-    when_full: WhenFull,
+    overflow: Overflow,
     end: Option<End>,
     closed: bool,
     delivered: u64,
@@ -47,22 +47,22 @@ struct State<End> {
 
 impl<End: Clone> Mailbox<End> {
     /// An empty mailbox.
-    pub fn new(when_full: WhenFull) -> Self {
+    pub fn new(overflow: Overflow) -> Self {
         let state =
-            State { frames: VecDeque::with_capacity(CAPACITY), when_full, end: None, closed: false, delivered: 0 };
+            State { frames: VecDeque::with_capacity(CAPACITY), overflow, end: None, closed: false, delivered: 0 };
         Self { state: Mutex::new(state), changed: Condvar::new() }
     }
 
     /// Changes the policy, as soon as GStreamer says whether the pipeline is live.
-    pub fn set_when_full(&self, when_full: WhenFull) {
-        self.lock().when_full = when_full;
+    pub fn set_overflow(&self, overflow: Overflow) {
+        self.lock().overflow = overflow;
         self.changed.notify_all();
     }
 
     /// Puts a frame in, waiting for room where the policy says so. False when the mailbox is closed.
     pub fn put(&self, frame: Frame) -> bool {
         let mut state = self.lock();
-        while state.frames.len() >= CAPACITY && state.when_full == WhenFull::Wait && !state.closed {
+        while state.frames.len() >= CAPACITY && state.overflow == Overflow::Wait && !state.closed {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         if state.closed {
@@ -174,7 +174,7 @@ mod tests {
 
     #[test]
     fn a_camera_keeps_its_newest_frames_and_the_end_comes_after_them() {
-        let mailbox = Mailbox::new(WhenFull::DropOldest);
+        let mailbox = Mailbox::new(Overflow::DropOldest);
         (0..5).for_each(|seq| assert!(mailbox.put(frame(seq))));
         mailbox.end("unplugged");
         mailbox.end("a consequence");
@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn a_file_waits_for_room_until_the_mailbox_is_closed() {
-        let mailbox = Arc::new(Mailbox::<&'static str>::new(WhenFull::Wait));
+        let mailbox = Arc::new(Mailbox::<&'static str>::new(Overflow::Wait));
         let writer = std::thread::Builder::new().name("writer".into()).spawn({
             let mailbox = Arc::clone(&mailbox);
             move || (0..10).take_while(|&seq| mailbox.put(frame(seq))).count()

@@ -1,4 +1,4 @@
-//! One desk per camera writes its events: the sequence without gaps, and the skipped frames that belong to each.
+//! One event writer per camera: numbers without gaps, and the skipped frames that belong to each event.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,17 +7,18 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::parts::Shot;
+use super::plan::Unanswered;
 use super::recipe::{RecipeSpec, no_verdict};
+use super::sink::{EventSink, Refused};
 use super::stats::LineStats;
-use super::{EventSink, Refused, Unanswered};
 use crate::anomaly::StageTimes;
 use crate::clock::{Clock, ClockSource, Moment};
 use crate::event::{EventTime, FrameInfo, InspectionEvent, Latency, ModelInfo, SCHEMA, VerdictWord};
 use crate::frame::{Frame, Part};
 use crate::verdict::{Inspection, NoVerdictReason, Verdict};
 
-/// What all desks of a line share.
-pub(super) struct Office {
+/// What the event writers of a line share: what stands in every event, where events go, what is counted.
+pub(super) struct LineContext {
     pub line: String,
     pub session: Uuid,
     pub model: ModelInfo,
@@ -28,10 +29,10 @@ pub(super) struct Office {
 
 /// Writes the events of one camera. The lock is held while the sink takes the event, so that events leave in the order
 /// of their numbers whichever thread writes them.
-pub(super) struct Desk {
-    office: Arc<Office>,
+pub(super) struct EventWriter {
+    context: Arc<LineContext>,
     camera: Arc<str>,
-    book: Mutex<Book>,
+    sequence: Mutex<Sequence>,
 }
 
 /// What an event is made of.
@@ -52,41 +53,43 @@ pub(super) struct Entry<'a> {
     pub recipe: &'a RecipeSpec,
 }
 
+/// How far a camera's events have come.
 #[derive(Default)]
-struct Book {
+struct Sequence {
+    /// Number of the last event.
     seq: u64,
     /// Last frame of each stretch of skipped frames, and how many; not yet told. A camera whose frames nobody asks for
     /// has gaps and no events, so the oldest stretches are joined when there are many.
     skipped: VecDeque<(u64, u64)>,
 }
 
-impl Office {
+impl LineContext {
     pub fn stats(&self) -> MutexGuard<'_, LineStats> {
         self.stats.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Desk {
-    pub fn new(office: Arc<Office>, camera: Arc<str>) -> Self {
-        Self { office, camera, book: Mutex::default() }
+impl EventWriter {
+    pub fn new(context: Arc<LineContext>, camera: Arc<str>) -> Self {
+        Self { context, camera, sequence: Mutex::default() }
     }
 
-    fn book(&self) -> MutexGuard<'_, Book> {
-        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    fn sequence(&self) -> MutexGuard<'_, Sequence> {
+        self.sequence.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// `count` frames up to number `last` will never be seen.
     pub fn skipped(&self, last: u64, count: u64) {
         if count > 0 {
-            self.book().skip(last, count);
+            self.sequence().skip(last, count);
         }
     }
 
     /// A part has come. Refused when nobody can be asked to remember it: it is counted, and owed nothing.
     pub fn owe(&self, part: &Part) -> Result<(), Refused> {
-        self.office.sink.owe(&self.camera, part).inspect_err(|refused| {
+        self.context.sink.owe(&self.camera, part).inspect_err(|refused| {
             tracing::debug!(camera = %self.camera, part = part.id, %refused, "part refused");
-            self.office.stats().refused += 1;
+            self.context.stats().refused += 1;
         })
     }
 
@@ -102,7 +105,7 @@ impl Desk {
 
     /// An event without a verdict.
     pub fn give_up(&self, frame: &Frame, reason: NoVerdictReason, recipe: &RecipeSpec) {
-        let waited = self.office.clock.now().monotonic.saturating_duration_since(frame.captured.monotonic);
+        let waited = self.context.clock.now().monotonic.saturating_duration_since(frame.captured.monotonic);
         let (part, shot) = (frame.part.clone(), Shot::from(frame));
         let (inspection, times) = (no_verdict(reason), StageTimes::default());
         self.write(Entry {
@@ -117,22 +120,22 @@ impl Desk {
         });
     }
 
-    /// Whose desk it is.
+    /// Whose events it writes.
     pub fn camera(&self) -> &str {
         &self.camera
     }
 
-    /// A desk for a camera that the line has no more. Its numbers start at 1.
+    /// A writer for a camera that the line has no more. Its numbers start at 1.
     pub fn for_camera(&self, camera: &str) -> Self {
-        Self::new(Arc::clone(&self.office), camera.into())
+        Self::new(Arc::clone(&self.context), camera.into())
     }
 
     /// An event.
     pub fn write(&self, entry: Entry<'_>) {
         let Entry { part, shot, begun, due, inspection, waited, times, recipe } = entry;
-        let mut book = self.book();
-        let skipped_before = shot.map_or(0, |shot| book.told_before(shot.seq));
-        let now = self.office.clock.now();
+        let mut sequence = self.sequence();
+        let skipped_before = shot.map_or(0, |shot| sequence.told_before(shot.seq));
+        let now = self.context.clock.now();
         let latency = Latency {
             queue: ms(waited),
             preprocess: ms(times.preprocess),
@@ -145,21 +148,21 @@ impl Desk {
         let mut event = self.draft(part, inspection, time, recipe);
         event.latency_ms = latency;
         event.frame = shot.map(|Shot { seq, width, height, .. }| FrameInfo { seq, width, height, skipped_before });
-        if !self.give(&mut book, event, begun.monotonic, due)
+        if !self.give(&mut sequence, event, begun.monotonic, due)
             && let Some(shot) = shot
         {
             // What was to be told with it is told with the next one, and so is this frame.
-            book.skip(shot.seq, skipped_before + 1);
+            sequence.skip(shot.seq, skipped_before + 1);
         }
     }
 
     /// The event of a part that an earlier start has accepted and left without one.
     pub fn restarted(&self, owed: &Unanswered, recipe: &RecipeSpec) {
-        let now = self.office.clock.now();
+        let now = self.context.clock.now();
         let time = EventTime { captured: owed.accepted, clock: ClockSource::System, published: now.wall };
         let mut event = self.draft(Some(owed.part.clone()), no_verdict(NoVerdictReason::Restarted), time, recipe);
         event.historical = true;
-        if !self.give(&mut self.book(), event, now.monotonic, None) {
+        if !self.give(&mut self.sequence(), event, now.monotonic, None) {
             tracing::error!(camera = %self.camera, part = owed.part.id, "no room for the event of an earlier start's part");
         }
     }
@@ -179,9 +182,9 @@ impl Desk {
         InspectionEvent {
             schema: SCHEMA,
             event_id: Uuid::now_v7(),
-            session: self.office.session,
+            session: self.context.session,
             seq: 0,
-            line: self.office.line.clone(),
+            line: self.context.line.clone(),
             camera: self.camera.to_string(),
             part,
             verdict: inspection.verdict.into(),
@@ -194,20 +197,26 @@ impl Desk {
             time,
             latency_ms: Latency::default(),
             recipe: recipe.info.clone(),
-            model: self.office.model.clone(),
+            model: self.context.model.clone(),
             historical: false,
         }
     }
 
     /// Numbers the event and hands it on. False when it was refused: then its number goes to the next one.
-    fn give(&self, book: &mut Book, mut event: InspectionEvent, captured: Instant, due: Option<Instant>) -> bool {
-        event.seq = book.seq + 1;
+    fn give(
+        &self,
+        sequence: &mut Sequence,
+        mut event: InspectionEvent,
+        captured: Instant,
+        due: Option<Instant>,
+    ) -> bool {
+        event.seq = sequence.seq + 1;
         let (verdict, scored, latency) = (event.verdict, event.score.is_some(), event.latency_ms);
         // The sink may wait; the numbers of the other cameras do not wait with it.
-        let taken = self.office.sink.verdict(event, captured, due);
-        let mut stats = self.office.stats();
+        let taken = self.context.sink.verdict(event, captured, due);
+        let mut stats = self.context.stats();
         match taken {
-            Ok(()) => book.seq += 1,
+            Ok(()) => sequence.seq += 1,
             Err(refused) => {
                 stats.refused += 1;
                 tracing::debug!(camera = %self.camera, %refused, "event refused");
@@ -229,7 +238,7 @@ impl Desk {
 /// Stretches of skipped frames kept apart.
 const MOST_STRETCHES: usize = 1024;
 
-impl Book {
+impl Sequence {
     fn skip(&mut self, last: u64, count: u64) {
         // A gap before a new frame is noted before the queue gives up an older one, so stretches may come out of order.
         let at = self.skipped.partition_point(|stretch| stretch.0 < last);
@@ -267,18 +276,18 @@ mod tests {
 
     #[test]
     fn skipped_frames_are_told_once_and_in_their_place() {
-        let mut book = Book::default();
-        book.skip(4, 2);
-        book.skip(5, 1);
-        book.skip(9, 1);
-        assert_eq!(book.skipped.len(), 2, "3 to 5 are one stretch");
-        assert_eq!(book.told_before(2), 0, "frame 2 was taken before they were skipped");
-        assert_eq!(book.told_before(8), 3);
-        assert_eq!(book.told_before(8), 0);
-        assert_eq!(book.told_before(10), 1);
-        book.skip(19, 2);
-        book.skip(14, 1);
-        assert_eq!(book.told_before(15), 1, "noted later, but older");
-        assert_eq!(book.told_before(20), 2);
+        let mut sequence = Sequence::default();
+        sequence.skip(4, 2);
+        sequence.skip(5, 1);
+        sequence.skip(9, 1);
+        assert_eq!(sequence.skipped.len(), 2, "3 to 5 are one stretch");
+        assert_eq!(sequence.told_before(2), 0, "frame 2 was taken before they were skipped");
+        assert_eq!(sequence.told_before(8), 3);
+        assert_eq!(sequence.told_before(8), 0);
+        assert_eq!(sequence.told_before(10), 1);
+        sequence.skip(19, 2);
+        sequence.skip(14, 1);
+        assert_eq!(sequence.told_before(15), 1, "noted later, but older");
+        assert_eq!(sequence.told_before(20), 2);
     }
 }
