@@ -265,4 +265,17 @@ mod tests {
             assert!(said(absent).ends_with(&format!("no kernel '{absent}'")), "{}", said(absent));
         }
     }
+
+    #[test]
+    fn arguments_are_passed_in_the_order_of_the_parameters() {
+        // SAFETY: nobody looks behind these addresses.
+        let (from, to) = unsafe { (View::from_raw(16, 1), ViewMut::from_raw(32, 1)) };
+        let fill = Fill { height: Height::of(5), width: Width::of(3), to, from };
+        let [from, to, width, height] = fill.args()[..] else { panic!("four arguments") };
+        // SAFETY: `fill` lives, and this is what it holds.
+        unsafe {
+            assert_eq!((*from.0.cast::<u64>(), *to.0.cast::<u64>()), (16, 32));
+            assert_eq!((*width.0.cast::<i32>(), *height.0.cast::<i32>()), (3, 5));
+        }
+    }
 }
