@@ -138,8 +138,7 @@ struct Axis {
 impl Axis {
     fn new(machine: &Arc<dyn Machine>, source: usize, target: usize) -> Result<Self, CudaError> {
         let taps = Taps::bicubic(source, target);
-        let span = |(first, at, count)| Span::new(first, at, count);
-        let spans: Vec<Span> = taps.spans().map(span).collect();
+        let spans: Vec<Span> = taps.spans().map(|(first, at, count)| Span::new(first, at, count)).collect();
         Ok(Self { spans: Buffer::from_slice(machine, &spans)?, weights: Buffer::from_slice(machine, taps.fixed())? })
     }
 }
