@@ -8,12 +8,13 @@ use cudarc::nvrtc::result::{self, NvrtcError};
 use cudarc::nvrtc::sys;
 use sha2::{Digest, Sha256};
 
+use super::error::CudaError;
 use super::machine::Program;
-use super::{CudaError, RUNTIME};
+use super::versions::{RUNTIME, dotted};
 use crate::output::NewFile;
 
-/// What the kernels include. They need no header of CUDA's own, so NVRTC is all that a machine must have.
-pub(super) const HEADERS: [(&str, &str); 3] = [
+/// Headers that the kernels include, by name. They need no header of CUDA's own, so NVRTC is all that a machine must have.
+pub const HEADERS: [(&str, &str); 3] = [
     ("device.cuh", include_str!("device.cuh")),
     ("lane.cuh", include_str!("lane.cuh")),
     ("post_vcp.cuh", include_str!("post_vcp.cuh")),
@@ -96,7 +97,7 @@ fn key(program: &Program, sm: u32, version: u32) -> String {
     }
     OPTIONS.iter().for_each(|option| add(option));
     add(&format!("sm {sm} nvrtc {version}"));
-    hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(&hash.finalize()[..16])
 }
 
 fn read(path: &Path) -> Option<Vec<u8>> {
@@ -115,11 +116,6 @@ fn keep(folder: &Path, path: &Path, cubin: &[u8]) -> Result<(), CudaError> {
     let mut file = NewFile::beside(path).map_err(failed)?;
     file.write_all(&Sha256::digest(cubin)).and_then(|()| file.write_all(cubin)).map_err(failed)?;
     file.put().map_err(failed)
-}
-
-/// `13.0` for 13000.
-pub(super) fn dotted(version: u32) -> String {
-    format!("{}.{}", version / 1000, version % 1000 / 10)
 }
 
 /// NVRTC's version × 1000 + minor × 10; an error when it is absent or too old.

@@ -10,9 +10,10 @@ use cudarc::driver::sys::{self, CUdevice_attribute as Attribute};
 use cudarc::driver::{CudaContext, CudaEvent, CudaFunction, CudaGraph, CudaStream, DriverError, result};
 use cudarc::nvrtc::Ptx;
 
-use super::compile::{self, KernelCache};
+use super::compile::KernelCache;
+use super::error::CudaError;
 use super::machine::{Kernel, Launch, Machine, Program, Properties, Stream, StreamHandle, View, ViewMut};
-use super::{CudaError, OLDEST_DRIVER, OLDEST_SM, RUNTIME};
+use super::versions::{OLDEST_DRIVER, OLDEST_SM, RUNTIME, dotted};
 
 /// One NVIDIA GPU, shared by everything that runs on it.
 pub struct Gpu {
@@ -40,8 +41,8 @@ impl Gpu {
         let driver = driver_version()?;
         if driver < RUNTIME {
             return Err(CudaError::DriverTooOld {
-                found: compile::dotted(driver),
-                needed: compile::dotted(RUNTIME),
+                found: dotted(driver),
+                needed: dotted(RUNTIME),
                 oldest: OLDEST_DRIVER,
             });
         }
@@ -92,7 +93,7 @@ impl Gpu {
     /// The card's identity, which stays the same across restarts.
     pub fn uuid(&self) -> Result<String, CudaError> {
         let uuid = self.context.uuid().map_err(driver_error("asking for the UUID"))?;
-        Ok(uuid.bytes.iter().map(|&byte| format!("{:02x}", byte as u8)).collect())
+        Ok(hex::encode(uuid.bytes.map(|byte| byte as u8)))
     }
 
     /// Waits until a stream has done everything.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use bytemuck::{NoUninit, Pod};
 
-use super::CudaError;
+use super::error::CudaError;
 
 /// Runs kernels. Implemented by the GPU and by the tests' CPU executor.
 pub trait Machine: Send + Sync + fmt::Debug {
@@ -107,7 +107,7 @@ pub struct Launch<'a> {
 pub struct Arg<'a>(pub *const c_void, PhantomData<&'a ()>);
 
 /// An argument by value: numbers, addresses, or a `repr(C)` record of them.
-pub fn arg<T: NoUninit>(value: &T) -> Arg<'_> {
+pub(super) fn arg<T: NoUninit>(value: &T) -> Arg<'_> {
     Arg(std::ptr::from_ref(value).cast(), PhantomData)
 }
 
@@ -286,6 +286,10 @@ macro_rules! view {
                 self.address
             }
 
+            pub(super) fn as_arg(&self) -> Arg<'_> {
+                arg(&self.address)
+            }
+
             /// Some of it.
             ///
             /// # Panics
@@ -303,6 +307,13 @@ macro_rules! view {
 }
 view!(View);
 view!(ViewMut);
+
+impl<T> ViewMut<'_, T> {
+    /// The same memory, for a while.
+    pub(super) fn reborrow(&mut self) -> ViewMut<'_, T> {
+        ViewMut { address: self.address, len: self.len, memory: PhantomData }
+    }
+}
 
 /// Numbers on the device in one of two types.
 #[derive(Clone, Copy, Debug)]
@@ -358,6 +369,15 @@ macro_rules! values {
 }
 values!(Values);
 values!(ValuesMut);
+
+impl Values<'_> {
+    pub(super) fn as_arg(&self) -> Arg<'_> {
+        match self {
+            Self::F32(view) => view.as_arg(),
+            Self::F16(view) => view.as_arg(),
+        }
+    }
+}
 
 /// Type of numbers on the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,10 +5,11 @@
 
 use std::sync::Arc;
 
-use super::machine::{
-    Addresses, Buffer, Dtype, Kernel, Launch, MOST_LAYERS, Machine, Program, Stream, Values, View, ViewMut, arg,
-};
-use super::{CudaError, blocks};
+use bytemuck::{Pod, Zeroable};
+
+use super::error::CudaError;
+use super::launch::{Element, Geometry, IsHalf, Loaded, TypedKernel, arguments, blocks, numbers};
+use super::machine::{Addresses, Buffer, MOST_LAYERS, Machine, Program, Stream, Values, View, ViewMut};
 use crate::vcp_clip::maps::{gaussian, upsampling};
 use crate::vcp_clip::{Architecture, Constants};
 
@@ -35,6 +36,98 @@ const SMOOTH_ROWS: usize = 4;
 /// Shared memory for the low-resolution rows that a block mixes.
 const MIXED_BYTES: usize = 32 * 1024;
 
+numbers!(
+    /// Patches along one side.
+    Grid,
+    /// S, pixels along one side of a map.
+    Side,
+    /// L, tapped layers.
+    Layers,
+    /// k, pixels whose mean is a path's score.
+    TopK,
+    /// Pixels of the Gaussian to either side.
+    Radius,
+    /// Which digit of the values' bits is counted.
+    Digit,
+);
+
+arguments!(
+    /// `maps_fuse`: probabilities of both paths, upsampled, their blend, and how often each first digit occurs.
+    struct MapsFuse<'a> {
+        raw: Addresses,
+        is_half: IsHalf,
+        post: View<'a, f32>,
+        taps: View<'a, Tap>,
+        paths: ViewMut<'a, f32>,
+        blend: ViewMut<'a, f32>,
+        counts: ViewMut<'a, u32>,
+        grid: Grid,
+        size: Side,
+        layers: Layers,
+        raw_weight: f32,
+    }
+);
+
+arguments!(
+    /// `maps_select`: one more digit of the k-th largest value.
+    struct MapsSelect<'a> {
+        paths: View<'a, f32>,
+        counts: ViewMut<'a, u32>,
+        states: ViewMut<'a, Wanted>,
+        digit: Digit,
+        size: Side,
+        top: TopK,
+    }
+);
+
+arguments!(
+    /// `maps_top`: the mean of the k largest values of both paths, added up.
+    struct MapsTop<'a> {
+        paths: View<'a, f32>,
+        counts: ViewMut<'a, u32>,
+        states: ViewMut<'a, Wanted>,
+        partial: ViewMut<'a, f64>,
+        scores: ViewMut<'a, f32>,
+        size: Side,
+        top: TopK,
+    }
+);
+
+arguments!(
+    /// `maps_smooth`: the Gaussian along the columns, the result turned over.
+    struct MapsSmooth<'a> {
+        from: View<'a, f32>,
+        to: ViewMut<'a, f32>,
+        weights: View<'a, f32>,
+        size: Side,
+        radius: Radius,
+    }
+);
+
+/// For an output coordinate the lower grid coordinate, and the weight of the next one.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Zeroable, Pod)]
+pub(super) struct Tap {
+    low: u32,
+    weight: f32,
+}
+
+impl Element for Tap {
+    const NAME: &'static str = "Tap";
+}
+
+/// The bits of the k-th largest value found so far, and how many values are still wanted from those that share them.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Zeroable, Pod)]
+pub(super) struct Wanted {
+    bits: u32,
+    remaining: u32,
+}
+
+impl Element for Wanted {
+    const NAME: &'static str = "Wanted";
+}
+
 /// Upsampling, fusion, smoothing and score, with tables and scratch on the card.
 #[derive(Debug)]
 pub struct Maps {
@@ -45,8 +138,8 @@ pub struct Maps {
     raw_weight: f32,
     top_k: usize,
     radius: usize,
-    /// Per output coordinate the lower grid coordinate and the weight of the next one, as bits.
-    taps: Buffer<[u32; 2]>,
+    /// Per output coordinate.
+    taps: Buffer<Tap>,
     /// The whole Gaussian with [`SMOOTH_ROWS`] − 1 zeros behind it.
     weights: Buffer<f32>,
     /// Both paths' maps: batch × 2 × S × S.
@@ -54,13 +147,18 @@ pub struct Maps {
     blend: Buffer<f32>,
     turned: Buffer<f32>,
     counts: Buffer<u32>,
-    /// Per map and digit: the bits found so far, and how many values are still wanted from them.
-    states: Buffer<[u32; 2]>,
+    /// Per map and digit.
+    states: Buffer<Wanted>,
     partial: Buffer<f64>,
-    fuse: Kernel,
-    select: Kernel,
-    top: Kernel,
-    smooth: Kernel,
+    kernels: Kernels,
+}
+
+#[derive(Debug)]
+struct Kernels {
+    fuse: TypedKernel<MapsFuse<'static>>,
+    select: TypedKernel<MapsSelect<'static>>,
+    top: TypedKernel<MapsTop<'static>>,
+    smooth: TypedKernel<MapsSmooth<'static>>,
 }
 
 impl Maps {
@@ -91,15 +189,10 @@ impl Maps {
         let radius = half.len() - 1;
         let zeros = std::iter::repeat_n(0.0, SMOOTH_ROWS - 1);
         let weights: Vec<f32> = half.iter().rev().chain(&half[1..]).copied().chain(zeros).collect();
-        let taps: Vec<[u32; 2]> =
-            upsampling(grid, size).into_iter().map(|(low, weight)| [low as u32, weight.to_bits()]).collect();
+        let tap = |(low, weight)| Tap { low: low as u32, weight };
+        let taps: Vec<Tap> = upsampling(grid, size).into_iter().map(tap).collect();
         let pixels = size * size;
-        let [fuse, select, top, smooth]: [Kernel; 4] =
-            machine.load(&PROGRAM)?.try_into().map_err(|found: Vec<Kernel>| CudaError::Compile {
-                program: PROGRAM.name,
-                sm: machine.properties().sm,
-                log: format!("{} kernels", found.len()),
-            })?;
+        let loaded = Loaded::new(machine, &PROGRAM)?;
         Ok(Self {
             grid,
             size,
@@ -116,10 +209,12 @@ impl Maps {
             counts: Buffer::zeros(machine, max_batch * IMAGE_WORDS)?,
             states: Buffer::zeros(machine, max_batch * 2 * DIGITS)?,
             partial: Buffer::zeros(machine, max_batch * 2 * SELECT_BLOCKS)?,
-            fuse,
-            select,
-            top,
-            smooth,
+            kernels: Kernels {
+                fuse: loaded.kernel("maps_fuse")?,
+                select: loaded.kernel("maps_select")?,
+                top: loaded.kernel("maps_top")?,
+                smooth: loaded.kernel("maps_smooth")?,
+            },
         })
     }
 
@@ -150,75 +245,83 @@ impl Maps {
         CudaError::check_length("the anomaly maps", batch * size * size, map.len())?;
         CudaError::check_length("the scores", batch, scores.len())?;
         stream.clear(self.counts.view_mut().slice(0..batch * IMAGE_WORDS))?;
+        self.fuse(stream, addresses, IsHalf::from(dtype), new, batch)?;
+        self.score(stream, batch, scores)?;
+        self.smooth(stream, batch, map)
+    }
 
-        let is_half = i32::from(dtype == Dtype::F16);
-        let [n_grid, n_size, n_layers, n_top, n_radius] =
-            [self.grid, size, layers, self.top_k, self.radius].map(|n| n as i32);
-        let tile = blocks(size, SMOOTH_TILE);
-        // SAFETY: lengths were checked above and in `new`; the buffers are this launcher's own.
-        unsafe {
-            stream.launch(&Launch {
-                kernel: &self.fuse,
-                grid: [blocks(size, FUSE_ROWS), batch as u32, 1],
-                threads: THREADS as u32,
-                shared: 2 * layers * (self.grid + 1) * size_of::<f32>(),
-                args: &[
-                    arg(&addresses),
-                    arg(&is_half),
-                    arg(&new.address()),
-                    arg(&self.taps.address()),
-                    arg(&self.paths.address()),
-                    arg(&self.blend.address()),
-                    arg(&self.counts.address()),
-                    arg(&n_grid),
-                    arg(&n_size),
-                    arg(&n_layers),
-                    arg(&self.raw_weight),
-                ],
-            })?;
-            for digit in 1..DIGITS as i32 {
-                stream.launch(&Launch {
-                    kernel: &self.select,
-                    grid: [SELECT_BLOCKS as u32, 2 * batch as u32, 1],
-                    threads: THREADS as u32,
-                    shared: 0,
-                    args: &[
-                        arg(&self.paths.address()),
-                        arg(&self.counts.address()),
-                        arg(&self.states.address()),
-                        arg(&digit),
-                        arg(&n_size),
-                        arg(&n_top),
-                    ],
-                })?;
-            }
-            stream.launch(&Launch {
-                kernel: &self.top,
-                grid: [SELECT_BLOCKS as u32, 2 * batch as u32, 1],
-                threads: THREADS as u32,
-                shared: 0,
-                args: &[
-                    arg(&self.paths.address()),
-                    arg(&self.counts.address()),
-                    arg(&self.states.address()),
-                    arg(&self.partial.address()),
-                    arg(&scores.address()),
-                    arg(&n_size),
-                    arg(&n_top),
-                ],
-            })?;
-            // Down, turned over, and down again: both passes read and write whole rows.
-            for (from, to) in [(self.blend.address(), self.turned.address()), (self.turned.address(), map.address())] {
-                stream.launch(&Launch {
-                    kernel: &self.smooth,
-                    grid: [tile, tile, batch as u32],
-                    threads: THREADS as u32,
-                    shared: 0,
-                    args: &[arg(&from), arg(&to), arg(&self.weights.address()), arg(&n_size), arg(&n_radius)],
-                })?;
-            }
+    /// Enqueues both paths' maps and their blend, with the counts of the first digit.
+    fn fuse(
+        &mut self,
+        stream: &Stream,
+        raw: Addresses,
+        is_half: IsHalf,
+        post: View<'_, f32>,
+        batch: usize,
+    ) -> Result<(), CudaError> {
+        let geometry = Geometry {
+            grid: [blocks(self.size, FUSE_ROWS), batch as u32, 1],
+            threads: THREADS,
+            shared: 2 * self.layers * (self.grid + 1) * size_of::<f32>(),
+        };
+        let arguments = MapsFuse {
+            raw,
+            is_half,
+            post,
+            taps: self.taps.view(),
+            paths: self.paths.view_mut(),
+            blend: self.blend.view_mut(),
+            counts: self.counts.view_mut(),
+            grid: Grid::of(self.grid),
+            size: Side::of(self.size),
+            layers: Layers::of(self.layers),
+            raw_weight: self.raw_weight,
+        };
+        // SAFETY: `run` checked the lengths of `raw` and `post`; `new` made the others for the largest batch.
+        unsafe { self.kernels.fuse.launch(stream, geometry, arguments) }
+    }
+
+    /// Enqueues the search for the k-th largest value, digit by digit, and the sums above it.
+    fn score(&mut self, stream: &Stream, batch: usize, scores: ViewMut<'_, f32>) -> Result<(), CudaError> {
+        let geometry = Geometry { grid: [SELECT_BLOCKS as u32, 2 * batch as u32, 1], threads: THREADS, shared: 0 };
+        let (size, top) = (Side::of(self.size), TopK::of(self.top_k));
+        for digit in 1..DIGITS {
+            let arguments = MapsSelect {
+                paths: self.paths.view(),
+                counts: self.counts.view_mut(),
+                states: self.states.view_mut(),
+                digit: Digit::of(digit),
+                size,
+                top,
+            };
+            // SAFETY: `new` made these buffers for the largest batch.
+            unsafe { self.kernels.select.launch(stream, geometry, arguments)? };
         }
-        Ok(())
+        let arguments = MapsTop {
+            paths: self.paths.view(),
+            counts: self.counts.view_mut(),
+            states: self.states.view_mut(),
+            partial: self.partial.view_mut(),
+            scores,
+            size,
+            top,
+        };
+        // SAFETY: as above, and `run` checked the length of `scores`.
+        unsafe { self.kernels.top.launch(stream, geometry, arguments) }
+    }
+
+    /// Enqueues the smoothing of the blend: down, turned over, and down again, so that both passes read and write whole
+    /// rows.
+    fn smooth(&mut self, stream: &Stream, batch: usize, map: ViewMut<'_, f32>) -> Result<(), CudaError> {
+        let tile = blocks(self.size, SMOOTH_TILE);
+        let geometry = Geometry { grid: [tile, tile, batch as u32], threads: THREADS, shared: 0 };
+        let (weights, size, radius) = (self.weights.view(), Side::of(self.size), Radius::of(self.radius));
+        let down = MapsSmooth { from: self.blend.view(), to: self.turned.view_mut(), weights, size, radius };
+        // SAFETY: `new` made these buffers for the largest batch.
+        unsafe { self.kernels.smooth.launch(stream, geometry, down)? };
+        let across = MapsSmooth { from: self.turned.view(), to: map, weights, size, radius };
+        // SAFETY: as above, and `run` checked the length of `map`.
+        unsafe { self.kernels.smooth.launch(stream, geometry, across) }
     }
 
     /// Both paths' maps of the last batch before blending: `[batch, 2, S, S]`, Pre-VCP first.

@@ -6,10 +6,10 @@
 
 use std::sync::Arc;
 
-use super::machine::{
-    Addresses, Buffer, Dtype, Kernel, Launch, MOST_LAYERS, Machine, Program, Stream, Values, View, ViewMut, arg,
-};
-use super::{CudaError, blocks};
+use super::error::CudaError;
+use super::launch::{Geometry, IsHalf, Loaded, TypedKernel, arguments, blocks, numbers};
+use super::machine::{Addresses, Buffer, Dtype, MOST_LAYERS, Machine, Program, Stream, Values, View, ViewMut};
+use super::post_vcp_look::{self, FirstRow, Layers, Look, Patches, PostLook, Queries, Rows, Splits, WIDEST, Width};
 use crate::vcp_clip::post_vcp::PostVcp as Weights;
 
 pub(super) const PROGRAM: Program = Program {
@@ -17,34 +17,84 @@ pub(super) const PROGRAM: Program = Program {
     source: include_str!("post_vcp.cu"),
     kernels: &["post_rows_8", "post_rows_1", "post_queries", "post_merge", "post_maps_f32", "post_maps_f16"],
 };
-/// The pass over the tokens.
-pub(super) const LOOK_PROGRAM: Program = Program {
-    name: "post_vcp_look.cu",
-    source: include_str!("post_vcp_look.cu"),
-    kernels: &["post_look_tensor_2", "post_look_tensor_4", "post_look_f32", "post_look_f16"],
-};
 
 /// Heads per state that a pass over the tokens serves; with two states they fill the 16 rows of a matrix product.
 const MOST_HEADS: usize = 8;
-/// Channels per thread of the pass without tensor cores, and the widest token: as many for each of 512 threads.
-const PLAIN_CHANNELS: usize = 3;
-const WIDEST: usize = 1536;
 /// Threads of the kernels that have no reason for another number.
 const THREADS: usize = 256;
-/// Tokens per step of the pass on tensor cores, and channels of each warp there.
-const TENSOR_TILE: usize = 16;
-const TENSOR_CHANNELS: usize = 128;
-/// Bytes between two rows of that tile beyond their length, so that eight rows meet different banks.
-const TENSOR_PADDING: usize = 16;
-/// Shared memory of that kernel besides the tiles, bytes, rounded up.
-const TENSOR_STATIC: usize = 12 * 1024;
-/// Tokens per step of the pass without tensor cores.
-const PLAIN_TILE: usize = 8;
 /// Columns of a block that merges, and tokens of a block that compares.
 const MERGE_COLUMNS: usize = 256;
 const MAP_TOKENS: usize = 32;
 /// Columns of a block that makes query vectors.
 const QUERY_COLUMNS: usize = 32;
+
+numbers!(
+    /// Rows of a weight matrix.
+    MatrixRows,
+    /// Columns of a weight matrix.
+    MatrixColumns,
+    /// Runs of vectors, one for each of as many equal runs of rows.
+    Heads,
+    /// Vectors that a matrix is multiplied with.
+    Vectors,
+    /// Images.
+    Batch,
+);
+
+arguments!(
+    /// `post_rows_*`: `out[which] = matrix · vector(row, which) + bias`.
+    struct PostRows<'a> {
+        matrix: View<'a, f32>,
+        bias: View<'a, f32>,
+        vectors: Values<'a>,
+        is_half: IsHalf,
+        out: ViewMut<'a, f32>,
+        rows: MatrixRows,
+        columns: MatrixColumns,
+        heads: Heads,
+        count: Vectors,
+    }
+);
+
+arguments!(
+    /// `post_queries`: W_kᵀ q over the rows of each head.
+    struct PostQueries<'a> {
+        key: View<'a, f32>,
+        q: View<'a, f32>,
+        queries: ViewMut<'a, f32>,
+        width: Width,
+        heads: Heads,
+        batch: Batch,
+    }
+);
+
+arguments!(
+    /// `post_merge`: the parts' sums under one softmax.
+    struct PostMerge<'a> {
+        partial: View<'a, f32>,
+        states: View<'a, [f32; 2]>,
+        seen: ViewMut<'a, f32>,
+        width: Width,
+        count: Queries,
+        splits: Splits,
+    }
+);
+
+arguments!(
+    /// `post_maps_*`: temperature · f̂ · (t′_abnormal − t′_normal).
+    struct PostMaps<'a> {
+        tokens: Addresses,
+        adjusted: View<'a, f32>,
+        inverse_norms: View<'a, f32>,
+        maps: ViewMut<'a, f32>,
+        temperature: f32,
+        layers: Layers,
+        rows: Rows,
+        first_row: FirstRow,
+        patches: Patches,
+        width: Width,
+    }
+);
 
 /// Sizes of the tensors that a [`PostVcp`] works on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,29 +121,21 @@ pub struct PostVcp {
     temperature: f32,
     look: Look,
     multiprocessors: usize,
-    weights: Device,
+    query: Linear,
+    key: Buffer<f32>,
+    value: Linear,
+    out: Linear,
     scratch: Scratch,
     kernels: Kernels,
 }
 
-/// How the pass over the tokens is done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Look {
-    /// On tensor cores with this many tiles in flight.
-    Tensor { stages: usize },
-    /// With ordinary arithmetic, any size.
-    Plain,
-}
-
+/// A matrix and what is added to its products.
 #[derive(Debug)]
-struct Device {
-    query: Buffer<f32>,
-    query_bias: Buffer<f32>,
-    key: Buffer<f32>,
-    value: Buffer<f32>,
-    value_bias: Buffer<f32>,
-    out: Buffer<f32>,
-    out_bias: Buffer<f32>,
+struct Linear {
+    matrix: Buffer<f32>,
+    bias: Buffer<f32>,
+    rows: MatrixRows,
+    columns: MatrixColumns,
 }
 
 /// Intermediate results of the largest batch.
@@ -117,12 +159,24 @@ struct Scratch {
 
 #[derive(Debug)]
 struct Kernels {
-    rows_8: Kernel,
-    rows_1: Kernel,
-    queries: Kernel,
-    look: Kernel,
-    merge: Kernel,
-    maps: Kernel,
+    rows_8: TypedKernel<PostRows<'static>>,
+    rows_1: TypedKernel<PostRows<'static>>,
+    queries: TypedKernel<PostQueries<'static>>,
+    look: TypedKernel<PostLook<'static>>,
+    merge: TypedKernel<PostMerge<'static>>,
+    maps: TypedKernel<PostMaps<'static>>,
+}
+
+/// The patch tokens of a batch, and how they lie.
+#[derive(Clone, Copy)]
+struct Tokens {
+    addresses: Addresses,
+    layers: Layers,
+    rows: Rows,
+    first_row: FirstRow,
+    patches: Patches,
+    /// Images times layers.
+    sequences: usize,
 }
 
 impl PostVcp {
@@ -133,18 +187,16 @@ impl PostVcp {
         let (heads, width, text_width) = (weights.heads, weights.vision_width, weights.text_width);
         check_sizes(weights, &shape)?;
         let properties = machine.properties();
-        let look = Look::choose(&shape, width, properties.shared_per_block);
-        let upload = |values: &[f32]| Buffer::from_slice(machine, values);
-        let zeros = |len: usize| Buffer::zeros(machine, len);
-        let weights_on_device = Device {
-            query: upload(&weights.query)?,
-            query_bias: upload(&weights.query_bias)?,
-            key: upload(&weights.key)?,
-            value: upload(&weights.value)?,
-            value_bias: upload(&weights.value_bias)?,
-            out: upload(&weights.out)?,
-            out_bias: upload(&weights.out_bias)?,
+        let look = Look::choose(shape.tokens, width, properties.shared_per_block);
+        let linear = |matrix: &[f32], bias: &[f32], columns: usize| -> Result<Linear, CudaError> {
+            Ok(Linear {
+                matrix: Buffer::from_slice(machine, matrix)?,
+                bias: Buffer::from_slice(machine, bias)?,
+                rows: MatrixRows::of(width),
+                columns: MatrixColumns::of(columns),
+            })
         };
+        let zeros = |len: usize| Buffer::zeros(machine, len);
         let multiprocessors = properties.multiprocessors as usize;
         let queries = 2 * heads;
         let sequences = shape.layers * shape.max_batch;
@@ -162,7 +214,6 @@ impl PostVcp {
             adjusted: zeros(sequences * 2 * width)?,
             inverse_norms: zeros(sequences * shape.patches)?,
         };
-        let kernels = Kernels::load(machine, look, shape.tokens)?;
         Ok(Self {
             shape,
             heads,
@@ -171,9 +222,12 @@ impl PostVcp {
             temperature: weights.temperature,
             look,
             multiprocessors,
-            weights: weights_on_device,
+            query: linear(&weights.query, &weights.query_bias, text_width)?,
+            key: Buffer::from_slice(machine, &weights.key)?,
+            value: linear(&weights.value, &weights.value_bias, width)?,
+            out: linear(&weights.out, &weights.out_bias, width)?,
             scratch,
-            kernels,
+            kernels: Kernels::load(machine, look, shape.tokens)?,
         })
     }
 
@@ -190,7 +244,6 @@ impl PostVcp {
         maps: ViewMut<'_, f32>,
     ) -> Result<(), CudaError> {
         let PostVcpShape { layers, patches, class_token, max_batch, tokens: dtype } = self.shape;
-        let (width, heads, queries) = (self.width, self.heads, 2 * self.heads);
         if batch == 0 || batch > max_batch {
             return Err(CudaError::Unsupported { what: "the batch", found: batch, allowed: "1 to max_batch" });
         }
@@ -198,210 +251,158 @@ impl PostVcp {
             return Err(CudaError::Length { what: "the list of tapped layers", needed: layers, got: tokens.len() });
         }
         let rows = patches + usize::from(class_token);
-        let addresses = Addresses::of("a layer's patch tokens", tokens, dtype, batch * rows * width)?;
+        let addresses = Addresses::of("a layer's patch tokens", tokens, dtype, batch * rows * self.width)?;
         CudaError::check_length("the text embeddings", batch * 2 * self.text_width, text.len())?;
         CudaError::check_length("the difference maps", batch * layers * patches, maps.len())?;
 
-        let sequences = batch * layers;
-        let splits = self.look.splits(sequences, patches, self.multiprocessors);
-        let (device, scratch) = (&self.weights, &self.scratch);
-        let first_row = i32::from(class_token);
-        let [n_layers, n_rows, n_patches, n_width, n_heads, n_queries, n_splits] =
-            [layers, rows, patches, width, heads, queries, splits].map(|n| n as i32);
+        let tokens = Tokens {
+            addresses,
+            layers: Layers::of(layers),
+            rows: Rows::of(rows),
+            first_row: FirstRow::of(usize::from(class_token)),
+            patches: Patches::of(patches),
+            sequences: batch * layers,
+        };
+        self.ask(stream, text, batch)?;
+        self.look(stream, tokens)?;
+        self.answer(stream, tokens.sequences)?;
+        self.compare(stream, tokens, maps)
+    }
 
-        self.rows(stream, &device.query, &device.query_bias, text, 1, &scratch.q, self.text_width, 2 * batch)?;
-        // SAFETY: lengths were checked above and in `new`; the buffers are this launcher's own.
-        unsafe {
-            stream.launch(&Launch {
-                kernel: &self.kernels.queries,
-                grid: [blocks(width, QUERY_COLUMNS), heads as u32, 1],
-                threads: THREADS as u32,
-                shared: 0,
-                args: &[
-                    arg(&device.key.address()),
-                    arg(&scratch.q.address()),
-                    arg(&scratch.queries.address()),
-                    arg(&n_width),
-                    arg(&n_heads),
-                    arg(&(batch as i32)),
-                ],
-            })?;
-            stream.launch(&Launch {
-                kernel: &self.kernels.look,
-                grid: [(sequences * splits) as u32, 1, 1],
-                threads: self.look.threads(width) as u32,
-                shared: self.look.shared(width, queries),
-                args: &[
-                    arg(&addresses),
-                    arg(&scratch.queries.address()),
-                    arg(&scratch.partial.address()),
-                    arg(&scratch.states.address()),
-                    arg(&scratch.inverse_norms.address()),
-                    arg(&n_layers),
-                    arg(&n_rows),
-                    arg(&first_row),
-                    arg(&n_patches),
-                    arg(&n_width),
-                    arg(&n_queries),
-                    arg(&n_splits),
-                ],
-            })?;
-            stream.launch(&Launch {
-                kernel: &self.kernels.merge,
-                grid: [blocks(width, MERGE_COLUMNS), (sequences * queries) as u32, 1],
-                threads: THREADS as u32,
-                shared: 0,
-                args: &[
-                    arg(&scratch.partial.address()),
-                    arg(&scratch.states.address()),
-                    arg(&scratch.seen.address()),
-                    arg(&n_width),
-                    arg(&n_queries),
-                    arg(&n_splits),
-                ],
-            })?;
-        }
-        let seen = Values::F32(scratch.seen.view());
-        let context = Values::F32(scratch.context.view());
-        self.rows(stream, &device.value, &device.value_bias, seen, heads, &scratch.context, width, 2 * sequences)?;
-        self.rows(stream, &device.out, &device.out_bias, context, 1, &scratch.adjusted, width, 2 * sequences)?;
+    /// Enqueues the query vectors of the text embeddings.
+    fn ask(&mut self, stream: &Stream, text: Values<'_>, batch: usize) -> Result<(), CudaError> {
+        let (kernels, scratch) = (&self.kernels, &mut self.scratch);
+        kernels.rows(stream, &self.query, text, Heads::of(1), scratch.q.view_mut(), Vectors::of(2 * batch))?;
+        let geometry =
+            Geometry { grid: [blocks(self.width, QUERY_COLUMNS), self.heads as u32, 1], threads: THREADS, shared: 0 };
+        let arguments = PostQueries {
+            key: self.key.view(),
+            q: scratch.q.view(),
+            queries: scratch.queries.view_mut(),
+            width: Width::of(self.width),
+            heads: Heads::of(self.heads),
+            batch: Batch::of(batch),
+        };
+        // SAFETY: `new` checked the length of the matrix and made the others for the largest batch.
+        unsafe { kernels.queries.launch(stream, geometry, arguments) }
+    }
+
+    /// Enqueues the pass over the tokens, and brings the parts of each sequence together.
+    fn look(&mut self, stream: &Stream, tokens: Tokens) -> Result<(), CudaError> {
+        let Tokens { addresses, layers, rows, first_row, patches, sequences } = tokens;
+        let (kernels, scratch) = (&self.kernels, &mut self.scratch);
+        let queries = 2 * self.heads;
+        let parts = self.look.splits(sequences, self.shape.patches, self.multiprocessors);
+        let (width, count, splits) = (Width::of(self.width), Queries::of(queries), Splits::of(parts));
+        let geometry = Geometry {
+            grid: [(sequences * parts) as u32, 1, 1],
+            threads: self.look.threads(self.width),
+            shared: self.look.shared(self.width, queries),
+        };
+        let arguments = PostLook {
+            tokens: addresses,
+            queries: scratch.queries.view(),
+            partial: scratch.partial.view_mut(),
+            states: scratch.states.view_mut(),
+            inverse_norms: scratch.inverse_norms.view_mut(),
+            layers,
+            rows,
+            first_row,
+            patches,
+            width,
+            count,
+            splits,
+        };
+        // SAFETY: `run` checked the lengths of the tokens; `new` made the others for the batch with the most parts.
+        unsafe { kernels.look.launch(stream, geometry, arguments)? };
+        let geometry = Geometry {
+            grid: [blocks(self.width, MERGE_COLUMNS), (sequences * queries) as u32, 1],
+            threads: THREADS,
+            shared: 0,
+        };
+        let (partial, states, seen) = (scratch.partial.view(), scratch.states.view(), scratch.seen.view_mut());
+        let arguments = PostMerge { partial, states, seen, width, count, splits };
         // SAFETY: as above.
-        unsafe {
-            stream.launch(&Launch {
-                kernel: &self.kernels.maps,
-                grid: [blocks(patches, MAP_TOKENS), sequences as u32, 1],
-                threads: THREADS as u32,
-                shared: width * size_of::<f32>(),
-                args: &[
-                    arg(&addresses),
-                    arg(&scratch.adjusted.address()),
-                    arg(&scratch.inverse_norms.address()),
-                    arg(&maps.address()),
-                    arg(&self.temperature),
-                    arg(&n_layers),
-                    arg(&n_rows),
-                    arg(&first_row),
-                    arg(&n_patches),
-                    arg(&n_width),
-                ],
-            })
-        }
+        unsafe { kernels.merge.launch(stream, geometry, arguments) }
+    }
+
+    /// Enqueues the way of what was seen through W_v and W_o.
+    fn answer(&mut self, stream: &Stream, sequences: usize) -> Result<(), CudaError> {
+        let Scratch { seen, context, adjusted, .. } = &mut self.scratch;
+        let (kernels, count) = (&self.kernels, Vectors::of(2 * sequences));
+        let seen = Values::F32(seen.view());
+        kernels.rows(stream, &self.value, seen, Heads::of(self.heads), context.view_mut(), count)?;
+        let context = Values::F32(context.view());
+        kernels.rows(stream, &self.out, context, Heads::of(1), adjusted.view_mut(), count)
+    }
+
+    /// Enqueues the comparison of every patch with what was seen.
+    fn compare(&mut self, stream: &Stream, tokens: Tokens, maps: ViewMut<'_, f32>) -> Result<(), CudaError> {
+        let Tokens { addresses, layers, rows, first_row, patches, sequences } = tokens;
+        let geometry = Geometry {
+            grid: [blocks(self.shape.patches, MAP_TOKENS), sequences as u32, 1],
+            threads: THREADS,
+            shared: self.width * size_of::<f32>(),
+        };
+        let arguments = PostMaps {
+            tokens: addresses,
+            adjusted: self.scratch.adjusted.view(),
+            inverse_norms: self.scratch.inverse_norms.view(),
+            maps,
+            temperature: self.temperature,
+            layers,
+            rows,
+            first_row,
+            patches,
+            width: Width::of(self.width),
+        };
+        // SAFETY: `run` checked the lengths of tokens and maps; `new` made the others for the largest batch.
+        unsafe { self.kernels.maps.launch(stream, geometry, arguments) }
     }
 
     /// 1/‖f‖ of the last batch: `[batch, L, N]`.
     pub fn inverse_norms(&self) -> View<'_, f32> {
         self.scratch.inverse_norms.view()
     }
-
-    /// Enqueues `out[which] = matrix · vector(row, which) + bias` for `count` vectors of `columns` numbers. Each of
-    /// them is a run of `heads` vectors, one for each of as many equal runs of rows.
-    #[allow(clippy::too_many_arguments)] // One small matrix product, three uses.
-    fn rows(
-        &self,
-        stream: &Stream,
-        matrix: &Buffer<f32>,
-        bias: &Buffer<f32>,
-        vectors: Values<'_>,
-        heads: usize,
-        out: &Buffer<f32>,
-        columns: usize,
-        count: usize,
-    ) -> Result<(), CudaError> {
-        let rows = self.width;
-        let head_rows = rows / heads;
-        let (kernel, each) =
-            if head_rows.is_multiple_of(8) { (&self.kernels.rows_8, 8) } else { (&self.kernels.rows_1, 1) };
-        let is_half = i32::from(vectors.dtype() == Dtype::F16);
-        let [n_rows, n_columns, n_heads, n_count] = [rows, columns, heads, count].map(|n| n as i32);
-        // SAFETY: the matrix is rows × columns, and `run` passes vectors and results of the sizes named above.
-        unsafe {
-            stream.launch(&Launch {
-                kernel,
-                grid: [blocks(rows, each), 1, 1],
-                threads: THREADS as u32,
-                shared: 0,
-                args: &[
-                    arg(&matrix.address()),
-                    arg(&bias.address()),
-                    arg(&vectors.address()),
-                    arg(&is_half),
-                    arg(&out.address()),
-                    arg(&n_rows),
-                    arg(&n_columns),
-                    arg(&n_heads),
-                    arg(&n_count),
-                ],
-            })
-        }
-    }
-}
-
-impl Look {
-    fn choose(shape: &PostVcpShape, width: usize, shared: usize) -> Self {
-        let fits = width.is_multiple_of(TENSOR_CHANNELS) && width <= 8 * TENSOR_CHANNELS;
-        if shape.tokens == Dtype::F16 && fits {
-            for stages in [4, 2] {
-                let look = Self::Tensor { stages };
-                if look.shared(width, 0) + TENSOR_STATIC <= shared {
-                    return look;
-                }
-            }
-        }
-        Self::Plain
-    }
-
-    /// How many blocks share a sequence: one block a multiprocessor on tensor cores, two else, so that one wave of
-    /// blocks covers the work.
-    fn splits(self, sequences: usize, patches: usize, multiprocessors: usize) -> usize {
-        let (wave, tile) = match self {
-            Self::Tensor { .. } => (multiprocessors, TENSOR_TILE),
-            Self::Plain => (2 * multiprocessors, PLAIN_TILE),
-        };
-        (wave / sequences).clamp(1, patches.div_ceil(tile))
-    }
-
-    fn threads(self, width: usize) -> usize {
-        match self {
-            Self::Tensor { .. } => width / TENSOR_CHANNELS * 32,
-            Self::Plain => width.div_ceil(PLAIN_CHANNELS).next_multiple_of(32).max(128),
-        }
-    }
-
-    /// Dynamic shared memory of a block, bytes.
-    fn shared(self, width: usize, queries: usize) -> usize {
-        match self {
-            Self::Tensor { stages } => stages * TENSOR_TILE * (width * size_of::<half::f16>() + TENSOR_PADDING),
-            Self::Plain => {
-                (PLAIN_TILE * width + 2 * PLAIN_TILE * queries + PLAIN_TILE + 3 * queries) * size_of::<f32>()
-            }
-        }
-    }
 }
 
 impl Kernels {
     fn load(machine: &Arc<dyn Machine>, look: Look, tokens: Dtype) -> Result<Self, CudaError> {
-        let loaded = [machine.load(&PROGRAM)?, machine.load(&LOOK_PROGRAM)?].concat();
-        let kernel = |name: &'static str| {
-            loaded.iter().find(|kernel| kernel.name == name).cloned().ok_or(CudaError::Compile {
-                program: PROGRAM.name,
-                sm: machine.properties().sm,
-                log: format!("no kernel '{name}'"),
-            })
-        };
-        let (look, maps) = match (look, tokens) {
-            (Look::Tensor { stages: 4 }, _) => ("post_look_tensor_4", "post_maps_f16"),
-            (Look::Tensor { .. }, _) => ("post_look_tensor_2", "post_maps_f16"),
-            (Look::Plain, Dtype::F32) => ("post_look_f32", "post_maps_f32"),
-            (Look::Plain, Dtype::F16) => ("post_look_f16", "post_maps_f16"),
+        let loaded = Loaded::new(machine, &PROGRAM)?;
+        let maps = match tokens {
+            Dtype::F32 => "post_maps_f32",
+            Dtype::F16 => "post_maps_f16",
         };
         Ok(Self {
-            rows_8: kernel("post_rows_8")?,
-            rows_1: kernel("post_rows_1")?,
-            queries: kernel("post_queries")?,
-            look: kernel(look)?,
-            merge: kernel("post_merge")?,
-            maps: kernel(maps)?,
+            rows_8: loaded.kernel("post_rows_8")?,
+            rows_1: loaded.kernel("post_rows_1")?,
+            queries: loaded.kernel("post_queries")?,
+            look: Loaded::new(machine, &post_vcp_look::PROGRAM)?.kernel(look.kernel(tokens))?,
+            merge: loaded.kernel("post_merge")?,
+            maps: loaded.kernel(maps)?,
         })
+    }
+
+    /// Enqueues `out[which] = matrix · vector(row, which) + bias` for `count` vectors. Each of them is a run of `heads`
+    /// vectors, one for each of as many equal runs of rows. The callers' vectors and results have these sizes.
+    fn rows(
+        &self,
+        stream: &Stream,
+        linear: &Linear,
+        vectors: Values<'_>,
+        heads: Heads,
+        out: ViewMut<'_, f32>,
+        count: Vectors,
+    ) -> Result<(), CudaError> {
+        let &Linear { ref matrix, ref bias, rows, columns } = linear;
+        let (kernel, each) =
+            if (rows.0 / heads.0).unsigned_abs().is_multiple_of(8) { (&self.rows_8, 8) } else { (&self.rows_1, 1) };
+        let geometry = Geometry { grid: [blocks(rows.0 as usize, each), 1, 1], threads: THREADS, shared: 0 };
+        let (matrix, bias, is_half) = (matrix.view(), bias.view(), IsHalf::from(vectors.dtype()));
+        let arguments = PostRows { matrix, bias, vectors, is_half, out, rows, columns, heads, count };
+        // SAFETY: `PostVcp::new` checked the lengths of matrix and bias, `PostVcp::run` that of the text; the other
+        // vectors and results are scratch for the largest batch.
+        unsafe { kernel.launch(stream, geometry, arguments) }
     }
 }
 

@@ -5,26 +5,15 @@
 
 use std::sync::Arc;
 
-use super::machine::{Arg, Buffer, Dtype, Kernel, Launch, Machine, Program, Stream, ValuesMut, View, arg};
-use super::{CudaError, blocks};
-use crate::vcp_clip::resample::{Taps, is_down_first};
-
-pub(super) const PROGRAM: Program = Program {
-    name: "preprocess.cu",
-    source: include_str!("preprocess.cu"),
-    kernels: &[
-        "nv12_to_rgb",
-        "resize_across_1",
-        "resize_across_3",
-        "resize_down",
-        "normalise_across_1",
-        "normalise_across_3",
-        "normalise_down_1",
-        "normalise_down_3",
-        "normalise_1",
-        "normalise_3",
-    ],
+use super::error::CudaError;
+use super::frame_format::{FrameFormat, YuvMatrix};
+use super::launch::{Geometry, IsHalf, Loaded, blocks};
+use super::machine::{Buffer, Machine, Stream, ValuesMut, View, ViewMut};
+use super::passes::{
+    Height, IsBgr, Kernels, Normalise, NormaliseAcross, NormaliseDown, Nv12ToRgb, PROGRAM, Planes, ResizeAcross,
+    ResizeDown, RowBytes, Side, Span, Stride, ToStride, Width,
 };
+use crate::vcp_clip::resample::{Taps, is_down_first};
 
 const THREADS: usize = 256;
 /// Bytes of a row that one thread of a pass down takes.
@@ -35,63 +24,6 @@ const SHARED: usize = 48 * 1024;
 const LONGEST: usize = 16_384;
 const _: () = assert!(LONGEST * 3 <= SHARED, "passes across keep a row there");
 
-/// How the bytes of a frame on the card are laid out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FrameFormat {
-    /// One byte of luminance.
-    Gray8,
-    /// Red, green, blue.
-    Rgb8,
-    /// Blue, green, red.
-    Bgr8,
-    /// A plane of luminance, then one of interleaved Cb and Cr for 2×2 pixels each, with the same stride. Width and
-    /// height are even. It becomes RGB before it is resized; see [`nv12_to_rgb`].
-    Nv12(YuvMatrix),
-}
-
-/// Which standard says what luminance and chroma mean; both in video range (16 … 235, 16 … 240).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum YuvMatrix {
-    /// ITU-R BT.601, standard definition.
-    Bt601,
-    /// ITU-R BT.709, high definition.
-    Bt709,
-}
-
-impl YuvMatrix {
-    /// Factors × 2¹⁶ of luminance, Cr in red, Cb in green, Cr in green (both taken off) and Cb in blue.
-    fn factors(self) -> [i32; 5] {
-        match self {
-            Self::Bt601 => [76_309, 104_597, 25_675, 53_279, 132_201],
-            Self::Bt709 => [76_309, 117_489, 13_975, 34_925, 138_438],
-        }
-    }
-}
-
-/// One pixel from NV12 to RGB in 16-bit fixed point, rounded and clipped; the kernel computes the same.
-pub fn nv12_to_rgb(matrix: YuvMatrix, luminance: u8, cb: u8, cr: u8) -> [u8; 3] {
-    let [luma, red_cr, green_cb, green_cr, blue_cb] = matrix.factors();
-    let base = luma * (i32::from(luminance) - 16) + (1 << 15);
-    let (cb, cr) = (i32::from(cb) - 128, i32::from(cr) - 128);
-    let sums = [base + red_cr * cr, base - green_cb * cb - green_cr * cr, base + blue_cb * cb];
-    sums.map(|sum| (sum >> 16).clamp(0, 255) as u8)
-}
-
-impl FrameFormat {
-    /// Bytes from one pixel to the next, of the first plane.
-    fn step(self) -> usize {
-        match self {
-            Self::Gray8 | Self::Nv12(_) => 1,
-            Self::Rgb8 | Self::Bgr8 => 3,
-        }
-    }
-
-    /// Channels that are resized.
-    fn channels(self) -> usize {
-        if self == Self::Gray8 { 1 } else { 3 }
-    }
-}
-
 /// Makes [`Prepared`]s for one model's input.
 #[derive(Debug)]
 pub struct Preprocess {
@@ -99,7 +31,8 @@ pub struct Preprocess {
     size: usize,
     /// `[channel][level]`: scaling, mean and deviation are a function of one byte.
     normalised: Arc<Buffer<f32>>,
-    kernels: Arc<[Kernel]>,
+    gray: Arc<Kernels>,
+    colour: Arc<Kernels>,
 }
 
 impl Preprocess {
@@ -108,11 +41,13 @@ impl Preprocess {
         check_side("the model's input side", size)?;
         let levels = |c: usize| (0..256).map(move |level| (level as f32 / 255.0 - mean[c]) / std[c]);
         let normalised: Vec<f32> = (0..3).flat_map(levels).collect();
+        let loaded = Loaded::new(machine, &PROGRAM)?;
         Ok(Self {
             machine: Arc::clone(machine),
             size,
             normalised: Arc::new(Buffer::from_slice(machine, &normalised)?),
-            kernels: machine.load(&PROGRAM)?.into(),
+            gray: Arc::new(Kernels::of(&loaded, 1)?),
+            colour: Arc::new(Kernels::of(&loaded, 3)?),
         })
     }
 
@@ -165,7 +100,7 @@ impl Preprocess {
             between: Buffer::zeros(&self.machine, between_stride * between_rows)?,
             between_stride,
             normalised: Arc::clone(&self.normalised),
-            kernels: Arc::clone(&self.kernels),
+            kernels: Arc::clone(if channels == 1 { &self.gray } else { &self.colour }),
         })
     }
 }
@@ -195,16 +130,15 @@ impl Order {
 /// The weights of one axis on the card.
 #[derive(Debug)]
 struct Axis {
-    /// Per target pixel: first source pixel, where its weights start, and how many there are.
-    spans: Buffer<[i32; 4]>,
+    /// Per target pixel.
+    spans: Buffer<Span>,
     weights: Buffer<i32>,
 }
 
 impl Axis {
     fn new(machine: &Arc<dyn Machine>, source: usize, target: usize) -> Result<Self, CudaError> {
         let taps = Taps::bicubic(source, target);
-        let spans: Vec<[i32; 4]> =
-            taps.spans().map(|(first, at, count)| [first as i32, at as i32, count as i32, 0]).collect();
+        let spans: Vec<Span> = taps.spans().map(|(first, at, count)| Span::new(first, at, count)).collect();
         Ok(Self { spans: Buffer::from_slice(machine, &spans)?, weights: Buffer::from_slice(machine, taps.fixed())? })
     }
 }
@@ -226,16 +160,23 @@ pub struct Prepared {
     between: Buffer<u8>,
     between_stride: usize,
     normalised: Arc<Buffer<f32>>,
-    kernels: Arc<[Kernel]>,
+    kernels: Arc<Kernels>,
 }
 
 /// Pixels on the card, as the passes hand them on.
 #[derive(Clone, Copy)]
-struct Plane {
-    address: u64,
+struct Plane<'a> {
+    pixels: View<'a, u8>,
     stride: usize,
     width: usize,
     height: usize,
+}
+
+/// Where the last pass writes.
+#[derive(Clone, Copy)]
+struct Input {
+    planes: Planes,
+    is_half: IsHalf,
 }
 
 impl Prepared {
@@ -255,133 +196,157 @@ impl Prepared {
         let image = 3 * self.size * self.size;
         CudaError::check_length("the frame", self.bytes, frame.len())?;
         CudaError::check_length("the model's input", (slot + 1) * image, input.len())?;
-        let mut source =
-            Plane { address: frame.address(), stride: self.stride, width: self.width, height: self.height };
-        if let (FrameFormat::Nv12(matrix), Some(rgb)) = (self.format, &self.rgb) {
-            source = self.to_rgb(stream, source, matrix, rgb)?;
-        }
-        let value = if input.dtype() == Dtype::F16 { size_of::<half::f16>() } else { size_of::<f32>() };
-        let first = input.address() + (slot * image * value) as u64;
-        let [is_half, is_bgr] = [input.dtype() == Dtype::F16, self.format == FrameFormat::Bgr8].map(i32::from);
-        let levels = self.normalised.address();
-        let to_input = [arg(&first), arg(&is_half), arg(&is_bgr), arg(&levels)];
-        let (between, between_stride) = (self.between.address(), self.between_stride as i32);
-        let to_between = [arg(&between), arg(&between_stride)];
-        let mut resized = Plane { address: between, stride: self.between_stride, ..source };
+        let input = Input { planes: Planes::of(input, slot, image), is_half: IsHalf::from(input.dtype()) };
+        let frame = Plane { pixels: frame, stride: self.stride, width: self.width, height: self.height };
+        let frame = match (self.format, &self.rgb) {
+            (FrameFormat::Nv12(matrix), Some(rgb)) => self.to_rgb(stream, frame, matrix, rgb)?,
+            _ => frame,
+        };
         match self.order {
-            Order::None => {
-                let grid = [blocks(self.size, THREADS), self.size as u32, 1];
-                self.pass(stream, "normalise", source, grid, 0, &to_input, &[arg(&(self.size as i32))])
-            }
-            Order::Across => self.across(stream, "normalise_across", source, &to_input),
-            Order::Down => self.down(stream, "normalise_down", source, &to_input, (self.size, 1)),
+            Order::None => self.normalise(stream, frame, input),
+            Order::Across => self.normalise_across(stream, frame, input),
+            Order::Down => self.normalise_down(stream, frame, input),
             Order::AcrossThenDown => {
-                resized.width = self.size;
-                self.across(stream, "resize_across", source, &to_between)?;
-                self.down(stream, "normalise_down", resized, &to_input, (self.size, 1))
+                let resized = self.resize_across(stream, frame)?;
+                self.normalise_down(stream, resized, input)
             }
             Order::DownThenAcross => {
-                resized.height = self.size;
-                let row = source.width * self.format.channels();
-                self.down(stream, "resize_down", source, &to_between, (row, BYTES_DOWN))?;
-                self.across(stream, "normalise_across", resized, &to_input)
+                let resized = self.resize_down(stream, frame)?;
+                self.normalise_across(stream, resized, input)
             }
         }
     }
 
-    fn kernel(&self, stem: &'static str) -> Result<&Kernel, CudaError> {
-        let wanted = |kernel: &&Kernel| {
-            kernel.name == stem || kernel.name.strip_prefix(stem).is_some_and(|rest| rest == self.suffix())
+    fn to_rgb<'a>(
+        &self,
+        stream: &Stream,
+        frame: Plane<'_>,
+        matrix: YuvMatrix,
+        rgb: &'a Buffer<u8>,
+    ) -> Result<Plane<'a>, CudaError> {
+        let Plane { pixels: luminance, stride, width, height } = frame;
+        let (luma, red_cr, green_cb, green_cr, blue_cb) = matrix.factors();
+        let arguments = Nv12ToRgb {
+            luminance,
+            chroma: luminance.slice(stride * height..luminance.len()),
+            stride: Stride::of(stride),
+            rgb: written(rgb),
+            rgb_stride: ToStride::of(self.rgb_stride),
+            width: Width::of(width),
+            height: Height::of(height),
+            luma,
+            red_cr,
+            green_cb,
+            green_cr,
+            blue_cb,
         };
-        self.kernels.iter().find(wanted).ok_or(CudaError::Unsupported {
-            what: "the number of channels",
-            found: self.format.channels(),
-            allowed: "1 or 3",
-        })
-    }
-
-    fn suffix(&self) -> &'static str {
-        if self.format.channels() == 1 { "_1" } else { "_3" }
-    }
-
-    fn to_rgb(&self, stream: &Stream, source: Plane, matrix: YuvMatrix, rgb: &Buffer<u8>) -> Result<Plane, CudaError> {
-        let chroma = source.address + (source.stride * source.height) as u64;
-        let [width, height, stride, rgb_stride] =
-            [source.width, source.height, source.stride, self.rgb_stride].map(|n| n as i32);
-        let [luma, red_cr, green_cb, green_cr, blue_cb] = matrix.factors();
+        let geometry = Geometry { grid: [blocks(width, THREADS), height as u32, 1], threads: THREADS, shared: 0 };
         // SAFETY: `run` checked the frame's length, and `rgb` was made for it.
-        unsafe {
-            stream.launch(&Launch {
-                kernel: self.kernel("nv12_to_rgb")?,
-                grid: [blocks(source.width, THREADS), source.height as u32, 1],
-                threads: THREADS as u32,
-                shared: 0,
-                args: &[
-                    arg(&source.address),
-                    arg(&chroma),
-                    arg(&stride),
-                    arg(&rgb.address()),
-                    arg(&rgb_stride),
-                    arg(&width),
-                    arg(&height),
-                    arg(&luma),
-                    arg(&red_cr),
-                    arg(&green_cb),
-                    arg(&green_cr),
-                    arg(&blue_cb),
-                ],
-            })?;
-        }
-        Ok(Plane { address: rgb.address(), stride: self.rgb_stride, ..source })
+        unsafe { self.kernels.nv12_to_rgb.launch(stream, geometry, arguments)? };
+        Ok(Plane { pixels: rgb.view(), stride: self.rgb_stride, width, height })
     }
 
-    /// Enqueues a pass along the rows: a block each.
-    fn across(&self, stream: &Stream, stem: &'static str, source: Plane, out: &[Arg<'_>]) -> Result<(), CudaError> {
-        let axis = &self.across;
-        let (spans, weights) = (axis.spans.address(), axis.weights.address());
-        let [width, size] = [source.width, self.size].map(|n| n as i32);
-        let row = source.width * self.format.channels();
-        let sizes = [arg(&spans), arg(&weights), arg(&width), arg(&size)];
-        self.pass(stream, stem, source, [source.height as u32, 1, 1], row, out, &sizes)
+    fn resize_across(&self, stream: &Stream, from: Plane<'_>) -> Result<Plane<'_>, CudaError> {
+        let arguments = ResizeAcross {
+            from: from.pixels,
+            stride: Stride::of(from.stride),
+            to: written(&self.between),
+            to_stride: ToStride::of(self.between_stride),
+            spans: self.across.spans.view(),
+            weights: self.across.weights.view(),
+            width: Width::of(from.width),
+            size: Side::of(self.size),
+        };
+        // SAFETY: `from` has its rows, as `run` checked the frame; `between` and the tables were made for these sizes.
+        unsafe { self.kernels.resize_across.launch(stream, self.rows(from), arguments)? };
+        Ok(Plane { pixels: self.between.view(), stride: self.between_stride, width: self.size, height: from.height })
     }
 
-    /// Enqueues a pass along the columns: for each of the model's rows `count` items, `each` of them a thread's.
-    fn down(
-        &self,
-        stream: &Stream,
-        stem: &'static str,
-        source: Plane,
-        out: &[Arg<'_>],
-        (count, each): (usize, usize),
-    ) -> Result<(), CudaError> {
-        let axis = &self.down;
-        let (spans, weights) = (axis.spans.address(), axis.weights.address());
-        let items = count as i32;
-        let sizes = [arg(&spans), arg(&weights), arg(&items)];
-        let grid = [blocks(count, each * THREADS), self.size as u32, 1];
-        self.pass(stream, stem, source, grid, 0, out, &sizes)
+    fn resize_down(&self, stream: &Stream, from: Plane<'_>) -> Result<Plane<'_>, CudaError> {
+        let row_bytes = from.width * self.format.channels();
+        let arguments = ResizeDown {
+            from: from.pixels,
+            stride: Stride::of(from.stride),
+            to: written(&self.between),
+            to_stride: ToStride::of(self.between_stride),
+            spans: self.down.spans.view(),
+            weights: self.down.weights.view(),
+            row_bytes: RowBytes::of(row_bytes),
+        };
+        // SAFETY: as for `resize_across`.
+        unsafe { self.kernels.resize_down.launch(stream, self.columns(row_bytes, BYTES_DOWN), arguments)? };
+        Ok(Plane { pixels: self.between.view(), stride: self.between_stride, width: from.width, height: self.size })
     }
 
-    /// Enqueues `stem(source, stride, out…, sizes…)`.
-    #[allow(clippy::too_many_arguments)] // What every pass has, and its own.
-    fn pass(
-        &self,
-        stream: &Stream,
-        stem: &'static str,
-        source: Plane,
-        grid: [u32; 3],
-        shared: usize,
-        out: &[Arg<'_>],
-        sizes: &[Arg<'_>],
-    ) -> Result<(), CudaError> {
-        let stride = source.stride as i32;
-        let args = [&[arg(&source.address), arg(&stride)], out, sizes].concat();
-        // SAFETY: the source has its rows: `run` checked the frame, and the pass before filled `between`. That and the
-        // tables were made for these sizes, and `run` checked the length of the input.
-        unsafe {
-            stream.launch(&Launch { kernel: self.kernel(stem)?, grid, threads: THREADS as u32, shared, args: &args })
-        }
+    fn normalise_across(&self, stream: &Stream, from: Plane<'_>, to: Input) -> Result<(), CudaError> {
+        let arguments = NormaliseAcross {
+            from: from.pixels,
+            stride: Stride::of(from.stride),
+            planes: to.planes,
+            is_half: to.is_half,
+            is_bgr: self.is_bgr(),
+            levels: self.normalised.view(),
+            spans: self.across.spans.view(),
+            weights: self.across.weights.view(),
+            width: Width::of(from.width),
+            size: Side::of(self.size),
+        };
+        // SAFETY: `from` has its rows: `run` checked the frame, and the pass before filled `between`. The tables were made
+        // for these sizes, and `run` checked the length of the input.
+        unsafe { self.kernels.normalise_across.launch(stream, self.rows(from), arguments) }
     }
+
+    fn normalise_down(&self, stream: &Stream, from: Plane<'_>, to: Input) -> Result<(), CudaError> {
+        let arguments = NormaliseDown {
+            from: from.pixels,
+            stride: Stride::of(from.stride),
+            planes: to.planes,
+            is_half: to.is_half,
+            is_bgr: self.is_bgr(),
+            levels: self.normalised.view(),
+            spans: self.down.spans.view(),
+            weights: self.down.weights.view(),
+            size: Side::of(self.size),
+        };
+        // SAFETY: as for `normalise_across`.
+        unsafe { self.kernels.normalise_down.launch(stream, self.columns(self.size, 1), arguments) }
+    }
+
+    fn normalise(&self, stream: &Stream, from: Plane<'_>, to: Input) -> Result<(), CudaError> {
+        let arguments = Normalise {
+            from: from.pixels,
+            stride: Stride::of(from.stride),
+            planes: to.planes,
+            is_half: to.is_half,
+            is_bgr: self.is_bgr(),
+            levels: self.normalised.view(),
+            size: Side::of(self.size),
+        };
+        // SAFETY: as for `normalise_across`.
+        unsafe { self.kernels.normalise.launch(stream, self.columns(self.size, 1), arguments) }
+    }
+
+    fn is_bgr(&self) -> IsBgr {
+        IsBgr::of(usize::from(self.format == FrameFormat::Bgr8))
+    }
+
+    /// A block for each row of `from`, which it keeps in shared memory.
+    fn rows(&self, from: Plane<'_>) -> Geometry {
+        let shared = from.width * self.format.channels();
+        Geometry { grid: [from.height as u32, 1, 1], threads: THREADS, shared }
+    }
+
+    /// For each of the model's rows `count` items, `each` of them a thread's.
+    fn columns(&self, count: usize, each: usize) -> Geometry {
+        Geometry { grid: [blocks(count, each * THREADS), self.size as u32, 1], threads: THREADS, shared: 0 }
+    }
+}
+
+/// Scratch that a pass writes and the next one reads. Passes of one stream follow each other, and a [`Prepared`] is run
+/// on one stream at a time.
+fn written(scratch: &Buffer<u8>) -> ViewMut<'_, u8> {
+    // SAFETY: the buffer has its memory behind it for as long as it is borrowed, and is dropped after all work on it.
+    unsafe { ViewMut::from_raw(scratch.address(), scratch.len()) }
 }
 
 fn check_side(what: &'static str, side: usize) -> Result<(), CudaError> {

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use bytemuck::{Pod, Zeroable};
 
-use super::machine::{Kernel, Launch, Machine, Program, Stream, View, ViewMut, arg};
-use super::{CudaError, blocks};
+use super::error::CudaError;
+use super::launch::{Element, Geometry, Loaded, TypedKernel, arguments, blocks, numbers};
+use super::machine::{Machine, Program, Stream, View, ViewMut};
 
 pub(super) const PROGRAM: Program =
     Program { name: "threshold.cu", source: include_str!("threshold.cu"), kernels: &["threshold"] };
@@ -16,6 +17,23 @@ const THREADS: usize = 256;
 const ROWS: usize = 8;
 /// Tiles per side for which the summary holds the maximum.
 pub const TILES: usize = 8;
+
+numbers!(
+    /// S, pixels along one side of a map.
+    Side,
+);
+
+arguments!(
+    /// `threshold`: bits and summary of each map.
+    struct Compare<'a> {
+        maps: View<'a, f32>,
+        scores: View<'a, f32>,
+        thresholds: View<'a, f32>,
+        mask: ViewMut<'a, u32>,
+        summaries: ViewMut<'a, RawSummary>,
+        size: Side,
+    }
+);
 
 /// A summary as the kernel leaves it. Everything is a maximum or a sum over zeros, so the order of blocks is no matter.
 #[repr(C)]
@@ -31,6 +49,10 @@ pub struct RawSummary {
     peak: u64,
     /// Ordered bits of each tile's largest value, row by row.
     tiles: [u32; TILES * TILES],
+}
+
+impl Element for RawSummary {
+    const NAME: &'static str = "Summary";
 }
 
 /// A coarse look at an anomaly map.
@@ -81,7 +103,7 @@ fn from_ordered(bits: u32) -> f32 {
 #[derive(Debug)]
 pub struct Threshold {
     size: usize,
-    kernel: Kernel,
+    kernel: TypedKernel<Compare<'static>>,
 }
 
 impl Threshold {
@@ -91,12 +113,7 @@ impl Threshold {
         if !(1..=32_768).contains(&size) {
             return Err(CudaError::Unsupported { what: "the side of a map", found: size, allowed: "1 to 32768" });
         }
-        let kernel = machine.load(&PROGRAM)?.into_iter().next().ok_or(CudaError::Compile {
-            program: PROGRAM.name,
-            sm: machine.properties().sm,
-            log: "no kernel".to_owned(),
-        })?;
-        Ok(Self { size, kernel })
+        Ok(Self { size, kernel: Loaded::new(machine, &PROGRAM)?.kernel("threshold")? })
     }
 
     /// Words of 32 pixels in one row of a mask.
@@ -123,27 +140,12 @@ impl Threshold {
         CudaError::check_length("the thresholds", batch, thresholds.len())?;
         CudaError::check_length("the mask", batch * size * self.row_words(), mask.len())?;
         CudaError::check_length("the summaries", batch, summaries.len())?;
-        let (mask, summaries) = (mask.address(), summaries.slice(0..batch));
-        let to = summaries.address();
-        stream.clear(summaries)?;
-        let n_size = size as i32;
+        let mut summaries = summaries.slice(0..batch);
+        stream.clear(summaries.reborrow())?;
+        let geometry = Geometry { grid: [blocks(size, ROWS), batch as u32, 1], threads: THREADS, shared: 0 };
+        let arguments = Compare { maps, scores, thresholds, mask, summaries, size: Side::of(size) };
         // SAFETY: the lengths were checked above.
-        unsafe {
-            stream.launch(&Launch {
-                kernel: &self.kernel,
-                grid: [blocks(size, ROWS), batch as u32, 1],
-                threads: THREADS as u32,
-                shared: 0,
-                args: &[
-                    arg(&maps.address()),
-                    arg(&scores.address()),
-                    arg(&thresholds.address()),
-                    arg(&mask),
-                    arg(&to),
-                    arg(&n_size),
-                ],
-            })
-        }
+        unsafe { self.kernel.launch(stream, geometry, arguments) }
     }
 }
 

@@ -17,7 +17,7 @@ use crate::weights::bundle::Bundle;
 use super::finish::{self, Finish};
 use super::onnx::expanded::{ExpandError, Expanded};
 use super::onnx::{self, FEATURE, INLINE_LIMIT, OutputNames, Storage};
-use super::{Engine, EngineChoice, EngineError, EngineInfo, EngineSpec, Precision, resident, scratch};
+use super::{Engine, EngineChoice, EngineError, EngineInfo, EngineSpec, Precision, prepare, resident, scratch};
 
 /// Runs on the CPU, one frame at a time: a CPU gains nothing from a batch, every frame of one would wait for the last,
 /// and one compiled shape is one copy of the weights in memory.
@@ -87,7 +87,7 @@ impl OpenvinoEngine {
         let names = OutputNames::new(&architecture.taps);
         let finish = Finish::new(&bundle)?;
         let info = EngineInfo::new(&bundle, EngineChoice::Openvino, spec.precision, 1);
-        let preprocessor = super::preprocessor(&bundle);
+        let preprocessor = prepare::preprocessor(&bundle);
 
         let shape = [1, 3, size, size];
         let mut compiled = compile(&mut core, bundle, inline_limit, &shape)?;

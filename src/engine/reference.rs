@@ -11,7 +11,7 @@ use crate::vcp_clip::preprocess::Preprocessor;
 use crate::weights::bundle::Bundle;
 
 use super::finish::{self, Finish};
-use super::{Engine, EngineChoice, EngineError, EngineInfo, EngineSpec, Precision};
+use super::{Engine, EngineChoice, EngineError, EngineInfo, EngineSpec, Precision, prepare};
 
 /// Slow and right: the judge of the other engines, and the one that runs everywhere.
 pub struct ReferenceEngine {
@@ -48,7 +48,7 @@ impl ReferenceEngine {
         let constants = finish::constants(&bundle, &mut eager)?;
         let finish = Finish::new(&bundle)?;
         let info = EngineInfo::new(&bundle, EngineChoice::Reference, Precision::Fp32, spec.max_batch);
-        let preprocessor = super::preprocessor(&bundle);
+        let preprocessor = prepare::preprocessor(&bundle);
         let architecture = bundle.manifest().architecture.clone();
         Ok(Self { architecture, eager, constants, finish, preprocessor, info })
     }

@@ -1,8 +1,7 @@
 //! The self-test of an engine that runs on other hardware than it was checked on: one picture whose answer is known
 //! from the reference engine. An engine beyond tolerance does not go online.
 
-use serde::{Deserialize, Serialize};
-
+pub use super::expected::Expected;
 use super::{Engine, EngineChoice, EngineError, Precision};
 use crate::anomaly::Prediction;
 use crate::clock::{Clock, ClockSource, SystemClock};
@@ -14,20 +13,6 @@ const GRID: usize = 16;
 const LARGER: [(usize, usize); 2] = [(3, 2), (5, 4)];
 /// Seed of the picture.
 const SEED: u64 = 0x5eed_1ab5;
-
-/// What the reference engine said about the picture.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Expected {
-    /// Seed of the picture.
-    pub seed: u64,
-    /// Image score, 0 … 2.
-    pub score: f32,
-    /// Largest value of the map.
-    pub peak: f32,
-    /// The map on a grid, row by row: its values themselves, no means that would hide a local error.
-    pub samples: Vec<f32>,
-}
 
 /// How far an engine is from what was expected.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -1,11 +1,12 @@
 //! The tensor operations VCP-CLIP is written in, so that one description can be executed, differentiated or recorded.
 
-/// Two implementations: [`super::eager::Eager`] computes with burn (and differentiates on an autodiff device),
-/// `engine::onnx::Recorder` writes an ONNX graph. The network is the same code for both.
+/// Three implementations: [`super::eager::Eager`] computes with burn (and differentiates on an autodiff device), the
+/// recorder in `engine::onnx` writes an ONNX graph, and `learn::tape::Tape` computes and keeps what its own derivatives
+/// need. The network is the same code for all.
 ///
 /// Every tensor is `[batch, rows, columns]`; a batch of 1 or a single row is broadcast by [`Ops::add`]. Weights are
-/// named as in the bundle and lie `[out, in]`. Names and shapes were checked when the bundle was opened, so no
-/// operation can fail.
+/// named as in the bundle and lie `[out, in]`. Their names and shapes were checked when the bundle was opened, or they
+/// were made from the same sizes, so no operation can fail.
 pub trait Ops {
     /// A tensor, or a name for one.
     type Tensor: Clone;

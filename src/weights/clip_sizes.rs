@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::container::Container;
-use super::detect::count;
+use super::detect::Asked;
 use super::error::ImportError;
 use super::naming::Naming;
 
@@ -23,22 +23,14 @@ pub struct ClipSizes {
 /// Reads the sizes that VCP modules depend on; [`super::import`] checks everything else about the file.
 pub fn clip_sizes(path: &Path) -> Result<ClipSizes, ImportError> {
     let file = Container::open(path)?;
-    let naming = Naming::of(&file);
+    let clip = Asked { file: &file, naming: Naming::of(&file) };
     let size = |name: &str, axis: usize, expected: &str| {
-        let part = naming.origin(name).parts.concat();
-        match file.shape(&part).and_then(|shape| shape.get(axis)) {
-            Some(&size) if size > 0 => Ok(size),
-            _ => Err(ImportError::Missing {
-                path: file.path.clone(),
-                tensor: part.clone(),
-                expected: expected.to_owned(),
-            }),
-        }
+        clip.size(name, axis).filter(|&size| size > 0).ok_or_else(|| clip.missing(name, expected))
     };
     Ok(ClipSizes {
         vision_width: size("visual.conv1.weight", 0, "[Cv, 3, P, P]")?,
-        vision_layers: count(&file, naming.vision_blocks()),
+        vision_layers: clip.vision_blocks(),
         text_width: size("positional_embedding", 1, "[77, Ct]")?,
-        text_layers: count(&file, naming.text_blocks()),
+        text_layers: clip.text_blocks(),
     })
 }

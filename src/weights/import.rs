@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use super::bundle::{Bundle, Draft, Prompt, Prompts, SourceFile, check_prompts, check_temperature, write};
-use super::bundle_write::hash;
+use super::bundle::{Bundle, Draft, Prompt, Prompts, SourceFile, check_temperature, hash, write};
 use super::container::Container;
 use super::detect::{Detected, Wanted, detect};
 use super::error::ImportError;
@@ -63,7 +62,7 @@ pub fn import_with(
         Wanted { image_size: request.image_size, taps: request.taps.as_deref(), post_heads: request.post_heads };
     let detected = detect(&clip, naming, &vcp, &wanted)?;
     let prompts = prompts()?;
-    check_prompts(&prompts, &detected.sizes).map_err(ImportError::Sizes)?;
+    prompts.check(&detected.sizes).map_err(ImportError::Sizes)?;
     check_clip(&clip, naming, &detected)?;
     check_vcp(&vcp, &detected)?;
     for name in layout::TEMPERATURES {

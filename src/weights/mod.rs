@@ -7,7 +7,6 @@
 //! ```
 
 pub mod bundle;
-mod bundle_write;
 mod clip_sizes;
 mod container;
 mod detect;
@@ -21,17 +20,17 @@ mod pickle;
 pub mod position;
 pub mod random;
 mod safetensors_file;
+mod sizes;
 mod torch_file;
 
 use std::path::Path;
 
-pub use bundle::{Bundle, BundleError, Dtype, Manifest, TensorRef};
-pub use bundle_write::check_target;
+pub use bundle::{Bundle, BundleError, Dtype, Manifest, TensorRef, check_target};
 pub use clip_sizes::{ClipSizes, clip_sizes};
-pub use detect::check_sizes;
 pub use error::ImportError;
 pub use import::{ImportRequest, import, import_with};
 pub use random::random;
+pub use sizes::check_sizes;
 
 /// The names of the tensors in a weight file of any kind that `model import` reads.
 pub fn tensor_names(file: &Path) -> Result<Vec<String>, ImportError> {

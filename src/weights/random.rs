@@ -10,7 +10,8 @@ use half::f16;
 use super::bundle::{Bundle, Draft, write};
 use super::error::ImportError;
 use super::import::prompts;
-use super::{detect, layout};
+use super::layout;
+use super::sizes::check_sizes;
 use crate::vcp_clip::{Architecture, Constants, HEAD_WIDTH};
 
 const GAMMA: u64 = 0x9E37_79B9_7F4A_7C15;
@@ -21,7 +22,7 @@ const LOGIT_SCALE: f64 = 1.0 / 0.07;
 
 /// Writes a bundle of seeded random weights, called `random-demo`. It detects nothing; it only runs.
 pub fn random(out: &Path, architecture: &Architecture, seed: u64) -> Result<Bundle, ImportError> {
-    detect::check_sizes(architecture).map_err(ImportError::Sizes)?;
+    check_sizes(architecture).map_err(ImportError::Sizes)?;
     let draft = Draft {
         name: "random-demo".to_owned(),
         architecture: architecture.clone(),

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use super::names::is_in_graph;
 use crate::weights::bundle::{Bundle, BundleError};
 
 /// Alignment of every tensor; a cache line, and enough for any vector instruction.
@@ -43,7 +44,7 @@ impl Expanded {
         let mut file = BufWriter::with_capacity(1 << 20, File::create(&path).map_err(failed)?);
         let mut offsets = HashMap::new();
         let mut at = 0_u64;
-        for name in bundle.names().filter(|name| super::is_in_graph(name)) {
+        for name in bundle.names().filter(|name| is_in_graph(name)) {
             let (_, values) = bundle.f32(name)?;
             let padding = at.next_multiple_of(ALIGNMENT) - at;
             file.write_all(&[0; ALIGNMENT as usize][..padding as usize]).map_err(failed)?;

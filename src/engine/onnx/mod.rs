@@ -6,67 +6,28 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use prost::Message;
-
 use crate::output::{self, NewFile};
 use crate::vcp_clip::network::{self, TextConstants};
 use crate::weights::bundle::Bundle;
 
 pub mod expanded;
+mod file;
+mod names;
+mod placement;
 pub mod proto;
 mod recorder;
 pub mod typed;
 
-use expanded::Expanded;
-use proto::{Dimension, Entry, FLOAT, Graph, Model, OperatorSet, Shape, TensorType, Type, ValueInfo};
-use recorder::{INPUT, Recorder};
+pub use names::{FEATURE, OutputNames, is_in_graph};
+pub use recorder::Storage;
 
-/// Version of the ONNX file format that belongs to [`OPSET`].
-const IR_VERSION: i64 = 8;
-/// The first operator set with LayerNormalization.
-const OPSET: i64 = 17;
+use file::{file, value_info};
+use names::INPUT;
+use proto::FLOAT;
+use recorder::Recorder;
+
 /// Weights up to this many bytes go into the `.onnx` file itself; protocol buffers end at 2 GiB.
 pub const INLINE_LIMIT: u64 = 64 << 20;
-
-/// Whether the graph reads this tensor of the bundle; Post-VCP's are read by our own code.
-pub fn is_in_graph(name: &str) -> bool {
-    !name.starts_with("Zero_try.")
-}
-
-/// Input of the graph of [`encode_tail`].
-pub const FEATURE: &str = "feature";
-
-/// Where a graph's weights are.
-#[derive(Clone, Copy)]
-pub enum Storage<'a> {
-    /// In the graph.
-    Inline,
-    /// In a file of this name beside the graph: a copy of the bundle's weights file.
-    Beside(&'a str),
-    /// In float32 in a file beside the graph.
-    Expanded(&'a Expanded),
-}
-
-/// Names of the graph's outputs, in the order they are declared.
-pub struct OutputNames {
-    /// `tokens.L`
-    pub tokens: Vec<String>,
-    /// `text`
-    pub text: String,
-    /// `raw.L`
-    pub raw: Vec<String>,
-}
-
-impl OutputNames {
-    /// The names for these tapped layers.
-    pub fn new(taps: &[usize]) -> Self {
-        Self {
-            tokens: taps.iter().map(|l| format!("tokens.{l}")).collect(),
-            text: "text".into(),
-            raw: taps.iter().map(|l| format!("raw.{l}")).collect(),
-        }
-    }
-}
 
 /// Records the network of `bundle`; the bytes of an `.onnx` file.
 pub fn encode(bundle: &Bundle, constants: &TextConstants, storage: Storage<'_>) -> Vec<u8> {
@@ -110,19 +71,6 @@ pub fn encode_tail(bundle: &Bundle, constants: &TextConstants) -> Vec<u8> {
     file(bundle, graph)
 }
 
-fn file(bundle: &Bundle, mut graph: Graph) -> Vec<u8> {
-    graph.name = bundle.manifest().name.clone();
-    Model {
-        ir_version: IR_VERSION,
-        producer_name: env!("CARGO_PKG_NAME").into(),
-        producer_version: env!("CARGO_PKG_VERSION").into(),
-        graph: Some(graph),
-        opset_import: vec![OperatorSet { domain: String::new(), version: OPSET }],
-        metadata_props: vec![Entry { key: "model_sha256".into(), value: bundle.sha256().into() }],
-    }
-    .encode_to_vec()
-}
-
 /// Writes `path` and, when the weights file has more than `inline_limit` bytes ([`INLINE_LIMIT`]), `path` + `.data`
 /// beside it. Returns the files written. Both are complete when they appear under their names.
 pub fn export(bundle: &Bundle, constants: &TextConstants, path: &Path, inline_limit: u64) -> io::Result<Vec<PathBuf>> {
@@ -148,14 +96,4 @@ pub fn export(bundle: &Bundle, constants: &TextConstants, path: &Path, inline_li
     output::write(path, &encode(bundle, constants, storage))?;
     written.push(path.to_owned());
     Ok(written)
-}
-
-fn value_info(name: &str, elem_type: i32, behind_batch: &[usize]) -> ValueInfo {
-    let batch = Dimension { dim_param: Some("batch".into()), dim_value: None };
-    let fixed = behind_batch.iter().map(|&d| Dimension { dim_value: Some(d as i64), dim_param: None });
-    let shape = Shape { dim: std::iter::once(batch).chain(fixed).collect() };
-    ValueInfo {
-        name: name.into(),
-        r#type: Some(Type { tensor_type: Some(TensorType { elem_type, shape: Some(shape) }) }),
-    }
 }

@@ -5,15 +5,23 @@ use std::collections::{HashMap, HashSet};
 use crate::vcp_clip::ops::Ops;
 use crate::weights::bundle::{Bundle, Dtype};
 
-use super::Storage;
 use super::expanded::Expanded;
+use super::names::INPUT;
+use super::placement::{Placement, WEIGHTS_FILE, bytes};
 use super::proto::{
     ATTRIBUTE_FLOAT, ATTRIBUTE_INT, ATTRIBUTE_INTS, Attribute, FLOAT, FLOAT16, Graph, INT64, Node, Tensor,
 };
-use super::typed::{self, Placement};
 
-/// Name of the graph's input, `[batch, 3, S, S]`.
-pub const INPUT: &str = "image";
+/// Where a graph's weights are.
+#[derive(Clone, Copy)]
+pub enum Storage<'a> {
+    /// In the graph.
+    Inline,
+    /// In a file of this name beside the graph: a copy of the bundle's weights file.
+    Beside(&'a str),
+    /// In float32 in a file beside the graph.
+    Expanded(&'a Expanded),
+}
 
 /// A value in the graph.
 #[derive(Clone)]
@@ -186,7 +194,7 @@ impl<'a> Recorder<'a> {
                 let (offset, length) = placement.place(name, dims.iter().product(), kind);
                 let dims = dims.iter().map(|&d| d as i64).collect();
                 let mut tensor = Tensor { dims, data_type: kind, name: value.clone(), ..Tensor::default() };
-                tensor.place(typed::WEIGHTS_FILE, offset, length);
+                tensor.place(WEIGHTS_FILE, offset, length);
                 self.graph.initializer.push(tensor);
             }
             return value;
@@ -241,7 +249,7 @@ impl<'a> Recorder<'a> {
             self.graph.initializer.push(Tensor {
                 data_type: kind,
                 name: name.clone(),
-                raw_data: Some(typed::bytes(&[value], kind)),
+                raw_data: Some(bytes(&[value], kind)),
                 ..Tensor::default()
             });
         }

@@ -8,27 +8,27 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use half::{bf16, f16};
+use half::f16;
 
 use super::expanded::ExpandError;
+use super::file::{file, value_info};
+use super::names::{INPUT, OutputNames};
+use super::placement::{ALIGNMENT, Placement, bytes};
 use super::proto::{BFLOAT16, FLOAT, FLOAT16};
-use super::recorder::{INPUT, Recorder};
-use super::{OutputNames, file, value_info};
+use super::recorder::Recorder;
 use crate::engine::Precision;
 use crate::vcp_clip::network::{self, TextConstants};
 use crate::weights::bundle::Bundle;
+
+pub use super::placement::WEIGHTS_FILE;
 
 /// Version of what the graph computes and how its inputs and outputs are laid out. A plan of another version is of no
 /// use to this program.
 pub const GRAPH_VERSION: u32 = 1;
 /// Name of the graph's file in its folder.
 pub const GRAPH_FILE: &str = "network.onnx";
-/// Name of the weights' file beside it.
-pub const WEIGHTS_FILE: &str = "weights.typed";
 /// Name of the input.
 pub const IMAGE: &str = INPUT;
-/// Alignment of every tensor; a cache line.
-const ALIGNMENT: u64 = 64;
 
 /// Element type of the matrix products.
 fn products(precision: Precision) -> i32 {
@@ -44,33 +44,6 @@ fn edges(precision: Precision) -> i32 {
     match precision {
         Precision::Fp32 => FLOAT,
         Precision::Bf16 | Precision::Fp16 => FLOAT16,
-    }
-}
-
-/// Numbers in the bytes of a graph.
-pub(super) fn bytes(values: &[f32], kind: i32) -> Vec<u8> {
-    match kind {
-        FLOAT16 => values.iter().flat_map(|&v| f16::from_f32(v).to_le_bytes()).collect(),
-        BFLOAT16 => values.iter().flat_map(|&v| bf16::from_f32(v).to_le_bytes()).collect(),
-        _ => values.iter().flat_map(|v| v.to_le_bytes()).collect(),
-    }
-}
-
-/// Which tensor lies where in [`WEIGHTS_FILE`], in which type.
-#[derive(Default)]
-pub(super) struct Placement {
-    tensors: Vec<(String, i32)>,
-    end: u64,
-}
-
-impl Placement {
-    /// Offset and length in bytes of a tensor's place.
-    pub fn place(&mut self, name: &str, elements: usize, kind: i32) -> (u64, usize) {
-        let offset = self.end.next_multiple_of(ALIGNMENT);
-        let length = elements * if kind == FLOAT { size_of::<f32>() } else { size_of::<f16>() };
-        self.tensors.push((name.to_owned(), kind));
-        self.end = offset + length as u64;
-        (offset, length)
     }
 }
 
@@ -160,15 +133,5 @@ mod tests {
         assert!(check_range("w", &[65_504.0, -65_504.0, 1e-9]).is_ok());
         let said = check_range("w", &[0.0, -1e5]).expect_err("too large").to_string();
         assert_eq!(said, "tensor 'w' holds -100000, which float16 cannot hold; use bf16 or fp32");
-    }
-
-    #[test]
-    fn tensors_lie_where_the_writer_puts_them() {
-        let mut placement = Placement::default();
-        assert_eq!(placement.place("a", 3, FLOAT), (0, 12));
-        assert_eq!(placement.place("b", 3, FLOAT16), (64, 6));
-        assert_eq!(placement.place("c", 1, BFLOAT16), (128, 2));
-        assert_eq!(bytes(&[1.0, -2.0], FLOAT16), [0x00, 0x3c, 0x00, 0xc0]);
-        assert_eq!(bytes(&[1.0], BFLOAT16), [0x80, 0x3f]);
     }
 }

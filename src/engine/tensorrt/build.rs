@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use trtx::interfaces::MonitorProgress;
+use trtx::trtx_sys::Dims;
 use trtx::{Builder, OnnxParser, OptProfileSelector};
 
 use super::super::onnx::expanded::ExpandError;
@@ -13,8 +14,8 @@ use super::super::onnx::typed::{self, TypedError};
 use super::super::plan::{self, PlanError, PlanIdentity};
 use super::super::reference::ReferenceEngine;
 use super::super::{EngineChoice, EngineError, EngineSpec, Precision, finish, scratch, self_test};
+use super::failure::{ENGINE, forget, logger, runtime};
 use super::library::{self, FLAVOUR};
-use super::{ENGINE, dims, runtime};
 use crate::output;
 use crate::weights::bundle::Bundle;
 
@@ -96,11 +97,11 @@ fn compile(
     target: &Target,
     mut progress: Progress,
 ) -> Result<Vec<u8>, EngineError> {
-    library::forget();
-    let mut builder = Builder::new(library::logger()?).map_err(runtime("starting the builder"))?;
+    forget();
+    let mut builder = Builder::new(logger()?).map_err(runtime("starting the builder"))?;
     let network = builder.create_network(0).map_err(runtime("starting a network"))?;
     progress("reading the graph", 0, 1);
-    let mut parser = OnnxParser::new(network, library::logger()?).map_err(runtime("starting the parser"))?;
+    let mut parser = OnnxParser::new(network, logger()?).map_err(runtime("starting the parser"))?;
     parser.parse_from_file(&graph.to_string_lossy(), VERBOSITY).map_err(runtime("reading the graph"))?;
 
     let mut profile = builder.creata_optimization_profile().map_err(runtime("describing the batches"))?;
@@ -112,7 +113,7 @@ fn compile(
         (OptProfileSelector::kMAX, max_batch as i64),
     ];
     for (which, batch) in batches {
-        let shape = dims(&[batch, 3, side, side]);
+        let shape = Dims::from_slice(&[batch, 3, side, side]);
         profile.set_dimensions(typed::IMAGE, which, &shape).map_err(runtime("describing the batches"))?;
     }
     let mut config = builder.create_config().map_err(runtime("configuring the builder"))?;
@@ -177,13 +178,13 @@ fn capability(sm: u32) -> Result<trtx::ComputeCapability, EngineError> {
 impl Target {
     /// TensorRT tunes on the card that is there.
     fn choose(sms: &[u32]) -> Result<Self, EngineError> {
-        let gpu = super::open_card()?;
-        let properties = super::properties(&gpu);
+        let gpu = super::gpu::open()?;
+        let properties = super::gpu::properties(&gpu);
         if let Some(&sm) = sms.iter().find(|&&sm| sm != properties.sm) {
             let hint = format!("it builds for the card that is there, which is SM {}", properties.sm);
             return Err(PlanError::Architecture { flavour: FLAVOUR, sm, hint }.into());
         }
-        let driver = Some(super::driver(&properties));
+        let driver = Some(super::gpu::driver(&properties));
         Ok(Self { sms: vec![properties.sm], driver, card: Some(properties.name) })
     }
 

@@ -1,12 +1,10 @@
-//! The TensorRT libraries: loaded by name, their version checked, their log passed on.
+//! The TensorRT libraries: loaded by name, their version checked.
 
 use std::ffi::{CStr, c_int};
-use std::sync::{Mutex, OnceLock, PoisonError};
 
-use trtx::{LogHandler, Logger, Severity};
-
-use super::super::plan::Flavour;
-use super::{ENGINE, EngineError, runtime};
+use super::failure::ENGINE;
+use crate::engine::EngineError;
+use crate::engine::plan::Flavour;
 
 /// Which TensorRT this build speaks to.
 pub const FLAVOUR: Flavour =
@@ -84,44 +82,4 @@ fn version() -> Option<[c_int; 3]> {
     // SAFETY: the handle came from dlopen above; trtx holds its own, so the library stays loaded.
     unsafe { libc::dlclose(library) };
     Some([found[0]?, found[1]?, found[2]?])
-}
-
-/// Passes TensorRT's messages on, and keeps its last error: the functions themselves only say that they failed.
-struct Told;
-
-static LAST_ERROR: Mutex<Option<String>> = Mutex::new(None);
-
-impl LogHandler for Told {
-    fn log(&self, severity: Severity, message: &str) {
-        match severity {
-            Severity::InternalError | Severity::Error => {
-                tracing::debug!(target: "tensorrt", "{message}");
-                let mut last = LAST_ERROR.lock().unwrap_or_else(PoisonError::into_inner);
-                // The first of several is the cause, the others follow from it.
-                last.get_or_insert_with(|| message.to_owned());
-            }
-            Severity::Warning => tracing::debug!(target: "tensorrt", "{message}"),
-            Severity::Info | Severity::Verbose => tracing::trace!(target: "tensorrt", "{message}"),
-        }
-    }
-}
-
-/// The one logger: TensorRT keeps the first that it is given for the whole process.
-pub fn logger() -> Result<&'static Logger, EngineError> {
-    static LOGGER: OnceLock<Logger> = OnceLock::new();
-    if let Some(logger) = LOGGER.get() {
-        return Ok(logger);
-    }
-    let logger = Logger::new(Told).map_err(runtime("creating TensorRT's logger"))?;
-    Ok(LOGGER.get_or_init(|| logger))
-}
-
-/// What TensorRT said about the failure that just happened, and nothing older: see [`forget`].
-pub fn said() -> Option<String> {
-    LAST_ERROR.lock().unwrap_or_else(PoisonError::into_inner).take()
-}
-
-/// Forgets errors of earlier steps.
-pub fn forget() {
-    said();
 }

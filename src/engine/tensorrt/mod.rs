@@ -8,12 +8,15 @@
 
 mod ahead;
 mod build;
+#[cfg(not(feature = "tensorrt-enterprise"))]
+mod cache;
+mod failure;
+mod gpu;
 mod library;
 mod network;
 mod pipeline;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use build::{BuildRequest, Progress, USUAL_SMS, build, unwatched};
@@ -21,55 +24,14 @@ pub use library::FLAVOUR;
 pub use pipeline::GpuTimes;
 
 use super::plan::{self, Card, PlanError, PlanIdentity, Wanted};
-use super::{Engine, EngineChoice, EngineError, EngineInfo, EngineSpec, self_test};
+use super::{Engine, EngineError, EngineInfo, EngineSpec, self_test};
 use crate::anomaly::{AnomalyMap, Prediction, StageTimes};
-use crate::cuda::{CudaError, Gpu, Machine, Properties};
 use crate::engine::onnx::typed;
 use crate::frame::{Frame, Image};
 use crate::weights::bundle::Bundle;
+use failure::ENGINE;
 use network::Network;
 use pipeline::Pipeline;
-
-const ENGINE: EngineChoice = EngineChoice::Tensorrt;
-
-/// A failure of TensorRT, with what it logged.
-fn runtime(step: &'static str) -> impl Fn(trtx::Error) -> EngineError {
-    move |error| {
-        let reason = library::said().unwrap_or_else(|| error.to_string());
-        EngineError::Runtime { engine: ENGINE, step, reason }
-    }
-}
-
-/// A failure of the card.
-fn card(error: CudaError) -> EngineError {
-    let reason = error.to_string();
-    match error {
-        CudaError::NoDriver { .. } | CudaError::NoDevice { .. } => EngineError::NoCard { engine: ENGINE, reason },
-        CudaError::DriverTooOld { .. }
-        | CudaError::Architecture { .. }
-        | CudaError::NoCompiler
-        | CudaError::CompilerVersion { .. } => EngineError::Unfit { engine: ENGINE, reason },
-        _ => EngineError::Card { engine: ENGINE, reason },
-    }
-}
-
-fn dims(sizes: &[i64]) -> trtx::trtx_sys::Dims {
-    trtx::trtx_sys::Dims::from_slice(sizes)
-}
-
-/// The first card, or the one that CUDA_VISIBLE_DEVICES puts first.
-fn open_card() -> Result<Arc<Gpu>, EngineError> {
-    Gpu::open(0).map_err(card)
-}
-
-fn properties(gpu: &Gpu) -> Properties {
-    Machine::properties(gpu).clone()
-}
-
-/// CUDA version of the driver, `13.0`.
-fn driver(properties: &Properties) -> String {
-    format!("{}.{}", properties.driver / 1000, properties.driver % 1000 / 10)
-}
 
 /// Runs a TensorRT plan on one NVIDIA GPU.
 pub struct TensorrtEngine {
@@ -83,13 +45,13 @@ impl TensorrtEngine {
     /// Finds the card, checks the plan against it (building it if the line says so), loads it and passes the self-test.
     /// `tell` hears of a build.
     pub fn open(spec: &EngineSpec, tell: &dyn Fn(&str)) -> Result<Self, EngineError> {
-        let gpu = open_card()?;
-        let properties = properties(&gpu);
+        let gpu = gpu::open()?;
+        let properties = gpu::properties(&gpu);
         // Before a command is named that could not succeed.
         FLAVOUR.covers(properties.sm)?;
         let version = library::load()?;
         let bundle = Bundle::open(&spec.bundle)?;
-        let driver = driver(&properties);
+        let driver = gpu::driver(&properties);
         let path = plan_path(spec);
         let build = plan::build_command(&spec.bundle, &path, spec.precision, Some(properties.sm));
         let wanted = Wanted {

@@ -6,12 +6,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use half::f16;
+use trtx::trtx_sys::Dims;
 use trtx::{CudaEngine, DataType, ExecutionContext, ExecutionContextAllocationStrategy, Runtime, RuntimeConfig};
 
 use super::super::onnx::{OutputNames, typed};
 use super::super::{EngineError, Precision};
-use super::library;
-use super::{ENGINE, card, dims, runtime};
+#[cfg(not(feature = "tensorrt-enterprise"))]
+use super::cache::Cache;
+use super::failure::{ENGINE, card, forget, logger, runtime};
 use crate::cuda::{Buffer, Machine, Stream, Values, ValuesMut};
 use crate::vcp_clip::Architecture;
 
@@ -54,7 +56,7 @@ pub struct Network {
     contexts: Vec<Option<ExecutionContext<'static>>>,
     _config: Rc<RuntimeConfig<'static>>,
     #[cfg(not(feature = "tensorrt-enterprise"))]
-    cache: cache::Cache,
+    cache: Cache,
     engine: CudaEngine<'static>,
     _runtime: Runtime<'static>,
     working: Buffer<u8>,
@@ -78,8 +80,8 @@ impl Network {
         max_batch: usize,
         cache_file: Option<PathBuf>,
     ) -> Result<Self, EngineError> {
-        library::forget();
-        let mut run = Runtime::new(library::logger()?).map_err(runtime("starting TensorRT"))?;
+        forget();
+        let mut run = Runtime::new(logger()?).map_err(runtime("starting TensorRT"))?;
         let mut engine = run.deserialize_cuda_engine(plan).map_err(runtime("loading the plan"))?;
         let edges = if precision == Precision::Fp32 { DataType::kFLOAT } else { DataType::kHALF };
         let names = OutputNames::new(&arch.taps);
@@ -95,7 +97,7 @@ impl Network {
         let mut config = engine.create_runtime_config().map_err(runtime("configuring TensorRT"))?;
         config.set_execution_context_allocation_strategy(ExecutionContextAllocationStrategy::kUSER_MANAGED);
         #[cfg(not(feature = "tensorrt-enterprise"))]
-        let cache = cache::Cache::open(&mut config, cache_file)?;
+        let cache = Cache::open(&mut config, cache_file)?;
         #[cfg(feature = "tensorrt-enterprise")]
         drop(cache_file);
         let tensor = |kind, len: usize| Tensor::new(machine, kind, max_batch * len);
@@ -130,7 +132,7 @@ impl Network {
         let step = "making an execution context";
         let config = Rc::clone(&self._config);
         let mut context = self.engine.create_execution_context_with_config(config).map_err(runtime(step))?;
-        let shape = dims(&[batch as i64, 3, self.side, self.side]);
+        let shape = Dims::from_slice(&[batch as i64, 3, self.side, self.side]);
         context.set_input_shape(typed::IMAGE, &shape).map_err(runtime("setting the batch"))?;
         let outputs = self.tokens.iter().map(Tensor::address);
         let outputs = self.names.tokens.iter().zip(outputs);
@@ -205,65 +207,5 @@ impl Network {
     pub fn save_compiled(&mut self) {
         #[cfg(not(feature = "tensorrt-enterprise"))]
         self.cache.save();
-    }
-}
-
-#[cfg(not(feature = "tensorrt-enterprise"))]
-mod cache {
-    //! What TensorRT-RTX compiles for this card at the first start, kept for the next one.
-
-    use std::path::{Path, PathBuf};
-    use std::sync::Arc;
-
-    use trtx::{CudaGraphStrategy, DynamicShapesKernelSpecializationStrategy, RuntimeCache, RuntimeConfig};
-
-    use super::{EngineError, runtime};
-    use crate::output;
-
-    pub struct Cache {
-        compiled: Arc<RuntimeCache>,
-        file: Option<PathBuf>,
-        saved: usize,
-    }
-
-    impl Cache {
-        pub fn open(config: &mut RuntimeConfig<'static>, file: Option<PathBuf>) -> Result<Self, EngineError> {
-            let step = "configuring TensorRT";
-            // The kernels for each batch are compiled before its first answer: a graph would hold the slow ones for good.
-            let eager = DynamicShapesKernelSpecializationStrategy::kEAGER;
-            config.set_dynamic_shapes_kernel_specialization_strategy(eager);
-            // The whole frame is captured, not the network alone.
-            config.set_cuda_graph_strategy(CudaGraphStrategy::kDISABLED).map_err(runtime(step))?;
-            let compiled = Arc::new(config.create_runtime_cache().map_err(runtime(step))?);
-            let mut saved = 0;
-            if let Some(bytes) = file.as_ref().and_then(|file| std::fs::read(file).ok()) {
-                match compiled.deserialize(&bytes) {
-                    Ok(()) => saved = bytes.len(),
-                    Err(error) => tracing::warn!(%error, "compiled kernels of an earlier start are of no use"),
-                }
-            }
-            config.set_runtime_cache(Arc::clone(&compiled)).map_err(runtime(step))?;
-            Ok(Self { compiled, file, saved })
-        }
-
-        /// A cache that cannot be written costs time at the next start and nothing else.
-        pub fn save(&mut self) {
-            let Some(file) = &self.file else { return };
-            let written = match self.compiled.serialize() {
-                Ok(bytes) if bytes.len() == self.saved => return,
-                Ok(bytes) => put(file, &bytes).map(|()| bytes.len()),
-                Err(error) => Err(std::io::Error::other(error.to_string())),
-            };
-            match written {
-                Ok(length) => self.saved = length,
-                Err(error) => tracing::warn!(file = %file.display(), %error, "compiled kernels cannot be kept"),
-            }
-        }
-    }
-
-    fn put(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-        let folder = path.parent().unwrap_or(Path::new("."));
-        std::fs::create_dir_all(folder)?;
-        output::write(path, bytes)
     }
 }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use half::f16;
 
+use super::super::EngineError;
 use super::super::finish::Finish;
-use super::super::{EngineError, preprocessor};
+use super::super::prepare::preprocessor;
 use super::ahead::Ahead;
+use super::failure::{ENGINE, card};
 use super::network::Network;
-use super::{ENGINE, card};
 use crate::anomaly::Fetch;
 use crate::cuda::{
     Buffer, CudaError, Dtype, Event, FrameFormat, Gpu, Graph, HostBuffer, Maps, PostVcp, PostVcpShape, Prepared,

@@ -1,14 +1,15 @@
-//! What a TensorRT plan was built for, kept beside it as JSON, and whether that fits this program, model and card.
+//! What a plan was built for, kept beside it as JSON, and whether that fits this program, model and card.
 
-use std::fmt;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::Precision;
-use super::self_test::Expected;
+use super::error::{PlanError, dotted};
+use super::flavour::Flavour;
+use crate::engine::Precision;
+use crate::engine::expected::Expected;
 use crate::output::NewFile;
 
 /// Version of the identity file.
@@ -17,54 +18,6 @@ pub const FORMAT: u32 = 1;
 pub const MAX_BATCH: usize = 4;
 /// Bytes an identity file may have; real ones have six thousand.
 const MOST_BYTES: u64 = 1 << 20;
-
-/// Which TensorRT.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Flavour {
-    /// TensorRT-RTX: plans for several architectures, finished on the card that runs them.
-    TensorrtRtx,
-    /// TensorRT (libnvinfer): a plan for the card it was built on.
-    Tensorrt,
-}
-
-/// Architectures, compute capability × 10, that TensorRT-RTX 1.7 makes plans for. It has SM 7.5 as well, where our kernels
-/// do not run.
-pub const RTX_SMS: [u32; 5] = [80, 86, 89, 120, 121];
-/// Architectures that only TensorRT itself makes plans for: Orin, H100 and H200, B200, B300, Thor.
-const ENTERPRISE_SMS: [u32; 5] = [87, 90, 100, 103, 110];
-
-impl Flavour {
-    /// Refuses an architecture that it makes no plans for, and says what does. TensorRT itself tunes on the card that is
-    /// there and refuses what it does not know; `Gpu::open` refuses what the kernels do not run on.
-    pub fn covers(self, sm: u32) -> Result<(), PlanError> {
-        if self == Self::Tensorrt || RTX_SMS.contains(&sm) {
-            return Ok(());
-        }
-        let known: Vec<String> = RTX_SMS.iter().map(dotted).collect();
-        let next = if ENTERPRISE_SMS.contains(&sm) {
-            "build this program with `--features tensorrt-enterprise` and install TensorRT 11, which is for data-centre \
-             GPUs (H100, H200, B200) and Jetson"
-        } else {
-            "use engine \"openvino\" here"
-        };
-        Err(PlanError::Architecture { flavour: self, sm, hint: format!("it knows SM {}; {next}", known.join(", ")) })
-    }
-}
-
-/// `8.9` for 89.
-fn dotted(sm: &u32) -> String {
-    format!("{}.{}", sm / 10, sm % 10)
-}
-
-impl fmt::Display for Flavour {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::TensorrtRtx => "tensorrt-rtx",
-            Self::Tensorrt => "tensorrt",
-        })
-    }
-}
 
 /// The identity of a plan.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -126,59 +79,6 @@ pub struct Wanted<'a> {
     pub card: Card<'a>,
     /// Arithmetic asked for.
     pub precision: Precision,
-}
-
-/// A plan that cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum PlanError {
-    /// None there.
-    #[error("no TensorRT plan at {}; build it: {build}", path.display())]
-    Absent {
-        /// Where it should be.
-        path: PathBuf,
-        /// The command that builds it.
-        build: String,
-    },
-    /// Not what was written.
-    #[error("TensorRT plan {} is damaged: {reason}; build it again: {build}", path.display())]
-    Damaged {
-        /// The plan or its identity file.
-        path: PathBuf,
-        /// What does not fit.
-        reason: String,
-        /// The command that builds it.
-        build: String,
-    },
-    /// Built for something else.
-    #[error("TensorRT plan {} does not fit: {reason}; build it again: {build}", path.display())]
-    Misfit {
-        /// The plan.
-        path: PathBuf,
-        /// What differs, expected and found.
-        reason: String,
-        /// The command that builds it.
-        build: String,
-    },
-    /// TensorRT makes no plans for this architecture.
-    #[error("{flavour} makes no plans for SM {}: {hint}", dotted(sm))]
-    Architecture {
-        /// Which TensorRT.
-        flavour: Flavour,
-        /// Compute capability × 10.
-        sm: u32,
-        /// What does.
-        hint: String,
-    },
-    /// The files could not be read or written.
-    #[error("cannot {action} {}: {source}", path.display())]
-    Io {
-        /// What was tried.
-        action: &'static str,
-        /// File or folder.
-        path: PathBuf,
-        /// What the operating system says.
-        source: std::io::Error,
-    },
 }
 
 /// Where a plan lies when nobody says otherwise: in the bundle's folder.
@@ -295,7 +195,7 @@ impl PlanIdentity {
 
 /// SHA-256, hexadecimal.
 pub fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(Sha256::digest(bytes))
 }
 
 fn put(path: &Path, bytes: &[u8]) -> Result<(), PlanError> {
@@ -359,26 +259,6 @@ mod tests {
         assert!(bound.misfit(&wanted(&hash)).expect("another driver").contains("CUDA 12.8"));
         let tuned = PlanIdentity { card: Some("B".into()), ..bound };
         assert_eq!(tuned.misfit(&wanted(&hash)).expect("another card"), "it was tuned on B, this card is A");
-    }
-
-    #[test]
-    fn a_card_that_tensorrt_rtx_does_not_know_is_sent_where_it_is_known() {
-        let refused = |flavour: Flavour, sm| flavour.covers(sm).expect_err("not covered").to_string();
-        for sm in RTX_SMS {
-            assert!(Flavour::TensorrtRtx.covers(sm).is_ok(), "{sm}");
-        }
-        let hopper = refused(Flavour::TensorrtRtx, 90);
-        assert!(
-            hopper.starts_with("tensorrt-rtx makes no plans for SM 9.0: it knows SM 8.0, 8.6, 8.9, 12.0"),
-            "{hopper}"
-        );
-        for sm in ENTERPRISE_SMS {
-            let said = refused(Flavour::TensorrtRtx, sm);
-            assert!(said.contains("`--features tensorrt-enterprise`") && said.contains("H200"), "{said}");
-            assert!(Flavour::Tensorrt.covers(sm).is_ok(), "{sm}");
-        }
-        let turing = refused(Flavour::TensorrtRtx, 75);
-        assert!(turing.contains("openvino") && !turing.contains("enterprise"), "{turing}");
     }
 
     #[test]

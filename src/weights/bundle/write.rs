@@ -7,14 +7,13 @@ use std::path::Path;
 use half::f16;
 use sha2::{Digest, Sha256};
 
-use super::bundle::{
-    Bundle, BundleError, Dtype, FORMAT, FileIdentity, MANIFEST_FILE, Manifest, Prompts, SourceFile, WEIGHTS_FILE, hex,
-    kept_tokens,
-};
-use super::dtype::elements;
-use super::layout::{self, Named};
+use super::error::BundleError;
+use super::manifest::{FORMAT, FileIdentity, MANIFEST_FILE, Manifest, Prompts, SourceFile, WEIGHTS_FILE};
+use super::open::{Bundle, Dtype};
 use crate::output::{self, NewFolder};
 use crate::vcp_clip::{Architecture, Constants};
+use crate::weights::dtype::elements;
+use crate::weights::layout::{self, Named};
 
 /// Tensors begin at multiples of this many bytes: engines map the file and read vectors from it.
 const ALIGNMENT: usize = 64;
@@ -41,7 +40,7 @@ pub struct Draft {
 impl Draft {
     /// Ascending ids of the token rows that the prompts need.
     pub fn token_ids(&self) -> Vec<u32> {
-        kept_tokens([&self.prompts.normal, &self.prompts.abnormal].iter().map(|prompt| prompt.tokens.as_slice()))
+        self.prompts.token_ids()
     }
 
     /// Names and shapes that [`write`] asks for.
@@ -229,13 +228,13 @@ fn header(tensors: &[Written]) -> io::Result<Vec<u8>> {
 }
 
 /// SHA-256 and length of all that can be read.
-pub(super) fn hash(reader: &mut dyn Read) -> io::Result<(String, u64)> {
+pub(crate) fn hash(reader: &mut dyn Read) -> io::Result<(String, u64)> {
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
     let mut bytes = 0;
     loop {
         match reader.read(&mut buffer) {
-            Ok(0) => return Ok((hex(&hasher.finalize()), bytes)),
+            Ok(0) => return Ok((hex::encode(hasher.finalize()), bytes)),
             Ok(count) => {
                 hasher.update(&buffer[..count]);
                 bytes += count as u64;

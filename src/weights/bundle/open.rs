@@ -1,107 +1,20 @@
-//! A model bundle: a folder with `manifest.json` and `weights.safetensors`.
+//! Opening a bundle: it is verified first, and its tensors are read where they lie in the file.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use half::f16;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::layout;
-use super::mapped::Mapped;
-use crate::vcp_clip::prompt::{CLASS_TOKEN, END_TOKEN, START_TOKEN};
-use crate::vcp_clip::{Architecture, Constants, LARGEST_SIGMA};
+use super::error::BundleError;
+use super::manifest::{FORMAT, MANIFEST_FILE, Manifest, WEIGHTS_FILE};
+use crate::weights::dtype::elements;
+use crate::weights::layout;
+use crate::weights::mapped::Mapped;
 
-pub use super::bundle_write::{Draft, Values, write};
-
-/// Version of the bundle's layout.
-pub const FORMAT: u32 = 1;
-/// Name of the manifest in a bundle.
-pub const MANIFEST_FILE: &str = "manifest.json";
-/// Name of the weights in a bundle.
-pub const WEIGHTS_FILE: &str = "weights.safetensors";
 /// Bytes a manifest may have; real ones have two thousand.
 const MAX_MANIFEST: u64 = 1 << 20;
-
-/// A bundle that cannot be read or written.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum BundleError {
-    /// No bundle there.
-    #[error("no model bundle at {}: {reason}; make one with `vcp-line model import`", path.display())]
-    Absent {
-        /// Where it should be.
-        path: PathBuf,
-        /// What is not there.
-        reason: String,
-    },
-    /// Changed since it was written.
-    #[error("model bundle damaged: {}: {reason}; import it again with `vcp-line model import`", path.display())]
-    Damaged {
-        /// The bundle.
-        path: PathBuf,
-        /// What does not fit.
-        reason: String,
-    },
-    /// Written by another version of this program.
-    #[error("model bundle {} has format {found}, this program reads format {FORMAT}; import it again", path.display())]
-    Format {
-        /// The bundle.
-        path: PathBuf,
-        /// Its format.
-        found: u64,
-    },
-    /// Something is already where the bundle should go.
-    #[error("{} exists already; choose another folder for the bundle, or replace a bundle with --force", path.display())]
-    Exists {
-        /// The folder.
-        path: PathBuf,
-    },
-    /// What should be replaced is no bundle.
-    #[error("{} is no model bundle, so it is not replaced; choose another folder for the bundle", path.display())]
-    NoBundle {
-        /// What is there.
-        path: PathBuf,
-    },
-    /// No space left.
-    #[error(
-        "disk full while writing model bundle {} (up to {needed} bytes needed); free some space; nothing was left behind",
-        path.display()
-    )]
-    DiskFull {
-        /// The bundle.
-        path: PathBuf,
-        /// Bytes of the weights if none of them fits into 16-bit floats.
-        needed: u64,
-    },
-    /// Another error of the operating system.
-    #[error("cannot {action} {}: {source}", path.display())]
-    Io {
-        /// What was tried.
-        action: &'static str,
-        /// File or folder.
-        path: PathBuf,
-        /// What the operating system says.
-        source: std::io::Error,
-    },
-    /// The bundle has no tensor of that name.
-    #[error("model bundle has no tensor '{name}'")]
-    NoTensor {
-        /// The name asked for.
-        name: String,
-    },
-    /// The writer was given other numbers than it announced.
-    #[error("tensor '{name}' has {found} values, expected {expected}")]
-    Length {
-        /// The tensor.
-        name: String,
-        /// Values its shape asks for.
-        expected: usize,
-        /// Values given.
-        found: usize,
-    },
-}
 
 /// Element type in a bundle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,78 +33,6 @@ impl Dtype {
             Self::F32 => 4,
         }
     }
-}
-
-/// What a bundle is.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Manifest {
-    /// [`FORMAT`].
-    pub format: u32,
-    /// What people call this model.
-    pub name: String,
-    /// Sizes.
-    pub architecture: Architecture,
-    /// Numbers of the method that are no tensor.
-    pub constants: Constants,
-    /// What normal and abnormal parts are called.
-    pub prompts: Prompts,
-    /// Ascending ids of the token rows kept, in the order of `token_embedding.rows`.
-    pub token_ids: Vec<u32>,
-    /// The weights beside the manifest.
-    pub weights: FileIdentity,
-    /// Files the bundle was made of.
-    pub sources: Vec<SourceFile>,
-    /// Whose licence the weights have.
-    pub licence_note: String,
-}
-
-/// The two prompts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Prompts {
-    /// Of a good part.
-    pub normal: Prompt,
-    /// Of a defective part.
-    pub abnormal: Prompt,
-}
-
-/// One prompt.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Prompt {
-    /// As written, `<|class|>` for the class vectors.
-    pub template: String,
-    /// From start to end of text, without padding.
-    pub tokens: Vec<u32>,
-}
-
-/// A file beside the manifest.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FileIdentity {
-    /// Name within the bundle.
-    pub file: String,
-    /// SHA-256, lower-case hexadecimal.
-    pub sha256: String,
-    /// Length.
-    pub bytes: u64,
-}
-
-/// A file that a bundle was made of.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SourceFile {
-    /// `clip` or `vcp`.
-    pub role: String,
-    /// Name without folder.
-    pub file: String,
-    /// SHA-256, lower-case hexadecimal.
-    pub sha256: String,
-    /// Length.
-    pub bytes: u64,
-    /// Container and names in words.
-    pub kind: String,
 }
 
 /// A tensor of an open bundle.
@@ -231,7 +72,7 @@ impl Bundle {
         let damaged = |reason: String| BundleError::Damaged { path: path.to_owned(), reason };
         let manifest = read_manifest(path)?;
         // Before anything is read or made by sizes that only the manifest claims.
-        check_manifest(&manifest).map_err(&damaged)?;
+        manifest.check().map_err(&damaged)?;
         let weights_path = path.join(WEIGHTS_FILE);
         if manifest.weights.file != WEIGHTS_FILE {
             return Err(damaged(format!("{MANIFEST_FILE} names the weights '{}'", manifest.weights.file)));
@@ -247,7 +88,7 @@ impl Bundle {
                 manifest.weights.bytes
             )));
         }
-        if hex(&Sha256::digest(&*weights)) != manifest.weights.sha256 {
+        if hex::encode(Sha256::digest(&*weights)) != manifest.weights.sha256 {
             return Err(damaged(format!("{WEIGHTS_FILE} has another SHA-256 than {MANIFEST_FILE} says")));
         }
         let tensors = index(&weights).map_err(&damaged)?;
@@ -363,7 +204,7 @@ fn index(weights: &[u8]) -> Result<BTreeMap<String, Stored>, String> {
         };
         let (from, to) = info.data_offsets;
         let range = data + from..data + to;
-        let length = super::dtype::elements(&info.shape).and_then(|count| count.checked_mul(dtype.bytes()));
+        let length = elements(&info.shape).and_then(|count| count.checked_mul(dtype.bytes()));
         if weights.get(range.clone()).map(<[u8]>::len) != length {
             return Err(format!("tensor '{name}' has {} bytes for shape {:?}", to - from, info.shape));
         }
@@ -372,60 +213,13 @@ fn index(weights: &[u8]) -> Result<BTreeMap<String, Stored>, String> {
     Ok(tensors)
 }
 
-/// The manifest against itself, so that readers may rely on it.
-fn check_manifest(manifest: &Manifest) -> Result<(), String> {
-    super::detect::check_sizes(&manifest.architecture)?;
-    check_constants(&manifest.constants)?;
-    check_prompts(&manifest.prompts, &manifest.architecture)?;
-    let prompts = [&manifest.prompts.normal, &manifest.prompts.abnormal];
-    let needed = kept_tokens(prompts.iter().map(|prompt| prompt.tokens.as_slice()));
-    if needed != manifest.token_ids {
-        return Err(format!("{MANIFEST_FILE}: token_ids are not those of the prompts"));
-    }
-    Ok(())
-}
-
-fn check_constants(constants: &Constants) -> Result<(), String> {
-    let Constants { raw_weight, top_k, sigma, mean, std } = constants;
-    let checks = [
-        ((0.0..=1.0).contains(raw_weight), "raw_weight is not from 0 to 1"),
-        (*top_k >= 1, "top_k is not at least 1"),
-        ((0.0..=LARGEST_SIGMA).contains(sigma), "sigma is not from 0 to 1000"),
-        (mean.iter().all(|mean| mean.is_finite()), "mean is not finite"),
-        (std.iter().all(|std| std.is_finite() && *std > 0.0), "std is not above 0 and finite"),
-    ];
-    match checks.into_iter().find(|(fine, _)| !fine) {
-        Some((_, reason)) => Err(format!("{MANIFEST_FILE}: {reason}")),
-        None => Ok(()),
-    }
-}
-
-/// Prompts as the text tower takes them: start, one class token, end, and no longer than its positions.
-pub(super) fn check_prompts(prompts: &Prompts, sizes: &Architecture) -> Result<(), String> {
-    for prompt in [&prompts.normal, &prompts.abnormal] {
-        let Prompt { template, tokens } = prompt;
-        let classes = tokens.iter().filter(|&&id| id == CLASS_TOKEN).count();
-        if tokens.first() != Some(&START_TOKEN) || tokens.last() != Some(&END_TOKEN) || classes != 1 {
-            return Err(format!("the tokens of prompt '{template}' are not start, words, one class and end"));
-        }
-        super::detect::check_prompt(sizes, prompt)?;
-    }
-    Ok(())
-}
-
 /// A temperature is stored as its logarithm; what it stands for must be a number.
-pub(super) fn check_temperature(name: &str, values: &[f32]) -> Result<(), String> {
+pub(crate) fn check_temperature(name: &str, values: &[f32]) -> Result<(), String> {
     match values {
         [value] if value.exp().is_finite() => Ok(()),
         [value] => Err(format!("tensor '{name}' holds {value}, whose exponential is no finite number")),
         _ => Err(format!("tensor '{name}' has {} values, expected one", values.len())),
     }
-}
-
-/// Ascending ids of the token rows that prompts need; the class token has none.
-pub(super) fn kept_tokens<'a>(prompts: impl Iterator<Item = &'a [u32]>) -> Vec<u32> {
-    let ids: BTreeSet<u32> = prompts.flatten().copied().filter(|&id| id != CLASS_TOKEN).collect();
-    ids.into_iter().collect()
 }
 
 fn check_tensors(manifest: &Manifest, tensors: &BTreeMap<String, Stored>) -> Result<(), String> {
@@ -443,9 +237,4 @@ fn check_tensors(manifest: &Manifest, tensors: &BTreeMap<String, Stored>) -> Res
         return Err(format!("tensor '{}' is not part of the model", surplus.map_or("", String::as_str)));
     }
     Ok(())
-}
-
-/// Lower-case hexadecimal.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

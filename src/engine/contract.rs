@@ -1,0 +1,67 @@
+//! What every engine does, and what it says about itself.
+
+use super::choice::{EngineChoice, Precision};
+use super::error::EngineError;
+use crate::anomaly::Prediction;
+use crate::frame::{Frame, Image};
+use crate::weights::bundle::Bundle;
+
+/// Runs the model. Opened inside the thread that uses it; not `Send`.
+///
+/// Implemented by the three engines, by the bench's engine that replays one map, and by those that tests break.
+pub trait Engine {
+    /// One prediction per frame, in order. Takes at most [`EngineInfo::max_batch`] frames.
+    fn infer(&mut self, frames: &[&Frame]) -> Result<Vec<Prediction>, EngineError>;
+    /// As [`Self::infer`]. An engine with memory of its own may ask `coming`, while the answer is computed, for pictures
+    /// that will probably be next, at most a batch of them, and bring them there. Whatever is asked for next is answered
+    /// all the same.
+    fn infer_looking_ahead(
+        &mut self,
+        frames: &[&Frame],
+        _coming: &dyn Fn() -> Vec<Image>,
+    ) -> Result<Vec<Prediction>, EngineError> {
+        self.infer(frames)
+    }
+    /// Who is looking.
+    fn info(&self) -> &EngineInfo;
+}
+
+/// Identity of an open engine; goes into every event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EngineInfo {
+    /// Model name in the manifest.
+    pub model: String,
+    /// SHA-256 of the bundle's weights, hexadecimal.
+    pub sha256: String,
+    /// The engine really used, never `Auto`.
+    pub engine: EngineChoice,
+    /// Arithmetic really used.
+    pub precision: Precision,
+    /// Largest batch.
+    pub max_batch: usize,
+    /// Side S of the model's input and of the map, pixels.
+    pub image_size: usize,
+}
+
+impl EngineInfo {
+    /// The identity of an engine that runs `bundle`.
+    pub fn new(bundle: &Bundle, engine: EngineChoice, precision: Precision, max_batch: usize) -> Self {
+        let manifest = bundle.manifest();
+        Self {
+            model: manifest.name.clone(),
+            sha256: bundle.sha256().to_owned(),
+            engine,
+            precision,
+            max_batch: max_batch.max(1),
+            image_size: manifest.architecture.image_size,
+        }
+    }
+
+    /// An error unless `got` frames are a batch this engine takes.
+    pub fn check_batch(&self, got: usize) -> Result<(), EngineError> {
+        if got == 0 || got > self.max_batch {
+            return Err(EngineError::Batch { got, max: self.max_batch });
+        }
+        Ok(())
+    }
+}

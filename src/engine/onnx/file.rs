@@ -1,0 +1,36 @@
+//! An ONNX file around a recorded graph.
+
+use prost::Message;
+
+use super::proto::{Dimension, Entry, Graph, Model, OperatorSet, Shape, TensorType, Type, ValueInfo};
+use crate::weights::bundle::Bundle;
+
+/// Version of the ONNX file format that belongs to [`OPSET`].
+const IR_VERSION: i64 = 8;
+/// The first operator set with LayerNormalization.
+const OPSET: i64 = 17;
+
+/// The bytes of an `.onnx` file.
+pub(super) fn file(bundle: &Bundle, mut graph: Graph) -> Vec<u8> {
+    graph.name = bundle.manifest().name.clone();
+    Model {
+        ir_version: IR_VERSION,
+        producer_name: env!("CARGO_PKG_NAME").into(),
+        producer_version: env!("CARGO_PKG_VERSION").into(),
+        graph: Some(graph),
+        opset_import: vec![OperatorSet { domain: String::new(), version: OPSET }],
+        metadata_props: vec![Entry { key: "model_sha256".into(), value: bundle.sha256().into() }],
+    }
+    .encode_to_vec()
+}
+
+/// An input or output whose leading axis is the batch.
+pub(super) fn value_info(name: &str, elem_type: i32, behind_batch: &[usize]) -> ValueInfo {
+    let batch = Dimension { dim_param: Some("batch".into()), dim_value: None };
+    let fixed = behind_batch.iter().map(|&d| Dimension { dim_value: Some(d as i64), dim_param: None });
+    let shape = Shape { dim: std::iter::once(batch).chain(fixed).collect() };
+    ValueInfo {
+        name: name.into(),
+        r#type: Some(Type { tensor_type: Some(TensorType { elem_type, shape: Some(shape) }) }),
+    }
+}

@@ -1,0 +1,13 @@
+//! A model bundle: a folder with `manifest.json` and `weights.safetensors`.
+
+mod error;
+mod manifest;
+mod open;
+mod write;
+
+pub use error::BundleError;
+pub use manifest::{FORMAT, FileIdentity, MANIFEST_FILE, Manifest, Prompt, Prompts, SourceFile, WEIGHTS_FILE};
+pub(super) use open::check_temperature;
+pub use open::{Bundle, Dtype, TensorRef};
+pub(super) use write::hash;
+pub use write::{Draft, Values, check_target, write};

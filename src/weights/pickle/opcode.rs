@@ -1,0 +1,175 @@
+//! Opcodes with their arguments, as they stand in a pickle.
+
+use super::value::{Node, PickleError, Value, damaged};
+
+/// Bytes of one string, enough for any tensor name.
+const MAX_STRING: usize = 1 << 20;
+
+/// A step of a pickle.
+pub(super) enum Op {
+    Stop,
+    /// Protocol number, or the length of a block.
+    Nothing,
+    Mark,
+    Pop,
+    PopMark,
+    Duplicate,
+    Push(Value),
+    PushNode(Node),
+    /// The name lies on the stack, above its module.
+    Global,
+    /// Under this number, or else the next one.
+    Store(Option<u64>),
+    Recall(u64),
+    /// Of the values behind the mark, as are the next two.
+    Tuple,
+    List,
+    Dict,
+    /// Of so many values.
+    TupleOf(usize),
+    Append,
+    /// The values behind the mark.
+    Extend,
+    Set,
+    /// The pairs behind the mark.
+    Update,
+    /// By the persistent id on the stack.
+    Storage,
+    New,
+    Call,
+    Build,
+}
+
+/// What is left of a pickle.
+pub(super) struct Opcodes<'a> {
+    pub(super) rest: &'a [u8],
+}
+
+impl<'a> Opcodes<'a> {
+    /// Reads the next opcode with its arguments.
+    pub(super) fn read(&mut self) -> Result<Op, PickleError> {
+        Ok(match self.take(1)?[0] {
+            b'.' => Op::Stop,
+            0x80 => self.protocol()?,
+            0x95 => {
+                self.take(8)?;
+                Op::Nothing
+            }
+            b'(' => Op::Mark,
+            b'0' => Op::Pop,
+            b'1' => Op::PopMark,
+            b'2' => Op::Duplicate,
+            b'N' => Op::Push(Value::None),
+            0x88 | 0x89 => Op::Push(Value::Opaque),
+            b'K' => Op::Push(Value::Int(self.length(1)? as i64)),
+            b'M' => Op::Push(Value::Int(self.length(2)? as i64)),
+            b'J' => Op::Push(Value::Int(i64::from(self.length(4)? as u32 as i32))),
+            0x8a => Op::Push(Value::Int(self.long()?)),
+            b'G' => self.skip(8)?,
+            0x8c => Op::Push(self.text(1)?),
+            b'X' => Op::Push(self.text(4)?),
+            0x8d => Op::Push(self.text(8)?),
+            b'U' | b'C' => self.bytes(1)?,
+            b'T' | b'B' => self.bytes(4)?,
+            0x8e => self.bytes(8)?,
+            b'c' => {
+                let module = self.line()?;
+                Op::Push(global(module, self.line()?))
+            }
+            0x93 => Op::Global,
+            b'q' => Op::Store(Some(self.length(1)? as u64)),
+            b'r' => Op::Store(Some(self.length(4)? as u64)),
+            0x94 => Op::Store(None),
+            b'h' => Op::Recall(self.length(1)? as u64),
+            b'j' => Op::Recall(self.length(4)? as u64),
+            b')' => Op::PushNode(Node::Tuple(Vec::new())),
+            b']' => Op::PushNode(Node::List(Vec::new())),
+            b'}' => Op::PushNode(Node::Dict(Vec::new())),
+            b't' => Op::Tuple,
+            b'l' => Op::List,
+            b'd' => Op::Dict,
+            opcode @ 0x85..=0x87 => Op::TupleOf(usize::from(opcode - 0x84)),
+            b'a' => Op::Append,
+            b'e' => Op::Extend,
+            b's' => Op::Set,
+            b'u' => Op::Update,
+            b'Q' => Op::Storage,
+            0x81 => Op::New,
+            b'R' => Op::Call,
+            b'b' => Op::Build,
+            other => return damaged(format!("pickle opcode 0x{other:02x} is none that torch writes")),
+        })
+    }
+
+    fn take(&mut self, count: usize) -> Result<&'a [u8], PickleError> {
+        match self.rest.split_at_checked(count) {
+            Some((head, rest)) => {
+                self.rest = rest;
+                Ok(head)
+            }
+            None => damaged("pickle ends early"),
+        }
+    }
+
+    /// A little-endian length of `size` bytes.
+    fn length(&mut self, size: usize) -> Result<usize, PickleError> {
+        let value = self.take(size)?.iter().rev().fold(0u64, |value, &byte| value << 8 | u64::from(byte));
+        usize::try_from(value).or_else(|_| damaged("pickle holds a length out of range"))
+    }
+
+    fn protocol(&mut self) -> Result<Op, PickleError> {
+        match self.take(1)?[0] {
+            2..=5 => Ok(Op::Nothing),
+            protocol => damaged(format!("pickle protocol {protocol} is not one of 2 to 5")),
+        }
+    }
+
+    /// An integer of up to 64 bits behind its length.
+    fn long(&mut self) -> Result<i64, PickleError> {
+        let size = self.length(1)?;
+        let bytes = self.take(size)?;
+        if size > 8 {
+            return damaged("pickle holds an integer of more than 64 bits");
+        }
+        let negative = bytes.last().is_some_and(|&byte| byte >= 0x80);
+        let mut filled = [if negative { 0xff } else { 0 }; 8];
+        filled[..size].copy_from_slice(bytes);
+        Ok(i64::from_le_bytes(filled))
+    }
+
+    /// A value of `count` bytes that nothing here needs.
+    fn skip(&mut self, count: usize) -> Result<Op, PickleError> {
+        self.take(count)?;
+        Ok(Op::Push(Value::Opaque))
+    }
+
+    /// As [`Self::skip`], behind a length of `size` bytes.
+    fn bytes(&mut self, size: usize) -> Result<Op, PickleError> {
+        let length = self.length(size)?;
+        self.skip(length)
+    }
+
+    /// Text behind a length of `size` bytes.
+    fn text(&mut self, size: usize) -> Result<Value, PickleError> {
+        let length = self.length(size)?;
+        if length > MAX_STRING {
+            return damaged("pickle holds a text that is too long");
+        }
+        match std::str::from_utf8(self.take(length)?) {
+            Ok(text) => Ok(Value::Str(text.into())),
+            Err(_) => damaged("pickle holds a text that is not UTF-8"),
+        }
+    }
+
+    fn line(&mut self) -> Result<&'a str, PickleError> {
+        let end = self.rest.iter().take(MAX_STRING).position(|&byte| byte == b'\n');
+        let Some(end) = end else { return damaged("pickle ends inside a name") };
+        let line = self.take(end + 1)?;
+        std::str::from_utf8(&line[..end]).or_else(|_| damaged("pickle holds a name that is not UTF-8"))
+    }
+}
+
+/// The value that names a function or class.
+pub(super) fn global(module: &str, name: &str) -> Value {
+    Value::Global(format!("{module}.{name}").into())
+}

@@ -1,0 +1,76 @@
+//! What a pickle says, as values that nothing was executed for.
+
+use std::rc::Rc;
+
+use crate::weights::dtype::{Element, View};
+
+/// Why a pickle was not read.
+#[derive(Debug, PartialEq)]
+pub enum PickleError {
+    /// Truncated, contradictory or over a limit.
+    Damaged(String),
+    /// It asks for something that is no tensor data: `module.name`.
+    Refused(String),
+}
+
+pub(super) fn damaged<T>(reason: impl Into<String>) -> Result<T, PickleError> {
+    Err(PickleError::Damaged(reason.into()))
+}
+
+/// A storage a tensor lies in.
+#[derive(Debug)]
+pub struct Storage {
+    pub element: Element,
+    /// Name of the archive entry below `data/`.
+    pub key: String,
+    /// Elements.
+    pub len: usize,
+}
+
+/// A tensor: which storage, and where in it.
+#[derive(Debug)]
+pub struct PickledTensor {
+    pub storage: Rc<Storage>,
+    pub view: View,
+}
+
+/// A value. Containers live in the pickle's arena, as later opcodes may still fill them.
+#[derive(Clone, Debug)]
+pub enum Value {
+    None,
+    Int(i64),
+    /// A truth value, a float or a byte string: nothing here needs which.
+    Opaque,
+    Str(Rc<str>),
+    Global(Rc<str>),
+    Storage(Rc<Storage>),
+    Tensor(Rc<PickledTensor>),
+    Node(usize),
+}
+
+/// A container.
+#[derive(Debug)]
+pub enum Node {
+    Tuple(Vec<Value>),
+    List(Vec<Value>),
+    Dict(Vec<(Value, Value)>),
+    /// An object of a TorchScript class and its attributes.
+    Object(Option<Value>),
+}
+
+/// What a pickle says.
+#[derive(Debug)]
+pub struct Pickled {
+    pub root: Value,
+    pub(super) nodes: Vec<Node>,
+}
+
+impl Pickled {
+    /// The container behind a value.
+    pub fn node(&self, value: &Value) -> Option<&Node> {
+        match value {
+            Value::Node(index) => self.nodes.get(*index),
+            _ => None,
+        }
+    }
+}
