@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::interrupt::Interrupts;
 use super::{train_clip, train_vcp};
 use crate::learn::LearnError;
-use crate::learn::vcp_run::CheckpointRequest;
+use crate::learn::checkpoint::CheckpointRequest;
 
 #[derive(Subcommand)]
 pub enum TrainCommand {

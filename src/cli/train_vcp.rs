@@ -15,7 +15,8 @@ use super::train::{checkpoint, ended, stepping};
 use super::train_vcp_settings::{AugmentArguments, LearnArguments, ModelArguments};
 use crate::dataset::{Layout, Split};
 use crate::learn::device::DeviceChoice;
-use crate::learn::vcp_run::{DataRequest, Epoch, Event, VcpRequest, run as train};
+use crate::learn::event::{Epoch, Event};
+use crate::learn::vcp_run::{DataRequest, VcpRequest, run as train};
 
 /// Bytes of a GiB.
 const GIB: f64 = (1_u64 << 30) as f64;

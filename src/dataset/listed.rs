@@ -1,11 +1,11 @@
 //! Layouts in which a file lists the pictures: VisA's split CSV, and the JSON of the released VCP-CLIP code.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::{ClassItems, DatasetError, Item, Split, below};
+use super::{ClassItems, DatasetError, Item, Split};
 
 /// VisA's split for one class at a time.
 const VISA_LIST: &str = "split_csv/1cls.csv";
@@ -141,6 +141,14 @@ fn item(root: &Path, image: &str, mask: &str, anomalous: bool, kind: Option<Stri
         (true, mask) => Some(place(mask)?),
     };
     Ok(Item { image: image_path, mask, anomalous, kind })
+}
+
+/// `path` below `root`; `None` when it is absolute or climbs out.
+fn below(root: &Path, path: &str) -> Option<PathBuf> {
+    // Lists written on Windows separate with backslashes.
+    let path = path.replace('\\', "/");
+    let inside = |part| matches!(part, Component::Normal(_) | Component::CurDir);
+    Path::new(&path).components().all(inside).then(|| root.join(&path))
 }
 
 fn read(list: &Path, layout: &'static str) -> Result<Vec<u8>, DatasetError> {

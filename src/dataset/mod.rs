@@ -2,16 +2,15 @@
 
 mod error;
 mod folders;
+mod item;
 mod listed;
 mod mask;
 
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 pub use error::DatasetError;
+pub use item::{ClassItems, Item, Split};
 pub use mask::{Mask, load_mask};
-
-use crate::frame::Image;
-use crate::source::image_file;
 
 /// How the files of a data set are arranged below its root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -36,80 +35,6 @@ impl Layout {
             Self::Folders => "folders",
         }
     }
-}
-
-/// Which part of a data set.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Split {
-    /// Good parts alone, as the published sets have them.
-    Train,
-    /// Good and anomalous parts. The released training uses this part of the auxiliary set, too.
-    #[default]
-    Test,
-}
-
-impl Split {
-    /// The word that folders, CSV and JSON use.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Train => "train",
-            Self::Test => "test",
-        }
-    }
-}
-
-/// One labelled picture.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Item {
-    /// The picture's file. It is not opened before [`Item::load`].
-    pub image: PathBuf,
-    /// Where the anomaly is, which may be missing like the picture itself; always named for an anomalous picture, never
-    /// for a good one.
-    pub mask: Option<PathBuf>,
-    /// Whether the part is anomalous.
-    pub anomalous: bool,
-    /// Kind of anomaly, such as `scratch`, where the layout tells; `good` for good parts of such a layout.
-    pub kind: Option<String>,
-}
-
-impl Item {
-    /// Reads the picture, and the mask of an anomalous one, at their own size.
-    ///
-    /// Errors when a file cannot be read or the mask is not as large as its picture.
-    pub fn load(&self) -> Result<(Image, Option<Mask>), DatasetError> {
-        self.check_mask()?;
-        let image = image_file::load(&self.image)?;
-        let Some(path) = &self.mask else { return Ok((image, None)) };
-        let mask = Mask::load(path)?;
-        if (mask.width, mask.height) != (image.width, image.height) {
-            return Err(DatasetError::MaskSize {
-                mask: path.clone(),
-                found: (mask.width, mask.height),
-                image: self.image.clone(),
-                expected: (image.width, image.height),
-            });
-        }
-        Ok((image, Some(mask)))
-    }
-
-    /// Errors when the picture is anomalous and its mask is not there.
-    pub fn check_mask(&self) -> Result<(), DatasetError> {
-        match &self.mask {
-            Some(path) if !path.is_file() => {
-                Err(DatasetError::NoMask { image: self.image.clone(), looked_for: path.clone() })
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-/// The pictures of one product.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClassItems {
-    /// The product's name, such as `bottle`.
-    pub name: String,
-    /// In the order of the list, or of kinds and names where folders are read.
-    pub items: Vec<Item>,
 }
 
 /// One split of a data set. Classes are in the order of their names, so two runs see the same sequence.
@@ -162,12 +87,4 @@ impl Dataset {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
-}
-
-/// `path` below `root`; `None` when it is absolute or climbs out.
-fn below(root: &Path, path: &str) -> Option<PathBuf> {
-    // Lists written on Windows separate with backslashes.
-    let path = path.replace('\\', "/");
-    let inside = |part| matches!(part, Component::Normal(_) | Component::CurDir);
-    Path::new(&path).components().all(inside).then(|| root.join(&path))
 }

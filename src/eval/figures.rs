@@ -23,7 +23,7 @@ pub struct Figures {
 
 /// What a class gets from one threshold for all classes: predicted where ≥ threshold, in raw values.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Shared {
+pub struct AtSharedThreshold {
     /// F1 of the pixels at the pool's pixel threshold.
     pub pixel_f1: f64,
     /// IoU of the pixels there.
@@ -46,7 +46,7 @@ pub struct ClassFigures {
     /// Values as they are.
     pub raw: Figures,
     /// One threshold for all classes.
-    pub shared: Shared,
+    pub shared: AtSharedThreshold,
 }
 
 /// One method over all classes.
@@ -105,7 +105,7 @@ pub(super) fn mean(classes: &[ClassFigures]) -> ClassFigures {
         anomalous: classes.iter().map(|class| class.anomalous).sum(),
         normalised: figures(|class| &class.normalised),
         raw: figures(|class| &class.raw),
-        shared: Shared {
+        shared: AtSharedThreshold {
             pixel_f1: mean(&|class| class.shared.pixel_f1),
             pixel_iou: mean(&|class| class.shared.pixel_iou),
             image_f1: mean(&|class| class.shared.image_f1),

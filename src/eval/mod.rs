@@ -5,6 +5,8 @@
 
 pub mod baseline;
 pub mod curves;
+mod error;
+mod evaluation;
 pub mod figures;
 pub mod metrics;
 pub mod report;
@@ -12,17 +14,17 @@ pub mod stream;
 pub mod tally;
 pub mod tune;
 
-use std::path::PathBuf;
+pub use error::EvalError;
+pub use evaluation::{Evaluation, LeftOut, Progress};
 
 use crate::clock::{Clock, ClockSource, SystemClock};
-use crate::dataset::{ClassItems, Dataset, DatasetError};
-use crate::engine::{Engine, EngineError};
+use crate::dataset::{ClassItems, Dataset, Item};
+use crate::engine::Engine;
 use crate::frame::{Frame, Image};
 use baseline::Baseline;
-use metrics::MetricsError;
 use report::Report;
 use stream::Loaded;
-use tally::{Outcome, Tally};
+use tally::Tally;
 
 /// Name of the network's column, and of the baseline's.
 pub const MODEL: &str = "model";
@@ -36,88 +38,6 @@ pub struct Options {
     pub baseline: Option<Baseline>,
     /// A picture that cannot be read ends the evaluation.
     pub strict: bool,
-}
-
-/// How it goes.
-#[derive(Debug)]
-pub enum Progress<'a> {
-    /// A picture was looked at, or left out.
-    Looked {
-        /// Pictures so far.
-        done: usize,
-        /// Pictures in all.
-        total: usize,
-        /// The class it belongs to.
-        class: &'a str,
-    },
-    /// A picture could not be read and does not count.
-    LeftOut(&'a LeftOut),
-}
-
-/// A picture that could not be read.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct LeftOut {
-    /// Its file, as far as it can be written as text.
-    pub image: String,
-    /// Why.
-    pub reason: String,
-}
-
-/// The result.
-pub struct Evaluation {
-    /// The model first, then the baseline.
-    pub methods: Vec<Outcome>,
-    /// Pictures that do not count.
-    pub left_out: Vec<LeftOut>,
-    /// Pictures that do.
-    pub looked_at: usize,
-}
-
-/// An evaluation that could not be finished.
-#[derive(Debug, thiserror::Error)]
-pub enum EvalError {
-    /// A picture cannot be read, and that was to be an error.
-    #[error("{0}; without --strict it would be left out")]
-    Strict(#[source] DatasetError),
-    /// The engine failed.
-    #[error("image {}: {source}", image.display())]
-    Engine {
-        /// What it was looking at.
-        image: PathBuf,
-        /// Why.
-        source: EngineError,
-    },
-    /// The engine answered with something that is no map of numbers.
-    #[error("image {}: the engine answered with a value that is no finite number; check model and precision", image.display())]
-    NotFinite {
-        /// What it was looking at.
-        image: PathBuf,
-    },
-    /// No picture could be read.
-    #[error("none of the {total} pictures could be read; the first: {first}")]
-    NothingReadable {
-        /// How many there are.
-        total: usize,
-        /// What was wrong with the first.
-        first: String,
-    },
-    /// The figures could not be computed.
-    #[error("class '{class}': {source}")]
-    Metrics {
-        /// Where.
-        class: String,
-        /// Why.
-        source: MetricsError,
-    },
-    /// No class that tuning could learn from.
-    #[error("no class has both anomalous and normal pixels: the baseline cannot be tuned on these")]
-    NothingToTune,
-    /// A thread could not be started.
-    #[error("the thread that decodes pictures: {0}")]
-    Thread(#[from] std::io::Error),
-    /// The report could not be written.
-    #[error(transparent)]
-    Report(#[from] report::ReportError),
 }
 
 /// Looks at every picture of `dataset` and measures; pictures for `report` are drawn on the way.
@@ -175,7 +95,7 @@ struct Course<'a> {
     tallies: Vec<Tally>,
     class: Option<&'a ClassItems>,
     masks: Vec<Vec<bool>>,
-    items: Vec<&'a crate::dataset::Item>,
+    items: Vec<&'a Item>,
 }
 
 impl<'a> Course<'a> {
@@ -192,7 +112,7 @@ impl<'a> Course<'a> {
         &mut self,
         engine: &mut dyn Engine,
         baseline: Option<Baseline>,
-        item: &'a crate::dataset::Item,
+        item: &'a Item,
         image: Image,
         mask: Vec<bool>,
     ) -> Result<(), EvalError> {

@@ -1,7 +1,7 @@
 //! What a method said about the pictures: gathered class by class, measured at the end of each, pooled at the end of all.
 
 use super::curves::Curves;
-use super::figures::{ClassFigures, Figures, MethodFigures, Shared, mean};
+use super::figures::{AtSharedThreshold, ClassFigures, Figures, MethodFigures, mean};
 use super::metrics::counts::{Counts, Decided};
 use super::metrics::{Labelled, MetricsError, PixelMetrics, image, normalise, pixel};
 
@@ -135,7 +135,7 @@ impl Tally {
 }
 
 /// What the class gets from the pool's thresholds; NaN where the class has nothing anomalous to find.
-fn shared(class: &Measured, pooled: &Figures) -> Shared {
+fn shared(class: &Measured, pooled: &Figures) -> AtSharedThreshold {
     let mut pictures = Decided::default();
     for &(score, anomalous) in &class.scores {
         match (score >= pooled.image.threshold, anomalous) {
@@ -147,7 +147,7 @@ fn shared(class: &Measured, pooled: &Figures) -> Shared {
     }
     let pixels = class.counts.decide(pooled.pixel.threshold);
     let defined = |decided: &Decided, figure: f64| if decided.found + decided.missed > 0 { figure } else { f64::NAN };
-    Shared {
+    AtSharedThreshold {
         pixel_f1: defined(&pixels, pixels.f1()),
         pixel_iou: defined(&pixels, pixels.iou()),
         image_f1: defined(&pictures, pictures.f1()),

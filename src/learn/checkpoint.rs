@@ -9,11 +9,15 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use safetensors::tensor::{Dtype, SafeTensorError, TensorView};
+use safetensors::tensor::{Dtype, TensorView};
 use safetensors::{SafeTensors, serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
+use tokio_util::sync::CancellationToken;
 
+pub use super::error::CheckpointError;
+
+use super::LearnError;
 use super::parameters::Named;
 
 /// Name of the checkpoint in its folder.
@@ -25,53 +29,27 @@ const LOCK: &str = "checkpoint.lock";
 /// Differences that an error lists; more would hide the first.
 const MOST_DIFFERENCES: usize = 5;
 
-/// A checkpoint that cannot be written, read or gone on from.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum CheckpointError {
-    /// What the operating system refuses.
-    #[error("cannot {action} checkpoint {}: {source}", path.display())]
-    Io {
-        /// What was tried.
-        action: &'static str,
-        /// The file or folder.
-        path: PathBuf,
-        /// What the operating system says.
-        source: io::Error,
-    },
-    /// Another process writes there.
-    #[error("checkpoint folder {} is in use by another training run: wait for it, or name another folder", path.display())]
-    InUse {
-        /// The folder.
-        path: PathBuf,
-    },
-    /// Not what was written.
-    #[error("checkpoint {} is damaged: {reason}; remove it and start again", path.display())]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What does not fit.
-        reason: String,
-    },
-    /// Of another run.
-    #[error(
-        "checkpoint {} is of another run: {differences}; go on with the same data and settings, or name another folder",
-        path.display()
-    )]
-    OtherRun {
-        /// The file.
-        path: PathBuf,
-        /// Which settings differ, with both values.
-        differences: String,
-    },
-    /// The tensors of this run cannot be stored.
-    #[error("checkpoint {}: {source}", path.display())]
-    Format {
-        /// The file.
-        path: PathBuf,
-        /// What the format says.
-        source: SafeTensorError,
-    },
+/// Where a run is kept.
+#[derive(Clone, Debug)]
+pub struct CheckpointRequest {
+    /// The folder.
+    pub folder: PathBuf,
+    /// Steps between two checkpoints; one more is written after every epoch.
+    pub every: u64,
+    /// May a run that is there go on?
+    pub resume: bool,
+    /// When this is cancelled, the run is kept after the step it is at, and ends with [`LearnError::Stopped`].
+    pub stop: CancellationToken,
+}
+
+impl CheckpointRequest {
+    /// Errors when the run is to end, which it may: it has just been kept.
+    pub(super) fn go_on(&self) -> Result<(), LearnError> {
+        match self.stop.is_cancelled() {
+            true => Err(LearnError::Stopped { folder: self.folder.clone() }),
+            false => Ok(()),
+        }
+    }
 }
 
 /// Keeps other processes out of a checkpoint folder as long as it lives, however this process ends.
@@ -192,7 +170,7 @@ fn digest<'a>(tensors: impl Iterator<Item = (&'a str, &'a [u8])>) -> String {
         hasher.update((bytes.len() as u64).to_le_bytes());
         hasher.update(bytes);
     }
-    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(hasher.finalize())
 }
 
 /// Appends `key: was A, is B` for everything that differs below `key`.

@@ -31,7 +31,7 @@ const WINDOW_STEP: usize = 8;
 
 /// One line of [`CAPTIONS_FILE`]; what else it holds is not read.
 #[derive(Deserialize)]
-struct Line {
+struct CaptionLine {
     image: PathBuf,
     mask: Option<PathBuf>,
     class: String,
@@ -140,7 +140,7 @@ impl Pairs {
         let mut seen = Vec::new();
         let mut hasher = Sha256::new();
         for (text, line) in text.lines().zip(1..) {
-            let parsed: Line = serde_json::from_str(text).map_err(|error| PairsError::Line {
+            let parsed: CaptionLine = serde_json::from_str(text).map_err(|error| PairsError::Line {
                 path: path.clone(),
                 line,
                 reason: error.to_string(),
@@ -181,8 +181,8 @@ impl Pairs {
             .iter()
             .map(|line| Ok([caption(&line.caption)?, caption(&line.good_caption)?]))
             .collect::<Result<_, PairsError>>()?;
-        let class = |line: &Line| seen.iter().position(|class| *class == line.class).unwrap_or_default();
-        let load = |(line, [caption, good_caption]): (&Line, [usize; 2])| {
+        let class = |line: &CaptionLine| seen.iter().position(|class| *class == line.class).unwrap_or_default();
+        let load = |(line, [caption, good_caption]): (&CaptionLine, [usize; 2])| {
             let picture = load(&folder.join(&line.image))?;
             let mask = match &line.mask {
                 Some(mask) => grey(&resize_to_rgb(&load(&folder.join(mask))?, side)),
@@ -198,7 +198,7 @@ impl Pairs {
             hasher.update(&pair.rgb);
             hasher.update(&pair.mask);
         }
-        let sha256 = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let sha256 = hex::encode(hasher.finalize());
         Ok(Self { side, pairs, classes, captions, sha256 })
     }
 

@@ -4,10 +4,9 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::checkpoint::{self, CheckpointError};
+use super::checkpoint::{self, CheckpointError, CheckpointRequest};
 use super::clip::{ClipSettings, ClipTraining, Step};
 use super::clip_pairs::Pairs;
-use super::vcp_run::CheckpointRequest;
 use super::{LearnError, io_error, vcp_file};
 use crate::output;
 use crate::weights::bundle::Bundle;

@@ -1,10 +1,13 @@
-//! Why a training cannot start or go on.
+//! Why a training cannot start or go on, or cannot be kept.
 
 use std::path::{Path, PathBuf};
 
-use super::checkpoint::CheckpointError;
+use safetensors::tensor::SafeTensorError;
+
+use super::clip_pairs::PairsError;
 use crate::dataset::DatasetError;
 use crate::eval::metrics::MetricsError;
+use crate::vcp_clip::prompt::PromptError;
 use crate::weights::{BundleError, ImportError};
 
 /// A training that cannot start or go on; nothing that was there before is lost.
@@ -35,10 +38,10 @@ pub enum LearnError {
     Dataset(#[from] DatasetError),
     /// Pictures with captions.
     #[error(transparent)]
-    Pairs(#[from] super::clip_pairs::PairsError),
+    Pairs(#[from] PairsError),
     /// A text that cannot be tokenised.
     #[error(transparent)]
-    Prompt(#[from] crate::vcp_clip::prompt::PromptError),
+    Prompt(#[from] PromptError),
     /// Weights to start from.
     #[error(transparent)]
     Import(#[from] ImportError),
@@ -83,6 +86,55 @@ pub enum LearnError {
         path: PathBuf,
         /// What it says.
         source: std::io::Error,
+    },
+}
+
+/// A checkpoint that cannot be written, read or gone on from.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CheckpointError {
+    /// What the operating system refuses.
+    #[error("cannot {action} checkpoint {}: {source}", path.display())]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// What the operating system says.
+        source: std::io::Error,
+    },
+    /// Another process writes there.
+    #[error("checkpoint folder {} is in use by another training run: wait for it, or name another folder", path.display())]
+    InUse {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Not what was written.
+    #[error("checkpoint {} is damaged: {reason}; remove it and start again", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What does not fit.
+        reason: String,
+    },
+    /// Of another run.
+    #[error(
+        "checkpoint {} is of another run: {differences}; go on with the same data and settings, or name another folder",
+        path.display()
+    )]
+    OtherRun {
+        /// The file.
+        path: PathBuf,
+        /// Which settings differ, with both values.
+        differences: String,
+    },
+    /// The tensors of this run cannot be stored.
+    #[error("checkpoint {}: {source}", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What the format says.
+        source: SafeTensorError,
     },
 }
 

@@ -11,6 +11,7 @@ use half::f16;
 use half::slice::HalfFloatSliceExt;
 use rayon::prelude::*;
 
+use super::LearnError;
 use super::tape::{Tape, Weights};
 use crate::vcp_clip::eager::Eager;
 use crate::vcp_clip::{Architecture, vision};
@@ -213,6 +214,12 @@ impl Cache {
         };
         let features = Features { tokens, feature: bytemuck::pod_collect_to_vec(feature) };
         Ok(Sample { features, mask: mask.to_vec() })
+    }
+
+    /// The samples kept under some numbers, in their order.
+    pub fn samples(&self, numbers: Vec<usize>) -> Result<Vec<Sample>, LearnError> {
+        let read = |number: usize| self.get(number).map_err(|source| LearnError::Features { source });
+        numbers.into_par_iter().map(read).collect()
     }
 }
 

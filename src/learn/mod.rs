@@ -12,6 +12,7 @@ pub mod clip_text;
 mod contrastive;
 pub mod device;
 mod error;
+pub mod event;
 pub mod features;
 pub mod initial;
 pub mod map_loss;

@@ -110,7 +110,7 @@ impl Pictures {
             let mask = item.mask.as_deref().map(file).unwrap_or_default();
             hasher.update(format!("{class}\n{}\n{}\n{mask}\n", item.anomalous, file(&item.image)));
         }
-        hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        hex::encode(hasher.finalize())
     }
 
     /// Reads a picture, changes it and brings it to the size of `preprocessor`.

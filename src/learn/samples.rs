@@ -7,10 +7,10 @@ use rayon::prelude::*;
 
 use super::LearnError;
 use super::augment::Augmentation;
+use super::event::Event;
 use super::features::{Cache, Kept, Sample, Tower};
 use super::pictures::Pictures;
 use super::validation::{Validated, Validation};
-use super::vcp_run::Event;
 use super::vcp_settings::VcpSettings;
 use super::vcp_training::VcpTraining;
 use crate::dice::Dice;
@@ -114,7 +114,7 @@ impl Samples {
         match &self.copies {
             Some((copies, cache)) => {
                 let first = epoch % copies * self.pictures.len();
-                read(cache, pictures.iter().map(|at| first + at).collect())
+                cache.samples(pictures.iter().map(|at| first + at).collect())
             }
             None => {
                 let wanted: Vec<(usize, usize)> = pictures.iter().map(|&at| (epoch, at)).collect();
@@ -127,12 +127,6 @@ impl Samples {
     pub fn validate(&self, training: &VcpTraining) -> Result<Option<Validated>, LearnError> {
         self.validation.as_ref().map(|validation| validation.run(training)).transpose()
     }
-}
-
-/// Samples by their numbers.
-pub(super) fn read(cache: &Cache, numbers: Vec<usize>) -> Result<Vec<Sample>, LearnError> {
-    let read = |number: usize| cache.get(number).map_err(|source| LearnError::Features { source });
-    numbers.into_par_iter().map(read).collect()
 }
 
 impl Looker {

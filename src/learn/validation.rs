@@ -6,7 +6,6 @@ use serde::Serialize;
 use super::LearnError;
 use super::features::{Cache, Sample};
 use super::pictures::Pictures;
-use super::samples::read;
 use super::vcp_training::{Losses, VcpTraining};
 use crate::eval::metrics::{self, Labelled};
 use crate::vcp_clip::maps::MapFusion;
@@ -77,7 +76,7 @@ impl Validation {
         let (mut maps, mut scores, mut masks, mut labels) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let numbers: Vec<usize> = (from..to).collect();
         for block in numbers.chunks(TOGETHER) {
-            let samples = read(&self.cache, block.to_vec())?;
+            let samples = self.cache.samples(block.to_vec())?;
             let (block_losses, differences) = training.look(&samples);
             losses.raw += block_losses.raw * block.len() as f64;
             losses.new += block_losses.new * block.len() as f64;

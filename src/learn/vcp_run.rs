@@ -1,19 +1,18 @@
 //! From a CLIP file and a data set to a bundle: the whole training, resumable at any moment.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
 
 use super::augment;
-use super::checkpoint;
+use super::checkpoint::{self, CheckpointRequest};
 use super::device::DeviceChoice;
+use super::event::{Epoch, Event};
 use super::features::Sample;
 use super::initial::initial;
 use super::pictures::Pictures;
 use super::samples::Samples;
-use super::validation::Validated;
 use super::vcp_settings::VcpSettings;
 use super::vcp_training::{Losses, VcpTraining};
 use super::{LearnError, io_error, vcp_file};
@@ -45,29 +44,6 @@ impl DataRequest {
     }
 }
 
-/// Where a run is kept.
-#[derive(Clone, Debug)]
-pub struct CheckpointRequest {
-    /// The folder.
-    pub folder: PathBuf,
-    /// Steps between two checkpoints; one more is written after every epoch.
-    pub every: u64,
-    /// May a run that is there go on?
-    pub resume: bool,
-    /// When this is cancelled, the run is kept after the step it is at, and ends with [`LearnError::Stopped`].
-    pub stop: CancellationToken,
-}
-
-impl CheckpointRequest {
-    /// Errors when the run is to end, which it may: it has just been kept.
-    pub(super) fn go_on(&self) -> Result<(), LearnError> {
-        match self.stop.is_cancelled() {
-            true => Err(LearnError::Stopped { folder: self.folder.clone() }),
-            false => Ok(()),
-        }
-    }
-}
-
 /// Everything about a training.
 #[derive(Clone, Debug)]
 pub struct VcpRequest {
@@ -95,64 +71,6 @@ pub struct VcpRequest {
     pub force: bool,
     /// Where the VCP weights are kept as a file of their own, if anywhere.
     pub vcp_file: Option<PathBuf>,
-}
-
-/// What happens during a training.
-#[derive(Clone, Copy, Debug)]
-pub enum Event<'a> {
-    /// What is learned from, before anything is computed.
-    Data {
-        /// Pictures learned from.
-        pictures: usize,
-        /// How many of them are anomalous.
-        anomalous: usize,
-        /// Pictures kept for validation.
-        validation: usize,
-    },
-    /// A stage before the first step, and how much of it is done.
-    Preparing {
-        /// In words.
-        stage: &'a str,
-        /// Done.
-        done: u64,
-        /// In all.
-        total: u64,
-    },
-    /// An earlier run goes on.
-    Resumed {
-        /// Epoch, from 1.
-        epoch: usize,
-        /// Steps of that epoch already taken.
-        step: usize,
-    },
-    /// After a step.
-    Step {
-        /// Epoch, from 1.
-        epoch: usize,
-        /// Steps of this epoch taken.
-        step: usize,
-        /// Steps of an epoch.
-        steps: usize,
-        /// What the batch cost before the step.
-        losses: Losses,
-    },
-    /// After an epoch.
-    Epoch(&'a Epoch),
-}
-
-/// What an epoch brought.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Epoch {
-    /// From 1.
-    pub epoch: usize,
-    /// Mean over the epoch's steps.
-    pub losses: Losses,
-    /// On the pictures kept for validation, without changes and dropout.
-    pub validation: Option<Validated>,
-    /// Spent on learning since this process began the epoch.
-    pub time: Duration,
-    /// Pictures learned from since then.
-    pub pictures: usize,
 }
 
 /// Where a run stands; with the parameters, all that a checkpoint holds.

@@ -6,6 +6,7 @@
 
 mod backdrop;
 mod caption;
+mod catalogue;
 mod class;
 mod colour;
 mod conveyor;

@@ -1,10 +1,11 @@
 //! A product lying before a camera: pose, light and lens, and the picture's planes before any light falls on them.
 
 use super::backdrop::Backdrop;
+use super::catalogue::make;
 use super::class::Class;
 use super::colour::{Rgb, blend, gain};
 use super::field::{Point, at, mix, ramp};
-use super::product::{Face, Product, make};
+use super::product::{Face, Product};
 use crate::dice::Dice;
 
 /// Where the product lies in the picture.

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use sha2::{Digest, Sha256};
 
+use super::catalogue::make;
 use super::field::at;
-use super::product::make;
 use super::{Class, Defect, DefectKind, Request, Sample, render};
 use crate::dice::Dice;
 
@@ -19,7 +19,7 @@ fn fingerprint(sample: &Sample) -> String {
     hash.update(&sample.rgb);
     hash.update(&sample.mask);
     hash.update(sample.caption.as_bytes());
-    hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(&hash.finalize()[..8])
 }
 
 /// Largest difference of a channel, for every pixel.

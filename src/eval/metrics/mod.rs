@@ -16,26 +16,19 @@
 //! thresholds are the same without, up to rounding: within one class only the order of values matters.
 
 pub mod counts;
+mod labelled;
 pub mod ranking;
 pub mod regions;
 
 use rayon::prelude::*;
 
+pub use labelled::{Labelled, MetricsError};
+
+use labelled::check;
 use ranking::{Ranked, Sorted};
 
 /// In the denominator of the released pixel F1, and not of its image F1.
 const PIXEL_F1_EPSILON: f64 = 1e-8;
-
-/// A map with its truth.
-#[derive(Clone, Copy, Debug)]
-pub struct Labelled<'a> {
-    /// Columns of map and mask.
-    pub width: usize,
-    /// Values, row by row; larger is more anomalous.
-    pub map: &'a [f32],
-    /// True where anomalous, as long as `map`.
-    pub mask: &'a [bool],
-}
 
 /// What the maps of one class are worth. A figure without a definition, as with one kind of pixel alone, is NaN.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize)]
@@ -65,32 +58,6 @@ pub struct ImageMetrics {
     pub f1: f64,
     /// Smallest score with that F1.
     pub threshold: f32,
-}
-
-/// Maps or scores that cannot be measured.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum MetricsError {
-    /// Nothing was given.
-    #[error("there is no picture to measure")]
-    Empty,
-    /// Maps, masks or labels do not belong together.
-    #[error("picture {picture}: {values} values and {labels} labels in rows of {width}")]
-    Shape {
-        /// Which one, from 0.
-        picture: usize,
-        /// Number of map values.
-        values: usize,
-        /// Number of mask pixels.
-        labels: usize,
-        /// Columns.
-        width: usize,
-    },
-    /// A value that cannot be compared.
-    #[error("picture {picture} holds a value that is no finite number; check model and precision")]
-    NotFinite {
-        /// Which one, from 0.
-        picture: usize,
-    },
 }
 
 /// Measures the maps of one class, all pictures together.
@@ -141,19 +108,4 @@ pub fn normalise(groups: &mut [Vec<f32>]) -> (f32, f32) {
 pub fn normalised(value: f32, (least, largest): (f32, f32)) -> f32 {
     let span = largest - least;
     if span > 0.0 { (value - least) / span } else { 0.0 }
-}
-
-fn check(pictures: &[Labelled<'_>]) -> Result<(), MetricsError> {
-    if pictures.is_empty() {
-        return Err(MetricsError::Empty);
-    }
-    for (picture, &Labelled { width, map, mask }) in pictures.iter().enumerate() {
-        if map.len() != mask.len() || map.is_empty() || width == 0 || map.len() % width != 0 {
-            return Err(MetricsError::Shape { picture, values: map.len(), labels: mask.len(), width });
-        }
-        if !map.iter().all(|value| value.is_finite()) {
-            return Err(MetricsError::NotFinite { picture });
-        }
-    }
-    Ok(())
 }

@@ -8,7 +8,7 @@ use image::codecs::jpeg::JpegEncoder;
 use image::imageops::{self, FilterType};
 use image::{Rgb, RgbImage};
 
-use super::{ReportError, io};
+use super::error::{ReportError, io};
 use crate::anomaly::AnomalyMap;
 use crate::dataset::Item;
 use crate::eval::metrics::{Labelled, pixel};

@@ -1,5 +1,6 @@
 //! The report: one folder with a page and its pictures, complete or not there at all.
 
+mod error;
 mod examples;
 mod page;
 mod plot;
@@ -7,73 +8,19 @@ mod plot;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+pub use error::ReportError;
+pub use page::Subject;
+
 use super::Evaluation;
 use super::tally::Tally;
-use super::tune::Tuned;
 use crate::dataset::Item;
 use crate::output::{self, NewFolder};
+use error::io;
 use examples::Example;
+use page::GENERATOR;
 
 /// The page; also what tells a folder that holds a report from any other.
 const PAGE: &str = "index.html";
-/// Stands in the head of every page.
-const GENERATOR: &str = "vcp-line eval";
-
-/// What was evaluated, for the head of the page.
-#[derive(Clone, Debug)]
-pub struct Subject {
-    /// Name of the model.
-    pub model: String,
-    /// The first digits of its hash.
-    pub sha256: String,
-    /// Engine and precision.
-    pub engine: String,
-    /// The data set's root.
-    pub data: String,
-    /// Layout and split.
-    pub layout: String,
-    /// When.
-    pub date: String,
-    /// How the baseline was tuned, if it was.
-    pub tuned: Option<Tuned>,
-    /// What the baseline is, if there is one.
-    pub baseline: Option<super::baseline::Baseline>,
-}
-
-/// A report that cannot be written.
-#[derive(Debug, thiserror::Error)]
-pub enum ReportError {
-    /// Something else is there.
-    #[error("{} exists and is no report of an evaluation: remove it or name another folder", path.display())]
-    Occupied {
-        /// The folder asked for.
-        path: PathBuf,
-    },
-    /// A file or folder could not be written.
-    #[error("report: {}: {source}", path.display())]
-    Io {
-        /// Which.
-        path: PathBuf,
-        /// What the operating system said.
-        source: std::io::Error,
-    },
-    /// A picture could not be written.
-    #[error("report: {}: {source}", path.display())]
-    Picture {
-        /// Which.
-        path: PathBuf,
-        /// What the encoder said.
-        source: image::ImageError,
-    },
-    /// A plot could not be drawn.
-    #[error("report: plot '{plot}': {reason}")]
-    Plot {
-        /// Its title.
-        plot: &'static str,
-        /// What the library said.
-        reason: String,
-    },
-}
 
 /// A report in the making: in a hidden folder beside its place, which goes away if it is never finished.
 pub struct Report {
@@ -121,8 +68,4 @@ impl Report {
 fn is_report(folder: &Path) -> bool {
     let mark = format!("name=\"generator\" content=\"{GENERATOR}\"");
     fs::read_to_string(folder.join(PAGE)).is_ok_and(|page| page.contains(&mark))
-}
-
-fn io(path: &Path) -> impl FnOnce(std::io::Error) -> ReportError + '_ {
-    |source| ReportError::Io { path: path.to_owned(), source }
 }

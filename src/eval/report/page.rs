@@ -3,13 +3,38 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::examples::{Example, Sort};
-use super::{GENERATOR, ReportError, Subject, plot};
+use super::{ReportError, plot};
 use crate::eval::Evaluation;
+use crate::eval::baseline::Baseline;
 use crate::eval::curves::Curves;
 use crate::eval::figures::{ClassFigures, Figures, MethodFigures};
 use crate::eval::tally::Outcome;
+use crate::eval::tune::Tuned;
 
+/// Stands in the head of every page.
+pub(super) const GENERATOR: &str = "vcp-line eval";
 const STYLE: &str = include_str!("page.css");
+
+/// What was evaluated, for the head of the page.
+#[derive(Clone, Debug)]
+pub struct Subject {
+    /// Name of the model.
+    pub model: String,
+    /// The first digits of its hash.
+    pub sha256: String,
+    /// Engine and precision.
+    pub engine: String,
+    /// The data set's root.
+    pub data: String,
+    /// Layout and split.
+    pub layout: String,
+    /// When.
+    pub date: String,
+    /// How the baseline was tuned, if it was.
+    pub tuned: Option<Tuned>,
+    /// What the baseline is, if there is one.
+    pub baseline: Option<Baseline>,
+}
 
 /// The whole page.
 pub(super) fn render(

@@ -1,6 +1,10 @@
-//! The network differentiated on the CPU: the operations of [`Ops`] computed at once and remembered, with one fused
-//! pass for each derivative. A tape works on the thread that calls it; a batch is spread over threads by giving each
-//! a tape of its own.
+//! A second differentiation beside burn's, because it is faster on a processor, where CLIP learns from nothing: the
+//! operations of [`crate::vcp_clip::ops::Ops`] computed at once and remembered, with one fused pass for each derivative.
+//!
+//! The gradients of 64 views of 64×64 pixels (8 blocks of width 128) took 1.5 s on tapes and 2.2 s with burn on the same
+//! threads, median of nine (2 busy cores, dev profile, 2026-11-28). burn's stays for the VCP modules, which learn on any
+//! of its devices, and as what the tape's derivatives are tested against. A tape works on the thread that calls it; a
+//! batch is spread over threads by giving each a tape of its own.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! What defects do to colour and height where they lie.
 
-use super::Extent;
+use super::extent::Extent;
 use crate::dice::Dice;
 use crate::synth::colour::{Rgb, blend, distance, gain, luma, times};
 use crate::synth::defect::DefectKind;

@@ -1,7 +1,7 @@
 //! One of a product's pieces gone as a whole: a tooth, a stud, a leg, a stone of a mosaic.
 
-use super::Extent;
-use super::shape::{each, pixel};
+use super::extent::Extent;
+use super::place::{each, pixel};
 use crate::dice::Dice;
 use crate::synth::field::at;
 use crate::synth::scene::Scene;
