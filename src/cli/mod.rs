@@ -10,17 +10,11 @@ use crate::engine::{EngineChoice, EngineSpec, PlanSpec, Precision};
 use interrupt::Interrupts;
 
 mod bench;
-#[cfg_attr(not(feature = "cuda"), path = "bench_kernels_absent.rs")]
-mod bench_kernels;
-mod bench_pipeline;
 mod check;
 mod commands;
 mod demo;
-mod demo_model;
-mod demo_score;
 mod drops;
 mod eval;
-mod eval_table;
 mod failure;
 mod front_desk;
 mod inspect;
@@ -34,12 +28,7 @@ mod run;
 mod service;
 mod snapshot;
 mod synth;
-mod synth_layout;
-mod synth_sheet;
 mod train;
-mod train_clip;
-mod train_vcp;
-mod train_vcp_settings;
 mod trigger;
 mod watch;
 

@@ -1,5 +1,9 @@
 //! `vcp-line bench`: latency per stage on this machine, as a Markdown table to paste where it is needed.
 
+#[cfg_attr(not(feature = "cuda"), path = "kernels_absent.rs")]
+mod kernels;
+mod pipeline;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,13 +11,12 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use clap::{Args, Subcommand};
 
-use super::bench_kernels;
-use super::bench_pipeline::{self, PipelineArguments};
-use super::{EngineArguments, json_file};
+use crate::cli::{EngineArguments, json_file};
 use crate::clock::{Clock, ClockSource, SystemClock};
 use crate::engine;
 use crate::frame::{Frame, Image, PixelFormat};
 use crate::line::stats::Histogram;
+use pipeline::PipelineArguments;
 
 /// Batches before the clock counts: TensorRT captures the second as a graph.
 const WARM: usize = 3;
@@ -70,9 +73,9 @@ pub struct EngineBench {
 
 pub fn run(arguments: &BenchArguments) -> anyhow::Result<()> {
     match &arguments.what {
-        What::Pipeline(arguments) => bench_pipeline::run(arguments),
+        What::Pipeline(arguments) => pipeline::run(arguments),
         What::Engine(arguments) => engine(arguments),
-        What::Kernels(arguments) => bench_kernels::run(arguments),
+        What::Kernels(arguments) => kernels::run(arguments),
     }
 }
 

@@ -10,9 +10,10 @@ use clap::Args;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::plan::{self, SourceSpec};
-use super::{EngineArguments, bench};
+use super::{machine, print_table};
 use crate::anomaly::{AnomalyMap, Prediction, StageTimes};
+use crate::cli::EngineArguments;
+use crate::cli::plan::{self, SourceSpec};
 use crate::clock::{Clock, SystemClock};
 use crate::engine::{Engine, EngineChoice, EngineError, EngineInfo, Precision};
 use crate::event::{InspectionEvent, RecipeInfo};
@@ -215,7 +216,7 @@ pub fn run(arguments: &PipelineArguments) -> anyhow::Result<()> {
     let report = line.stop(Duration::from_secs(5));
     let unsent = publisher.stop(Duration::from_secs(5)).unsent;
     let dropped: u64 = report.queues.iter().map(|(_, lane)| lane.dropped).sum();
-    println!("{}\n", bench::machine());
+    println!("{}\n", machine());
     let input = match &arguments.model {
         None => format!("{width}x{height} grey, {defects} defects a frame, no model"),
         Some(model) => {
@@ -229,7 +230,7 @@ pub fn run(arguments: &PipelineArguments) -> anyhow::Result<()> {
          not acknowledged {unsent}\n"
     );
     let stats = &report.stats;
-    bench::print_table(&[
+    print_table(&[
         ("queue", &stats.queue),
         ("inference", &stats.inference),
         ("post-processing, regions, recipe", &stats.postprocess),

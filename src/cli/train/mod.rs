@@ -1,21 +1,24 @@
 //! `vcp-line train`: learn a CLIP from captions, and the VCP modules on a frozen CLIP.
 
+mod clip;
+mod vcp;
+mod vcp_settings;
+
 use std::path::Path;
 
 use clap::Subcommand;
 use tokio_util::sync::CancellationToken;
 
 use super::interrupt::Interrupts;
-use super::{train_clip, train_vcp};
 use crate::learn::LearnError;
 use crate::learn::vcp_run::CheckpointRequest;
 
 #[derive(Subcommand)]
 pub enum TrainCommand {
     /// Train a small CLIP from scratch on pictures with captions, such as `vcp-line synth` writes.
-    Clip(Box<train_clip::ClipArguments>),
+    Clip(Box<clip::ClipArguments>),
     /// Train the VCP modules on a frozen CLIP, from pictures with masks, and write a bundle.
-    Vcp(Box<train_vcp::VcpArguments>),
+    Vcp(Box<vcp::VcpArguments>),
 }
 
 /// Tells of a training that was stopped and kept, and ends the process as the signal would have.
@@ -47,7 +50,7 @@ pub(super) fn stepping(kept: Option<&CheckpointRequest>, interrupts: &Interrupts
 
 pub fn run(command: &TrainCommand, interrupts: &Interrupts) -> anyhow::Result<()> {
     match command {
-        TrainCommand::Clip(arguments) => train_clip::run(arguments, interrupts),
-        TrainCommand::Vcp(arguments) => train_vcp::run(arguments, interrupts),
+        TrainCommand::Clip(arguments) => clip::run(arguments, interrupts),
+        TrainCommand::Vcp(arguments) => vcp::run(arguments, interrupts),
     }
 }

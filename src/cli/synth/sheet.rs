@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, ensure};
 use rayon::prelude::*;
 
-use super::synth::png;
+use super::png;
 use crate::synth::{Class, Defect, DefectKind, Request, Sample, render};
 
 /// Pixels between the pictures.

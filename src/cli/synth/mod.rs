@@ -1,5 +1,8 @@
 //! `vcp-line synth`: a labelled data set of synthetic products, and a contact sheet of what there is.
 
+mod layout;
+mod sheet;
+
 use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -12,11 +15,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 use rayon::prelude::*;
 use serde_json::json;
 
-use super::synth_layout::{Picture, Plan, list};
-use super::synth_sheet;
 use crate::dataset::Layout;
 use crate::output::{self, NewFolder};
 use crate::synth::{self, Class, DefectKind, Request, UnknownName};
+use layout::{Picture, Plan, list};
 
 #[derive(Args)]
 #[command(group = ArgGroup::new("target").args(["out", "sheet"]).multiple(true).required(true))]
@@ -103,7 +105,7 @@ pub fn run(arguments: &SynthArguments) -> anyhow::Result<()> {
     let kinds = picked(&arguments.defects, DefectKind::ALL);
     if let Some(file) = &arguments.sheet {
         let difficulty = 0.5 * (arguments.difficulty.0 + arguments.difficulty.1);
-        synth_sheet::write(file, &classes, &kinds, arguments.size, difficulty, arguments.seed)?;
+        sheet::write(file, &classes, &kinds, arguments.size, difficulty, arguments.seed)?;
         println!("{}: {} rows: {}", file.display(), classes.len(), names(&classes).join(", "));
         println!("columns: good, {}", names(&kinds).join(", "));
     }

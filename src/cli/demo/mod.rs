@@ -1,5 +1,8 @@
 //! `vcp-line demo`: a whole line with nothing configured.
 
+mod model;
+mod score;
+
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,10 +12,9 @@ use anyhow::Context;
 use clap::Args;
 
 use super::commands::CommandSpec;
-use super::demo_score::Score;
 use super::kept::KeptRecipes;
 use super::plan::{self, SourceSpec};
-use super::{EngineArguments, demo_model, service, watch};
+use super::{EngineArguments, service, watch};
 use crate::clock::SystemClock;
 use crate::event::RecipeInfo;
 use crate::line::CameraPlan;
@@ -27,6 +29,7 @@ use crate::publish::{self, PublisherSpec};
 use crate::source::SourceContext;
 use crate::source::synthetic::SyntheticSpec;
 use crate::synth::{Class, Conveyor, DefectKind};
+use score::Score;
 
 /// Pictures made before the line starts; they are shown over and over.
 const POOL: u32 = 48;
@@ -113,8 +116,8 @@ pub fn run(arguments: &DemoArguments) -> anyhow::Result<()> {
     let folder = Temporary::new(&std::env::temp_dir(), "vcp-line-demo-", "").context("creating a folder")?;
     let model = match &arguments.model {
         Some(model) => model.clone(),
-        None if arguments.random_model => demo_model::random(folder.path(), SEED)?,
-        None => demo_model::find()?,
+        None if arguments.random_model => model::random(folder.path(), SEED)?,
+        None => model::find()?,
     };
 
     let broker = EmbeddedBroker::start(arguments.port)?;

@@ -7,8 +7,8 @@ use std::time::Instant;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::interrupt::Interrupts;
-use super::train::{checkpoint, ended, stepping};
+use super::{checkpoint, ended, stepping};
+use crate::cli::interrupt::Interrupts;
 use crate::learn::adam::Adam;
 use crate::learn::clip::ClipSettings;
 use crate::learn::clip_pairs::{CONTEXT_LENGTH, ViewRule};

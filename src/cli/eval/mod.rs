@@ -1,5 +1,7 @@
 //! `vcp-line eval`: a labelled data set through the model, and what its answers are worth.
 
+mod table;
+
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -9,7 +11,7 @@ use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use super::{EngineArguments, eval_table, json_file};
+use super::{EngineArguments, json_file};
 use crate::clock::{Clock, SystemClock};
 use crate::dataset::{Dataset, Layout, Split};
 use crate::engine::{self, EngineInfo};
@@ -113,10 +115,10 @@ pub fn run(arguments: &EvalArguments) -> anyhow::Result<()> {
     }
     let mut text = match to_stdout {
         true => serde_json::to_string_pretty(&json)? + "\n",
-        false => eval_table::tables(&evaluation),
+        false => table::tables(&evaluation),
     };
     if let Some(tuned) = tuned.as_ref().filter(|_| !to_stdout) {
-        text.push_str(&eval_table::tuned(tuned));
+        text.push_str(&table::tuned(tuned));
     }
     if let Some(report) = report {
         let page = report.finish(&arguments.subject(engine.info(), baseline, tuned), &evaluation)?;

@@ -9,10 +9,10 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
-use super::interrupt::Interrupts;
-use super::model;
-use super::train::{checkpoint, ended, stepping};
-use super::train_vcp_settings::{AugmentArguments, LearnArguments, ModelArguments};
+use super::vcp_settings::{AugmentArguments, LearnArguments, ModelArguments};
+use super::{checkpoint, ended, stepping};
+use crate::cli::interrupt::Interrupts;
+use crate::cli::model;
 use crate::dataset::{Layout, Split};
 use crate::learn::device::DeviceChoice;
 use crate::learn::vcp_run::{DataRequest, Epoch, Event, VcpRequest, run as train};
