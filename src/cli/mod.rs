@@ -1,12 +1,11 @@
-//! The command line: one file per command; here is what they share.
+//! The command line: one file or folder per command; here they are told apart, logged and ended.
 #![allow(clippy::print_stdout, clippy::print_stderr)] // the one place that talks to the terminal
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
-use crate::engine::{EngineChoice, EngineSpec, PlanSpec, Precision};
 use interrupt::Interrupts;
 
 mod bench;
@@ -14,6 +13,7 @@ mod check;
 mod commands;
 mod demo;
 mod drops;
+mod engine_arguments;
 mod eval;
 mod failure;
 mod front_desk;
@@ -80,38 +80,9 @@ enum Command {
     Bench(bench::BenchArguments),
 }
 
-/// Options of every command that opens an engine.
-#[derive(Args, Clone, Debug)]
-struct EngineArguments {
-    /// Which engine runs the model; `auto` takes the fastest one that works here and says which.
-    #[arg(long, value_enum, default_value_t)]
-    engine: EngineChoice,
-    /// Arithmetic of the network; fp32 is exact, bf16 about twice as fast on CPUs that have it.
-    #[arg(long, value_enum, default_value_t)]
-    precision: Precision,
-    /// CPU threads for the network [default: all cores]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    threads: Option<u16>,
-    /// Plan of the TensorRT engine [default: where `model build` puts it, in the bundle's folder]
-    #[arg(long, value_name = "FILE")]
-    plan: Option<std::path::PathBuf>,
-}
-
-impl EngineArguments {
-    fn spec(&self, bundle: &std::path::Path, max_batch: usize) -> EngineSpec {
-        EngineSpec {
-            bundle: bundle.to_owned(),
-            engine: self.engine,
-            precision: self.precision,
-            max_batch,
-            threads: self.threads.map(usize::from),
-            plan: PlanSpec { file: self.plan.clone(), rebuild: false },
-        }
-    }
-}
-
-/// Runs the command; the error chain is printed once, on standard error.
-pub fn main(arguments: Arguments) -> ExitCode {
+/// Reads the arguments and runs the command; the error chain is printed once, on standard error.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
     let filter = match tracing_subscriber::EnvFilter::try_new(&arguments.log) {
         Ok(filter) => filter,
         Err(error) => {

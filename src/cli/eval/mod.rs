@@ -11,7 +11,8 @@ use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use super::{EngineArguments, json_file};
+use super::engine_arguments::EngineArguments;
+use super::json_file;
 use crate::clock::{Clock, SystemClock};
 use crate::dataset::{Dataset, Layout, Split};
 use crate::engine::{self, EngineInfo};

@@ -5,7 +5,7 @@ mod work;
 
 use serde_json::{Value, json};
 
-use super::KernelArguments;
+use super::kernel_arguments::KernelArguments;
 use crate::cli::json_file;
 use crate::clock::{Clock, SystemClock};
 use crate::cuda::{CudaError, Gpu, Machine, Properties};
