@@ -1,36 +1,32 @@
 //! `vcp-line demo`: a whole line with nothing configured.
 
 mod model;
+mod reader;
 mod score;
 
-use std::collections::BTreeSet;
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
 
 use super::commands::CommandSpec;
+use super::engine_arguments::EngineArguments;
 use super::kept::KeptRecipes;
 use super::plan::{self, SourceSpec};
-use super::engine_arguments::EngineArguments;
-use super::{service, watch};
-use crate::clock::SystemClock;
+use super::service;
 use crate::event::RecipeInfo;
 use crate::line::CameraPlan;
 use crate::line::parts::TriggerPlan;
 use crate::line::queue::WhenFull;
 use crate::line::recipe::RecipeSpec;
 use crate::output::Temporary;
+use crate::publish::PublisherSpec;
 use crate::publish::broker::EmbeddedBroker;
-use crate::publish::state::StateWord;
-use crate::publish::watch::Heard;
-use crate::publish::{self, PublisherSpec};
-use crate::source::SourceContext;
 use crate::source::synthetic::SyntheticSpec;
 use crate::synth::{Class, Conveyor, DefectKind};
-use score::Score;
+use reader::Reader;
 
 /// Pictures made before the line starts; they are shown over and over.
 const POOL: u32 = 48;
@@ -77,135 +73,108 @@ pub struct DemoArguments {
     port: u16,
 }
 
-/// What the line says of itself is told once it is at work, and when it changes. A line begins by saying that it is not
-/// online yet and by taking back the alarms of an earlier start, and nobody here has seen that one.
-#[derive(Default)]
-struct News {
-    state: Option<StateWord>,
-    alarms: BTreeSet<String>,
-}
-
-impl News {
-    fn is_some_at(&mut self, heard: &Heard<'_>) -> bool {
-        if let Some(state) = heard.state() {
-            let before = self.state.replace(state.state);
-            return before != self.state && (before.is_some() || state.state != StateWord::Offline);
-        }
-        match heard {
-            Heard::Message { topic, payload } if topic.ends_with("/alarm") => match payload.is_empty() {
-                true => self.alarms.remove(*topic),
-                false => {
-                    self.alarms.insert((*topic).to_owned());
-                    true
-                }
-            },
-            _ => true,
-        }
-    }
-}
-
 pub fn run(arguments: &DemoArguments) -> anyhow::Result<()> {
-    anyhow::ensure!(
-        arguments.rate > 0.0 && arguments.rate <= 1000.0,
-        "--rate {}: parts per second, more than 0 and at most 1000",
-        arguments.rate
-    );
-    let share = arguments.defective;
-    anyhow::ensure!((0.0..=1.0).contains(&share), "--defective {share}: a share of the parts, 0 to 1");
+    arguments.check()?;
     let stop = service::stop_on_signal()?;
     // Random weights live here as long as the line runs.
     let folder = Temporary::new(&std::env::temp_dir(), "vcp-line-demo-", "").context("creating a folder")?;
-    let model = match &arguments.model {
-        Some(model) => model.clone(),
-        None if arguments.random_model => model::random(folder.path(), SEED)?,
-        None => model::find()?,
-    };
+    let model = arguments.model(folder.path())?;
+    let address = EmbeddedBroker::start(arguments.port)?.address();
+    arguments.introduce(address, &model);
+    let publisher = PublisherSpec::new(address.ip().to_string(), address.port(), LINE);
+    let reader = Reader::start(&publisher, arguments.conveyor(), &stop)?;
+    let served = service::serve(arguments.service(&model, publisher), &stop);
+    // Whatever became of the line, what it has published is printed first.
+    let score = reader.end();
+    served?;
+    println!("{}", score?.summary());
+    Ok(())
+}
 
-    let broker = EmbeddedBroker::start(arguments.port)?;
-    let address = broker.address();
-    println!("broker    mqtt://{address}  (follow it with: vcp-line watch mqtt://{address})");
-    let products: Vec<&str> = arguments.classes.iter().map(|class| class.noun()).collect();
-    println!("input     synthetic parts at {} per second: {}", arguments.rate, products.join(", "));
-    if arguments.random_model {
-        println!("model     random weights: the line is real, its verdicts mean nothing");
-    } else {
-        println!("model     {}", model.display());
+impl DemoArguments {
+    fn check(&self) -> anyhow::Result<()> {
+        let Self { rate, defective, .. } = self;
+        anyhow::ensure!(
+            *rate > 0.0 && *rate <= 1000.0,
+            "--rate {rate}: parts per second, more than 0 and at most 1000"
+        );
+        anyhow::ensure!((0.0..=1.0).contains(defective), "--defective {defective}: a share of the parts, 0 to 1");
+        Ok(())
     }
 
-    let conveyor = Conveyor {
-        classes: arguments.classes.clone(),
-        kinds: DefectKind::ALL.to_vec(),
-        defective: share,
-        difficulty: (0.0, 0.4),
-        size: SIDE,
-        pool: POOL,
-        seed: SEED,
-    };
-    let publisher = PublisherSpec::new(address.ip().to_string(), address.port(), LINE);
-    let mut reader = publisher.clone();
-    reader.client_id = "vcp-line-demo-reader".into();
-    let filter = format!("{}/#", publisher.prefix);
-    let end_of_watch = stop.child_token();
-    let reading = end_of_watch.clone();
-    let mut score = Score::new(conveyor.clone());
-    let watcher = std::thread::Builder::new()
-        .name("watch".into())
-        .spawn(move || {
-            let mut news = News::default();
-            let watched = publish::watch::watch(&reader, &filter, &reading, |heard| {
-                let line = heard.event().and_then(|event| score.line(&event));
-                if line.is_some() || news.is_some_at(&heard) {
-                    watch::print(&line.unwrap_or_else(|| heard.readable()));
-                }
-            });
-            (watched, score)
-        })
-        .context("starting the reader")?;
+    /// The bundle; one with random weights is written into `folder`.
+    fn model(&self, folder: &Path) -> anyhow::Result<PathBuf> {
+        match &self.model {
+            Some(model) => Ok(model.clone()),
+            None if self.random_model => model::random(folder, SEED),
+            None => model::find(),
+        }
+    }
 
-    let mut plan = CameraPlan {
-        name: Arc::from("camera"),
-        queue: 4,
-        when_full: WhenFull::DropOldest,
-        trigger: TriggerPlan::hardware(None),
-        kept: None,
-        recipe: RecipeSpec {
-            info: RecipeInfo { id: "demo".into(), version: 1 },
-            threshold: arguments.threshold,
-            defect_threshold: arguments.defect_threshold,
-            min_area_px: 40,
-            regions: vec![],
-        },
-        backoff_min: Duration::from_millis(500),
-        backoff_max: Duration::from_secs(5),
-    };
-    let source = SourceSpec::Synthetic(SyntheticSpec {
-        conveyor,
-        fps: arguments.rate,
-        count: arguments.parts.map(u64::from),
-        first: 1,
-        truth_file: None,
-    });
-    let context = SourceContext { camera: Arc::clone(&plan.name), clock: Arc::new(SystemClock) };
-    let kept = KeptRecipes::open(None, &mut [&mut plan]);
-    let commands = CommandSpec { max_age: Duration::from_secs(10), snapshots: None, kept };
-    let served = service::serve(
+    /// Says what comes, before it comes.
+    fn introduce(&self, broker: SocketAddr, model: &Path) {
+        println!("broker    mqtt://{broker}  (follow it with: vcp-line watch mqtt://{broker})");
+        let products: Vec<&str> = self.classes.iter().map(|class| class.noun()).collect();
+        println!("input     synthetic parts at {} per second: {}", self.rate, products.join(", "));
+        if self.random_model {
+            println!("model     random weights: the line is real, its verdicts mean nothing");
+        } else {
+            println!("model     {}", model.display());
+        }
+    }
+
+    fn conveyor(&self) -> Conveyor {
+        Conveyor {
+            classes: self.classes.clone(),
+            kinds: DefectKind::ALL.to_vec(),
+            defective: self.defective,
+            difficulty: (0.0, 0.4),
+            size: SIDE,
+            pool: POOL,
+            seed: SEED,
+        }
+    }
+
+    /// A line of one camera that looks at the conveyor.
+    fn service(&self, model: &Path, publisher: PublisherSpec) -> service::Service {
+        let mut plan = self.camera();
+        let kept = KeptRecipes::open(None, &mut [&mut plan]);
+        let commands = CommandSpec { max_age: Duration::from_secs(10), snapshots: None, kept };
+        let source = SourceSpec::Synthetic(SyntheticSpec {
+            conveyor: self.conveyor(),
+            fps: self.rate,
+            count: self.parts.map(u64::from),
+            first: 1,
+            truth_file: None,
+        });
+        let opener = plan::opener(source, plan::context(&plan));
         service::Service {
             line: LINE.into(),
-            cameras: vec![(plan, plan::opener(source, context))],
-            engine: plan::engine(arguments.engine.spec(&model, 4)),
+            cameras: vec![(plan, opener)],
+            engine: plan::engine(self.engine.spec(model, 4)),
             publisher,
             ask: service::Ask { commands, mqtt: true, http: None },
             sparkplug: None,
             stop_deadline: Duration::from_secs(5),
-        },
-        &stop,
-    );
-    // What the reader has not printed yet has been acknowledged, so it is on its way.
-    std::thread::sleep(Duration::from_millis(200));
-    end_of_watch.cancel();
-    let (watched, score) = watcher.join().map_err(|_| anyhow::anyhow!("the reader broke off"))?;
-    served?;
-    watched.context("reading from the broker inside")?;
-    println!("{}", score.summary());
-    Ok(())
+        }
+    }
+
+    fn camera(&self) -> CameraPlan {
+        CameraPlan {
+            name: "camera".into(),
+            queue: 4,
+            when_full: WhenFull::DropOldest,
+            trigger: TriggerPlan::hardware(None),
+            kept: None,
+            recipe: RecipeSpec {
+                info: RecipeInfo { id: "demo".into(), version: 1 },
+                threshold: self.threshold,
+                defect_threshold: self.defect_threshold,
+                min_area_px: 40,
+                regions: vec![],
+            },
+            backoff_min: Duration::from_millis(500),
+            backoff_max: Duration::from_secs(5),
+        }
+    }
 }
