@@ -10,6 +10,7 @@ use interrupt::Interrupts;
 
 mod bench;
 mod check;
+mod choices;
 mod commands;
 mod demo;
 mod drops;

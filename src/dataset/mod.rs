@@ -14,7 +14,7 @@ use crate::frame::Image;
 use crate::source::image_file;
 
 /// How the files of a data set are arranged below its root.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
     /// MVTec-AD: `CLASS/train/good`, `CLASS/test/KIND`, `CLASS/ground_truth/KIND/NAME_mask.png` (or `NAME.png`).
     Mvtec,
@@ -39,7 +39,7 @@ impl Layout {
 }
 
 /// Which part of a data set.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Split {
     /// Good parts alone, as the published sets have them.
     Train,

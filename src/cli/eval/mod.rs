@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
@@ -170,7 +170,7 @@ impl EvalArguments {
         json!({
             "schema": SCHEMA,
             "data": self.data.display().to_string(),
-            "layout": name(self.layout),
+            "layout": self.layout.name(),
             "split": self.split.name(),
             "model": {
                 "name": info.model, "sha256": info.sha256,
@@ -190,17 +190,12 @@ impl EvalArguments {
             sha256: info.sha256.chars().take(HASH_DIGITS).collect(),
             engine: format!("{} {}", info.engine, info.precision),
             data: self.data.display().to_string(),
-            layout: format!("{}, {}", name(self.layout), self.split.name()),
+            layout: format!("{}, {}", self.layout.name(), self.split.name()),
             date: SystemClock.now().wall.strftime("%Y-%m-%d").to_string(),
             tuned,
             baseline,
         }
     }
-}
-
-/// The word for it on the command line.
-fn name(layout: Layout) -> String {
-    layout.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }
 
 /// A bar on a terminal, plain lines otherwise; both on standard error.
