@@ -1,6 +1,7 @@
 //! `vcp-line synth`: a labelled data set of synthetic products, and a contact sheet of what there is.
 
 mod layout;
+mod png_file;
 mod sheet;
 
 use std::fs;
@@ -189,10 +190,10 @@ impl Set<'_> {
                 let request =
                     Request { class: picture.class, size: self.size, defect: picture.defect, seed: picture.seed };
                 let sample = synth::render(&request);
-                let image = png(&sample.rgb, sample.size, png::ColorType::Rgb)?;
+                let image = png_file::encode(&sample.rgb, sample.size, png::ColorType::Rgb)?;
                 self.save(folder, &picture.image, &image, &progress)?;
                 if let Some(mask) = &picture.mask {
-                    let image = png(&sample.mask, sample.size, png::ColorType::Grayscale)?;
+                    let image = png_file::encode(&sample.mask, sample.size, png::ColorType::Grayscale)?;
                     self.save(folder, mask, &image, &progress)?;
                 }
                 progress.step();
@@ -228,19 +229,6 @@ impl Set<'_> {
             result => result.with_context(|| format!("writing {}", name.display())),
         }
     }
-}
-
-/// An image of eight bits per channel as a PNG file.
-pub fn png(pixels: &[u8], width: u32, colour: png::ColorType) -> anyhow::Result<Vec<u8>> {
-    let height = pixels.len() / (width as usize * colour.samples());
-    let mut bytes = Vec::new();
-    let mut encoder = png::Encoder::new(&mut bytes, width, height as u32);
-    encoder.set_color(colour);
-    encoder.set_depth(png::BitDepth::Eight);
-    let mut writer = encoder.write_header().context("writing a PNG header")?;
-    writer.write_image_data(pixels).context("writing a PNG")?;
-    writer.finish().context("writing a PNG")?;
-    Ok(bytes)
 }
 
 /// A bar on a terminal, a plain line for every tenth otherwise.
