@@ -38,7 +38,7 @@ pub struct MqttConfig {
     pub reconnect_min: Duration,
     /// Longest pause.
     pub reconnect_max: Duration,
-    /// Events kept while the broker is away.
+    /// Events that memory alone holds, and parts that are owed one.
     pub max_queue: usize,
 }
 

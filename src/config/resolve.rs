@@ -1,4 +1,5 @@
-//! Every rule and every default: from the settings as written to a line with nothing left to interpret.
+//! The line and its cameras with nothing left to interpret: rules and defaults of their keys; other sections have their own
+//! files.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
