@@ -29,14 +29,15 @@ pub struct ChecksFailed {
 
 /// The error and its causes in one line, each said once: many errors already quote their cause.
 pub fn text(error: &anyhow::Error) -> String {
-    let mut text = error.to_string();
-    for cause in error.chain().skip(1).map(ToString::to_string) {
-        if !text.contains(&cause) {
-            text.push_str(": ");
-            text.push_str(&cause);
+    error.chain().map(ToString::to_string).fold(String::new(), |mut said, cause| {
+        if !said.contains(&cause) {
+            if !said.is_empty() {
+                said.push_str(": ");
+            }
+            said.push_str(&cause);
         }
-    }
-    text
+        said
+    })
 }
 
 /// 78 when the configuration is at fault, 1 otherwise.
