@@ -64,7 +64,9 @@ fn in_line(error: &LineError) -> bool {
         LineError::Engine(error) => in_engine(error),
         LineError::Camera(error) => in_source(error),
         LineError::Recipe { source, .. } => in_recipe(source),
-        LineError::WarmUp { .. } | LineError::Thread { .. } | LineError::Panicked { .. } | LineError::Cancelled => false,
+        LineError::WarmUp { .. } | LineError::Thread { .. } | LineError::Panicked { .. } | LineError::Cancelled => {
+            false
+        }
     }
 }
 

@@ -108,7 +108,8 @@ impl VcpArguments {
         if self.cache_memory.is_nan() || self.cache_memory < 0.0 {
             bail!("--cache-memory {}: give a number from 0", self.cache_memory);
         }
-        let checkpoint = checkpoint::request(self.checkpoint.as_deref(), self.checkpoint_every, self.resume, interrupts);
+        let checkpoint =
+            checkpoint::request(self.checkpoint.as_deref(), self.checkpoint_every, self.resume, interrupts);
         let data = |root: &Path, classes: &[String], splits: Vec<Split>| DataRequest {
             root: root.to_owned(),
             layout: self.layout,
