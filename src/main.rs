@@ -1,9 +1,7 @@
-//! Starts `vcp-line`: parse the arguments, run one command, print what went wrong once, say so in the exit code.
+//! Starts `vcp-line`: the command line does the rest.
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
-    vcp_line::cli::main(vcp_line::cli::Arguments::parse())
+    vcp_line::cli::main()
 }

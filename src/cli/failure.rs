@@ -33,46 +33,49 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
     if error.chain().any(is_configuration) { EXIT_CONFIG } else { EXIT_FAILURE }
 }
 
-/// A transparent error stands in the chain in place of the one it wraps, so each kind is opened here by itself.
+/// The kinds of errors that may mean the configuration, each asked by its own function below.
 fn is_configuration(cause: &(dyn Error + 'static)) -> bool {
     cause.is::<ConfigError>()
         || cause.is::<SecretError>()
-        || cause.downcast_ref().is_some_and(service)
-        || cause.downcast_ref().is_some_and(line)
-        || cause.downcast_ref().is_some_and(engine)
-        || cause.downcast_ref().is_some_and(bundle)
-        || cause.downcast_ref().is_some_and(source)
-        || cause.downcast_ref().is_some_and(recipe)
-        || cause.downcast_ref().is_some_and(publisher)
-        || cause.downcast_ref().is_some_and(|checks: &ChecksFailed| checks.configuration)
+        || cause.downcast_ref::<ChecksFailed>().is_some_and(|checks| checks.configuration)
+        || cause.downcast_ref::<ServiceError>().is_some_and(in_service)
+        || cause.downcast_ref::<LineError>().is_some_and(in_line)
+        || cause.downcast_ref::<EngineError>().is_some_and(in_engine)
+        || cause.downcast_ref::<BundleError>().is_some_and(in_bundle)
+        || cause.downcast_ref::<SourceError>().is_some_and(in_source)
+        || cause.downcast_ref::<RecipeError>().is_some_and(in_recipe)
+        || cause.downcast_ref::<PublishError>().is_some_and(in_publisher)
 }
 
-fn service(error: &ServiceError) -> bool {
+/// Transparent errors hide from the chain what they wrap, so it is looked at here.
+fn in_service(error: &ServiceError) -> bool {
     match error {
         ServiceError::Secret(_) => true,
-        ServiceError::Publish(error) => publisher(error),
-        ServiceError::Line(error) => line(error),
+        ServiceError::Publish(error) => in_publisher(error),
+        ServiceError::Line(error) => in_line(error),
         _ => false,
     }
 }
 
-fn line(error: &LineError) -> bool {
+fn in_line(error: &LineError) -> bool {
     match error {
-        LineError::Engine(error) => engine(error),
-        LineError::Camera(error) => source(error),
-        LineError::Recipe { source, .. } => recipe(source),
-        _ => false,
+        LineError::Engine(error) => in_engine(error),
+        LineError::Camera(error) => in_source(error),
+        LineError::Recipe { source, .. } => in_recipe(source),
+        LineError::WarmUp { .. } | LineError::Thread { .. } | LineError::Panicked { .. } | LineError::Cancelled => {
+            false
+        }
     }
 }
 
-fn engine(error: &EngineError) -> bool {
+fn in_engine(error: &EngineError) -> bool {
     match error {
         EngineError::NotBuilt { .. }
         | EngineError::Library { .. }
         | EngineError::LibraryVersion { .. }
         | EngineError::Unfit { .. }
         | EngineError::Precision { .. } => true,
-        EngineError::Bundle(error) => bundle(error),
+        EngineError::Bundle(error) => in_bundle(error),
         EngineError::Plan(error) => !matches!(error, PlanError::Io { .. }),
         // A driver may still be loading, a card be taken by another program.
         EngineError::NoCard { .. } | EngineError::Card { .. } | EngineError::SelfTest { .. } => false,
@@ -81,20 +84,23 @@ fn engine(error: &EngineError) -> bool {
 }
 
 /// A full disk or a failed read may be another one at the next start.
-fn bundle(error: &BundleError) -> bool {
+fn in_bundle(error: &BundleError) -> bool {
     !matches!(error, BundleError::DiskFull { .. } | BundleError::Io { .. } | BundleError::Exists { .. })
 }
 
-fn publisher(error: &PublishError) -> bool {
-    matches!(error, PublishError::Outbox(OutboxError::Directory { .. } | OutboxError::Version { .. }))
-}
-
-fn source(error: &SourceError) -> bool {
+/// A camera that is away may come back, one that this program cannot open does not.
+fn in_source(error: &SourceError) -> bool {
     matches!(error, SourceError::NotBuilt { .. } | SourceError::ElementMissing { .. } | SourceError::Pipeline { .. })
 }
 
-fn recipe(error: &RecipeError) -> bool {
+/// What the settings themselves could not show: the camera's frames are smaller than a polygon.
+fn in_recipe(error: &RecipeError) -> bool {
     matches!(error, RecipeError::PolygonOutside { .. })
+}
+
+/// A broker or a disk may mend itself; a directory that cannot be used, or is from a later version, does not.
+fn in_publisher(error: &PublishError) -> bool {
+    matches!(error, PublishError::Outbox(OutboxError::Directory { .. } | OutboxError::Version { .. }))
 }
 
 #[cfg(test)]

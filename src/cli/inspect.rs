@@ -9,14 +9,13 @@ use anyhow::{Context, bail};
 use clap::Args;
 use serde_json::json;
 
+use super::engine_arguments::EngineArguments;
 use crate::anomaly::{AnomalyMap, Prediction};
 use crate::clock::{Clock, ClockSource, SystemClock};
 use crate::engine;
 use crate::frame::{Frame, Image};
 use crate::overlay;
 use crate::source::image_file;
-
-use super::EngineArguments;
 
 #[derive(Args)]
 pub struct InspectArguments {

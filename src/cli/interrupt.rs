@@ -1,7 +1,7 @@
 //! Ctrl-C in the middle of work: a training is kept first, and whatever has no place yet is taken away.
 
 use std::io::IsTerminal;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use anyhow::Context;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -17,13 +17,21 @@ const FIRST_PROCESS: u32 = 1;
 
 /// What SIGINT and SIGTERM do to a command that works towards a result.
 #[derive(Clone, Default)]
-pub struct Interrupts(Arc<Shared>);
+pub struct Interrupts(Arc<OnSignal>);
 
 #[derive(Default)]
-struct Shared {
-    /// Whom the first signal asks, and the signal once it has.
-    asks: Mutex<(Option<CancellationToken>, Option<i32>)>,
+struct OnSignal {
+    keep_first: Mutex<KeepFirst>,
+    /// How to go on, for whoever ends the process.
     advice: OnceLock<String>,
+}
+
+/// Who may keep a run before the process ends.
+#[derive(Default)]
+struct KeepFirst {
+    stop: Option<CancellationToken>,
+    /// The signal that has asked.
+    signal: Option<i32>,
 }
 
 impl Interrupts {
@@ -49,18 +57,18 @@ impl Interrupts {
     /// From here on the first signal asks `stop`, whose holder ends soon, with [`Self::end`]; the second ends the process.
     /// `None` takes that back.
     pub fn ask_first(&self, stop: Option<&CancellationToken>) {
-        self.0.asks.lock().unwrap_or_else(PoisonError::into_inner).0 = stop.cloned();
+        self.keep_first().stop = stop.cloned();
     }
 
     fn caught(&self, signal: i32) {
         // Behind what a bar on the terminal shows.
         let line = if std::io::stderr().is_terminal() { "\n" } else { "" };
         {
-            let mut asks = self.0.asks.lock().unwrap_or_else(PoisonError::into_inner);
-            if let (Some(stop), None) = &*asks {
+            let mut first = self.keep_first();
+            if let KeepFirst { stop: Some(stop), signal: None } = &*first {
                 eprintln!("{line}vcp-line: ends as soon as the run is kept; a second signal ends it at once");
                 stop.cancel();
-                asks.1 = Some(signal);
+                first.signal = Some(signal);
                 return;
             }
         }
@@ -74,10 +82,14 @@ impl Interrupts {
 
     /// Ends the process as the signal does that was asked to wait; returns when there was none.
     pub fn end(&self) {
-        let signal = self.0.asks.lock().unwrap_or_else(PoisonError::into_inner).1;
+        let signal = self.keep_first().signal;
         if let Some(signal) = signal {
             end(signal);
         }
+    }
+
+    fn keep_first(&self) -> MutexGuard<'_, KeepFirst> {
+        self.0.keep_first.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

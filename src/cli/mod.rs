@@ -1,25 +1,20 @@
-//! The command line: one file per command; here is what they share.
+//! The command line: one file or folder per command; here they are told apart, logged and ended.
 #![allow(clippy::print_stdout, clippy::print_stderr)] // the one place that talks to the terminal
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
-use crate::engine::{EngineChoice, EngineSpec, PlanSpec, Precision};
 use crate::error_chain;
 use interrupt::Interrupts;
 
 mod bench;
-#[cfg_attr(not(feature = "cuda"), path = "bench_kernels_absent.rs")]
-mod bench_kernels;
-mod bench_pipeline;
 mod check;
+mod choices;
 mod demo;
-mod demo_model;
-mod demo_score;
+mod engine_arguments;
 mod eval;
-mod eval_table;
 mod failure;
 mod inspect;
 mod interrupt;
@@ -28,12 +23,7 @@ mod model;
 mod outbox;
 mod run;
 mod synth;
-mod synth_layout;
-mod synth_sheet;
 mod train;
-mod train_clip;
-mod train_vcp;
-mod train_vcp_settings;
 mod trigger;
 mod watch;
 
@@ -85,38 +75,9 @@ enum Command {
     Bench(bench::BenchArguments),
 }
 
-/// Options of every command that opens an engine.
-#[derive(Args, Clone, Debug)]
-struct EngineArguments {
-    /// Which engine runs the model; `auto` takes the fastest one that works here and says which.
-    #[arg(long, value_enum, default_value_t)]
-    engine: EngineChoice,
-    /// Arithmetic of the network; fp32 is exact, bf16 about twice as fast on CPUs that have it.
-    #[arg(long, value_enum, default_value_t)]
-    precision: Precision,
-    /// CPU threads for the network [default: all cores]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    threads: Option<u16>,
-    /// Plan of the TensorRT engine [default: where `model build` puts it, in the bundle's folder]
-    #[arg(long, value_name = "FILE")]
-    plan: Option<std::path::PathBuf>,
-}
-
-impl EngineArguments {
-    fn spec(&self, bundle: &std::path::Path, max_batch: usize) -> EngineSpec {
-        EngineSpec {
-            bundle: bundle.to_owned(),
-            engine: self.engine,
-            precision: self.precision,
-            max_batch,
-            threads: self.threads.map(usize::from),
-            plan: PlanSpec { file: self.plan.clone(), rebuild: false },
-        }
-    }
-}
-
-/// Runs the command; the error chain is printed once, on standard error.
-pub fn main(arguments: Arguments) -> ExitCode {
+/// Reads the arguments and runs the command; the error chain is printed once, on standard error.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
     let filter = match tracing_subscriber::EnvFilter::try_new(&arguments.log) {
         Ok(filter) => filter,
         Err(error) => {

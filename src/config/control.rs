@@ -1,13 +1,13 @@
 //! `[camera.trigger]`, `[commands]` and `[http]`: where parts come from, and who may ask what of the line.
 
-use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::raw::{RawCommands, RawHttp, RawTrigger};
-use super::rules::Rules;
-use crate::line::parts::{Pairing, TriggerMode, TriggerPlan};
+use super::raw::{Key, RawCommands, RawHttp, RawTrigger};
+use super::rules::{Rules, password_place, value};
+use super::state;
+use crate::line::parts::{TriggerMode, TriggerPlan};
 
 /// Commands, resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub struct HttpConfig {
 /// `None` after a mistake. `each_frame` is true for a source whose every frame is a part, `held` the frames that may wait.
 pub fn trigger(raw: &RawTrigger, each_frame: bool, held: usize, rules: &mut Rules<'_>) -> Option<TriggerPlan> {
     let default = if each_frame { TriggerMode::Hardware } else { TriggerMode::Free };
-    let mode = raw.mode.as_ref().map_or(default, |mode| *mode.get_ref());
+    let mode = value(&raw.mode).unwrap_or(default);
     let matched = mode == TriggerMode::Matched;
     let commanded = matched || mode == TriggerMode::Software;
     if raw.pairing.is_some() && !matched {
@@ -57,7 +57,7 @@ pub fn trigger(raw: &RawTrigger, each_frame: bool, held: usize, rules: &mut Rule
     }
     Some(TriggerPlan {
         mode,
-        pairing: raw.pairing.as_ref().map_or(Pairing::default(), |pairing| *pairing.get_ref()),
+        pairing: value(&raw.pairing).unwrap_or_default(),
         window: Duration::from_millis(window),
         deadline: deadline.map(Duration::from_millis),
         held,
@@ -67,18 +67,18 @@ pub fn trigger(raw: &RawTrigger, each_frame: bool, held: usize, rules: &mut Rule
 /// Paths are relative to `base`.
 pub fn commands(raw: &RawCommands, line: &str, base: &Path, rules: &mut Rules<'_>) -> CommandsConfig {
     let max_age = rules.bounded(&raw.max_age_s, "max_age_s", 10.0, 0.1..=86_400.0, " seconds");
-    let folder = |key: &super::raw::Key<PathBuf>| key.as_ref().map(|folder| base.join(folder.get_ref()));
+    let folder = |key: &Key<PathBuf>| value(key).map(|folder| base.join(folder));
     CommandsConfig {
-        mqtt: raw.mqtt.as_ref().is_none_or(|on| *on.get_ref()),
+        mqtt: value(&raw.mqtt).unwrap_or(true),
         max_age: Duration::from_secs_f64(max_age),
         snapshots: folder(&raw.snapshots),
-        directory: folder(&raw.directory).or_else(|| state_directory(line, |name| std::env::var_os(name))),
+        directory: folder(&raw.directory).or_else(|| state::directory(line, |name| std::env::var_os(name))),
     }
 }
 
-/// `None` without `listen`, and after a mistake. `place` finds the file of a secret.
-pub fn http(raw: &RawHttp, place: impl Fn(&Path) -> PathBuf, rules: &mut Rules<'_>) -> Option<HttpConfig> {
-    let token_file = raw.token_file.as_ref().map(|file| place(file.get_ref()));
+/// `None` without `listen`, and after a mistake.
+pub fn http(raw: &RawHttp, base: &Path, rules: &mut Rules<'_>) -> Option<HttpConfig> {
+    let token_file = value(&raw.token_file).map(|file| password_place(&file, base));
     let Some(written) = &raw.listen else {
         if token_file.is_some() {
             rules.wrong(raw.token_file.as_ref(), "token_file", "needs listen = \"127.0.0.1:8710\" beside it".into());
@@ -99,15 +99,4 @@ pub fn http(raw: &RawHttp, place: impl Fn(&Path) -> PathBuf, rules: &mut Rules<'
         return None;
     }
     Some(HttpConfig { listen, token_file })
-}
-
-/// systemd's state directory is the line's own; the user's is shared by all lines.
-pub fn state_directory(line: &str, variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
-    let path = |name: &str| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    if let Some(state) = variable("STATE_DIRECTORY").filter(|state| !state.is_empty()) {
-        // Several are separated by colons; the first is the unit's.
-        return state.to_string_lossy().split(':').next().map(PathBuf::from);
-    }
-    let state = path("XDG_STATE_HOME").or_else(|| path("HOME").map(|home| home.join(".local/state")))?;
-    Some(state.join("vcp-line").join(line))
 }

@@ -10,6 +10,7 @@ pub mod resolve;
 mod rules;
 pub mod secret;
 pub mod sparkplug;
+mod state;
 mod synthetic;
 
 use std::path::{Path, PathBuf};

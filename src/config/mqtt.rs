@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use super::problem::Report;
 use super::raw::{Key, RawMqtt};
-use super::resolve::{password_place, pauses, value};
-use super::rules::Rules;
+use super::rules::{Rules, password_place, value};
 use super::secret;
 use crate::publish::client::SHORTEST_KEEP_ALIVE_V5;
 use crate::publish::url::{DEFAULT_PORT, DEFAULT_TLS_PORT};
@@ -39,7 +38,7 @@ pub struct MqttConfig {
     pub reconnect_min: Duration,
     /// Longest pause.
     pub reconnect_max: Duration,
-    /// Events kept while the broker is away.
+    /// Events that memory alone holds, and parts that are owed one.
     pub max_queue: usize,
 }
 
@@ -54,7 +53,7 @@ pub(super) fn resolve(raw: &RawMqtt, line: &str, base: &Path, report: &mut Repor
         }
     });
     let tls = tls(raw, address.as_ref().is_none_or(|(_, _, tls)| *tls), base, &mut rules);
-    let version = match raw.version.as_ref().map(|key| *key.get_ref()) {
+    let version = match value(&raw.version) {
         None | Some(4) => Version::V4,
         Some(5) => Version::V5,
         Some(other) => {
@@ -85,8 +84,8 @@ pub(super) fn resolve(raw: &RawMqtt, line: &str, base: &Path, report: &mut Repor
     let user = user(raw, base, &mut rules);
     let shortest = if version == Version::V5 { SHORTEST_KEEP_ALIVE_V5.as_secs() } else { 1 };
     let keep_alive = rules.bounded(&raw.keep_alive_s, "keep_alive_s", 15, shortest..=3600, " seconds");
-    let (min, max) =
-        pauses(&mut rules, ["reconnect_min_ms", "reconnect_max_ms"], &raw.reconnect_min_ms, &raw.reconnect_max_ms, 250);
+    let keys = ["reconnect_min_ms", "reconnect_max_ms"];
+    let (min, max) = rules.pauses(keys, &raw.reconnect_min_ms, &raw.reconnect_max_ms, 250);
     let max_queue = rules.bounded(&raw.max_queue, "max_queue", 10_000, 1..=1_000_000, " events");
     let (host, port, encrypted) = address?;
     Some(MqttConfig {

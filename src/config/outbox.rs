@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::raw::RawOutbox;
-use super::rules::Rules;
+use super::rules::{Rules, value};
+use super::state;
 use crate::publish::OutboxSpec;
 use crate::publish::outbox::{Fsync, WhenFull};
 
@@ -13,7 +14,7 @@ const MIB: u64 = 1 << 20;
 
 /// `None` after a mistake.
 pub fn resolve(raw: &RawOutbox, line: &str, base: &Path, rules: &mut Rules<'_>) -> Option<OutboxSpec> {
-    let written = raw.directory.as_ref().map(|directory| base.join(directory.get_ref()));
+    let written = value(&raw.directory).map(|directory| base.join(directory));
     let Some(directory) = written.or_else(|| default_directory(line, |name| std::env::var_os(name))) else {
         let message = "missing, and neither STATE_DIRECTORY nor HOME says where state belongs; name a directory";
         rules.wrong::<()>(None, "directory", message.into());
@@ -51,16 +52,8 @@ pub fn resolve(raw: &RawOutbox, line: &str, base: &Path, rules: &mut Rules<'_>) 
     Some(OutboxSpec { max_bytes, max_age: Duration::from_secs(hours * 3600), fsync, when_full, ..default })
 }
 
-/// systemd's state directory is the line's own; the user's is shared by all lines.
 fn default_directory(line: &str, variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {
-    let path = |name: &str| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    if let Some(state) = variable("STATE_DIRECTORY").filter(|state| !state.is_empty()) {
-        // Several are separated by colons; the first is the unit's.
-        let first = state.to_string_lossy().split(':').next().map(PathBuf::from)?;
-        return Some(first.join("outbox"));
-    }
-    let state = path("XDG_STATE_HOME").or_else(|| path("HOME").map(|home| home.join(".local/state")))?;
-    Some(state.join("vcp-line").join(line).join("outbox"))
+    Some(state::directory(line, variable)?.join("outbox"))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Reads the file key by key, so that one look shows every mistake with its line.
 
 use serde::de::{self, DeserializeOwned, Deserializer, Visitor};
+use strsim::levenshtein;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
@@ -181,27 +182,13 @@ fn wrong_type(value: &Spanned<DeValue<'_>>, path: &str, wanted: &str, report: &m
 
 fn unknown(key: &Spanned<DeString<'_>>, path: &str, valid: &[&str], report: &mut Report) {
     let name = key.get_ref().as_ref();
-    let nearest = valid.iter().map(|&candidate| (distance(name, candidate), candidate)).min();
+    let nearest = valid.iter().map(|&candidate| (levenshtein(name, candidate), candidate)).min();
     let hint = match nearest {
         // A third of the letters wrong is a slip; more is another word.
         Some((slips, candidate)) if slips * 3 <= candidate.len().max(3) => format!("did you mean '{candidate}'? "),
         _ => String::new(),
     };
     report.add(Some(key.span().start), &join(path, name), format!("unknown key; {hint}allowed: {}", valid.join(", ")));
-}
-
-/// Letters to change, add or remove to get from one word to the other (Levenshtein 1966).
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, &y) in b.iter().enumerate() {
-            let best = (diagonal + usize::from(x != y)).min(row[j] + 1).min(row[j + 1] + 1);
-            diagonal = std::mem::replace(&mut row[j + 1], best);
-        }
-    }
-    row[b.len()]
 }
 
 #[cfg(test)]
@@ -217,7 +204,7 @@ mod tests {
 
     #[test]
     fn slips_are_counted() {
-        assert_eq!(distance("treshold", "threshold"), 1);
-        assert_eq!(distance("", "abc"), 3);
+        assert_eq!(levenshtein("treshold", "threshold"), 1);
+        assert_eq!(levenshtein("", "abc"), 3);
     }
 }

@@ -1,4 +1,5 @@
-//! Every rule and every default: from the settings as written to a line with nothing left to interpret.
+//! The line and its cameras with nothing left to interpret: rules and defaults of their keys; other sections have their own
+//! files.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,7 +9,7 @@ use super::mqtt::MqttConfig;
 use super::problem::Report;
 use super::raw::{Key, RawCamera, RawKind, RawLine, RawRecipe};
 use super::read::KINDS;
-use super::rules::Rules;
+use super::rules::{Rules, password_place, value};
 use super::secret;
 use super::sparkplug::SparkplugConfig;
 use crate::engine::{EngineSpec, PlanSpec};
@@ -93,7 +94,7 @@ pub fn resolve(raw: &RawLine, file: &Path, report: &mut Report) -> Option<LineCo
     rules.section = "commands".into();
     let commands = control::commands(&raw.commands, name.as_deref().unwrap_or_default(), base, &mut rules);
     rules.section = "http".into();
-    let http = control::http(&raw.http, |file| password_place(file, base), &mut rules);
+    let http = control::http(&raw.http, base, &mut rules);
     let mut stop = Rules { section: "stop".into(), report };
     let stop_deadline = stop.bounded(&raw.stop.deadline_s, "deadline_s", 10.0, 0.1..=600.0, " seconds");
     let cameras: Vec<_> = raw.cameras.iter().map(|camera| resolve_camera(camera, &raw.recipe, base, report)).collect();
@@ -110,10 +111,6 @@ pub fn resolve(raw: &RawLine, file: &Path, report: &mut Report) -> Option<LineCo
     let stop_deadline = Duration::from_secs_f64(stop_deadline);
     let (name, engine, mqtt, outbox, sparkplug) = (name?, engine?, mqtt?, outbox?, sparkplug?);
     Some(LineConfig { name, engine, mqtt, outbox, sparkplug, commands, http, stop_deadline, cameras })
-}
-
-pub(super) fn value<T: Clone>(key: &Key<T>) -> Option<T> {
-    key.as_ref().map(|value| value.get_ref().clone())
 }
 
 fn engine(raw: &RawLine, base: &Path, report: &mut Report) -> Option<EngineSpec> {
@@ -133,22 +130,6 @@ fn engine(raw: &RawLine, base: &Path, report: &mut Report) -> Option<EngineSpec>
             rebuild: value(&raw.rebuild_plan).unwrap_or(false),
         },
     })
-}
-
-pub(super) fn pauses(
-    rules: &mut Rules<'_>,
-    keys: [&str; 2],
-    min: &Key<u64>,
-    max: &Key<u64>,
-    default: u64,
-) -> (Duration, Duration) {
-    const LONGEST: u64 = 3_600_000;
-    let shortest = rules.bounded(min, keys[0], default, 10..=LONGEST, " milliseconds");
-    let longest = rules.bounded(max, keys[1], 30_000.max(shortest), 10..=LONGEST, " milliseconds");
-    if longest < shortest {
-        rules.wrong(max.as_ref(), keys[1], format!("{longest} is less than {} = {shortest}", keys[0]));
-    }
-    (Duration::from_millis(shortest), Duration::from_millis(longest))
 }
 
 fn resolve_camera(raw: &RawCamera, line: &RawRecipe, base: &Path, report: &mut Report) -> Option<CameraConfig> {
@@ -195,7 +176,7 @@ fn resolve_camera(raw: &RawCamera, line: &RawRecipe, base: &Path, report: &mut R
         rules.wrong(raw.when_full.as_ref(), "when_full", message.into());
     }
     let keys = ["reopen_min_ms", "reopen_max_ms"];
-    let (backoff_min, backoff_max) = pauses(&mut rules, keys, &raw.reopen_min_ms, &raw.reopen_max_ms, 500);
+    let (backoff_min, backoff_max) = rules.pauses(keys, &raw.reopen_min_ms, &raw.reopen_max_ms, 500);
     let source = raw.kind.as_ref().and_then(|kind| source(kind, base, &mut rules));
     let recipe = recipe(raw, line, &section, report);
     let (trigger, recipe, kept) = (trigger?, recipe?, None);
@@ -307,11 +288,6 @@ fn source(kind: &RawKind, base: &Path, rules: &mut Rules<'_>) -> Option<SourceCo
         }
         RawKind::Synthetic(raw) => SourceConfig::Synthetic(super::synthetic::resolve(raw, base, rules)?),
     })
-}
-
-pub(super) fn password_place(file: &Path, base: &Path) -> PathBuf {
-    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-    secret::place(file, credentials.as_deref(), base)
 }
 
 /// Adds a mistake for every file or folder that is named and not there.

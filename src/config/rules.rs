@@ -2,11 +2,30 @@
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use toml::Spanned;
 
 use super::problem::Report;
 use super::raw::Key;
+use super::secret;
+
+/// Longest pause that a setting may ask for, milliseconds: an hour.
+const LONGEST_PAUSE: u64 = 3_600_000;
+/// Longest pause when none is given.
+const USUAL_PAUSE: u64 = 30_000;
+
+/// What is written, if anything.
+pub fn value<T: Clone>(key: &Key<T>) -> Option<T> {
+    key.as_ref().map(|value| value.get_ref().clone())
+}
+
+/// Where the file of a password, token or certificate is.
+pub fn password_place(file: &Path, base: &Path) -> PathBuf {
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    secret::place(file, credentials.as_deref(), base)
+}
 
 /// A key within its section, for messages.
 pub struct Rules<'a> {
@@ -58,6 +77,16 @@ impl Rules<'_> {
         let (low, high) = allowed.into_inner();
         self.wrong(value.as_ref(), key, format!("{found} is out of range; allowed: {low} to {high}{unit}"));
         None
+    }
+
+    /// The pause after a first failure and the one it grows to.
+    pub fn pauses(&mut self, keys: [&str; 2], min: &Key<u64>, max: &Key<u64>, default: u64) -> (Duration, Duration) {
+        let shortest = self.bounded(min, keys[0], default, 10..=LONGEST_PAUSE, " milliseconds");
+        let longest = self.bounded(max, keys[1], USUAL_PAUSE.max(shortest), 10..=LONGEST_PAUSE, " milliseconds");
+        if longest < shortest {
+            self.wrong(max.as_ref(), keys[1], format!("{longest} is less than {} = {shortest}", keys[0]));
+        }
+        (Duration::from_millis(shortest), Duration::from_millis(longest))
     }
 
     /// The value when it is made of letters, digits, `_` and `-`.

@@ -2,8 +2,7 @@
 
 use super::problem::Report;
 use super::raw::{Key, RawSparkplug};
-use super::resolve::value;
-use super::rules::Rules;
+use super::rules::{Rules, value};
 
 /// The edge node, resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 use super::raw::{Key, RawSynthetic};
-use super::rules::Rules;
+use super::rules::{Rules, value};
 use crate::source::synthetic::{Conveyor, DefectKind, SIDES, SyntheticSpec};
 
 /// Bytes that the pictures made at the start may take.
@@ -17,7 +17,7 @@ pub(super) fn resolve(raw: &RawSynthetic, base: &Path, rules: &mut Rules<'_>) ->
         Some(_) => names(&raw.defects, "defects", rules),
         None => Some(DefectKind::ALL.to_vec()),
     };
-    let difficulty = raw.difficulty.as_ref().map_or([0.0, 0.6], |key| *key.get_ref());
+    let difficulty = value(&raw.difficulty).unwrap_or([0.0, 0.6]);
     let [low, high] = difficulty;
     if !(0.0 <= low && low <= high && high <= 1.0) {
         let message = format!("[{low}, {high}] is no range; allowed: [LOW, HIGH] with 0 <= LOW <= HIGH <= 1");
@@ -34,13 +34,13 @@ pub(super) fn resolve(raw: &RawSynthetic, base: &Path, rules: &mut Rules<'_>) ->
     let fps = rules.bounded(&raw.fps, "fps", 2.0, 0.001..=1000.0, " parts per second");
     let first = rules.bounded(&raw.first, "first", 1, 1..=1 << 53, "");
     let count = rules.bounded_option(&raw.count, "count", 1..=u64::MAX, " parts");
-    let seed = raw.seed.as_ref().map_or(0, |key| *key.get_ref());
+    let seed = value(&raw.seed).unwrap_or(0);
     Some(SyntheticSpec {
         conveyor: Conveyor { classes: classes?, kinds: kinds?, defective, difficulty: (low, high), size, pool, seed },
         fps,
         first,
         count,
-        truth_file: raw.truth_file.as_ref().map(|file| base.join(file.get_ref())),
+        truth_file: value(&raw.truth_file).map(|file| base.join(file)),
     })
 }
 

@@ -7,7 +7,7 @@ use crate::frame::Image;
 use crate::source::image_file;
 
 /// Which part of a data set.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Split {
     /// Good parts alone, as the published sets have them.
     Train,

@@ -13,7 +13,7 @@ pub use item::{ClassItems, Item, Split};
 pub use mask::{Mask, load_mask};
 
 /// How the files of a data set are arranged below its root.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Layout {
     /// MVTec-AD: `CLASS/train/good`, `CLASS/test/KIND`, `CLASS/ground_truth/KIND/NAME_mask.png` (or `NAME.png`).
     Mvtec,

@@ -7,7 +7,7 @@ use burn::tensor::DeviceType;
 use super::LearnError;
 
 /// What computes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DeviceChoice {
     /// This machine's processor.
     #[default]

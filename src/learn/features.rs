@@ -111,7 +111,7 @@ fn together(eager: &Eager, arch: &Architecture, pictures: &[Vec<f32>]) -> Vec<Fe
 }
 
 /// How tokens are kept.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kept {
     /// As 16-bit floats: half the room, each number off by 0.05 % at most.

@@ -20,7 +20,7 @@ const PROMPT_TOKENS: usize = 1;
 const FLOOR: f64 = 0.01;
 
 /// How the learning rates change over the steps.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Schedule {
     /// They stay, as in the released training.

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, ensure};
 use rayon::prelude::*;
 
-use super::synth::png;
+use super::png_file;
 use crate::synth::{Class, Defect, DefectKind, Request, Sample, render};
 
 /// Pixels between the pictures.
@@ -46,6 +46,6 @@ pub fn write(
             sheet[at..at + line.len()].copy_from_slice(line);
         }
     }
-    let bytes = png(&sheet, width as u32, png::ColorType::Rgb)?;
+    let bytes = png_file::encode(&sheet, width as u32, png::ColorType::Rgb)?;
     std::fs::write(file, bytes).with_context(|| format!("writing {}", file.display()))
 }

@@ -1,5 +1,9 @@
 //! `vcp-line synth`: a labelled data set of synthetic products, and a contact sheet of what there is.
 
+mod layout;
+mod png_file;
+mod sheet;
+
 use std::fs;
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -12,11 +16,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 use rayon::prelude::*;
 use serde_json::json;
 
-use super::synth_layout::{Picture, Plan, list};
-use super::synth_sheet;
 use crate::dataset::Layout;
 use crate::output::{self, NewFolder};
 use crate::synth::{self, Class, DefectKind, Request, UnknownName};
+use layout::{Picture, Plan, list};
 
 #[derive(Args)]
 #[command(group = ArgGroup::new("target").args(["out", "sheet"]).multiple(true).required(true))]
@@ -103,7 +106,7 @@ pub fn run(arguments: &SynthArguments) -> anyhow::Result<()> {
     let kinds = picked(&arguments.defects, DefectKind::ALL);
     if let Some(file) = &arguments.sheet {
         let difficulty = 0.5 * (arguments.difficulty.0 + arguments.difficulty.1);
-        synth_sheet::write(file, &classes, &kinds, arguments.size, difficulty, arguments.seed)?;
+        sheet::write(file, &classes, &kinds, arguments.size, difficulty, arguments.seed)?;
         println!("{}: {} rows: {}", file.display(), classes.len(), names(&classes).join(", "));
         println!("columns: good, {}", names(&kinds).join(", "));
     }
@@ -187,10 +190,10 @@ impl Set<'_> {
                 let request =
                     Request { class: picture.class, size: self.size, defect: picture.defect, seed: picture.seed };
                 let sample = synth::render(&request);
-                let image = png(&sample.rgb, sample.size, png::ColorType::Rgb)?;
+                let image = png_file::encode(&sample.rgb, sample.size, png::ColorType::Rgb)?;
                 self.save(folder, &picture.image, &image, &progress)?;
                 if let Some(mask) = &picture.mask {
-                    let image = png(&sample.mask, sample.size, png::ColorType::Grayscale)?;
+                    let image = png_file::encode(&sample.mask, sample.size, png::ColorType::Grayscale)?;
                     self.save(folder, mask, &image, &progress)?;
                 }
                 progress.step();
@@ -226,19 +229,6 @@ impl Set<'_> {
             result => result.with_context(|| format!("writing {}", name.display())),
         }
     }
-}
-
-/// An image of eight bits per channel as a PNG file.
-pub fn png(pixels: &[u8], width: u32, colour: png::ColorType) -> anyhow::Result<Vec<u8>> {
-    let height = pixels.len() / (width as usize * colour.samples());
-    let mut bytes = Vec::new();
-    let mut encoder = png::Encoder::new(&mut bytes, width, height as u32);
-    encoder.set_color(colour);
-    encoder.set_depth(png::BitDepth::Eight);
-    let mut writer = encoder.write_header().context("writing a PNG header")?;
-    writer.write_image_data(pixels).context("writing a PNG")?;
-    writer.finish().context("writing a PNG")?;
-    Ok(bytes)
 }
 
 /// A bar on a terminal, a plain line for every tenth otherwise.

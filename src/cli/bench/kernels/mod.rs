@@ -5,8 +5,8 @@ mod work;
 
 use serde_json::{Value, json};
 
-use super::bench::KernelArguments;
-use super::json_file;
+use super::kernel_arguments::KernelArguments;
+use crate::cli::json_file;
 use crate::clock::{Clock, SystemClock};
 use crate::cuda::{CudaError, Gpu, Machine, Properties};
 use stopwatch::{Stopwatch, Times};

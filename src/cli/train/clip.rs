@@ -7,8 +7,8 @@ use std::time::Instant;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::interrupt::Interrupts;
-use super::train::{checkpoint, ended, stepping};
+use super::checkpoint;
+use crate::cli::interrupt::Interrupts;
 use crate::learn::adam::Adam;
 use crate::learn::clip::ClipSettings;
 use crate::learn::clip_pairs::{CONTEXT_LENGTH, ViewRule};
@@ -140,7 +140,7 @@ pub fn run(arguments: &ClipArguments, interrupts: &Interrupts) -> anyhow::Result
         start: arguments.start.clone(),
         working_size: arguments.working_size,
         settings: arguments.settings(),
-        checkpoint: checkpoint(
+        checkpoint: checkpoint::request(
             arguments.checkpoint.as_deref(),
             arguments.checkpoint_every,
             arguments.resume,
@@ -165,7 +165,7 @@ pub fn run(arguments: &ClipArguments, interrupts: &Interrupts) -> anyhow::Result
         ClipEvent::Data { pictures, captions } => line(&format!("{pictures} pictures, {captions} different captions")),
         ClipEvent::Resumed(step) => line(&format!("goes on after step {step}")),
         ClipEvent::Step { step, seen } => {
-            stepping(request.checkpoint.as_ref(), interrupts);
+            checkpoint::stepping(request.checkpoint.as_ref(), interrupts);
             (loss, accuracy, count) = (loss + seen.loss, accuracy + seen.accuracy, count + 1);
             if let Some(bar) = &bar {
                 bar.set_position(step);
@@ -183,7 +183,7 @@ pub fn run(arguments: &ClipArguments, interrupts: &Interrupts) -> anyhow::Result
     if let Some(bar) = &bar {
         bar.finish_and_clear();
     }
-    ended(result, interrupts)?;
+    checkpoint::ended(result, interrupts)?;
     println!("{}", arguments.out.display());
     Ok(())
 }

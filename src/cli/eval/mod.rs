@@ -1,15 +1,18 @@
 //! `vcp-line eval`: a labelled data set through the model, and what its answers are worth.
 
+mod table;
+
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use clap::{Args, ValueEnum};
+use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
-use super::{EngineArguments, eval_table, json_file};
+use super::engine_arguments::EngineArguments;
+use super::json_file;
 use crate::clock::{Clock, SystemClock};
 use crate::dataset::{Dataset, Layout, Split};
 use crate::engine::{self, EngineInfo};
@@ -113,10 +116,10 @@ pub fn run(arguments: &EvalArguments) -> anyhow::Result<()> {
     }
     let mut text = match to_stdout {
         true => serde_json::to_string_pretty(&json)? + "\n",
-        false => eval_table::tables(&evaluation),
+        false => table::tables(&evaluation),
     };
     if let Some(tuned) = tuned.as_ref().filter(|_| !to_stdout) {
-        text.push_str(&eval_table::tuned(tuned));
+        text.push_str(&table::tuned(tuned));
     }
     if let Some(report) = report {
         let page = report.finish(&arguments.subject(engine.info(), baseline, tuned), &evaluation)?;
@@ -167,7 +170,7 @@ impl EvalArguments {
         json!({
             "schema": SCHEMA,
             "data": self.data.display().to_string(),
-            "layout": name(self.layout),
+            "layout": self.layout.name(),
             "split": self.split.name(),
             "model": {
                 "name": info.model, "sha256": info.sha256,
@@ -187,17 +190,12 @@ impl EvalArguments {
             sha256: info.sha256.chars().take(HASH_DIGITS).collect(),
             engine: format!("{} {}", info.engine, info.precision),
             data: self.data.display().to_string(),
-            layout: format!("{}, {}", name(self.layout), self.split.name()),
+            layout: format!("{}, {}", self.layout.name(), self.split.name()),
             date: SystemClock.now().wall.strftime("%Y-%m-%d").to_string(),
             tuned,
             baseline,
         }
     }
-}
-
-/// The word for it on the command line.
-fn name(layout: Layout) -> String {
-    layout.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
 }
 
 /// A bar on a terminal, plain lines otherwise; both on standard error.

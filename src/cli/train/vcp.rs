@@ -9,10 +9,10 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
-use super::interrupt::Interrupts;
-use super::model;
-use super::train::{checkpoint, ended, stepping};
-use super::train_vcp_settings::{AugmentArguments, LearnArguments, ModelArguments};
+use super::checkpoint;
+use super::vcp_settings::{AugmentArguments, LearnArguments, ModelArguments};
+use crate::cli::interrupt::Interrupts;
+use crate::cli::model;
 use crate::dataset::{Layout, Split};
 use crate::learn::device::DeviceChoice;
 use crate::learn::event::{Epoch, Event};
@@ -109,7 +109,8 @@ impl VcpArguments {
         if self.cache_memory.is_nan() || self.cache_memory < 0.0 {
             bail!("--cache-memory {}: give a number from 0", self.cache_memory);
         }
-        let checkpoint = checkpoint(self.checkpoint.as_deref(), self.checkpoint_every, self.resume, interrupts);
+        let checkpoint =
+            checkpoint::request(self.checkpoint.as_deref(), self.checkpoint_every, self.resume, interrupts);
         let data = |root: &Path, classes: &[String], splits: Vec<Split>| DataRequest {
             root: root.to_owned(),
             layout: self.layout,
@@ -145,7 +146,7 @@ pub fn run(arguments: &VcpArguments, interrupts: &Interrupts) -> anyhow::Result<
     let mut screen = Screen::new();
     let result = train(&request, &mut |event| {
         match event {
-            Event::Step { .. } => stepping(request.checkpoint.as_ref(), interrupts),
+            Event::Step { .. } => checkpoint::stepping(request.checkpoint.as_ref(), interrupts),
             // Everything that was learned is kept by now.
             Event::Preparing { .. } => interrupts.ask_first(None),
             Event::Resumed { epoch, .. } => log.from = epoch,
@@ -155,7 +156,7 @@ pub fn run(arguments: &VcpArguments, interrupts: &Interrupts) -> anyhow::Result<
         screen.show(event);
     });
     screen.end();
-    let bundle = ended(result, interrupts)?;
+    let bundle = checkpoint::ended(result, interrupts)?;
     if let Some(error) = log.failed {
         return Err(error);
     }

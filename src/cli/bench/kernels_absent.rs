@@ -1,6 +1,6 @@
 //! In place of `bench kernels` in a build without CUDA: says how to get it.
 
-use super::bench::KernelArguments;
+use super::kernel_arguments::KernelArguments;
 
 /// Always an error.
 pub fn run(KernelArguments { launches: _launches, json: _json }: &KernelArguments) -> anyhow::Result<()> {

@@ -1,0 +1,228 @@
+//! `vcp-line bench pipeline`: what the line itself costs. Without a model an engine that replays one map stands in for
+//! it; with one, synthetic products run past it. Everything else is what `run` uses.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use clap::Args;
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::replay::Replay;
+use super::{machine, table};
+use crate::cli::engine_arguments::EngineArguments;
+use crate::clock::{Clock, SystemClock};
+use crate::engine::Engine;
+use crate::event::{InspectionEvent, RecipeInfo};
+use crate::frame::Part;
+use crate::line::parts::TriggerPlan;
+use crate::line::queue::WhenFull;
+use crate::line::recipe::RecipeSpec;
+use crate::line::stats::Histogram;
+use crate::line::{
+    CameraPlan, CameraState, EngineOpener, EventSink, Heartbeat, Line, LineParts, Refused, SourceOpener,
+};
+use crate::publish::broker::EmbeddedBroker;
+use crate::publish::{Door, LineState, Outgoing, Published, Publisher, PublisherSpec, StateWord};
+use crate::service::plan::{self, SourceSpec};
+use crate::source::SourceContext;
+use crate::source::gstreamer_spec::{GStreamerInput, GStreamerSpec};
+use crate::source::synthetic::SyntheticSpec;
+use crate::synth::{Class, Conveyor, DefectKind};
+
+const LINE: &str = "bench";
+/// Side of a synthetic product's picture.
+const SIDE: u32 = 256;
+/// Longer than any engine takes to open and to look at a first frame.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Longest time for the line to stop, and for the publisher.
+const STOP: Duration = Duration::from_secs(5);
+/// Reports of published verdicts that may wait to be counted.
+const REPORTS: usize = 4096;
+
+#[derive(Args)]
+pub struct PipelineArguments {
+    /// Model bundle to look at 256x256 synthetic products with [default: one map is replayed]
+    #[arg(long, value_name = "BUNDLE", conflicts_with_all = ["width", "height", "defects"])]
+    model: Option<PathBuf>,
+    #[command(flatten)]
+    engine: EngineArguments,
+    /// Frames per second and camera.
+    #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    fps: u32,
+    /// Cameras.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
+    cameras: u32,
+    /// Columns of a frame.
+    #[arg(long, default_value_t = 640, value_parser = clap::value_parser!(u32).range(1..=16384))]
+    width: u32,
+    /// Rows of a frame.
+    #[arg(long, default_value_t = 480, value_parser = clap::value_parser!(u32).range(1..=16384))]
+    height: u32,
+    /// Measured time, after one second to settle.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=3600))]
+    seconds: u32,
+    /// Defects in every frame's map (0 measures parts that pass).
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(0..=64))]
+    defects: u32,
+}
+
+/// Publishes verdicts; what else the line says goes into the log.
+struct PublishingSink(Door);
+
+impl EventSink for PublishingSink {
+    fn owe(&self, camera: &str, part: &Part) -> Result<(), Refused> {
+        self.0.owe(camera, part).map(drop).map_err(|error| Refused(error.to_string()))
+    }
+
+    fn verdict(&self, event: InspectionEvent, captured: Instant, due: Option<Instant>) -> Result<(), Refused> {
+        self.0.verdict(Outgoing { event, captured, due }).map_err(|error| Refused(error.to_string()))
+    }
+
+    fn camera(&self, camera: &str, state: CameraState, detail: Option<&str>) {
+        tracing::debug!(camera, ?state, detail, "camera");
+    }
+
+    fn engine(&self, error: Option<&str>) {
+        tracing::debug!(error, "engine");
+    }
+}
+
+struct Deaf;
+
+impl Heartbeat for Deaf {
+    fn step(&self) {}
+}
+
+pub fn run(arguments: &PipelineArguments) -> anyhow::Result<()> {
+    let broker = EmbeddedBroker::start(0)?;
+    let spec = PublisherSpec::new(broker.address().ip().to_string(), broker.address().port(), LINE);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let session = Uuid::now_v7();
+    let state = LineState { state: StateWord::Online, since: None, cameras: [].into(), model: None, activity: None };
+    let (reports, published) = crossbeam_channel::bounded::<Published>(REPORTS);
+    let publisher = Publisher::start(spec, session, state, Arc::clone(&clock), Some(reports))?;
+    let line = Line::start(LineParts {
+        name: LINE.into(),
+        session,
+        cameras: (1..=arguments.cameras).map(|number| arguments.camera(number)).collect(),
+        engine: arguments.engine(),
+        unanswered: Vec::new(),
+        sink: Arc::new(PublishingSink(publisher.door())),
+        heartbeat: Arc::new(Deaf),
+        clock,
+        cancelled: CancellationToken::new(),
+    })?;
+    let latency = measure(&published, arguments.seconds)?;
+    let report = line.stop(STOP);
+    let unsent = publisher.stop(STOP).unsent;
+    let dropped: u64 = report.queues.iter().map(|(_, lane)| lane.dropped).sum();
+
+    println!("{}\n", machine::describe());
+    let &PipelineArguments { cameras, fps, seconds, .. } = arguments;
+    let rate = latency.count() as f64 / f64::from(seconds);
+    println!(
+        "{cameras} camera(s), {}, at {fps} frames/s for {seconds} s: {rate:.1} verdicts/s, dropped {dropped}, \
+         not acknowledged {unsent}\n",
+        arguments.input()
+    );
+    let stats = &report.stats;
+    table::print(&[
+        ("queue", &stats.queue),
+        ("inference", &stats.inference),
+        ("post-processing, regions, recipe", &stats.postprocess),
+        ("capture to publish", &latency),
+    ]);
+    Ok(())
+}
+
+/// From capture to publish, of every verdict that is published once the line has settled.
+fn measure(published: &Receiver<Published>, seconds: u32) -> anyhow::Result<Histogram> {
+    // A model takes seconds to open.
+    published.recv_timeout(PATIENCE).context("no verdict was published")?;
+    let settled = Instant::now() + Duration::from_secs(1);
+    let end = settled + Duration::from_secs(u64::from(seconds));
+    let mut latency = Histogram::default();
+    while Instant::now() < end {
+        match published.recv_timeout(Duration::from_millis(100)) {
+            Ok(report) if report.at >= settled => latency.record(report.latency),
+            Ok(_) | Err(RecvTimeoutError::Timeout) => {}
+            Err(error) => return Err(error).context("the publisher ended"),
+        }
+    }
+    Ok(latency)
+}
+
+impl PipelineArguments {
+    fn camera(&self, number: u32) -> (CameraPlan, SourceOpener) {
+        let plan = CameraPlan {
+            name: format!("camera-{number}").into(),
+            queue: 4,
+            when_full: WhenFull::DropOldest,
+            trigger: if self.model.is_some() { TriggerPlan::hardware(None) } else { TriggerPlan::free() },
+            kept: None,
+            recipe: RecipeSpec {
+                info: RecipeInfo { id: "bench".into(), version: 1 },
+                threshold: None,
+                defect_threshold: 0.5,
+                min_area_px: 25,
+                regions: vec![],
+            },
+            backoff_min: Duration::from_millis(500),
+            backoff_max: Duration::from_secs(5),
+        };
+        let source = match self.model {
+            None => SourceSpec::GStreamer(self.test_pictures()),
+            Some(_) => SourceSpec::Synthetic(products(self.fps, number)),
+        };
+        let opener = plan::opener(source, plan::context(&plan));
+        (plan, opener)
+    }
+
+    /// A live camera without hardware.
+    fn test_pictures(&self) -> GStreamerSpec {
+        let Self { width, height, fps, .. } = self;
+        let description = format!(
+            "videotestsrc is-live=true pattern=ball ! \
+             video/x-raw,format=GRAY8,width={width},height={height},framerate={fps}/1"
+        );
+        GStreamerSpec::new(GStreamerInput::Launch { description })
+    }
+
+    fn engine(&self) -> EngineOpener {
+        let defects = self.defects;
+        match &self.model {
+            None => Box::new(move || Ok(Box::new(Replay::new(defects)) as Box<dyn Engine>)),
+            Some(model) => plan::engine(self.engine.spec(model, 4))(Box::new(|_| {})),
+        }
+    }
+
+    /// What the line looks at, and with what, in words.
+    fn input(&self) -> String {
+        let Self { width, height, defects, .. } = self;
+        match &self.model {
+            None => format!("{width}x{height} grey, {defects} defects a frame, no model"),
+            Some(model) => {
+                let EngineArguments { engine, precision, .. } = self.engine;
+                format!("{SIDE}x{SIDE} synthetic products, {} {engine} {precision}", model.display())
+            }
+        }
+    }
+}
+
+/// A conveyor on which three of ten parts have a defect.
+fn products(fps: u32, camera: u32) -> SyntheticSpec {
+    let conveyor = Conveyor {
+        classes: Class::ALL.to_vec(),
+        kinds: DefectKind::ALL.to_vec(),
+        defective: 0.3,
+        difficulty: (0.0, 0.6),
+        size: SIDE,
+        pool: 2 * Class::ALL.len() as u32,
+        seed: u64::from(camera),
+    };
+    SyntheticSpec { conveyor, fps: f64::from(fps), first: 1, count: None, truth_file: None }
+}

@@ -1,0 +1,178 @@
+//! `vcp-line demo`: a whole line with nothing configured.
+
+mod model;
+mod reader;
+mod score;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+
+use super::engine_arguments::EngineArguments;
+use crate::event::RecipeInfo;
+use crate::line::CameraPlan;
+use crate::line::parts::TriggerPlan;
+use crate::line::queue::WhenFull;
+use crate::line::recipe::RecipeSpec;
+use crate::output::Temporary;
+use crate::publish::PublisherSpec;
+use crate::publish::broker::EmbeddedBroker;
+use crate::service::plan::{self, SourceSpec};
+use crate::service::{self, CommandSpec, KeptRecipes};
+use crate::source::synthetic::SyntheticSpec;
+use crate::synth::{Class, Conveyor, DefectKind};
+use reader::Reader;
+
+/// Pictures made before the line starts; they are shown over and over.
+const POOL: u32 = 48;
+/// Side of the pictures, pixels.
+const SIDE: u32 = 256;
+const LINE: &str = "demo";
+const SEED: u64 = 7;
+
+#[derive(Args)]
+pub struct DemoArguments {
+    /// Model bundle [default: vcp-demo, which ships with the program]
+    #[arg(long, value_name = "BUNDLE", env = "VCP_LINE_DEMO_MODEL")]
+    model: Option<PathBuf>,
+    /// A small model with random weights, which shows the line at work and finds nothing real.
+    #[arg(long, conflicts_with = "model")]
+    random_model: bool,
+    #[command(flatten)]
+    engine: EngineArguments,
+    /// Products that come along in turn, named as in `vcp-line synth`.
+    #[arg(
+        long,
+        value_name = "A,B,…",
+        value_delimiter = ',',
+        default_value = "leather,ring,printed-board,pill,tile,bottle-mouth"
+    )]
+    classes: Vec<Class>,
+    /// Share of defective parts, 0 to 1.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.3)]
+    defective: f64,
+    /// Image scores from here on fail, 0 to 2 [default: defects alone decide]
+    #[arg(long, value_name = "SCORE")]
+    threshold: Option<f32>,
+    /// Map values from here on belong to a defect, 0 to 1.
+    #[arg(long, value_name = "VALUE", default_value_t = 0.25)]
+    defect_threshold: f32,
+    /// Parts per second.
+    #[arg(long, value_name = "RATE", default_value_t = 2.0)]
+    rate: f64,
+    /// Stop after this many parts (up to 10000) [default: run until Ctrl-C]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    parts: Option<u32>,
+    /// Port of the broker inside, for a client of your own [default: a free one]
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    port: u16,
+}
+
+pub fn run(arguments: &DemoArguments) -> anyhow::Result<()> {
+    arguments.check()?;
+    let stop = service::stop_on_signal()?;
+    // Random weights live here as long as the line runs.
+    let folder = Temporary::new(&std::env::temp_dir(), "vcp-line-demo-", "").context("creating a folder")?;
+    let model = arguments.model(folder.path())?;
+    let address = EmbeddedBroker::start(arguments.port)?.address();
+    arguments.introduce(address, &model);
+    let publisher = PublisherSpec::new(address.ip().to_string(), address.port(), LINE);
+    let reader = Reader::start(&publisher, arguments.conveyor(), &stop)?;
+    let served = service::serve(arguments.service(&model, publisher), &stop);
+    // Whatever became of the line, what it has published is printed first.
+    let score = reader.end();
+    served?;
+    println!("{}", score?.summary());
+    Ok(())
+}
+
+impl DemoArguments {
+    fn check(&self) -> anyhow::Result<()> {
+        let Self { rate, defective, .. } = self;
+        anyhow::ensure!(
+            *rate > 0.0 && *rate <= 1000.0,
+            "--rate {rate}: parts per second, more than 0 and at most 1000"
+        );
+        anyhow::ensure!((0.0..=1.0).contains(defective), "--defective {defective}: a share of the parts, 0 to 1");
+        Ok(())
+    }
+
+    /// The bundle; one with random weights is written into `folder`.
+    fn model(&self, folder: &Path) -> anyhow::Result<PathBuf> {
+        match &self.model {
+            Some(model) => Ok(model.clone()),
+            None if self.random_model => model::random(folder, SEED),
+            None => model::find(),
+        }
+    }
+
+    /// Says what comes, before it comes.
+    fn introduce(&self, broker: SocketAddr, model: &Path) {
+        println!("broker    mqtt://{broker}  (follow it with: vcp-line watch mqtt://{broker})");
+        let products: Vec<&str> = self.classes.iter().map(|class| class.noun()).collect();
+        println!("input     synthetic parts at {} per second: {}", self.rate, products.join(", "));
+        if self.random_model {
+            println!("model     random weights: the line is real, its verdicts mean nothing");
+        } else {
+            println!("model     {}", model.display());
+        }
+    }
+
+    fn conveyor(&self) -> Conveyor {
+        Conveyor {
+            classes: self.classes.clone(),
+            kinds: DefectKind::ALL.to_vec(),
+            defective: self.defective,
+            difficulty: (0.0, 0.4),
+            size: SIDE,
+            pool: POOL,
+            seed: SEED,
+        }
+    }
+
+    /// A line of one camera that looks at the conveyor.
+    fn service(&self, model: &Path, publisher: PublisherSpec) -> service::Service {
+        let mut plan = self.camera();
+        let kept = KeptRecipes::open(None, &mut [&mut plan]);
+        let commands = CommandSpec { max_age: Duration::from_secs(10), snapshots: None, kept };
+        let source = SourceSpec::Synthetic(SyntheticSpec {
+            conveyor: self.conveyor(),
+            fps: self.rate,
+            count: self.parts.map(u64::from),
+            first: 1,
+            truth_file: None,
+        });
+        let opener = plan::opener(source, plan::context(&plan));
+        service::Service {
+            line: LINE.into(),
+            cameras: vec![(plan, opener)],
+            engine: plan::engine(self.engine.spec(model, 4)),
+            publisher,
+            ask: service::Ask { commands, mqtt: true, http: None },
+            sparkplug: None,
+            stop_deadline: Duration::from_secs(5),
+        }
+    }
+
+    fn camera(&self) -> CameraPlan {
+        CameraPlan {
+            name: "camera".into(),
+            queue: 4,
+            when_full: WhenFull::DropOldest,
+            trigger: TriggerPlan::hardware(None),
+            kept: None,
+            recipe: RecipeSpec {
+                info: RecipeInfo { id: "demo".into(), version: 1 },
+                threshold: self.threshold,
+                defect_threshold: self.defect_threshold,
+                min_area_px: 40,
+                regions: vec![],
+            },
+            backoff_min: Duration::from_millis(500),
+            backoff_max: Duration::from_secs(5),
+        }
+    }
+}

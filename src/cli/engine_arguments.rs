@@ -1,0 +1,37 @@
+//! Options of every command that opens an engine.
+
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+
+use crate::engine::{EngineChoice, EngineSpec, PlanSpec, Precision};
+
+#[derive(Args, Clone, Debug)]
+pub struct EngineArguments {
+    /// Which engine runs the model; `auto` takes the fastest one that works here and says which.
+    #[arg(long, value_enum, default_value_t)]
+    pub engine: EngineChoice,
+    /// Arithmetic of the network; fp32 is exact, bf16 about twice as fast on CPUs that have it.
+    #[arg(long, value_enum, default_value_t)]
+    pub precision: Precision,
+    /// CPU threads for the network [default: all cores]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+    /// Plan of the TensorRT engine [default: where `model build` puts it, in the bundle's folder]
+    #[arg(long, value_name = "FILE")]
+    plan: Option<PathBuf>,
+}
+
+impl EngineArguments {
+    /// The engine that looks with `bundle`, at `max_batch` frames at most.
+    pub fn spec(&self, bundle: &Path, max_batch: usize) -> EngineSpec {
+        EngineSpec {
+            bundle: bundle.to_owned(),
+            engine: self.engine,
+            precision: self.precision,
+            max_batch,
+            threads: self.threads.map(usize::from),
+            plan: PlanSpec { file: self.plan.clone(), rebuild: false },
+        }
+    }
+}
