@@ -28,6 +28,7 @@ pub mod anomaly;
 pub mod clock;
 pub mod command;
 pub mod dice;
+pub mod error_chain;
 pub mod event;
 pub mod frame;
 pub mod overlay;

@@ -23,7 +23,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("synth", &[]),
     ("output", &[]),
 ];
-const VOCABULARY: &[&str] = &["frame", "anomaly", "overlay", "verdict", "event", "clock", "secret", "command", "dice"];
+const VOCABULARY: &[&str] =
+    &["frame", "anomaly", "overlay", "verdict", "event", "camera", "clock", "secret", "command", "dice", "error_chain"];
 
 /// Which files may name a library.
 const ONLY: &[(&str, &[&str])] = &[

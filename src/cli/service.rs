@@ -23,10 +23,10 @@ use crate::line::{
 };
 use crate::output;
 use crate::publish::outbox::{RecordId, Safety};
-use crate::publish::sparkplug::{Sparkplug, SparkplugSpec};
+use crate::publish::sparkplug::{Sparkplug, SparkplugHandle, SparkplugSpec};
 use crate::publish::{
     Alarm, CameraState, CommandLink, CommandPort, Counters, Door, LineState, Outgoing, OwedPart, Publisher,
-    PublisherSpec, StateWord, sparkplug,
+    PublisherSpec, StateWord,
 };
 use crate::systemd::{Notifier, NotifyError, Progress, Watchdog, watchdog_interval};
 use crate::web::{Web, WebSpec};
@@ -120,7 +120,7 @@ pub fn serve(service: Service, stop: &CancellationToken) -> anyhow::Result<()> {
     // Those that were accepted and not answered when the last start ended.
     let unanswered: Vec<Unanswered> = publisher.door().owed().iter().map(|owed| unanswered(owed)).collect();
     let sparkplug = service.sparkplug.map(|spec| Sparkplug::start(spec, &state, Arc::clone(&clock))).transpose()?;
-    let host = sparkplug.as_ref().map(Sparkplug::voice);
+    let host = sparkplug.as_ref().map(Sparkplug::handle);
     let voice = Arc::new(Voice::new(publisher.door(), host, state, Arc::clone(&clock)));
     let progress = Arc::new(Progress::default());
     let engine = {
@@ -262,7 +262,7 @@ impl Heartbeat for Pulse {
 /// What the line says, as MQTT hears it: verdicts, the retained state, alarms.
 pub(super) struct Voice {
     door: Door,
-    sparkplug: Option<sparkplug::Voice>,
+    sparkplug: Option<SparkplugHandle>,
     clock: Arc<dyn Clock>,
     /// The newest debt.
     owed: AtomicU64,
@@ -281,7 +281,7 @@ struct Known {
 }
 
 impl Voice {
-    fn new(door: Door, sparkplug: Option<sparkplug::Voice>, state: LineState, clock: Arc<dyn Clock>) -> Self {
+    fn new(door: Door, sparkplug: Option<SparkplugHandle>, state: LineState, clock: Arc<dyn Clock>) -> Self {
         let known = Known {
             state,
             ready: false,
