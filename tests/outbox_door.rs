@@ -15,7 +15,7 @@ use std::time::Duration;
 use mosquitto::{Mosquitto, Rules, Subscriber, free_port};
 use uuid::Uuid;
 use vcp_line::frame::Part;
-use vcp_line::publish::outbox::{Fsync, OutboxSpec, Safety, WhenFull};
+use vcp_line::publish::outbox::{Fsync, OutboxSpec, Safety, WhenLogFull};
 use vcp_line::publish::{Door, DoorError, Outgoing, Publisher, StopReport};
 use verdicts::wait_for;
 
@@ -82,7 +82,7 @@ fn a_full_log_refuses_what_is_new_and_keeps_the_room_of_what_is_owed() {
 #[test]
 fn the_oldest_are_deleted_and_counted_when_the_line_says_so() {
     let folder = tempfile::tempdir().unwrap();
-    let spec = OutboxSpec { when_full: WhenFull::DropOldest, ..small(folder.path()) };
+    let spec = OutboxSpec { when_full: WhenLogFull::DropOldest, ..small(folder.path()) };
     let publisher = start(free_port(), Uuid::nil(), spec.clone());
     let door = publisher.door();
     door.owe("top", &part(1)).unwrap();

@@ -152,7 +152,7 @@ fn births_come_first_numbers_run_on_and_the_death_belongs_to_the_birth() {
         assert_eq!(birth.value("Line/State"), &Value::Text("online".into()));
         assert_eq!(births[2].value("Verdict/Word"), &Value::Null);
 
-        let voice = node.voice();
+        let voice = node.handle();
         for seq in 0..600 {
             let verdict = if seq % 3 == 0 { VerdictWord::Fail } else { VerdictWord::Pass };
             voice.verdict(&event(["top", "side"][seq as usize % 2], seq, verdict));
@@ -184,7 +184,7 @@ fn victim() {
     spec.bd_seq_file = Some(file.into());
     let node = start(spec);
     for seq in 0.. {
-        node.voice().verdict(&event("top", seq, VerdictWord::Pass));
+        node.handle().verdict(&event("top", seq, VerdictWord::Pass));
         std::thread::sleep(Duration::from_millis(20));
     }
 }
@@ -222,7 +222,7 @@ fn a_host_gets_all_births_again_and_nonsense_gets_nothing() {
     let node = start(spec(broker.port));
     let mut heard = until(&host, |spark| spark.device.as_deref() == Some("top"));
     assert_eq!(heard.iter().filter(|spark| spark.kind == "NBIRTH").count(), 1);
-    (0..5).for_each(|seq| node.voice().verdict(&event("top", seq, VerdictWord::Fail)));
+    (0..5).for_each(|seq| node.handle().verdict(&event("top", seq, VerdictWord::Fail)));
     let hostile: [&[u8]; 6] =
         [b"", b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", &[0x12, 0x7f], &rebirth(false), b"{}", &[0; 4096]];
     for payload in hostile {
@@ -236,7 +236,7 @@ fn a_host_gets_all_births_again_and_nonsense_gets_nothing() {
     heard.extend(until(&host, |spark| spark.device.as_deref() == Some("top")));
     let top = heard.last().expect("heard");
     assert_eq!((top.kind.as_str(), top.long("Verdict/Seq"), top.long("Counters/Fail")), ("DBIRTH", 4, 5));
-    node.voice().verdict(&event("top", 5, VerdictWord::Fail));
+    node.handle().verdict(&event("top", 5, VerdictWord::Fail));
     heard.extend(until(&host, |spark| spark.kind == "DDATA"));
     assert_well_formed(&heard);
     assert_eq!(node.stop(PATIENCE), 0);
@@ -255,10 +255,10 @@ fn without_its_primary_host_the_node_is_silent_and_tells_the_past_afterwards() {
     spec.primary_host = Some("scada".into());
     let node = start(spec);
     let give =
-        |seqs: std::ops::Range<u64>| seqs.for_each(|s| node.voice().verdict(&event("top", s, VerdictWord::Pass)));
+        |seqs: std::ops::Range<u64>| seqs.for_each(|s| node.handle().verdict(&event("top", s, VerdictWord::Pass)));
     give(0..3);
     assert!(host.next(Duration::from_millis(700)).is_none(), "nobody asked");
-    assert_eq!(node.voice().stored(), (3, 0));
+    assert_eq!(node.handle().stored(), (3, 0));
 
     say_host(broker.port, true, 1000);
     let mut heard = until(&host, |spark| spark.kind == "DDATA" && spark.long("Verdict/Seq") == 2);
@@ -277,7 +277,7 @@ fn without_its_primary_host_the_node_is_silent_and_tells_the_past_afterwards() {
     publish(broker.port, "spBv1.0/STATE/scada", b"{\"online\":true,\"timestamp\":1500}", false);
     publish(broker.port, "spBv1.0/STATE/scada", b"online", false);
     assert!(host.next(Duration::from_millis(500)).is_none(), "the host is away");
-    assert_eq!(node.voice().stored(), (3, 0));
+    assert_eq!(node.handle().stored(), (3, 0));
 
     say_host(broker.port, true, 3000);
     let back = until(&host, |spark| spark.kind == "DDATA" && spark.long("Verdict/Seq") == 7);
@@ -299,8 +299,8 @@ fn a_broker_that_comes_back_gets_births_and_the_newest_of_what_was_kept() {
     // Nothing is said before the host listens, so nothing can be missed.
     (spec.max_stored, spec.primary_host) = (5, Some("scada".into()));
     let node = start(spec);
-    (0..12).for_each(|seq| node.voice().verdict(&event("top", seq, VerdictWord::Pass)));
-    assert_eq!(node.voice().stored(), (5, 7));
+    (0..12).for_each(|seq| node.handle().verdict(&event("top", seq, VerdictWord::Pass)));
+    assert_eq!(node.handle().stored(), (5, 7));
     broker.restart();
     let host = host(broker.port);
     say_host(broker.port, true, 1);
@@ -316,7 +316,7 @@ fn a_broker_that_comes_back_gets_births_and_the_newest_of_what_was_kept() {
 #[test]
 fn a_stop_without_a_broker_does_not_wait() {
     let node = start(spec(free_port()));
-    node.voice().verdict(&event("top", 0, VerdictWord::Pass));
+    node.handle().verdict(&event("top", 0, VerdictWord::Pass));
     let start = Instant::now();
     assert_eq!(node.stop(PATIENCE), 1);
     assert!(start.elapsed() < Duration::from_secs(3), "{:?}", start.elapsed());

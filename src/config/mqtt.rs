@@ -8,8 +8,9 @@ use super::raw::{Key, RawMqtt};
 use super::rules::{Rules, password_place, value};
 use super::secret;
 use crate::publish::client::SHORTEST_KEEP_ALIVE_V5;
-use crate::publish::url::{DEFAULT_PORT, DEFAULT_TLS_PORT};
-use crate::publish::{ClientFiles, TlsError, TlsFiles, Version};
+use crate::publish::topic::is_prefix;
+use crate::publish::url::UrlError;
+use crate::publish::{BrokerUrl, ClientFiles, TlsError, TlsFiles, Version};
 
 /// The broker, resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +53,7 @@ pub(super) fn resolve(raw: &RawMqtt, line: &str, base: &Path, report: &mut Repor
             None
         }
     });
-    let tls = tls(raw, address.as_ref().is_none_or(|(_, _, tls)| *tls), base, &mut rules);
+    let tls = tls(raw, address.as_ref().is_none_or(|broker| broker.tls), base, &mut rules);
     let version = match value(&raw.version) {
         None | Some(4) => Version::V4,
         Some(5) => Version::V5,
@@ -69,9 +70,7 @@ pub(super) fn resolve(raw: &RawMqtt, line: &str, base: &Path, report: &mut Repor
         only_with(&mut rules, &raw.verdict_expiry_s, "verdict_expiry_s", "version = 5");
     }
     let prefix = value(&raw.prefix).unwrap_or_else(|| "vcp-line".into());
-    let is_name =
-        |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-    if !prefix.split('/').all(is_name) {
+    if !is_prefix(&prefix) {
         let message =
             format!("\"{prefix}\" is no prefix; allowed: names of letters, digits, '_' and '-', separated by '/'");
         rules.wrong(raw.prefix.as_ref(), "prefix", message);
@@ -87,7 +86,7 @@ pub(super) fn resolve(raw: &RawMqtt, line: &str, base: &Path, report: &mut Repor
     let keys = ["reconnect_min_ms", "reconnect_max_ms"];
     let (min, max) = rules.pauses(keys, &raw.reconnect_min_ms, &raw.reconnect_max_ms, 250);
     let max_queue = rules.bounded(&raw.max_queue, "max_queue", 10_000, 1..=1_000_000, " events");
-    let (host, port, encrypted) = address?;
+    let BrokerUrl { host, port, tls: encrypted, .. } = address?;
     Some(MqttConfig {
         host,
         port,
@@ -156,33 +155,19 @@ fn tls(raw: &RawMqtt, encrypted: bool, base: &Path, rules: &mut Rules<'_>) -> Tl
     TlsFiles { ca: place(&raw.ca), client }
 }
 
-/// Host, port, and whether the connection is encrypted.
-fn broker(url: &str) -> Result<(String, u16, bool), String> {
+/// What the URL says, in a message that names only what a settings file may hold.
+fn broker(url: &str) -> Result<BrokerUrl, String> {
     let allowed = "allowed: mqtt://HOST or mqtt://HOST:PORT, with TLS mqtts://HOST or mqtts://HOST:PORT";
-    let (tls, rest) = match (url.strip_prefix("mqtt://"), url.strip_prefix("mqtts://")) {
-        (Some(rest), _) => (false, rest),
-        (None, Some(rest)) => (true, rest),
+    match url.parse::<BrokerUrl>() {
         // What is no URL of ours may hold a password, so it is not shown.
-        (None, None) => return Err(format!("the scheme must be mqtt:// or mqtts://; {allowed}")),
-    };
-    if rest.contains('@') {
-        return Err("a user does not belong into the URL; use username and password_file".into());
-    }
-    let rest = rest.strip_suffix('/').unwrap_or(rest);
-    let (host, port) = match rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((host, tail)) => (host, tail.strip_prefix(':')),
-        None => rest.split_once(':').map_or((rest, None), |(host, port)| (host, Some(port))),
-    };
-    if host.is_empty() || host.contains(['/', ' ']) {
-        return Err(format!("\"{url}\" names no host; {allowed}"));
-    }
-    if tls && host.contains(':') {
-        return Err(format!("\"{url}\": certificates are checked against a name; write the broker's name"));
-    }
-    match port.map(str::parse) {
-        None => Ok((host.to_owned(), if tls { DEFAULT_TLS_PORT } else { DEFAULT_PORT }, tls)),
-        Some(Ok(port)) if port > 0 => Ok((host.to_owned(), port, tls)),
-        Some(_) => Err(format!("\"{url}\" has no valid port; allowed: 1 to 65535")),
+        Err(UrlError::Scheme { .. }) => Err(format!("the scheme must be mqtt:// or mqtts://; {allowed}")),
+        _ if url.contains('@') => Err("a user does not belong into the URL; use username and password_file".into()),
+        Ok(broker) if broker.path.is_none() && !broker.host.contains(' ') => Ok(broker),
+        Err(UrlError::Port { .. }) => Err(format!("\"{url}\" has no valid port; allowed: 1 to 65535")),
+        Err(UrlError::Address { .. }) => {
+            Err(format!("\"{url}\": certificates are checked against a name; write the broker's name"))
+        }
+        Ok(_) | Err(UrlError::Host { .. } | UrlError::Password) => Err(format!("\"{url}\" names no host; {allowed}")),
     }
 }
 

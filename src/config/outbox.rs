@@ -8,7 +8,7 @@ use super::raw::RawOutbox;
 use super::rules::{Rules, value};
 use super::state;
 use crate::publish::OutboxSpec;
-use crate::publish::outbox::{Fsync, WhenFull};
+use crate::publish::outbox::{Fsync, WhenLogFull};
 
 const MIB: u64 = 1 << 20;
 
@@ -41,8 +41,8 @@ pub fn resolve(raw: &RawOutbox, line: &str, base: &Path, rules: &mut Rules<'_>) 
         rules.wrong(raw.fsync_ms.as_ref(), "fsync_ms", "belongs to fsync = \"batch\"; leave it out".into());
     }
     let when_full = match raw.when_full.as_ref().map(|word| word.get_ref().as_str()) {
-        None | Some("refuse") => WhenFull::Refuse,
-        Some("drop-oldest") => WhenFull::DropOldest,
+        None | Some("refuse") => WhenLogFull::Refuse,
+        Some("drop-oldest") => WhenLogFull::DropOldest,
         Some(other) => {
             let message = format!("\"{other}\" is no policy; allowed: refuse, drop-oldest");
             rules.wrong(raw.when_full.as_ref(), "when_full", message);

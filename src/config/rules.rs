@@ -10,6 +10,7 @@ use toml::Spanned;
 use super::problem::Report;
 use super::raw::Key;
 use super::secret;
+use crate::publish::topic::is_name;
 
 /// Longest pause that a setting may ask for, milliseconds: an hour.
 const LONGEST_PAUSE: u64 = 3_600_000;
@@ -92,7 +93,7 @@ impl Rules<'_> {
     /// The value when it is made of letters, digits, `_` and `-`.
     pub fn name(&mut self, value: &Key<String>, key: &str, what: &str) -> Option<String> {
         let name = self.required(value, key, what)?;
-        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-') {
+        if !is_name(&name) {
             let message = format!("\"{name}\" is no name; allowed: letters, digits, '_' and '-', at least one");
             self.wrong(value.as_ref(), key, message);
             return None;

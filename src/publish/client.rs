@@ -4,25 +4,12 @@ use std::time::Duration;
 
 use rumqttc::{NetworkOptions, Outgoing, QoS, TlsConfiguration, Transport, v5};
 
+use super::fault::{Failure, PublishError};
+use super::spec::{MAX_INCOMING, MAX_PACKET, PublisherSpec, Version};
 use super::tls::Loaded;
-use super::{MAX_PACKET, PublishError, PublisherSpec};
-
-/// Largest packet taken from the broker, bytes. A larger one ends a 3.1.1 connection; over MQTT 5 the broker is told
-/// this limit and keeps larger ones to itself.
-pub const MAX_INCOMING: usize = 1024 * 1024;
 
 /// rumqttc accepts no shorter sign of life over MQTT 5.
 pub const SHORTEST_KEEP_ALIVE_V5: Duration = Duration::from_secs(5);
-
-/// The language spoken with the broker.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Version {
-    /// MQTT 3.1.1: every broker knows it; a refused message looks like an accepted one.
-    #[default]
-    V4,
-    /// MQTT 5: the broker says why it refuses.
-    V5,
-}
 
 /// What the broker publishes when the connection ends without a goodbye.
 #[derive(Clone, Debug)]
@@ -42,13 +29,6 @@ pub(super) struct Wish {
     pub requests: usize,
     /// Packet ids in use at once.
     pub packet_ids: Option<u16>,
-}
-
-/// Why a connection ended, in the words of the MQTT library.
-#[derive(Debug)]
-pub(super) enum Failure {
-    V4(rumqttc::ConnectionError),
-    V5(v5::ConnectionError),
 }
 
 /// The client's queue takes no more, or a topic is no topic.

@@ -3,6 +3,7 @@
 //! The session is clean, so that the broker keeps no command for a line that is away; a command that it has retained is
 //! handed on as such, to be refused.
 
+use std::future::pending;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -10,8 +11,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::backoff::Backoff;
 use super::client::{self, Client, Keep, Signal, Wish};
+use super::reconnect::{self, Connection, End, Reconnect};
 use super::topic::Topics;
 use super::{PublishError, PublisherSpec};
 use crate::command::Ack;
@@ -56,9 +57,15 @@ impl CommandLink {
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         let (acks, outbox) = mpsc::channel(ACKS);
-        let topics = spec.topics();
-        let backoff = Backoff::new(spec.backoff_min, spec.backoff_max);
-        let mut task = Task { spec, topics, port, acks: AckSender(acks), outbox, backoff, known: None, flooded: false };
+        let mut connection = CommandConnection {
+            topics: spec.topics(),
+            reconnect: Reconnect::new(spec),
+            port,
+            acks: AckSender(acks),
+            outbox,
+            began: Instant::now(),
+            flooded: false,
+        };
         let thread = std::thread::Builder::new()
             .name("vcp-commands".into())
             .spawn(move || {
@@ -66,7 +73,7 @@ impl CommandLink {
                     tokio::select! {
                         biased;
                         () = stopped.cancelled() => {}
-                        () = task.run() => {}
+                        () = reconnect::run(&mut connection) => {}
                     }
                 });
                 // A name lookup may hang for long; nobody waits for it.
@@ -88,109 +95,20 @@ impl Drop for CommandLink {
     }
 }
 
-/// How a connection ended.
-enum End {
-    Lost(PublishError),
-    /// The certificate files have been renewed: another one, at once.
-    Renewed,
-}
-
-struct Task {
-    spec: PublisherSpec,
+/// See the module.
+struct CommandConnection {
+    reconnect: Reconnect,
     topics: Topics,
     port: Arc<dyn CommandPort>,
     acks: AckSender,
     outbox: mpsc::Receiver<Vec<u8>>,
-    backoff: Backoff,
-    /// Fingerprint of the certificate files in use.
-    known: Option<[u8; 32]>,
+    /// When the present connection was asked for.
+    began: Instant,
     /// Said once, until commands come in again.
     flooded: bool,
 }
 
-impl Task {
-    async fn run(&mut self) {
-        loop {
-            let began = Instant::now();
-            let error = match self.connection().await {
-                End::Renewed => continue,
-                End::Lost(error) => error,
-            };
-            match error {
-                // Larger than anything that is read to be refused; it closes the connection for commands, this one alone.
-                error @ PublishError::TooLarge { .. } => {
-                    if !std::mem::replace(&mut self.flooded, true) {
-                        let topics = self.topics.commands();
-                        tracing::error!(
-                            "no commands come in from {topics}: {error}; clear it there if it was retained"
-                        );
-                    }
-                }
-                // The connection for verdicts goes to the same broker, and says so for people.
-                error => tracing::debug!("commands cannot come in: {error}"),
-            }
-            if began.elapsed() > STEADY {
-                self.backoff.reset();
-            }
-            // What waits for a broker that is away is old when it is back.
-            while self.outbox.try_recv().is_ok() {}
-            tokio::time::sleep(self.backoff.pause(rand())).await;
-        }
-    }
-
-    async fn connection(&mut self) -> End {
-        let client_id = self.spec.client_id.clone();
-        let wish = Wish { client_id, clean: true, will: None, requests: ACKS, packet_ids: None };
-        let (client, mut events) = match client::open_now(&self.spec, wish, &mut self.known) {
-            Ok(open) => open,
-            Err(error) => return End::Lost(error),
-        };
-        let mut look = tokio::time::interval(self.spec.tls_look.max(Duration::from_millis(10)));
-        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            let signal = {
-                // Polled to its end: dropping it half way could lose a packet.
-                let next = events.next();
-                tokio::pin!(next);
-                loop {
-                    tokio::select! {
-                        biased;
-                        signal = &mut next => break signal,
-                        Some(ack) = self.outbox.recv() => acknowledge(&client, self.topics.ack(), ack),
-                        // A command that comes in these milliseconds gets no answer, as with every connection lost.
-                        _ = look.tick() => if self.renewed() { return End::Renewed },
-                    }
-                }
-            };
-            // A flood of commands must not keep their answers waiting.
-            while let Ok(ack) = self.outbox.try_recv() {
-                acknowledge(&client, self.topics.ack(), ack);
-            }
-            match signal {
-                Err(error) => return End::Lost(PublishError::of(&self.spec, error)),
-                Ok(Signal::Connected) => {
-                    if let Err(error) = client.try_subscribe(&self.topics.commands()) {
-                        tracing::error!(%error, "commands cannot be subscribed to");
-                    }
-                }
-                Ok(Signal::Subscribed { refused }) => self.subscribed(refused),
-                Ok(Signal::Message { topic, payload, retained }) => {
-                    self.flooded = false;
-                    if let Some(name) = self.topics.command(&topic) {
-                        self.port.command(name, &payload, retained, &self.acks);
-                    }
-                }
-                Ok(_) => {}
-            }
-        }
-    }
-
-    /// Whether the certificate files have changed and can be used. The connection for verdicts says what is wrong with them.
-    fn renewed(&self) -> bool {
-        let files = self.spec.tls.as_ref();
-        files.and_then(|files| files.load().ok()).is_some_and(|loaded| Some(loaded.fingerprint) != self.known)
-    }
-
+impl CommandConnection {
     fn subscribed(&self, refused: usize) {
         let topic = self.topics.commands();
         if refused == 0 {
@@ -201,6 +119,85 @@ impl Task {
                  mqtt = false in [commands]"
             );
         }
+    }
+}
+
+impl Connection for CommandConnection {
+    type Link = Client;
+
+    fn reconnect(&mut self) -> &mut Reconnect {
+        &mut self.reconnect
+    }
+
+    fn wish(&mut self) -> Wish {
+        self.began = Instant::now();
+        let client_id = self.reconnect.spec.client_id.clone();
+        Wish { client_id, clean: true, will: None, requests: ACKS, packet_ids: None }
+    }
+
+    fn opened(&mut self, client: Client) -> Client {
+        client
+    }
+
+    async fn woken(&mut self, client: &mut Client) -> Option<End> {
+        match self.outbox.recv().await {
+            Some(ack) => acknowledge(client, self.topics.ack(), ack),
+            // This task holds a sender itself.
+            None => pending().await,
+        }
+        None
+    }
+
+    /// The connection for verdicts says what is wrong with certificates. A command that comes in these milliseconds gets
+    /// no answer, as with every connection lost.
+    fn look(&mut self, _: &mut Client) -> Option<End> {
+        self.reconnect.renewed().then_some(End::Renewed)
+    }
+
+    fn heard(&mut self, client: &mut Client, signal: Signal) -> Option<End> {
+        match signal {
+            Signal::Connected => {
+                if let Err(error) = client.try_subscribe(&self.topics.commands()) {
+                    tracing::error!(%error, "commands cannot be subscribed to");
+                }
+            }
+            Signal::Subscribed { refused } => self.subscribed(refused),
+            Signal::Message { topic, payload, retained } => {
+                self.flooded = false;
+                if let Some(name) = self.topics.command(&topic) {
+                    self.port.command(name, &payload, retained, &self.acks);
+                }
+            }
+            _ => {}
+        }
+        None
+    }
+
+    /// A flood of commands must not keep their answers waiting.
+    fn advance(&mut self, client: &mut Client) -> Option<End> {
+        while let Ok(ack) = self.outbox.try_recv() {
+            acknowledge(client, self.topics.ack(), ack);
+        }
+        None
+    }
+
+    fn lost(&mut self, error: &PublishError) {
+        match error {
+            // Larger than anything that is read to be refused; it closes the connection for commands, this one alone.
+            PublishError::TooLarge { .. } => {
+                if !std::mem::replace(&mut self.flooded, true) {
+                    let topics = self.topics.commands();
+                    tracing::error!("no commands come in from {topics}: {error}; clear it there if it was retained");
+                }
+            }
+            // The connection for verdicts goes to the same broker, and says so for people.
+            error => tracing::debug!("commands cannot come in: {error}"),
+        }
+        if self.began.elapsed() > STEADY {
+            self.reconnect.backoff.reset();
+        }
+        // What waits for a broker that is away is old when it is back.
+        while self.outbox.try_recv().is_ok() {}
     }
 }
 
@@ -270,9 +267,4 @@ fn acknowledge(client: &Client, topic: String, ack: Vec<u8>) {
     if let Err(error) = client.try_publish(topic, Keep::Sure, ack) {
         tracing::warn!(%error, "an acknowledgement was left out");
     }
-}
-
-fn rand() -> u64 {
-    use std::hash::{BuildHasher, Hasher, RandomState};
-    RandomState::new().build_hasher().finish()
 }

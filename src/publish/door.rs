@@ -103,7 +103,8 @@ pub(super) struct Inner {
     pub(super) closing: bool,
 }
 
-pub(super) struct Shared {
+/// What the line's threads, the connection to the broker and the outbox's thread share.
+pub(super) struct PublisherState {
     inner: Mutex<Inner>,
     /// Room in the queue, or a record that has reached the disk.
     room: Condvar,
@@ -116,7 +117,7 @@ pub(super) struct Shared {
 
 /// Lets any thread publish; cheap to clone.
 #[derive(Clone)]
-pub struct Door(pub(super) Arc<Shared>);
+pub struct Door(pub(super) Arc<PublisherState>);
 
 impl Door {
     /// Accepts a part: it is owed exactly one verdict, whose event has the same camera and part. Never waits.
@@ -216,7 +217,7 @@ impl Inner {
     }
 }
 
-impl Shared {
+impl PublisherState {
     pub(super) fn new(
         spec: &PublisherSpec,
         session: Uuid,

@@ -6,10 +6,16 @@ use std::io;
 use rumqttc::tokio_rustls::rustls::{self, AlertDescription, CertificateError};
 use rumqttc::{ConnectReturnCode, ConnectionError, StateError, TlsError as ClientTlsError, v5};
 
-use super::PublisherSpec;
-use super::client::{Failure, MAX_INCOMING};
 use super::outbox::OutboxError;
+use super::spec::{MAX_INCOMING, PublisherSpec};
 use super::tls::TlsError;
+
+/// Why a connection ended, in the words of the MQTT library.
+#[derive(Debug)]
+pub(super) enum Failure {
+    V4(rumqttc::ConnectionError),
+    V5(v5::ConnectionError),
+}
 
 /// The broker cannot be used.
 #[derive(Debug, thiserror::Error)]

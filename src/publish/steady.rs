@@ -1,10 +1,11 @@
-//! Looks after the connection over its many lives: how long to pause, whether somebody else takes it away, whether the
-//! certificates have been renewed, whether the broker refuses what the line says.
+//! Looks after the connection for verdicts over its many lives: whether it lasts, whether somebody else takes it away,
+//! whether the certificates have been renewed, whether the broker refuses what the line says.
 
 use std::time::{Duration, Instant};
 
 use super::backoff::Backoff;
-use super::door::Shared;
+use super::door::PublisherState;
+use super::reconnect::Reconnect;
 use super::{PublishError, PublisherSpec};
 use crate::error_chain;
 
@@ -18,32 +19,19 @@ pub const CERTIFICATE: &str = "certificate";
 /// So many connections lost one after the other soon after they were accepted are no accident.
 const BRIEF: u32 = 3;
 
-/// What is remembered from one connection to the next.
+/// What is remembered from one connection to the next, for the alarms.
 pub(super) struct Steady {
-    backoff: Backoff,
     /// A connection that has lasted so long counts as good. Longer than the longest pause, so that two clients that take
     /// the connection from each other never look good to themselves.
     lasting: Duration,
+    /// When the broker accepted the present connection.
     since: Option<Instant>,
     brief: u32,
-    /// Fingerprint of the certificate files in use.
-    pub(super) certificates: Option<[u8; 32]>,
 }
 
 impl Steady {
     pub(super) fn new(spec: &PublisherSpec) -> Self {
-        Self {
-            backoff: Backoff::new(spec.backoff_min, spec.backoff_max),
-            lasting: spec.backoff_max * 2,
-            since: None,
-            brief: 0,
-            certificates: None,
-        }
-    }
-
-    /// How long to wait before the next attempt.
-    pub(super) fn pause(&mut self, random: u64) -> Duration {
-        self.backoff.pause(random)
+        Self { lasting: spec.backoff_max * 2, since: None, brief: 0 }
     }
 
     pub(super) fn accepted(&mut self) {
@@ -54,10 +42,16 @@ impl Steady {
         self.since.is_some_and(|since| since.elapsed() >= self.lasting)
     }
 
-    /// A connection has ended; pauses grow until one has lasted.
-    pub(super) fn lost(&mut self, was_up: bool, error: &PublishError, shared: &Shared) {
-        if was_up && self.has_lasted() {
-            self.backoff.reset();
+    /// The connection is given up with a goodbye, which is no loss.
+    pub(super) fn left(&mut self) {
+        self.since = None;
+    }
+
+    /// A connection has ended; pauses grow until one has lasted. True when the broker had accepted it.
+    pub(super) fn lost(&mut self, error: &PublishError, backoff: &mut Backoff, shared: &PublisherState) -> bool {
+        let was_up = self.since.is_some();
+        if self.has_lasted() {
+            backoff.reset();
             self.brief = 0;
         } else if was_up {
             self.brief += 1;
@@ -79,34 +73,35 @@ impl Steady {
             }
             _ => {}
         }
+        was_up
     }
 
     /// The broker has taken a message.
-    pub(super) fn taken(&self, topic: &str, shared: &Shared) {
+    pub(super) fn taken(&self, topic: &str, shared: &PublisherState) {
         if topic.ends_with("/verdict") {
             shared.trouble(REFUSED, None);
         }
     }
 
     /// The broker does not take a message.
-    pub(super) fn refused(&self, error: &PublishError, shared: &Shared) {
+    pub(super) fn refused(&self, error: &PublishError, shared: &PublisherState) {
         if shared.trouble(REFUSED, Some(error.to_string())) {
             tracing::error!("{error}");
         }
     }
 
     /// Now and then while connected. True when the certificate files have changed and can be used.
-    pub(super) fn look(&mut self, spec: &PublisherSpec, shared: &Shared) -> bool {
+    pub(super) fn look(&mut self, reconnect: &mut Reconnect, shared: &PublisherState) -> bool {
         if self.has_lasted() {
-            self.backoff.reset();
+            reconnect.backoff.reset();
             self.brief = 0;
             shared.trouble(CLIENT_ID, None);
         }
-        let Some(files) = &spec.tls else { return false };
+        let Some(files) = &reconnect.spec.tls else { return false };
         match files.load() {
             Ok(loaded) => {
                 shared.trouble(CERTIFICATE, None);
-                Some(loaded.fingerprint) != self.certificates
+                Some(loaded.fingerprint) != reconnect.certificates
             }
             // The connection stands on what was read before; a renewal may also be half done.
             Err(error) => {

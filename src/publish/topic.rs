@@ -8,7 +8,8 @@ pub struct Topics {
 }
 
 impl Topics {
-    /// Joins configured names; the configuration has checked them with [`is_name`] and [`is_prefix`].
+    /// Joins a prefix and the name of a line. The configuration has checked its own with [`is_prefix`] and [`is_name`];
+    /// those in a URL are taken as they are written.
     pub fn new(prefix: &str, line: &str) -> Self {
         Self { root: format!("{prefix}/{line}") }
     }

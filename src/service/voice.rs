@@ -12,7 +12,8 @@ use crate::event::{InspectionEvent, ModelInfo};
 use crate::frame::Part;
 use crate::line::{EventSink, Refused};
 use crate::publish::outbox::{RecordId, Safety};
-use crate::publish::{Alarm, Counters, Door, LineState, Outgoing, StateWord, sparkplug};
+use crate::publish::sparkplug::SparkplugHandle;
+use crate::publish::{Alarm, Counters, Door, LineState, Outgoing, StateWord};
 
 /// How long the inference thread waits for room in a full publishing queue before a verdict is given up. Longer than
 /// any broker that is merely slow, shorter than systemd's watchdog.
@@ -23,7 +24,7 @@ const DISK: Duration = Duration::from_secs(1);
 /// Speaks for the line, and knows what it has said.
 pub struct Voice {
     door: Door,
-    sparkplug: Option<sparkplug::Voice>,
+    sparkplug: Option<SparkplugHandle>,
     clock: Arc<dyn Clock>,
     /// The newest debt.
     owed: AtomicU64,
@@ -43,7 +44,7 @@ struct Known {
 
 impl Voice {
     /// Nothing has been said yet but `state`.
-    pub fn new(door: Door, sparkplug: Option<sparkplug::Voice>, state: LineState, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(door: Door, sparkplug: Option<SparkplugHandle>, state: LineState, clock: Arc<dyn Clock>) -> Self {
         let known = Known {
             state,
             ready: false,

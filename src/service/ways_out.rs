@@ -56,7 +56,7 @@ impl WaysOut {
         let rest = if publisher.outbox.is_some() { "wait in the outbox" } else { "are lost" };
         let publisher = Publisher::start(publisher, session, state.clone(), Arc::clone(clock), None)?;
         let sparkplug = sparkplug.map(|spec| Sparkplug::start(spec, &state, Arc::clone(clock))).transpose()?;
-        let host = sparkplug.as_ref().map(Sparkplug::voice);
+        let host = sparkplug.as_ref().map(Sparkplug::handle);
         let voice = Arc::new(Voice::new(publisher.door(), host, state, Arc::clone(clock)));
         Ok(Self { voice, sparkplug, publisher, rest })
     }

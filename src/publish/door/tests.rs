@@ -10,7 +10,7 @@ fn door(max_queue: usize) -> Door {
     spec.max_queue = max_queue;
     let state =
         LineState { state: StateWord::Online, since: None, cameras: BTreeMap::new(), model: None, activity: None };
-    Door(Arc::new(Shared::new(&spec, Uuid::nil(), state, Arc::new(SystemClock), None)))
+    Door(Arc::new(PublisherState::new(&spec, Uuid::nil(), state, Arc::new(SystemClock), None)))
 }
 
 fn verdict(seq: u64) -> Outgoing {

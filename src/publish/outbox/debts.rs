@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::ledger::RecordId;
+use super::record::RecordId;
 use crate::frame::Part;
 
 /// A part whose trigger was accepted: from then on it is owed exactly one event.

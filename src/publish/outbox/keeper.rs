@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, bounded};
 
-use super::ledger::{Content, RecordId, ToStore};
-use super::record::Kind;
+use super::ledger::{Content, ToStore};
+use super::record::{Kind, RecordId};
 use super::store::{Deleted, Found, Store, StoreRecord};
-use super::{Fsync, OutboxError, OutboxSpec, OutboxStatus, WhenFull};
+use super::{Fsync, OutboxError, OutboxSpec, OutboxStatus, WhenLogFull};
 use crate::clock::Clock;
 use crate::publish::MAX_PACKET;
-use crate::publish::door::Shared;
+use crate::publish::door::PublisherState;
 use crate::publish::payload::{Parcel, StoredVerdict};
 
 /// Records written at once.
@@ -29,7 +29,7 @@ const LOOK: Duration = Duration::from_millis(250);
 
 /// The running outbox thread.
 pub(in crate::publish) struct Keeper {
-    shared: Arc<Shared>,
+    shared: Arc<PublisherState>,
     thread: Option<JoinHandle<()>>,
     done: Receiver<()>,
 }
@@ -40,12 +40,12 @@ impl Keeper {
         store: Store,
         found: &Found,
         spec: OutboxSpec,
-        shared: Arc<Shared>,
+        shared: Arc<PublisherState>,
         clock: Arc<dyn Clock>,
     ) -> std::io::Result<Self> {
         let (over, done) = bounded(1);
         let now = Instant::now();
-        let task = Task {
+        let outbox = OutboxThread {
             store,
             shared: Arc::clone(&shared),
             clock,
@@ -58,8 +58,8 @@ impl Keeper {
         };
         let work = move || {
             let _over = over;
-            let guard = Guard(Arc::clone(&task.shared));
-            task.run();
+            let guard = Guard(Arc::clone(&outbox.shared));
+            outbox.run();
             drop(guard);
         };
         let thread = std::thread::Builder::new().name("vcp-outbox".into()).spawn(work)?;
@@ -87,7 +87,7 @@ impl Keeper {
 }
 
 /// Says that nothing is stored any more when the thread breaks off.
-struct Guard(Arc<Shared>);
+struct Guard(Arc<PublisherState>);
 
 impl Drop for Guard {
     fn drop(&mut self) {
@@ -108,10 +108,11 @@ struct Failing {
     retry: Instant,
 }
 
-struct Task {
+/// What the thread works with.
+struct OutboxThread {
     store: Store,
     spec: OutboxSpec,
-    shared: Arc<Shared>,
+    shared: Arc<PublisherState>,
     clock: Arc<dyn Clock>,
     /// The last acknowledgement on disk, and when it was written.
     acks: (RecordId, Instant),
@@ -121,7 +122,7 @@ struct Task {
     looked: Option<Instant>,
 }
 
-impl Task {
+impl OutboxThread {
     fn run(mut self) {
         loop {
             let closing = self.wait();
@@ -176,6 +177,25 @@ impl Task {
 
     /// Hands to the operating system whatever is not there yet.
     fn write(&mut self) {
+        self.try_again();
+        while let Some(batch) = self.next_batch() {
+            let now = self.clock.now();
+            let records: Vec<StoreRecord> = batch.into_iter().map(|record| self.written(record)).collect();
+            let failed_before = self.failing.is_some();
+            if let Err(error) = self.store.append(&records, now) {
+                self.fails(&error);
+                if failed_before {
+                    return;
+                }
+            }
+            if !matches!(self.spec.fsync, Fsync::Batch(_)) {
+                self.sync(true);
+            }
+        }
+    }
+
+    /// Finds out whether a disk that took nothing takes something again, when it is time.
+    fn try_again(&mut self) {
         let now = self.clock.now();
         if self.failing.as_ref().is_some_and(|failing| now.monotonic >= failing.retry) {
             let acked_to = self.shared.lock().ledger.acked_to();
@@ -184,36 +204,23 @@ impl Task {
                 Err(error) => self.fails(&error),
             }
         }
-        loop {
-            let all = self.fails_for_long();
-            let mut inner = self.shared.lock();
-            if self.failing.is_some() {
-                inner.ledger.store_failed(self.store.written_to(), all);
-            }
-            let mut batch = inner.ledger.to_store(self.store.written_to(), BATCH);
-            drop(inner);
-            if self.failing.is_some() {
-                // There may be room left that is kept for these.
-                let reserved = batch.iter().take_while(|record| record.reserved).count();
-                batch.truncate(reserved);
-                self.shared.moved_on();
-            }
-            if batch.is_empty() {
-                return;
-            }
-            let now = self.clock.now();
-            let written: Vec<StoreRecord> = batch.into_iter().map(|record| self.written(record)).collect();
-            if let Err(error) = self.store.append(&written, now) {
-                let again = self.failing.is_some();
-                self.fails(&error);
-                if again {
-                    return;
-                }
-            }
-            if !matches!(self.spec.fsync, Fsync::Batch(_)) {
-                self.sync(true);
-            }
+    }
+
+    /// What is to be written next; while the disk fails, that alone for which there may be room that is kept back.
+    fn next_batch(&self) -> Option<Vec<ToStore<Parcel>>> {
+        let (written, all) = (self.store.written_to(), self.fails_for_long());
+        let mut inner = self.shared.lock();
+        if self.failing.is_some() {
+            inner.ledger.store_failed(written, all);
         }
+        let mut batch = inner.ledger.to_store(written, BATCH);
+        drop(inner);
+        if self.failing.is_some() {
+            let reserved = batch.iter().take_while(|record| record.reserved).count();
+            batch.truncate(reserved);
+            self.shared.moved_on();
+        }
+        (!batch.is_empty()).then_some(batch)
     }
 
     fn written(&self, ToStore { id, reserved, content }: ToStore<Parcel>) -> StoreRecord {
@@ -300,7 +307,7 @@ impl Task {
     /// Nothing new is taken while the log has its largest size. What is on its way from memory still comes.
     fn bound(&mut self) {
         self.status.bytes = self.store.bytes();
-        let full = self.status.bytes >= self.spec.max_bytes && self.spec.when_full == WhenFull::Refuse;
+        let full = self.status.bytes >= self.spec.max_bytes && self.spec.when_full == WhenLogFull::Refuse;
         self.shared.lock().ledger.set_log_full(full);
     }
 
@@ -318,7 +325,7 @@ impl Task {
         self.store.delete_answered(acked_to, debt);
         let aged = self.store.delete_older(now);
         self.deleted(aged, "max_age");
-        if self.spec.when_full == WhenFull::DropOldest {
+        if self.spec.when_full == WhenLogFull::DropOldest {
             let beyond = self.store.delete_beyond(self.spec.max_bytes);
             self.deleted(beyond, "max_bytes");
         }

@@ -17,18 +17,8 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::debts::{Debts, OwedPart};
+use super::record::RecordId;
 use crate::frame::Part;
-
-/// Place of a record in the log; grows with every record, also across restarts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RecordId(pub u64);
-
-impl RecordId {
-    /// The record after this one.
-    pub fn next(self) -> Self {
-        Self(self.0 + 1)
-    }
-}
 
 /// Nothing was taken; the item, if there was one, is handed back.
 #[derive(Clone, Debug, PartialEq, Eq)]

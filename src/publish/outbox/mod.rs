@@ -19,8 +19,9 @@
 //! acknowledged are sent with their old session, number and `event_id`, and `historical: true`.
 //!
 //! # When it is full, or the disk is
-//! - `max_bytes` with [`WhenFull::Refuse`]: new parts and free-running frames are refused, answers to accepted parts are
-//!   still stored, as is what memory holds at that moment. With [`WhenFull::DropOldest`] the oldest segment is deleted, counted and said.
+//! - `max_bytes` with [`WhenLogFull::Refuse`]: new parts and free-running frames are refused, answers to accepted parts
+//!   are still stored, as is what memory holds at that moment. With [`WhenLogFull::DropOldest`] the oldest segment is
+//!   deleted, counted and said.
 //! - `max_age`: segments whose newest record is older are deleted, counted and said. The age follows the monotonic
 //!   clock while the program runs and never goes back across restarts: a system clock that jumps deletes nothing.
 //! - The disk takes nothing (full, failing): events go on to the broker from memory, up to `max_queue` of them, except
@@ -32,6 +33,7 @@
 mod debts;
 mod keeper;
 mod ledger;
+mod lock;
 pub mod record;
 mod segment;
 mod store;
@@ -43,8 +45,10 @@ use std::time::Duration;
 
 pub use debts::OwedPart;
 pub(super) use keeper::Keeper;
-pub use ledger::{Content, Inherited, Ledger, Limits, Next, RecordId, Refusal, Refused, Safety, ToStore};
-pub use store::{Damage, Deleted, Found, Loaded, Store, StoreRecord};
+pub use ledger::{Content, Inherited, Ledger, Limits, Next, Refusal, Refused, Safety, ToStore};
+pub use record::RecordId;
+pub use store::{Deleted, Found, Loaded, Store, StoreRecord};
+pub use survey::Damage;
 
 /// Events read back from disk ahead of sending.
 pub(super) const WINDOW: usize = 1024;
@@ -62,7 +66,7 @@ pub enum Fsync {
 
 /// What happens when the log has reached its largest size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WhenFull {
+pub enum WhenLogFull {
     /// New parts are refused.
     Refuse,
     /// The oldest events are deleted.
@@ -81,7 +85,7 @@ pub struct OutboxSpec {
     /// When a record counts as being on disk.
     pub fsync: Fsync,
     /// What happens at `max_bytes`.
-    pub when_full: WhenFull,
+    pub when_full: WhenLogFull,
     /// Size of one file of the log, bytes. Deleted as a whole, so that a small part of `max_bytes` is right.
     pub segment_bytes: u64,
 }
@@ -94,7 +98,7 @@ impl OutboxSpec {
             max_bytes: 2 << 30,
             max_age: Duration::from_secs(30 * 24 * 3600),
             fsync: Fsync::Batch(Duration::from_millis(20)),
-            when_full: WhenFull::Refuse,
+            when_full: WhenLogFull::Refuse,
             segment_bytes: 8 << 20,
         }
     }

@@ -16,8 +16,6 @@
 
 use std::ops::Range;
 
-use super::ledger::RecordId;
-
 /// Bytes before the first record.
 pub const SEGMENT_HEAD: usize = 16;
 /// Bytes before a payload.
@@ -33,6 +31,17 @@ const LENGTH: Range<usize> = 8..12;
 const NUMBER: Range<usize> = 12..20;
 const TIME: Range<usize> = 20..28;
 const CRC: Range<usize> = 28..32;
+
+/// Place of a record in the log; grows with every record, also across restarts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RecordId(pub u64);
+
+impl RecordId {
+    /// The record after this one.
+    pub fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+}
 
 /// What a record says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

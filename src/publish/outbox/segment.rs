@@ -2,13 +2,14 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{FallocateFlags, fallocate};
+use rustix::io::{Errno, retry_on_intr};
+
 use super::OutboxError;
-use super::ledger::RecordId;
-use super::record::{Kind, SEGMENT_HEAD, segment_head};
+use super::record::{Kind, RecordId, SEGMENT_HEAD, segment_head};
 
 /// What a segment holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,8 +58,9 @@ impl Segment {
     /// The number in a file's name, when it is a segment's.
     pub fn number(path: &Path) -> Option<u64> {
         let name = path.file_name()?.to_str()?.strip_suffix(".log")?;
-        let hex = name.len() == 16 && name.bytes().all(|letter| letter.is_ascii_hexdigit());
-        hex.then(|| u64::from_str_radix(name, 16).ok()).flatten()
+        let mut number = [0; size_of::<u64>()];
+        hex::decode_to_slice(name, &mut number).ok()?;
+        Some(u64::from_be_bytes(number))
     }
 }
 
@@ -175,19 +177,9 @@ pub fn sync_directory(directory: &Path) -> Result<(), OutboxError> {
 }
 
 /// Gives the file its size in blocks that are really there; merely its length where the file system cannot.
-#[allow(unsafe_code)]
 fn allocate(file: &File, size: u64) -> io::Result<()> {
-    let length = libc::off_t::try_from(size).map_err(io::Error::other)?;
-    loop {
-        // SAFETY: the descriptor is open as long as `file` is borrowed, and no memory is passed.
-        if unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, length) } == 0 {
-            return Ok(());
-        }
-        let error = io::Error::last_os_error();
-        match error.raw_os_error() {
-            Some(libc::EINTR) => {}
-            Some(libc::EOPNOTSUPP | libc::ENOSYS) => return file.set_len(size),
-            _ => return Err(error),
-        }
+    match retry_on_intr(|| fallocate(file, FallocateFlags::empty(), 0, size)) {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => file.set_len(size),
+        allocated => Ok(allocated?),
     }
 }

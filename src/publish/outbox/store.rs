@@ -1,27 +1,17 @@
 //! The log on disk: a directory of segments, locked by one process, recovered when it is opened.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::fs::{self, File, TryLockError};
-use std::io::Write;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::collections::VecDeque;
+use std::fs::File;
+use std::path::Path;
 use std::time::Instant;
 
-use super::ledger::{Inherited, RecordId};
-use super::record::{Kind, Record, SEGMENT_HEAD, Step, Walk, leading_number};
+use super::ledger::Inherited;
+use super::lock::lock;
+use super::record::{Kind, Record, RecordId, SEGMENT_HEAD, Step, Walk, leading_number};
 use super::segment::{self, Active, Segment};
-use super::survey::{self, Survey};
-use super::{Fsync, OutboxError, OutboxSpec, OwedPart};
+use super::survey::{self, Damage, Survey};
+use super::{Fsync, OutboxError, OutboxSpec};
 use crate::clock::Moment;
-
-/// Unreadable stretches of the log.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Damage {
-    /// How many, the torn end of the last write not among them.
-    pub stretches: u64,
-    /// Bytes in them.
-    pub bytes: u64,
-}
 
 /// What was found when the log was opened.
 #[derive(Clone, Debug, Default)]
@@ -406,36 +396,3 @@ impl Store {
         self.left.iter().chain(self.active.as_ref().map(Active::segment)).map(|segment| segment.used).sum()
     }
 }
-
-/// Makes the directory, and locks it as long as the file is open: one process at a time. The file says which.
-pub(super) fn lock(directory: &Path) -> Result<File, OutboxError> {
-    let path = directory.join(LOCK);
-    let refused = |source| OutboxError::Directory { path: directory.to_owned(), source };
-    fs::DirBuilder::new().recursive(true).mode(0o750).create(directory).map_err(refused)?;
-    let mut file = File::options().create(true).truncate(false).read(true).write(true).open(&path).map_err(refused)?;
-    match file.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => {
-            return Err(OutboxError::Locked { path: directory.to_owned(), owner: owner(&path) });
-        }
-        Err(TryLockError::Error(source)) => return Err(OutboxError::io(&path, "locking")(source)),
-    }
-    // For people only; on a full disk the file stays empty.
-    if let Err(error) = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())) {
-        tracing::debug!(%error, "the outbox's lock does not say who holds it");
-    }
-    Ok(file)
-}
-
-/// Name of the lock within the directory.
-pub const LOCK: &str = "lock";
-
-fn owner(lock: &Path) -> String {
-    let owner = fs::read_to_string(lock).unwrap_or_default().trim().to_owned();
-    if owner.is_empty() { "unknown".into() } else { owner }
-}
-
-/// Debts by the number of their record.
-pub(super) type OpenDebts = BTreeMap<RecordId, OwedPart>;
-/// A file and a place in it.
-pub(super) type Place = (PathBuf, std::ops::Range<u64>);

@@ -1,19 +1,30 @@
 //! A look at a log without changing it: what waits, who is owed, what cannot be read.
 
-use std::collections::VecDeque;
-use std::ffi::CString;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs;
 use std::io;
-use std::mem::MaybeUninit;
 use std::ops::Range;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::ledger::RecordId;
-use super::record::{self, Kind, Record, SEGMENT_HEAD, Step, Walk, leading_number};
+use super::lock::lock;
+use super::record::{self, Kind, Record, RecordId, SEGMENT_HEAD, Step, Walk, leading_number};
 use super::segment::{Segment, Summary};
-use super::store::{self, Damage, OpenDebts, Place};
 use super::{OutboxError, OutboxSpec, OwedPart};
+
+/// Unreadable stretches of the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Damage {
+    /// How many, the torn end of the last write not among them.
+    pub stretches: u64,
+    /// Bytes in them.
+    pub bytes: u64,
+}
+
+/// Debts by the number of their record.
+type OpenDebts = BTreeMap<RecordId, OwedPart>;
+
+/// A file and a place in it.
+type Place = (PathBuf, Range<u64>);
 
 /// What lies in a directory.
 #[derive(Debug, Default)]
@@ -47,9 +58,10 @@ pub struct Look {
     pub used_by: Option<String>,
 }
 
-/// Makes the directory when it is not there, and tries to lock it; changes nothing else.
+/// Looks whether the outbox can be used, by taking its lock for a moment: that makes the directory and the lock's file
+/// where they are not there, and leaves this process's id in it. The log itself stays as it is.
 pub fn look(spec: &OutboxSpec) -> Result<Look, OutboxError> {
-    let used_by = match store::lock(&spec.directory) {
+    let used_by = match lock(&spec.directory) {
         Ok(_released_at_once) => None,
         Err(OutboxError::Locked { owner, .. }) => Some(owner),
         Err(error) => return Err(error),
@@ -58,16 +70,8 @@ pub fn look(spec: &OutboxSpec) -> Result<Look, OutboxError> {
     Ok(Look { survey: read(&spec.directory)?, free, used_by })
 }
 
-#[allow(unsafe_code)]
 fn free_bytes(directory: &Path) -> io::Result<u64> {
-    let path = CString::new(directory.as_os_str().as_bytes()).map_err(io::Error::other)?;
-    let mut found = MaybeUninit::<libc::statvfs>::zeroed();
-    // SAFETY: the path ends with a zero byte, and `found` has room for the answer; both outlive the call.
-    if unsafe { libc::statvfs(path.as_ptr(), found.as_mut_ptr()) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: a structure of integers, zeroed above and filled in by the call that succeeded.
-    let found = unsafe { found.assume_init() };
+    let found = rustix::fs::statvfs(directory)?;
     Ok(found.f_bavail.saturating_mul(found.f_frsize))
 }
 

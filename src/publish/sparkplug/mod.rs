@@ -1,7 +1,7 @@
 //! The same verdicts for a host that speaks Sparkplug B 3.0: an edge node whose devices are the cameras.
 //!
 //! ```text
-//! line's threads ─▶ Voice ─▶ Session (births, seq, store; decides) ─▶ one task on one named thread ─▶ broker
+//! line's threads ─▶ SparkplugHandle ─▶ Session (births, seq, store; decides) ─▶ one task on one named thread ─▶ broker
 //! ```
 //! It has an MQTT connection of its own, because its last will is the death of the node, and a bounded store of its own:
 //! whatever happens here, the JSON events neither wait nor fail. Sparkplug publishes with QoS 0, so what is on the wire
@@ -13,7 +13,7 @@ mod proto;
 mod session;
 
 use std::fs;
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::future::pending;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,10 +23,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use self::session::{Names, Session, Step};
-use super::backoff::Backoff;
-use super::client::{self, Client, Keep, Signal, Will, Wish};
+use super::client::{Client, Keep, Signal, Will, Wish};
+use super::reconnect::{self, Connection, End, Reconnect};
 use super::state::LineState;
-use super::{PublishError, PublisherSpec, TlsFiles};
+use super::{PublishError, PublisherSpec};
 use crate::clock::Clock;
 use crate::error_chain;
 use crate::event::InspectionEvent;
@@ -59,12 +59,13 @@ struct Inner {
     deadline: Option<Instant>,
 }
 
-struct Shared {
+/// The session, between the line's threads and the connection.
+struct SharedSession {
     inner: Mutex<Inner>,
     wake: Notify,
 }
 
-impl Shared {
+impl SharedSession {
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // Each method of the session leaves it whole, so a panic elsewhere leaves nothing half done.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
@@ -73,9 +74,9 @@ impl Shared {
 
 /// Lets the line's threads tell the node something; cheap to clone, never waits for the broker.
 #[derive(Clone)]
-pub struct Voice(Arc<Shared>);
+pub struct SparkplugHandle(Arc<SharedSession>);
 
-impl Voice {
+impl SparkplugHandle {
     /// A verdict was given.
     pub fn verdict(&self, event: &InspectionEvent) {
         self.0.lock().session.verdict(event);
@@ -96,37 +97,30 @@ impl Voice {
 
 /// Speaks until stopped. Dropped without [`Sparkplug::stop`] it vanishes like a killed process: the last will speaks.
 pub struct Sparkplug {
-    shared: Arc<Shared>,
+    shared: Arc<SharedSession>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Sparkplug {
     /// Starts in a thread of its own. A broker that is away is no error: verdicts wait in the store.
     pub fn start(spec: SparkplugSpec, line: &LineState, clock: Arc<dyn Clock>) -> Result<Self, PublishError> {
-        let SparkplugSpec { connection, group, node, primary_host, max_stored, bd_seq_file } = spec;
+        let SparkplugSpec { connection: spec, group, node, primary_host, max_stored, bd_seq_file } = spec;
         let names = Names { group, node, primary_host };
         let last = bd_seq_file.as_deref().and_then(remembered);
         let session = Session::new(names.clone(), line.clone(), last, max_stored.max(1));
         let inner = Mutex::new(Inner { session, deadline: None });
-        let shared = Arc::new(Shared { inner, wake: Notify::new() });
+        let shared = Arc::new(SharedSession { inner, wake: Notify::new() });
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .thread_name("vcp-spark-dns")
             .build()
             .map_err(PublishError::Thread)?;
-        let mut task = Task {
-            backoff: Backoff::new(connection.backoff_min, connection.backoff_max),
-            spec: connection,
-            names,
-            bd_seq_file,
-            shared: shared.clone(),
-            clock,
-            certificates: None,
-        };
+        let mut connection =
+            NodeConnection { reconnect: Reconnect::new(spec), names, bd_seq_file, shared: shared.clone(), clock };
         let thread = std::thread::Builder::new()
             .name("vcp-sparkplug".into())
             .spawn(move || {
-                runtime.block_on(task.run());
+                runtime.block_on(reconnect::run(&mut connection));
                 // A name lookup may hang for long; nobody waits for it.
                 runtime.shutdown_background();
             })
@@ -135,8 +129,8 @@ impl Sparkplug {
     }
 
     /// Through which the line's threads speak.
-    pub fn voice(&self) -> Voice {
-        Voice(self.shared.clone())
+    pub fn handle(&self) -> SparkplugHandle {
+        SparkplugHandle(self.shared.clone())
     }
 
     /// Says what waits and the node's death, disconnects; gives up `deadline` from now. Returns the verdicts not sent.
@@ -176,17 +170,16 @@ fn remember(file: &Path, number: u8) -> io::Result<()> {
     fs::rename(new, file)
 }
 
-struct Task {
-    spec: PublisherSpec,
+/// The node's connection to the broker.
+struct NodeConnection {
+    reconnect: Reconnect,
     names: Names,
     bd_seq_file: Option<PathBuf>,
-    shared: Arc<Shared>,
+    shared: Arc<SharedSession>,
     clock: Arc<dyn Clock>,
-    backoff: Backoff,
-    certificates: Option<[u8; 32]>,
 }
 
-/// One connection.
+/// What belongs to one connection.
 struct Link {
     client: Client,
     up: bool,
@@ -197,108 +190,13 @@ struct Link {
     since: Instant,
 }
 
-impl Task {
-    async fn run(&mut self) {
-        let mut problem: Option<String> = None;
-        loop {
-            let ended = self.connection(&mut problem).await;
-            self.shared.lock().session.disconnected();
-            if let Err(error) = ended {
-                // One line per change: a broker that is away for a night fills no log.
-                let text = error_chain::one_line(&error);
-                if problem.as_ref() != Some(&text) {
-                    tracing::warn!("Sparkplug: {text}");
-                    problem = Some(text);
-                }
-            }
-            let stopping = self.shared.lock().deadline.is_some();
-            // A stop waits for no new connection: the host learns of the end by the last will, or knows it already.
-            if stopping {
-                return;
-            }
-            let random = RandomState::new().build_hasher().finish();
-            let until = tokio::time::Instant::now() + self.backoff.pause(random);
-            while self.shared.lock().deadline.is_none() && tokio::time::Instant::now() < until {
-                tokio::select! {
-                    () = tokio::time::sleep_until(until) => {}
-                    () = self.shared.wake.notified() => {}
-                }
-            }
-        }
-    }
-
+impl NodeConnection {
     fn now(&self) -> u64 {
         u64::try_from(self.clock.now().wall.as_millisecond()).unwrap_or(0)
     }
 
-    async fn connection(&mut self, problem: &mut Option<String>) -> Result<(), PublishError> {
-        let (number, death) = self.shared.lock().session.connecting(self.now());
-        if let Some(file) = &self.bd_seq_file
-            && let Err(error) = remember(file, number)
-        {
-            tracing::warn!(file = %file.display(), %error, "the number of the Sparkplug connection cannot be kept");
-        }
-        let wish = Wish {
-            client_id: self.spec.client_id.clone(),
-            clean: true,
-            will: Some(Will { topic: self.names.death(), payload: death, retain: false }),
-            requests: CLIENT_QUEUE,
-            packet_ids: None,
-        };
-        let (client, mut events) = client::open_now(&self.spec, wish, &mut self.certificates)?;
-        let mut look = tokio::time::interval(self.spec.tls_look.max(Duration::from_millis(10)));
-        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut link = Link { client, up: false, handed: 0, unanswered: 0, since: Instant::now() };
-        loop {
-            let signal = {
-                // Polled to its end: dropping it half way could lose a packet.
-                let next = events.next();
-                tokio::pin!(next);
-                loop {
-                    tokio::select! {
-                        biased;
-                        signal = &mut next => break signal,
-                        () = self.shared.wake.notified() => {}
-                        () = self.limit() => return Ok(()),
-                        _ = look.tick() => self.look(&link),
-                    }
-                    if !link.up && self.shared.lock().deadline.is_some() {
-                        return Ok(());
-                    }
-                    self.advance(&mut link);
-                }
-            };
-            match signal.map_err(|failure| PublishError::of(&self.spec, failure))? {
-                Signal::Connected => {
-                    link.up = true;
-                    link.since = Instant::now();
-                    self.subscribe(&mut link);
-                }
-                Signal::Subscribed { refused } => {
-                    if refused > 0 {
-                        let topic = self.names.commands();
-                        let reason = "subscription refused".into();
-                        return Err(PublishError::NotAllowed { address: self.spec.address(), topic, reason });
-                    }
-                    link.unanswered = link.unanswered.saturating_sub(1);
-                    if link.unanswered == 0 {
-                        *problem = None;
-                        self.begin();
-                    }
-                }
-                Signal::Message { topic, payload, retained } => {
-                    self.shared.lock().session.heard(&topic, &payload, retained);
-                }
-                Signal::Handed(_) => link.handed = link.handed.saturating_sub(1),
-                Signal::Goodbye => return Ok(()),
-                Signal::Refused(_, reason) => {
-                    let topic = self.names.death();
-                    return Err(PublishError::NotAllowed { address: self.spec.address(), topic, reason });
-                }
-                Signal::Acked(_) | Signal::Other => {}
-            }
-            self.advance(&mut link);
-        }
+    fn is_stopping(&self) -> bool {
+        self.shared.lock().deadline.is_some()
     }
 
     fn subscribe(&self, link: &mut Link) {
@@ -312,7 +210,8 @@ impl Task {
         }
     }
 
-    fn begin(&self) {
+    fn begin(&mut self) {
+        self.reconnect.well();
         let mut inner = self.shared.lock();
         inner.session.subscribed();
         let (waiting, lost) = inner.session.stored();
@@ -324,19 +223,8 @@ impl Task {
         }
     }
 
-    /// Pauses shrink again, and renewed certificates are taken, only on a connection that lasts.
-    fn look(&mut self, link: &Link) {
-        if link.since.elapsed() < self.spec.backoff_max {
-            return;
-        }
-        self.backoff.reset();
-        let renewed = self.spec.tls.as_ref().map(TlsFiles::load);
-        // Files that cannot be used are told by the JSON connection, which has the same.
-        if let Some(Ok(loaded)) = renewed
-            && Some(loaded.fingerprint) != self.certificates
-        {
-            self.shared.lock().session.leave();
-        }
+    fn not_allowed(&self, topic: String, reason: String) -> End {
+        End::Lost(PublishError::NotAllowed { address: self.reconnect.spec.address(), topic, reason })
     }
 
     /// Resolves when a stop has used up its time.
@@ -344,15 +232,93 @@ impl Task {
         let deadline = self.shared.lock().deadline;
         match deadline {
             Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
-            None => std::future::pending().await,
+            None => pending().await,
+        }
+    }
+}
+
+impl Connection for NodeConnection {
+    type Link = Link;
+
+    fn reconnect(&mut self) -> &mut Reconnect {
+        &mut self.reconnect
+    }
+
+    fn wish(&mut self) -> Wish {
+        let (number, death) = self.shared.lock().session.connecting(self.now());
+        if let Some(file) = &self.bd_seq_file
+            && let Err(error) = remember(file, number)
+        {
+            tracing::warn!(file = %file.display(), %error, "the number of the Sparkplug connection cannot be kept");
+        }
+        Wish {
+            client_id: self.reconnect.spec.client_id.clone(),
+            clean: true,
+            will: Some(Will { topic: self.names.death(), payload: death, retain: false }),
+            requests: CLIENT_QUEUE,
+            packet_ids: None,
         }
     }
 
-    fn advance(&self, link: &mut Link) {
+    fn opened(&mut self, client: Client) -> Link {
+        Link { client, up: false, handed: 0, unanswered: 0, since: Instant::now() }
+    }
+
+    async fn woken(&mut self, _: &mut Link) -> Option<End> {
+        tokio::select! {
+            biased;
+            () = self.shared.wake.notified() => None,
+            () = self.limit() => Some(End::Done),
+        }
+    }
+
+    /// Pauses shrink again, and renewed certificates are taken, only on a connection that lasts.
+    fn look(&mut self, link: &mut Link) -> Option<End> {
+        if link.since.elapsed() >= self.reconnect.spec.backoff_max {
+            self.reconnect.backoff.reset();
+            // Files that cannot be used are told by the JSON connection, which has the same.
+            if self.reconnect.renewed() {
+                self.shared.lock().session.leave();
+            }
+        }
+        None
+    }
+
+    fn heard(&mut self, link: &mut Link, signal: Signal) -> Option<End> {
+        match signal {
+            Signal::Connected => {
+                (link.up, link.since) = (true, Instant::now());
+                self.subscribe(link);
+            }
+            Signal::Subscribed { refused: 0 } => {
+                link.unanswered = link.unanswered.saturating_sub(1);
+                if link.unanswered == 0 {
+                    self.begin();
+                }
+            }
+            Signal::Subscribed { .. } => {
+                return Some(self.not_allowed(self.names.commands(), "subscription refused".into()));
+            }
+            Signal::Message { topic, payload, retained } => {
+                self.shared.lock().session.heard(&topic, &payload, retained);
+            }
+            Signal::Handed(_) => link.handed = link.handed.saturating_sub(1),
+            Signal::Goodbye => return Some(End::Left),
+            Signal::Refused(_, reason) => return Some(self.not_allowed(self.names.death(), reason)),
+            Signal::Acked(_) | Signal::Other => {}
+        }
+        None
+    }
+
+    fn advance(&mut self, link: &mut Link) -> Option<End> {
+        // The host learns of the end by the last will, or knows it already.
+        if !link.up && self.is_stopping() {
+            return Some(End::Done);
+        }
         // One place stays free for the goodbye.
         while link.handed + 1 < CLIENT_QUEUE {
             let now = self.now();
-            let Some(step) = self.shared.lock().session.next(now) else { return };
+            let step = self.shared.lock().session.next(now)?;
             let done = match step {
                 Step::Publish { topic, payload, sure } => {
                     link.handed += 1;
@@ -364,6 +330,28 @@ impl Task {
             if let Err(error) = done {
                 tracing::error!(%error, "Sparkplug: a message is dropped");
             }
+        }
+        None
+    }
+
+    fn ended(&mut self) {
+        self.shared.lock().session.disconnected();
+    }
+
+    fn lost(&mut self, error: &PublishError) {
+        if let Some(text) = self.reconnect.news(error) {
+            tracing::warn!("Sparkplug: {text}");
+        }
+    }
+
+    /// A stop waits for no new connection.
+    fn gives_up(&self) -> bool {
+        self.is_stopping()
+    }
+
+    async fn hurried(&self) {
+        while !self.is_stopping() {
+            self.shared.wake.notified().await;
         }
     }
 }

@@ -1,0 +1,123 @@
+//! Starts and stops what publishes verdicts: the connection to the broker and the outbox's thread, behind one door.
+
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
+
+use super::door::{Door, Mode, PublisherState};
+use super::mqtt::{MAX_IN_FLIGHT, Published, VerdictConnection};
+use super::outbox::{Keeper, Store};
+use super::state::LineState;
+use super::{PublishError, PublisherSpec, reconnect};
+use crate::clock::Clock;
+
+/// What the outbox's last write may take at least.
+const DISK: Duration = Duration::from_secs(2);
+
+/// What an orderly stop left behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct StopReport {
+    /// Verdicts the broker has not acknowledged.
+    pub unsent: usize,
+}
+
+/// Publishes until stopped. Dropped without [`Publisher::stop`] it vanishes like a killed process: the last will speaks.
+pub struct Publisher {
+    shared: Arc<PublisherState>,
+    thread: Option<JoinHandle<()>>,
+    keeper: Option<Keeper>,
+}
+
+impl Publisher {
+    /// Starts publishing in its own thread. A broker that is away is no error here: verdicts wait in the queue, and with
+    /// an outbox on disk. What an earlier start has left in the outbox is published first.
+    ///
+    /// `published` hears of every verdict handed to the connection; when it is full, reports are left out.
+    pub fn start(
+        spec: PublisherSpec,
+        session: Uuid,
+        state: LineState,
+        clock: Arc<dyn Clock>,
+        published: Option<crossbeam_channel::Sender<Published>>,
+    ) -> Result<Self, PublishError> {
+        let spec = PublisherSpec { max_in_flight: spec.max_in_flight.min(MAX_IN_FLIGHT), ..spec };
+        let opened = spec.outbox.clone().map(|outbox| Store::open(&outbox, clock.now()).map(|opened| (outbox, opened)));
+        let opened = opened.transpose()?;
+        let inherited = opened.as_ref().map(|(_, (_, found))| found.inherited.clone());
+        let shared = Arc::new(PublisherState::new(&spec, session, state, clock.clone(), inherited));
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .thread_name("vcp-mqtt-dns")
+            .build()
+            .map_err(PublishError::Thread)?;
+        let keeper = opened.map(|(outbox, (store, found))| {
+            found.say(&outbox.directory);
+            Keeper::start(store, &found, outbox, shared.clone(), clock.clone())
+        });
+        let keeper = keeper.transpose().map_err(PublishError::Thread)?;
+        let mut connection = VerdictConnection::new(spec, shared.clone(), clock, published);
+        let closing = shared.clone();
+        let thread = std::thread::Builder::new()
+            .name("vcp-mqtt".into())
+            .spawn(move || {
+                // Closes the door also when the connection panics.
+                let closing = Closing(closing);
+                runtime.block_on(reconnect::run(&mut connection));
+                drop(closing);
+                // A name lookup may hang for long; nobody waits for it.
+                runtime.shutdown_background();
+            })
+            .map_err(PublishError::Thread)?;
+        Ok(Self { shared, thread: Some(thread), keeper })
+    }
+
+    /// The door through which threads publish.
+    pub fn door(&self) -> Door {
+        Door(self.shared.clone())
+    }
+
+    /// Publishes what is left, then `offline`, then disconnects; gives up `deadline` from now.
+    pub fn stop(mut self, deadline: Duration) -> StopReport {
+        let deadline = Instant::now() + deadline;
+        self.shared.set_mode(Mode::Draining(deadline));
+        self.join();
+        self.close_outbox(deadline);
+        StopReport { unsent: self.shared.unsent() }
+    }
+
+    /// The disk is given a moment in any case: what it has not written by then is lost.
+    fn close_outbox(&mut self, deadline: Instant) {
+        if let Some(mut keeper) = self.keeper.take() {
+            keeper.finish(deadline.max(Instant::now() + DISK));
+        }
+    }
+
+    fn join(&mut self) {
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the publisher thread panicked; verdicts it had not sent are lost");
+        }
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        if self.thread.is_some() {
+            self.shared.set_mode(Mode::Aborting);
+            self.join();
+            self.close_outbox(Instant::now());
+        }
+    }
+}
+
+struct Closing(Arc<PublisherState>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        self.0.set_mode(Mode::Closed);
+    }
+}

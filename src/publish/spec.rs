@@ -1,0 +1,129 @@
+//! Everything the connections to the broker need to know, resolved, and the bounds of what travels on them.
+
+use std::time::Duration;
+
+use super::outbox::OutboxSpec;
+use super::tls::TlsFiles;
+use super::topic::Topics;
+use crate::secret::Secret;
+
+/// Largest MQTT packet sent, bytes. A verdict with a thousand polygons stays below it; brokers commonly allow more.
+pub const MAX_PACKET: usize = 256 * 1024;
+
+/// Largest packet taken from the broker, bytes. A larger one ends a 3.1.1 connection; over MQTT 5 the broker is told
+/// this limit and keeps larger ones to itself.
+pub const MAX_INCOMING: usize = 1024 * 1024;
+
+/// The language spoken with the broker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Version {
+    /// MQTT 3.1.1: every broker knows it; a refused message looks like an accepted one.
+    #[default]
+    V4,
+    /// MQTT 5: the broker says why it refuses.
+    V5,
+}
+
+/// Who the service is at the broker. The password is used only together with the user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credentials {
+    /// User name.
+    pub user: String,
+    /// Password.
+    pub password: Secret,
+}
+
+/// Everything the publisher needs to know, resolved.
+#[derive(Clone, Debug)]
+pub struct PublisherSpec {
+    /// Broker's name or address.
+    pub host: String,
+    /// Broker's port.
+    pub port: u16,
+    /// First part of every topic.
+    pub prefix: String,
+    /// Configured name of the line.
+    pub line: String,
+    /// The same at every start, so that the broker ends an old connection of this line. Unique per broker.
+    pub client_id: String,
+    /// `None` for a broker that asks nobody.
+    pub credentials: Option<Credentials>,
+    /// `None`: the connection is not encrypted.
+    pub tls: Option<TlsFiles>,
+    /// How often the TLS files are looked at; renewed ones are taken by connecting anew, between two verdicts.
+    pub tls_look: Duration,
+    /// The language spoken with the broker.
+    pub version: Version,
+    /// How long the broker remembers this client after the connection has ended, MQTT 5 only.
+    pub session_expiry: Duration,
+    /// How long the broker keeps a verdict for a reader that is away, MQTT 5 only; `None`: for ever.
+    pub verdict_expiry: Option<Duration>,
+    /// How often the connection proves it is alive, at least 1 s, with MQTT 5 at least 5 s.
+    pub keep_alive: Duration,
+    /// How long a connection attempt may take.
+    pub connect_timeout: Duration,
+    /// Pause after the first failed attempt.
+    pub backoff_min: Duration,
+    /// Longest pause between attempts.
+    pub backoff_max: Duration,
+    /// Verdicts that memory alone holds, and parts that are owed one, at least 1.
+    pub max_queue: usize,
+    /// Where they are kept on disk; `None`: in memory alone.
+    pub outbox: Option<OutboxSpec>,
+    /// Verdicts sent and not yet acknowledged, at least 1.
+    pub max_in_flight: usize,
+}
+
+impl PublisherSpec {
+    /// The defaults for a line: prefix `vcp-line`, client id `vcp-line-LINE`, a queue of 10 000 verdicts.
+    pub fn new(host: impl Into<String>, port: u16, line: impl Into<String>) -> Self {
+        let line = line.into();
+        Self {
+            host: host.into(),
+            port,
+            prefix: "vcp-line".into(),
+            client_id: format!("vcp-line-{line}"),
+            line,
+            credentials: None,
+            tls: None,
+            tls_look: Duration::from_secs(10),
+            version: Version::V4,
+            session_expiry: Duration::from_secs(3600),
+            verdict_expiry: None,
+            keep_alive: Duration::from_secs(15),
+            connect_timeout: Duration::from_secs(5),
+            backoff_min: Duration::from_millis(250),
+            backoff_max: Duration::from_secs(30),
+            max_queue: 10_000,
+            outbox: None,
+            max_in_flight: 64,
+        }
+    }
+
+    /// The topics of this line.
+    pub fn topics(&self) -> Topics {
+        Topics::new(&self.prefix, &self.line)
+    }
+
+    /// `host:port`, for messages.
+    pub fn address(&self) -> String {
+        if self.host.contains(':') {
+            format!("[{}]:{}", self.host, self.port)
+        } else {
+            format!("{}:{}", self.host, self.port)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_never_reaches_a_log() {
+        let mut spec = PublisherSpec::new("broker", 1883, "caps");
+        spec.credentials = Some(Credentials { user: "line".into(), password: Secret::new("hunter2") });
+        let shown = format!("{spec:?}");
+        assert!(shown.contains("line") && !shown.contains("hunter2"), "{shown}");
+    }
+}
