@@ -32,8 +32,8 @@ lint: ## format and clippy, warnings denied, for each set of features
 # Minutes of the last part, four conveyors under random faults.
 SOAK ?= 30
 soak: setup ## the long form of the fault tests: 200 kills, outages of a minute, then half an hour under random faults
-	@$(with_openvino) VCP_LINE_SOAK=$(SOAK) cargo test --test outbox_faults --test disk_faults --test camera_faults --test soak \
-		-- --nocapture --test-threads 1
+	@$(with_openvino) VCP_LINE_SOAK=$(SOAK) cargo test --test it -- --nocapture --test-threads 1 \
+		outbox_faults:: disk_faults:: camera_faults:: soak::
 
 bench: setup ## Criterion benchmarks
 	@$(with_openvino) cargo bench --bench preprocess --bench maps --bench metrics --bench outbox

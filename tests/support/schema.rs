@@ -1,6 +1,4 @@
 //! The public contract as judge: JSON Schemas of `tests/schema`, strict about what is documented.
-// Each test program uses its own part of this file.
-#![allow(dead_code)]
 
 use jsonschema::Validator;
 use serde_json::Value;
