@@ -83,7 +83,7 @@ fn verdicts_arrive_valid_and_in_order_between_online_and_offline() {
 /// The schema lets readers meet unknown fields; our own event has exactly the documented ones.
 #[test]
 fn an_event_has_exactly_the_documented_fields() {
-    let schema: Value = serde_json::from_str(include_str!("schema/verdict.schema.json")).expect("JSON");
+    let schema: Value = serde_json::from_str(include_str!("../schema/verdict.schema.json")).expect("JSON");
     let mut outgoing = event(Uuid::now_v7(), 0);
     outgoing.event.part = Some(vcp_line::frame::Part { id: "A-001734".into(), trigger: 4711 });
     let event = serde_json::to_value(&outgoing.event).expect("JSON");

@@ -9,6 +9,13 @@ pub struct Judge {
     schema: SchemaIndex,
 }
 
+impl Judge {
+    /// Whether nothing is violated.
+    pub fn is_valid(&self, instance: &Value) -> bool {
+        self.schemas.validate(instance, self.schema).is_ok()
+    }
+}
+
 fn judge(name: &str, text: &str) -> Judge {
     let mut compiler = Compiler::new();
     compiler.enable_format_assertions();
