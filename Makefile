@@ -16,8 +16,10 @@ setup: ## install the Debian packages and the OpenVINO libraries
 	@scripts/setup-debian.sh
 	@scripts/openvino.sh >/dev/null
 
+# Without cameras, TensorRT and OpenCV, whose bindings are generated for a minute. Cargo.toml keeps the features of every
+# library the same, so that `make test` compiles none of them again.
 demo: setup ## a simulated line: camera, model, broker, verdicts on the terminal
-	@$(with_openvino) cargo run -- demo
+	@$(with_openvino) cargo run --no-default-features --features openvino -- demo
 
 test: setup ## every test
 	@$(with_all) cargo test
