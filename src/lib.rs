@@ -14,7 +14,7 @@
 //! ```
 //!
 //! # Who may import whom
-//! `tests/layering.rs` reads the `use crate::` lines and enforces this table, top to bottom:
+//! `tests/it/layering.rs` reads the `use crate::` lines and enforces this table, top to bottom:
 //! ```text
 //! main → cli → {service → {config, line, publish, web, systemd}, learn → eval} → {dataset → source, engine → cuda} → {vcp_clip, weights, synth} → output → vocabulary
 //! ```

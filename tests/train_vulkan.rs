@@ -1,6 +1,6 @@
 //! The same training on a Vulkan device and on the processor comes to the same model. Fails where there is no device; the
 //! one in software of Debian's mesa-vulkan-drivers (lavapipe of Mesa 22.3.6 and 25.0.7) crashes while it compiles the
-//! first kernels, so this needs a card.
+//! first kernels, so this needs a card, and is a program of its own that nothing but the feature `train-vulkan` builds.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
 use std::path::Path;

@@ -8,8 +8,8 @@
 //! Launchers own their weights, tables and scratch memory, allocate nothing while they run and enqueue on the stream
 //! that they are given, so that they can be captured into a graph ([`Gpu::capture`]). Every kernel gives the same bits
 //! each time: no floating-point atomics. Sources are compiled at start by NVRTC ([`compile`]), and what a launcher passes
-//! is compared with what they declare (`launch.rs`); `tests/cuda_kernels.rs` runs the same sources on the CPU against
-//! plain Rust, `tests/gpu.rs` on a card.
+//! is compared with what they declare (`launch.rs`); `tests/compute/cuda_kernels.rs` runs the same sources on the CPU
+//! against plain Rust, `tests/gpu` on a card.
 
 // Device memory and the driver's interface know no borrow checker; each block says who keeps the promise.
 #![allow(unsafe_code)]

@@ -1,4 +1,4 @@
-//! Every kernel on a card against plain Rust, with the cases of `tests/cuda_kernels.rs` and with sizes of real models.
+//! Every kernel on a card against plain Rust, with the cases of `tests/compute/cuda_kernels.rs` and with sizes of real models.
 //! Tests whose names begin with `small_` are those that compute-sanitizer can follow in reasonable time.
 
 use std::sync::Arc;

@@ -1,5 +1,4 @@
 //! Certificates made at the moment they are needed, by Debian's `openssl`: authorities, and what they have signed.
-#![allow(dead_code)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

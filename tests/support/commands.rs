@@ -1,6 +1,4 @@
 //! Commands as a line controller sends them: through `mosquitto_pub`, or by plain HTTP.
-// Each test program uses its own part of this file.
-#![allow(dead_code, clippy::unwrap_used)]
 
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -1,6 +1,4 @@
 //! The independent consumer as a child process: compiled by itself, asked over its standard input.
-// Each test binary uses its own part of this, and clippy knows only functions marked as tests for tests.
-#![allow(dead_code, clippy::unwrap_used, clippy::print_stdout)]
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Lines, Write};

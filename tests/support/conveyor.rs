@@ -1,6 +1,4 @@
 //! A line whose only camera is a synthetic conveyor, judged by the independent consumer across starts, kills and faults.
-// Each test binary uses its own part of this, and clippy knows only functions marked as tests for tests.
-#![allow(dead_code, clippy::unwrap_used)]
 
 use std::fs;
 use std::path::PathBuf;

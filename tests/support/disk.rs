@@ -1,5 +1,4 @@
 //! A small disk of one's own, and somebody who fills it.
-#![allow(dead_code, clippy::unwrap_used, clippy::print_stderr)]
 
 use std::fs;
 use std::io::Write;

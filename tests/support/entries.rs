@@ -1,6 +1,6 @@
 //! Where bytes of unknown origin enter the program, one function each: what fuzz/ feeds for hours and `make test` for
 //! seconds. They may refuse anything and must survive everything.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each test program uses its part")]
 
 use std::fs;
 use std::path::Path;

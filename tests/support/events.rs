@@ -1,13 +1,11 @@
 //! What the line `caps` with the camera `top` has said, read out of the broker's messages.
-// Each test binary uses its own part of this, and clippy knows only functions marked as tests for tests.
-#![allow(dead_code, clippy::unwrap_used)]
 
 use std::collections::HashSet;
 
 use serde_json::Value;
 
-use crate::mosquitto::Message;
-use crate::schema;
+use super::mosquitto::Message;
+use super::schema;
 
 /// Topic of the camera's verdicts.
 pub const VERDICTS: &str = "vcp-line/caps/top/verdict";

@@ -1,6 +1,4 @@
 //! The real program: settings in a temporary folder, a small model of random weights, `vcp-line` as a child process.
-// Each test binary uses its own part of this, and clippy knows only functions marked as tests for tests.
-#![allow(dead_code, clippy::unwrap_used)]
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read};

@@ -1,12 +1,12 @@
 //! A real broker and an independent client: Debian's `mosquitto` on a free loopback port, and `mosquitto_sub`.
-// Each test program uses its own part of this file.
-#![allow(dead_code)]
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -14,9 +14,16 @@ use std::time::{Duration, Instant};
 /// Longer than anything here should take, short enough to notice that it does not.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A port nobody listens on at the moment.
+/// A port nobody listens on at the moment, and that no other test of this program was given.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).expect("loopback has ports").port()
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    loop {
+        let socket = TcpListener::bind("127.0.0.1:0").and_then(|socket| socket.local_addr());
+        let port = socket.expect("loopback has ports").port();
+        if GIVEN.lock().expect("nobody panics here").insert(port) {
+            return port;
+        }
+    }
 }
 
 /// How the broker treats its clients and its memory.

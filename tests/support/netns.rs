@@ -2,12 +2,11 @@
 //!
 //! The near end, where the program looks at the camera, lies in a second namespace, so that the host's network stays
 //! untouched; or in the host's own, for a test that also has to reach a broker. Everything is removed on drop.
-// Each test binary uses its own part of this, and clippy knows only functions marked as tests for tests.
-#![allow(dead_code, clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
 use std::io::Read;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -34,6 +33,9 @@ impl Network {
 
     /// The near end in the host's namespace: every process of the host reaches the camera.
     pub fn from_host() -> Result<Self, String> {
+        // Two tests must not find the same subnet free.
+        static CHOOSING: Mutex<()> = Mutex::new(());
+        let _chosen = CHOOSING.lock().unwrap_or_else(PoisonError::into_inner);
         let id = unique();
         let mut free = (100..250).map(|offset| 100 + (offset + std::process::id()) % 150);
         let taken =

@@ -1,6 +1,4 @@
 //! A real RTSP camera on loopback: a small C program around libgstrtspserver, compiled once per test run.
-// Each test binary uses its own part of this, and clippy knows only functions marked as tests for tests.
-#![allow(dead_code, clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};

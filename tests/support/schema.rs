@@ -1,38 +1,53 @@
 //! The public contract as judge: JSON Schemas of `tests/schema`, strict about what is documented.
-// Each test program uses its own part of this file.
-#![allow(dead_code)]
 
-use jsonschema::Validator;
+use boon::{Compiler, SchemaIndex, Schemas};
 use serde_json::Value;
 
-fn validator(text: &str) -> Validator {
-    let schema: Value = serde_json::from_str(text).expect("the schema is JSON");
-    jsonschema::options().should_validate_formats(true).build(&schema).expect("the schema is a schema")
+/// A schema, ready to judge.
+pub struct Judge {
+    schemas: Schemas,
+    schema: SchemaIndex,
+}
+
+impl Judge {
+    /// Whether nothing is violated.
+    pub fn is_valid(&self, instance: &Value) -> bool {
+        self.schemas.validate(instance, self.schema).is_ok()
+    }
+}
+
+fn judge(name: &str, text: &str) -> Judge {
+    let mut compiler = Compiler::new();
+    compiler.enable_format_assertions();
+    compiler.add_resource(name, serde_json::from_str(text).expect("the schema is JSON")).expect("it has a name");
+    let mut schemas = Schemas::new();
+    let schema = compiler.compile(name, &mut schemas).unwrap_or_else(|error| panic!("{name} is no schema: {error:#}"));
+    Judge { schemas, schema }
 }
 
 /// Judges verdict events.
-pub fn verdict() -> Validator {
-    validator(include_str!("../schema/verdict.schema.json"))
+pub fn verdict() -> Judge {
+    judge("verdict.schema.json", include_str!("../schema/verdict.schema.json"))
 }
 
 /// Judges the retained state.
-pub fn state() -> Validator {
-    validator(include_str!("../schema/state.schema.json"))
+pub fn state() -> Judge {
+    judge("state.schema.json", include_str!("../schema/state.schema.json"))
 }
 
 /// Judges acknowledgements.
-pub fn ack() -> Validator {
-    validator(include_str!("../schema/ack.schema.json"))
+pub fn ack() -> Judge {
+    judge("ack.schema.json", include_str!("../schema/ack.schema.json"))
 }
 
 /// Judges what `eval --json` writes.
-pub fn eval() -> Validator {
-    validator(include_str!("../schema/eval.schema.json"))
+pub fn eval() -> Judge {
+    judge("eval.schema.json", include_str!("../schema/eval.schema.json"))
 }
 
 /// Panics with every violation.
-pub fn assert_valid(validator: &Validator, instance: &Value) {
-    let errors: Vec<String> =
-        validator.iter_errors(instance).map(|error| format!("{}: {error}", error.instance_path())).collect();
-    assert!(errors.is_empty(), "{}\nin {instance:#}", errors.join("\n"));
+pub fn assert_valid(judge: &Judge, instance: &Value) {
+    if let Err(error) = judge.schemas.validate(instance, judge.schema) {
+        panic!("{error:#}\nin {instance:#}");
+    }
 }

@@ -1,6 +1,5 @@
 //! A second opinion on Sparkplug payloads: the wire format of protocol buffers read byte by byte, sharing no code with the
 //! product. Field numbers as in the public Sparkplug B schema.
-#![allow(dead_code)]
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,5 @@
 //! Verdicts as the line gives them, and a publisher that a test drives by itself.
-// Each test binary uses its own part of this.
-#![allow(dead_code)]
+#![allow(dead_code, reason = "each test program uses its part")]
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

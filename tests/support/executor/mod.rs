@@ -1,6 +1,5 @@
 //! Runs kernels on the CPU: the same sources as on a card, compiled as C++ with `device.cuh` beside this file.
 #![allow(unsafe_code, reason = "a machine hands out memory and calls compiled code")]
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{CStr, CString, c_int, c_void};

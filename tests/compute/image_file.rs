@@ -1,0 +1,163 @@
+//! Image files of every kind against the pixels Pillow reads (tests/fixtures/images/generate.py), and refused files.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+use vcp_line::frame::{Image, PixelFormat, Resampling};
+use vcp_line::source::image_file::{EXTENSIONS, ImageFileError, load};
+
+/// Levels by which two decoders of JPEG or lossy WebP may differ, each rounding its transforms in its own way.
+const LOSSY: u8 = 2;
+/// The same for a JPEG that stores colours at half the size, which are enlarged again; noise is the worst case.
+const SUBSAMPLED: u8 = 3;
+
+#[derive(Deserialize)]
+struct Expected {
+    files: BTreeMap<String, Picture>,
+}
+
+/// What Pillow says about a file; `mode` decides what `length` bytes at `offset` of expected.bin are.
+#[derive(Deserialize)]
+struct Picture {
+    mode: String,
+    width: u32,
+    height: u32,
+    offset: usize,
+    length: usize,
+}
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/images").join(name)
+}
+
+/// Format that a mode's pixels stand in, and the filter Pillow uses for it.
+fn of_mode(mode: &str) -> (PixelFormat, Resampling) {
+    match mode {
+        "L" => (PixelFormat::Gray8, Resampling::Bicubic),
+        "RGB" => (PixelFormat::Rgb8, Resampling::Bicubic),
+        "RGBA" => (PixelFormat::Rgba8, Resampling::Bicubic),
+        "I;16" => (PixelFormat::Gray16, Resampling::Bicubic),
+        "P" => (PixelFormat::Rgb8, Resampling::Nearest),
+        "1" => (PixelFormat::Gray8, Resampling::Nearest),
+        other => panic!("mode {other}"),
+    }
+}
+
+/// Pixels as Pillow holds them: it opens 16-bit grey with alpha as RGBA, and a BMP's grey palette as grey.
+fn pixels(name: &str, image: &Image, format: PixelFormat) -> Vec<u8> {
+    let data = image.data();
+    match (image.format, format) {
+        (PixelFormat::GrayAlpha8, PixelFormat::Rgba8) => {
+            data.chunks_exact(2).flat_map(|p| [p[0], p[0], p[0], p[1]]).collect()
+        }
+        (PixelFormat::Rgb8, PixelFormat::Gray8) if name.ends_with(".bmp") => {
+            assert!(data.chunks_exact(3).all(|p| p[0] == p[1] && p[1] == p[2]), "{name} has colours");
+            data.iter().step_by(3).copied().collect()
+        }
+        (found, expected) => {
+            assert_eq!(found, expected, "{name}");
+            data.to_vec()
+        }
+    }
+}
+
+#[test]
+fn every_kind_of_file_gives_what_pillow_gives() {
+    let expected: Expected = serde_json::from_slice(&std::fs::read(fixture("expected.json")).unwrap()).unwrap();
+    let golden = std::fs::read(fixture("expected.bin")).unwrap();
+    assert_eq!(expected.files.len(), 29);
+    for (name, picture) in &expected.files {
+        let image = load(&fixture(name)).unwrap_or_else(|error| panic!("{error}"));
+        let (format, resampling) = of_mode(&picture.mode);
+        assert_eq!((image.width, image.height), (picture.width, picture.height), "{name}");
+        assert_eq!(image.resampling, resampling, "{name}");
+        let golden = &golden[picture.offset..picture.offset + picture.length];
+        let found = pixels(name, &image, format);
+        assert_eq!(found.len(), golden.len(), "{name}");
+        let worst = found.iter().zip(golden).map(|(a, b)| a.abs_diff(*b)).max().unwrap();
+        let allowed = match name.as_str() {
+            "subsampled.jpg" => SUBSAMPLED,
+            "grey.jpg" | "rgb.jpg" | "progressive.jpg" | "lossy.webp" => LOSSY,
+            _ => 0,
+        };
+        assert!(worst <= allowed, "{name}: off by {worst} levels, {allowed} are allowed");
+    }
+}
+
+/// The error for a file of this content, without its folder.
+fn refused(name: &str, content: &[u8]) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(name);
+    std::fs::write(&path, content).unwrap();
+    load(&path).unwrap_err().to_string().replace(&format!("{}/", folder.path().display()), "")
+}
+
+#[test]
+fn what_is_no_picture_is_refused_by_name() {
+    assert_eq!(refused("empty.png", b""), "image empty.png: the file is empty");
+    assert_eq!(refused("notes.png", b"to do: buy a camera"), "image notes.png: is not PNG, JPEG, BMP, TIFF or WebP");
+    let missing = load(&fixture("nothing.png")).unwrap_err();
+    assert!(matches!(missing, ImageFileError::Unreadable { .. }), "{missing}");
+    assert!(missing.to_string().contains("nothing.png: No such file"), "{missing}");
+    let folder = load(&fixture("")).unwrap_err();
+    assert!(matches!(folder, ImageFileError::Unreadable { .. }), "{folder}");
+    let palette = load(&fixture("refused/palette.tif")).unwrap_err().to_string();
+    assert!(palette.contains("palette.tif: ") && palette.contains("RGBPalette"), "{palette}");
+}
+
+#[test]
+fn a_small_file_cannot_claim_a_large_picture() {
+    let huge = load(&fixture("refused/huge.png")).unwrap_err();
+    assert!(matches!(huge, ImageFileError::TooLarge { width: 60000, height: 60000, .. }), "{huge}");
+    assert!(huge.to_string().ends_with("huge.png: 60000x60000 is more than 200000000 pixels: scale it down first"));
+    // The same claim in the headers of the other containers.
+    let mut bmp = std::fs::read(fixture("rgb.bmp")).unwrap();
+    bmp[18..22].copy_from_slice(&60000_u32.to_le_bytes());
+    bmp[22..26].copy_from_slice(&60000_u32.to_le_bytes());
+    assert_eq!(
+        refused("huge.bmp", &bmp),
+        "image huge.bmp: 60000x60000 is more than 200000000 pixels: scale it down first"
+    );
+    let mut jpeg = std::fs::read(fixture("rgb.jpg")).unwrap();
+    let frame = jpeg.windows(2).position(|marker| marker == [0xFF, 0xC0]).unwrap();
+    jpeg[frame + 5..frame + 9].copy_from_slice(&[0xEA, 0x60, 0xEA, 0x60]);
+    assert_eq!(
+        refused("huge.jpg", &jpeg),
+        "image huge.jpg: 60000x60000 is more than 200000000 pixels: scale it down first"
+    );
+}
+
+/// A picture that is cut off anywhere is refused, or is there in full: never a panic, never a grey rest.
+#[test]
+fn a_truncated_file_is_refused() {
+    let cut = load(&fixture("refused/truncated.png")).unwrap_err();
+    assert!(matches!(cut, ImageFileError::Undecodable { .. }), "{cut}");
+    for name in ["rgb16.png", "palette1.png", "rgb.bmp", "palette.bmp", "rgb.tif", "rgb_lzw.tif", "rgb.webp"] {
+        let whole = std::fs::read(fixture(name)).unwrap();
+        let picture = load(&fixture(name)).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        let mut refused = 0;
+        for length in (0..whole.len()).step_by(7) {
+            std::fs::write(&path, &whole[..length]).unwrap();
+            match load(&path) {
+                Ok(found) => assert_eq!(found.data(), picture.data(), "{name} cut to {length} bytes"),
+                Err(ImageFileError::Undecodable { .. }) => refused += 1,
+                Err(error) => panic!("{name} cut to {length} bytes: {error}"),
+            }
+        }
+        assert!(refused > whole.len() / 14, "{name}: only {refused} cuts were noticed");
+    }
+}
+
+#[test]
+fn the_content_decides_not_the_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("picture.png");
+    std::fs::copy(fixture("rgb.webp"), &path).unwrap();
+    assert_eq!(load(&path).unwrap(), load(&fixture("rgb.webp")).unwrap());
+    for ending in ["png", "jpg", "bmp", "tif", "webp"] {
+        assert!(EXTENSIONS.contains(&ending));
+    }
+}

@@ -1,0 +1,35 @@
+//! Numbers, pictures, weights and bytes: the model in every engine, training, metrics, files of others. A program of its
+//! own beside `tests/it`, because these tests keep every core busy, and those look at the clock.
+// Clippy knows only functions marked as tests for tests, not what they share.
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+#[cfg(feature = "cuda")]
+mod cuda_compile;
+#[cfg(feature = "cuda")]
+mod cuda_kernels;
+mod dataset;
+mod eval_binary;
+mod golden;
+mod hostile_bytes;
+mod image_file;
+mod metrics;
+mod odd_sizes;
+mod onnx;
+mod outbox_ledger;
+mod outbox_store;
+mod preprocess;
+mod shipped_model;
+mod synth;
+#[cfg(all(feature = "tensorrt", not(feature = "tensorrt-enterprise")))]
+mod tensorrt;
+#[cfg(feature = "tensorrt-enterprise")]
+mod tensorrt_enterprise;
+mod tokens;
+mod train_clip;
+mod train_resume;
+mod train_step;
+mod weights;
+mod weights_hostile;

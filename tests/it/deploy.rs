@@ -1,0 +1,123 @@
+//! What is installed beside the program fits the program: the example, the unit's commands, the runbook's words.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::support::line::{FOLDER, finished, pictures, settings};
+use vcp_line::config;
+
+fn read(path: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap()
+}
+
+#[test]
+fn the_example_line_is_a_line() {
+    let text = read("deploy/example-line.toml");
+    let config = config::parse(&text, Path::new("/etc/vcp-line/caps.toml")).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!((config.name.as_str(), config.cameras.len()), ("caps", 1));
+    // The unit's comment hands the password over under the same name.
+    let (user, file) = config.mqtt.user.expect("a user");
+    assert_eq!((user.as_str(), file), ("line", PathBuf::from("/etc/vcp-line/mqtt-password")));
+    assert!(read("deploy/vcp-line@.service").contains("\nLoadCredential=mqtt-password:vcp-line.%i.mqtt-password\n"));
+    let (acl, name) = (read("deploy/mosquitto.acl"), format!("{}/{}", config.mqtt.prefix, config.name));
+    assert!(acl.contains(&format!("\nuser {user}\ntopic write {name}/state\n")), "{acl}");
+    assert_eq!(config.mqtt.tls.expect("encrypted").ca, Some(PathBuf::from("/etc/vcp-line/broker-ca.pem")));
+}
+
+/// The arguments after the program in the unit's line, for the settings `file`.
+fn arguments(unit: &str, key: &str, file: &str) -> Vec<String> {
+    let start = format!("{key}=");
+    let line = unit.lines().find_map(|line| line.strip_prefix(&start)).expect(key);
+    let rest = line.trim_start_matches('-').strip_prefix("/usr/bin/vcp-line ").expect("our program");
+    rest.split(' ').map(|word| word.replace("/etc/vcp-line/%i.toml", file)).collect()
+}
+
+#[test]
+fn the_units_commands_work_and_a_wrong_file_ends_them_with_78() {
+    let unit = read("deploy/vcp-line@.service");
+    let folder = tempfile::tempdir().unwrap();
+    pictures(&folder.path().join("parts"));
+    let file = folder.path().join("line.toml").to_str().unwrap().to_owned();
+    // Nobody listens there: a broker that is away is no reason not to start.
+    let text = settings(1, &format!("[stop]\ndeadline_s = 0.5\n{FOLDER}"));
+    fs::write(&file, &text).unwrap();
+    let code = |key: &str| {
+        let arguments = arguments(&unit, key, &file);
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        finished(&arguments).status.code()
+    };
+    // The folder ends, and its verdicts are lost.
+    assert_eq!([code("ExecStartPre"), code("ExecStart")], [Some(0), Some(1)]);
+    fs::write(&file, text.replace("line = ", "lines = ")).unwrap();
+    assert_eq!([code("ExecStartPre"), code("ExecStart")], [Some(78), Some(78)]);
+    // Only the main process's code keeps systemd from trying again, so the check must let it come to that.
+    assert!(unit.contains("\nExecStartPre=-/") && unit.contains("\nRestartPreventExitStatus=78\n"));
+}
+
+/// All sources, as the compiler joins their strings.
+fn sources() -> String {
+    fn gather(folder: &Path, text: &mut String) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                gather(&path, text);
+            } else {
+                text.push_str(&fs::read_to_string(&path).unwrap());
+            }
+        }
+    }
+    let mut text = String::new();
+    gather(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut text);
+    let mut joined = String::new();
+    for piece in text.split_inclusive("\\\n") {
+        let piece = if joined.is_empty() { piece } else { piece.trim_start() };
+        joined.push_str(piece.strip_suffix("\\\n").unwrap_or(piece));
+    }
+    joined.replace("\\\"", "\"")
+}
+
+/// Sections of the runbook: heading and text.
+fn sections(runbook: &str) -> Vec<(String, String)> {
+    let section = |section: &str| {
+        let (heading, text) = section.split_once('\n').expect("a text below the heading");
+        (heading.to_owned(), text.to_owned())
+    };
+    runbook.split("\n## ").skip(1).map(section).collect()
+}
+
+#[test]
+fn what_the_runbook_quotes_is_what_the_program_says() {
+    let (runbook, sources) = (read("deploy/RUNBOOK.md"), sources());
+    let mut quoted = 0;
+    for (heading, text) in sections(&runbook) {
+        let Some(quote) = heading.strip_prefix('`').and_then(|rest| rest.strip_suffix('`')) else { continue };
+        if text.starts_with("systemd's words: ") {
+            continue;
+        }
+        for part in quote.split('…').filter(|part| part.len() >= 5) {
+            assert!(sources.contains(part), "`{part}` of the runbook's heading\n{heading}\nis said nowhere");
+            quoted += 1;
+        }
+    }
+    assert!(quoted >= 25, "{quoted} quotes");
+}
+
+#[test]
+fn keys_in_the_runbook_are_keys_of_the_settings() {
+    let (runbook, reference) = (read("deploy/RUNBOOK.md"), read("pipelines/reference.toml"));
+    let known: Vec<&str> = reference
+        .lines()
+        .filter_map(|line| line.trim_start_matches("# ").split_once(" = "))
+        .map(|(key, _)| key)
+        .collect();
+    const ALARMS: [&str; 3] = ["camera_lost", "broker_refuses", "client_id"];
+    let is_key = |word: &&str| word.contains('_') && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+    let mut found = 0;
+    for (_, text) in sections(&runbook) {
+        for word in text.split('`').skip(1).step_by(2).filter(is_key).filter(|word| !ALARMS.contains(word)) {
+            assert!(known.contains(&word), "`{word}` is no key");
+            found += 1;
+        }
+    }
+    assert!(found >= 5, "{found} keys");
+}

@@ -1,0 +1,33 @@
+//! The line from outside: settings, cameras, the real program, real brokers, and everything that breaks. One program,
+//! because each one links the whole crate. What computes lies in `tests/compute`, because tests here look at the clock.
+// Clippy knows only functions marked as tests for tests, not what they share.
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bad_input;
+#[cfg(feature = "gstreamer")]
+mod camera_faults;
+mod config_errors;
+mod deploy;
+mod disk_faults;
+mod layering;
+mod line_binary;
+mod line_broker;
+mod line_commands;
+mod line_parts;
+mod line_secure;
+mod line_service;
+mod outbox_door;
+mod outbox_faults;
+mod publish_mqtt;
+mod publish_secure;
+mod soak;
+#[cfg(feature = "gstreamer")]
+mod source_gige;
+#[cfg(feature = "gstreamer")]
+mod source_gstreamer;
+mod source_synthetic;
+mod sparkplug;
+mod systemd;

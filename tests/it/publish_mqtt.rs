@@ -1,0 +1,357 @@
+//! The publisher against a real broker and an independent client: nothing is lost, order holds, and the state is true.
+
+use std::collections::HashSet;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crate::support::mosquitto::{Message, Mosquitto, PATIENCE, Rules, Subscriber, free_port};
+use crate::support::schema;
+use crate::support::verdicts::{event, online, spec, start, wait_for};
+use serde_json::{Value, json};
+use uuid::Uuid;
+use vcp_line::clock::{Clock, SystemClock};
+use vcp_line::publish::*;
+
+/// Set in the child process that is to be killed: the port of the broker.
+const VICTIM: &str = "VCP_LINE_TEST_VICTIM_PORT";
+
+fn is_state(message: &Message, state: &str) -> bool {
+    message.topic == "vcp-line/caps/state" && message.json()["state"] == state
+}
+
+fn verdicts(messages: &[Message]) -> Vec<Value> {
+    messages.iter().filter(|message| message.topic == "vcp-line/caps/top/verdict").map(Message::json).collect()
+}
+
+fn keys(value: &Value) -> Vec<&str> {
+    let mut keys: Vec<&str> = value.as_object().expect("an object").keys().map(String::as_str).collect();
+    keys.sort_unstable();
+    keys
+}
+
+/// Each event at least once, first deliveries in order.
+fn assert_complete(messages: &[Message], sent: &[Uuid]) {
+    let mut seen = HashSet::new();
+    let first: Vec<String> = verdicts(messages)
+        .iter()
+        .map(|event| event["event_id"].as_str().expect("text").to_string())
+        .filter(|id| seen.insert(id.clone()))
+        .collect();
+    let sent: Vec<String> = sent.iter().map(Uuid::to_string).collect();
+    assert_eq!(first, sent);
+}
+
+#[test]
+fn verdicts_arrive_valid_and_in_order_between_online_and_offline() {
+    let broker = Mosquitto::start(Rules::default());
+    let subscriber = Subscriber::start(broker.port, "vcp-line/#", &[]);
+    let session = Uuid::now_v7();
+    let publisher = start(spec("127.0.0.1", broker.port), session);
+    let door = publisher.door();
+    wait_for("a connection", || door.counters().connected);
+    let sent: Vec<Uuid> = (0..200)
+        .map(|seq| {
+            let outgoing = event(session, seq);
+            let id = outgoing.event.event_id;
+            door.verdict(outgoing).expect("room");
+            id
+        })
+        .collect();
+    assert_eq!(publisher.stop(PATIENCE), StopReport { unsent: 0 });
+    assert_eq!((door.counters().acked, door.counters().queued, door.counters().dropped), (200, 0, 0));
+    assert_eq!(door.verdict(event(session, 200)), Err(DoorError::Closed));
+
+    let messages = subscriber.until(|message| is_state(message, "offline"));
+    assert!(is_state(&messages[0], "online"), "{:?}", messages[0]);
+    assert_complete(&messages, &sent);
+    let (verdict, state) = (schema::verdict(), schema::state());
+    for event in verdicts(&messages) {
+        schema::assert_valid(&verdict, &event);
+        assert_eq!(event["historical"], false);
+        assert!(event["latency_ms"]["total"].as_f64().expect("number") > 0.0);
+        assert!(event["time"]["published"].as_str() >= event["time"]["captured"].as_str());
+    }
+    for message in messages.iter().filter(|message| message.topic.ends_with("/state")) {
+        schema::assert_valid(&state, &message.json());
+        assert_eq!(message.json()["session"], session.to_string());
+    }
+    let last = Subscriber::start(broker.port, "vcp-line/caps/state", &[]).next(PATIENCE).expect("retained");
+    assert!(last.retained && is_state(&last, "offline") && !last.json()["since"].is_null());
+}
+
+/// The schema lets readers meet unknown fields; our own event has exactly the documented ones.
+#[test]
+fn an_event_has_exactly_the_documented_fields() {
+    let schema: Value = serde_json::from_str(include_str!("../schema/verdict.schema.json")).expect("JSON");
+    let mut outgoing = event(Uuid::now_v7(), 0);
+    outgoing.event.part = Some(vcp_line::frame::Part { id: "A-001734".into(), trigger: 4711 });
+    let event = serde_json::to_value(&outgoing.event).expect("JSON");
+    assert_eq!(keys(&event), keys(&schema["properties"]));
+    for part in ["part", "frame", "time", "latency_ms", "recipe"] {
+        assert_eq!(keys(&event[part]), keys(&schema["properties"][part]["properties"]), "{part}");
+    }
+    assert_eq!(keys(&event["model"]), keys(&schema["$defs"]["model"]["properties"]));
+    assert_eq!(keys(&event["defects"][0]), keys(&schema["$defs"]["defect"]["properties"]));
+    let judge = schema::verdict();
+    schema::assert_valid(&judge, &event);
+    for (pointer, wrong) in [
+        ("/verdict", json!("maybe")),
+        ("/reason", json!("overrun")),
+        ("/event_id", json!("0192f6c1-0000-4000-8000-000000000000")),
+        ("/time/captured", json!("2026-11-23 10:15:30")),
+        ("/score", json!(null)),
+        ("/defects/0/box", json!([1, 2, 3])),
+        ("/model/engine", json!("auto")),
+        ("/line", json!("a/b")),
+    ] {
+        let mut bad = event.clone();
+        *bad.pointer_mut(pointer).expect("documented") = wrong;
+        assert!(!judge.is_valid(&bad), "{pointer} is not judged");
+    }
+}
+
+#[test]
+fn a_broker_restarted_in_the_middle_loses_nothing() {
+    let mut broker = Mosquitto::start(Rules { persistence: true, ..Rules::default() });
+    let subscriber = Subscriber::start(broker.port, "vcp-line/#", &["-c", "-i", "reader"]);
+    let session = Uuid::now_v7();
+    let publisher = start(spec("127.0.0.1", broker.port), session);
+    let door = publisher.door();
+    let mut sent = Vec::new();
+    for seq in 0..500 {
+        if seq == 150 {
+            wait_for("the first acknowledgement", || door.counters().acked > 0);
+            broker.stop();
+        }
+        if seq == 350 {
+            broker.restart();
+        }
+        let outgoing = event(session, seq);
+        sent.push(outgoing.event.event_id);
+        door.verdict(outgoing).expect("room for 500");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    wait_for("all acknowledgements", || door.counters().acked == 500);
+    assert!(door.counters().reconnects >= 1);
+    let last = sent[499].to_string();
+    let messages = subscriber.until(|message| message.payload.contains(&last));
+    assert_complete(&messages, &sent);
+    let events = verdicts(&messages);
+    assert!(events.iter().any(|event| event["seq"] == 200 && event["historical"] == true));
+    let state = Subscriber::start(broker.port, "vcp-line/caps/state", &[]).next(PATIENCE).expect("retained");
+    assert!(state.retained && is_state(&state, "online"), "{state:?}");
+    assert_eq!(publisher.stop(PATIENCE), StopReport { unsent: 0 });
+}
+
+/// The restarted broker knows nothing any more, and lets the line in only when the reader listens again.
+#[test]
+fn a_broker_killed_without_memory_gets_everything_that_it_had_not_acknowledged() {
+    let mut broker = Mosquitto::start(Rules { passwords: true, ..Rules::default() });
+    broker.add_user("reader", "r");
+    let session = Uuid::now_v7();
+    let mut spec = spec("127.0.0.1", broker.port);
+    spec.credentials = Some(Credentials { user: "line".into(), password: Secret::new("s3cret") });
+    let publisher = start(spec, session);
+    let door = publisher.door();
+    broker.kill();
+    let mut sent = Vec::new();
+    for seq in 0..500 {
+        let outgoing = event(session, seq);
+        sent.push(outgoing.event.event_id);
+        door.verdict(outgoing).expect("room for 500");
+    }
+    assert_eq!(door.counters().acked, 0);
+    broker.restart();
+    let subscriber = Subscriber::start(broker.port, "vcp-line/#", &["-u", "reader", "-P", "r"]);
+    broker.add_user("line", "s3cret");
+    let last = sent[499].to_string();
+    let messages = subscriber.until(|message| message.payload.contains(&last));
+    assert_complete(&messages, &sent);
+    assert!(verdicts(&messages).iter().all(|event| event["historical"] == true));
+    assert_eq!(publisher.stop(PATIENCE), StopReport { unsent: 0 });
+}
+
+#[test]
+fn a_stop_without_a_broker_keeps_its_deadline_and_says_what_is_left() {
+    let publisher = start(spec("127.0.0.1", free_port()), Uuid::now_v7());
+    for seq in 0..3 {
+        publisher.door().verdict(event(Uuid::nil(), seq)).expect("room");
+    }
+    let start = Instant::now();
+    assert_eq!(publisher.stop(Duration::from_millis(400)), StopReport { unsent: 3 });
+    assert!(start.elapsed() >= Duration::from_millis(400) && start.elapsed() < Duration::from_secs(5));
+}
+
+#[test]
+fn alarms_are_retained_until_cleared() {
+    let broker = Mosquitto::start(Rules::default());
+    let publisher = start(spec("127.0.0.1", broker.port), Uuid::now_v7());
+    let door = publisher.door();
+    let alarm = Alarm { kind: "camera_lost".into(), message: "check the cable".into(), since: SystemClock.now().wall };
+    door.set_alarms("top", &[alarm]);
+    let subscriber = Subscriber::start(broker.port, "vcp-line/caps/top/alarm", &[]);
+    let message = subscriber.next(PATIENCE).expect("an alarm");
+    assert_eq!(message.json()["alarms"][0]["kind"], "camera_lost");
+    door.set_alarms("top", &[]);
+    assert_eq!(subscriber.next(PATIENCE).expect("cleared").payload, "");
+    let late = Subscriber::start(broker.port, "vcp-line/caps/top/alarm", &[]);
+    assert!(late.next(Duration::from_millis(300)).is_none(), "nothing is retained");
+    assert_eq!(publisher.stop(PATIENCE), StopReport { unsent: 0 });
+}
+
+#[test]
+fn a_probe_names_what_is_wrong() {
+    let broker = Mosquitto::start(Rules { passwords: true, ..Rules::default() });
+    broker.add_user("line", "s3cret");
+    let mut spec = spec("127.0.0.1", broker.port);
+    let address = format!("127.0.0.1:{}", broker.port);
+    let error = |spec: &PublisherSpec| probe(spec).expect_err("must fail").to_string();
+
+    assert_eq!(
+        error(&spec),
+        format!(
+            "broker {address} does not accept a connection without user; \
+             check username and password_file in [mqtt] and the broker's user list"
+        )
+    );
+    spec.credentials = Some(Credentials { user: "line".into(), password: Secret::new("wrong") });
+    assert_eq!(
+        error(&spec),
+        format!(
+            "broker {address} does not accept user \"line\"; \
+             check username and password_file in [mqtt] and the broker's user list"
+        )
+    );
+    spec.credentials = Some(Credentials { user: "line".into(), password: Secret::new("s3cret") });
+    probe(&spec).expect("the right password");
+
+    spec.port = free_port();
+    assert_eq!(
+        error(&spec),
+        format!("broker 127.0.0.1:{} refuses connections; is it running, and is the port right?", spec.port)
+    );
+    spec.host = "no-such-broker.invalid".into();
+    assert_eq!(
+        error(&spec),
+        format!(
+            "broker no-such-broker.invalid:{}: the name cannot be resolved; \
+             check the host in [mqtt] and the DNS of this computer",
+            spec.port
+        )
+    );
+    // Accepts connections and never speaks.
+    let mute = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    spec.host = "127.0.0.1".into();
+    spec.port = mute.local_addr().expect("bound").port();
+    spec.connect_timeout = Duration::from_secs(1);
+    assert_eq!(
+        error(&spec),
+        format!("broker 127.0.0.1:{} does not answer; check cable, firewall and address", spec.port)
+    );
+}
+
+/// Not a test of its own: the process that the next test kills.
+#[test]
+fn victim() {
+    let Ok(port) = std::env::var(VICTIM) else { return };
+    let publisher = start(spec("127.0.0.1", port.parse().expect("a port")), Uuid::nil());
+    std::thread::sleep(PATIENCE * 3);
+    drop(publisher);
+}
+
+#[test]
+fn a_killed_process_goes_offline_by_its_last_will() {
+    let broker = Mosquitto::start(Rules::default());
+    let subscriber = Subscriber::start(broker.port, "vcp-line/caps/state", &[]);
+    let mut child = Command::new(std::env::current_exe().expect("this test"))
+        .args(["--exact", "publish_mqtt::victim"])
+        .env(VICTIM, broker.port.to_string())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("this test again");
+    subscriber.until(|message| is_state(message, "online"));
+    child.kill().expect("our own child");
+    child.wait().expect("our own child");
+    let will = subscriber.next(PATIENCE).expect("the last will");
+    assert!(is_state(&will, "offline"), "{will:?}");
+    assert_eq!((will.json()["session"].clone(), will.json()["since"].clone()), (json!(Uuid::nil()), Value::Null));
+    schema::assert_valid(&schema::state(), &will.json());
+    let kept = Subscriber::start(broker.port, "vcp-line/caps/state", &[]).next(PATIENCE).expect("retained");
+    assert!(kept.retained && is_state(&kept, "offline"));
+}
+
+/// 60 verdicts a second for two seconds; generous because test machines are busy, `bench` measures for real.
+#[test]
+fn a_verdict_leaves_at_once() {
+    let broker = Mosquitto::start(Rules::default());
+    let (send, published) = crossbeam_channel::bounded(1000);
+    let publisher =
+        Publisher::start(spec("127.0.0.1", broker.port), Uuid::nil(), online(), Arc::new(SystemClock), Some(send))
+            .expect("starts");
+    let door = publisher.door();
+    wait_for("a connection", || door.counters().connected);
+    for seq in 0..120 {
+        door.verdict(event(Uuid::nil(), seq)).expect("room");
+        std::thread::sleep(Duration::from_micros(16_667));
+    }
+    assert_eq!(publisher.stop(PATIENCE), StopReport { unsent: 0 });
+    let mut latencies: Vec<Duration> = published.iter().map(|report| report.latency).collect();
+    assert_eq!(latencies.len(), 120);
+    latencies.sort();
+    println!("door to connection: median {:?}, slowest {:?}", latencies[60], latencies[119]);
+    assert!(latencies[60] < Duration::from_millis(2), "median {:?}", latencies[60]);
+}
+
+/// What `demo` relies on: order, retained messages, last will and QoS 1 of the embedded broker.
+#[test]
+fn the_embedded_broker_keeps_the_contract() {
+    let broker = vcp_line::publish::broker::EmbeddedBroker::start(0).expect("starts");
+    let port = broker.address().port();
+    let subscriber = Subscriber::start(port, "vcp-line/#", &[]);
+    let session = Uuid::now_v7();
+    let publisher = start(spec("127.0.0.1", port), session);
+    let mut sent = Vec::new();
+    for seq in 0..300 {
+        let outgoing = event(session, seq);
+        sent.push(outgoing.event.event_id);
+        publisher.door().verdict(outgoing).expect("room");
+    }
+    let last = sent[299].to_string();
+    let messages = subscriber.until(|message| message.payload.contains(&last));
+    assert_complete(&messages, &sent);
+    let state = Subscriber::start(port, "vcp-line/caps/state", &[]).next(PATIENCE).expect("retained");
+    assert!(is_state(&state, "online"), "{state:?}");
+    drop(publisher);
+    let will = subscriber.until(|message| is_state(message, "offline"));
+    assert_eq!(will.last().map(|message| message.json()["since"].clone()), Some(Value::Null));
+}
+
+#[test]
+fn a_watcher_sees_readable_lines_until_it_is_stopped() {
+    let broker = Mosquitto::start(Rules::default());
+    let publisher = start(spec("127.0.0.1", broker.port), Uuid::now_v7());
+    let mut reader = spec("127.0.0.1", broker.port);
+    reader.client_id = "watcher".into();
+    let stop = tokio_util::sync::CancellationToken::new();
+    let mut lines = Vec::new();
+    watch::watch(&reader, "vcp-line/#", &stop, |heard| {
+        // The retained state comes first and proves that the subscription stands.
+        match lines.len() {
+            0 => publisher.door().verdict(event(Uuid::nil(), 7)).expect("room"),
+            _ => stop.cancel(),
+        }
+        lines.push(heard.readable());
+    })
+    .expect("the broker is there");
+    assert!(lines[0].starts_with("vcp-line/caps/state: online since "), "{lines:?}");
+    assert!(lines[1].contains(" caps/top #7 FAIL score 0.831 defects 1 "), "{lines:?}");
+    reader.port = free_port();
+    let error = watch::watch(&reader, "#", &stop, |_| ()).map_err(|error| error.to_string());
+    assert_eq!(error, Ok(()), "a stopped watcher does not even try");
+    let fresh = tokio_util::sync::CancellationToken::new();
+    let error = watch::watch(&reader, "#", &fresh, |_| ()).expect_err("nobody there").to_string();
+    assert!(error.contains("refuses connections"), "{error}");
+    assert_eq!(publisher.stop(PATIENCE), StopReport { unsent: 0 });
+}
