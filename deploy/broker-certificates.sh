@@ -45,7 +45,7 @@ put() {
     else
         chmod "$1" "$2.new"
     fi
-    mv "$2.new" "$2"
+    mv -f "$2.new" "$2"
 }
 
 if [ ! -f ca.key ]; then
