@@ -6,7 +6,7 @@ with_openvino = libs="$$(scripts/openvino.sh)" && LD_LIBRARY_PATH="$$libs$${LD_L
 with_all = libs="$$(scripts/openvino.sh)" && plans="$$(scripts/tensorrt.sh)" && nvrtc="$$(scripts/cuda-nvrtc.sh)" && \
 	LD_LIBRARY_PATH="$$libs:$$plans:$$nvrtc$${LD_LIBRARY_PATH:+:$$LD_LIBRARY_PATH}"
 
-.PHONY: help setup demo test lint bench soak full-size
+.PHONY: help setup demo test lint bench soak live-boot full-size
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -29,13 +29,16 @@ lint: ## format and clippy, warnings denied, for each set of features
 	cargo clippy --all-targets --no-default-features -- -D warnings
 	cargo clippy --all-targets -- -D warnings
 	cargo clippy --test gpu -- -D warnings
-	shellcheck scripts/*.sh deploy/*.sh tests/*.sh .ci/run
+	shellcheck scripts/*.sh deploy/*.sh tests/*.sh tests/support/*.sh .ci/run
 
 # Minutes of the last part, four conveyors under random faults.
 SOAK ?= 30
 soak: setup ## the long form of the fault tests: 200 kills, outages of a minute, then half an hour under random faults
 	@$(with_openvino) VCP_LINE_SOAK=$(SOAK) cargo test --test it -- --nocapture --test-threads 1 \
 		outbox_faults:: disk_faults:: camera_faults:: soak::
+
+live-boot: setup ## the service under a real systemd on a minimal Debian, made for it (root; 1 GB of disk, four minutes)
+	@$(with_openvino) cargo test --test live_boot -- --ignored --nocapture
 
 bench: setup ## Criterion benchmarks
 	@$(with_openvino) cargo bench --bench preprocess --bench maps --bench metrics --bench outbox

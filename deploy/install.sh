@@ -32,19 +32,37 @@ sysctl=$destdir$prefix/lib/sysctl.d/60-vcp-line-gige.conf
 libraries=$destdir$prefix/lib/vcp-line
 share=$destdir$prefix/share/vcp-line
 config=$destdir/etc/vcp-line
+models=$destdir/var/lib/vcp-line/models
 
 # With a destdir only files are placed: users, services and devices belong to the running system.
 live() {
     [ -z "$destdir" ]
 }
 
+# tell NEXT-STEP COMMAND…: every file is in its place by then, so one that does not answer (a container has no udevd, and
+# its kernel settings belong to the host) stops nothing; it is said, with what brings it about all the same.
+tell() {
+    next=$1
+    shift
+    said=$("$@" 2>&1) || echo "install.sh: \`$*\` has failed ($(echo "$said" | head -n 1)); $next" >&2
+}
+
 reload() {
     if live && [ -d /run/systemd/system ]; then
-        systemctl daemon-reload
-        udevadm control --reload
-        udevadm trigger --subsystem-match=usb --subsystem-match=video4linux
-        [ ! -f "$sysctl" ] || sysctl --quiet --load "$sysctl"
+        tell "systemd knows the unit after a restart of this computer" systemctl daemon-reload
+        tell "cameras get their rights when they are plugged in again" udevadm control --reload
+        tell "cameras get their rights when they are plugged in again" \
+            udevadm trigger --subsystem-match=usb --subsystem-match=video4linux
+        [ ! -f "$sysctl" ] || tell "GigE Vision needs these values: set them on the host" sysctl --quiet --load "$sysctl"
     fi
+}
+
+# Copies a text, whose paths follow the prefix.
+place() {
+    mkdir -p "$(dirname "$3")"
+    sed -e "s|/usr/bin/vcp-line|$prefix/bin/vcp-line|g" -e "s|/usr/lib/vcp-line|$prefix/lib/vcp-line|g" \
+        -e "s|/usr/share/vcp-line|$prefix/share/vcp-line|g" "$2" >"$3"
+    chmod "$1" "$3"
 }
 
 if [ "$uninstall" = yes ]; then
@@ -52,7 +70,7 @@ if [ "$uninstall" = yes ]; then
         # Patterns stop running lines, but do not disable them.
         systemctl stop 'vcp-line@*.service' || true
         for link in /etc/systemd/system/*.wants/vcp-line@*.service; do
-            [ ! -L "$link" ] || systemctl disable "${link##*/}"
+            [ ! -L "$link" ] || tell "remove $link" systemctl disable "${link##*/}"
         done
     fi
     rm -f "$bin" "$unit" "$rules" "$sysctl"
@@ -85,7 +103,6 @@ if live; then
 fi
 
 install -D -m 0755 "$binary" "$bin"
-mkdir -p "$(dirname "$unit")"
 if [ -n "$openvino" ]; then
     mkdir -p "$libraries"
     rm -rf "$libraries/openvino"
@@ -99,16 +116,27 @@ if [ -d "$here/../engines/vcp-demo" ]; then
     cp -R "$here/../engines/vcp-demo" "$share/engines/vcp-demo"
     chmod -R a+rX "$share"
 fi
-sed -e "s|/usr/bin/vcp-line|$prefix/bin/vcp-line|g" -e "s|/usr/lib/vcp-line|$prefix/lib/vcp-line|g" "$here/vcp-line@.service" >"$unit"
-chmod 0644 "$unit"
+place 0644 "$here/vcp-line@.service" "$unit"
+place 0644 "$here/RUNBOOK.md" "$share/RUNBOOK.md"
+# One example for each kind of camera, and reference.toml with every key.
+rm -rf "$share/pipelines"
+for example in "$here"/../pipelines/*.toml; do
+    place 0644 "$example" "$share/pipelines/${example##*/}"
+done
 install -D -m 0644 "$here/99-vcp-line-cameras.rules" "$rules"
 install -D -m 0644 "$here/60-vcp-line-gige.conf" "$sysctl"
-install -d -m 0750 "$config"
+install -d -m 0755 "$models"
+# Set-group-id: whatever root puts there belongs to the service's group, and to nobody else.
+install -d -m 2750 "$config"
 # A sample, not a line: nothing starts that nobody configured.
-install -m 0640 "$here/example-line.toml" "$config/example.toml.sample"
-if live; then
-    chgrp -R vcp-line "$config"
+place 0640 "$here/example-line.toml" "$config/example.toml.sample"
+if ! live; then
+    echo "vcp-line placed in $destdir; users, groups and the rights of $config are made by install.sh without --destdir"
+    exit 0
 fi
+chgrp -R vcp-line "$config"
 reload
-echo "vcp-line installed; next: cp $config/example.toml.sample $config/NAME.toml, edit it, then"
+echo "vcp-line installed; next, with this sample or an example of $share/pipelines:"
+echo "    install -m 0640 -g vcp-line $config/example.toml.sample $config/NAME.toml"
+echo "    \${EDITOR:-nano} $config/NAME.toml"
 echo "    vcp-line check $config/NAME.toml && systemctl enable --now vcp-line@NAME"

@@ -8,12 +8,15 @@ build=(
   libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev libopencv-dev
   python3 python3-pip ca-certificates
 )
+# What the program is linked with, the plugins of its cameras, and the authorities that TLS trusts (tests/run_packages.rs).
 run=(
+  libopencv-core406 libopencv-imgproc406 libgstreamer1.0-0 libgstreamer-plugins-base1.0-0 ca-certificates
   gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly
   gstreamer1.0-libav gstreamer1.0-tools libaravis-0.8-0
 )
 test=(
-  g++ libgstrtspserver-1.0-dev aravis-tools mosquitto mosquitto-clients openssl iproute2 systemd shellcheck
+  g++ libgstrtspserver-1.0-dev aravis-tools mosquitto mosquitto-clients openssl iproute2 shellcheck
+  systemd systemd-container mmdebstrap procps
 )
 
 die() {

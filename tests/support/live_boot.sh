@@ -1,0 +1,313 @@
+#!/usr/bin/env bash
+# An edge box: boots a real systemd over a throw-away copy of a root file system, installs vcp-line in it as its
+# instructions say, and lets happen to the service what happens on a plant floor.
+#   live_boot.sh REPOSITORY BINARY OPENVINO VERDICTS [ROOT]
+# OPENVINO is the folder that scripts/openvino.sh prints; VERDICTS is the file that gets every verdict a reader has seen;
+# ROOT (default /) is copied by overlayfs with its upper layer in memory: nothing below it is written to, no service of
+# this computer is touched, and nothing is loaded from a network. Each finding is a line that begins with "ok" or "FAIL".
+# Exit code 1 after a FAIL, 77 after "MISSING …" where this cannot be tried.
+# shellcheck disable=SC2317  # the functions that wait are given to until_true by name
+set -euo pipefail
+
+missing() {
+  echo "MISSING $*"
+  exit 77
+}
+
+[[ $EUID -eq 0 ]] || missing "root"
+for tool in systemd-nspawn:systemd-container nsenter:util-linux pgrep:procps mosquitto:mosquitto \
+  mosquitto_sub:mosquitto-clients; do
+  command -v "${tool%:*}" >/dev/null || missing "${tool%:*}: install the Debian package ${tool#*:}"
+done
+for kind in overlay cgroup2; do
+  grep -qw "$kind" /proc/filesystems || modprobe -q "$kind" || missing "a kernel with $kind"
+done
+
+# Namespaces of its own: whatever ends this script, no mount and no process stays behind.
+if [[ ${LIVE_BOOT:-} != alone ]]; then
+  unshare --mount --pid --fork true 2>/dev/null || missing "the right to make mount and process namespaces"
+  LIVE_BOOT=alone exec unshare --mount --pid --fork --kill-child --mount-proc "$0" "$@"
+fi
+
+repository=$1 binary=$2 openvino=$3 verdicts=$4 below=${5:-/}
+work=$(mktemp -d)
+name=vcp-live-$(basename "$work" | tr -d .)
+nspawn='' leader='' reader='' failed=0
+: >"$verdicts"
+
+cleanup() {
+  [[ -z $nspawn ]] || kill -TERM "$nspawn" 2>/dev/null || true
+  umount --lazy "$work" 2>/dev/null || true
+  rmdir "$work" 2>/dev/null || true
+}
+trap cleanup EXIT
+
+expect() {
+  if [[ $2 == "$3" ]]; then
+    echo "ok    $1: $2"
+  else
+    echo "FAIL  $1: $2, not $3"
+    failed=1
+  fi
+}
+# within WHAT MILLISECONDS MOST
+within() { expect "$1 in $2 ms, at most $3" "$(($2 <= $3))" 1; }
+now() { date +%s%3N; }
+# until_true SECONDS COMMAND…
+until_true() {
+  local last=$(($(now) + $1 * 1000))
+  shift
+  until "$@"; do
+    [[ $(now) -lt $last ]] || return 1
+    sleep 0.2
+  done
+}
+
+inside() {
+  nsenter --target "$leader" --all \
+    env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 SYSTEMD_PAGER= SYSTEMD_COLORS=0 "$@"
+}
+shows() { inside systemctl show -P "$1" vcp-line@demo; }
+state() { echo "$(shows ActiveState)/$(shows SubState)/$(shows NRestarts)"; }
+is() { [[ $(state) == "$1" ]]; }
+log() { inside journalctl -b -u vcp-line@demo -o cat; }
+events() { wc -l <"$verdicts"; }
+more_events_than() { [[ $(events) -gt $1 ]]; }
+waiting() { inside vcp-line outbox /var/lib/vcp-line/demo/outbox | sed -n 's/^events that wait *//p'; }
+few_wait() { [[ $(waiting) =~ ^[0-2]$ ]]; }
+
+came_up() {
+  leader=$(pgrep -P "$nspawn" | head -n 1) && [[ -n $leader ]] || return 1
+  case $(inside systemctl is-system-running 2>/dev/null || true) in running | degraded) ;; *) return 1 ;; esac
+}
+
+boot() {
+  local began
+  began=$(now)
+  SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 systemd-nspawn --quiet --directory="$work/root" --boot --register=no --keep-unit \
+    --private-network --machine="$name" --resolv-conf=off --timezone=off --console=pipe \
+    --bind-ro="$repository:/srv/repository" --bind-ro="$binary:/srv/vcp-line" --bind-ro="$openvino:/srv/openvino" \
+    </dev/null >"$work/console" 2>&1 &
+  nspawn=$!
+  if ! until_true 60 came_up; then
+    echo "FAIL  systemd did not come up:"
+    cat "$work/console"
+    exit 1
+  fi
+  echo "      booted in $(($(now) - began)) ms: $(inside systemctl --version | head -n 1)"
+}
+
+# A reader with a session of its own: the broker keeps for it what it has not seen.
+listen() {
+  nsenter --target "$leader" --net mosquitto_sub -h 127.0.0.1 -i judge -c -q 1 -t 'vcp-line/demo/+/verdict' \
+    >>"$verdicts" 2>/dev/null &
+  reader=$!
+}
+
+box() {
+  mount -t tmpfs -o size=3g,mode=755 "$name" "$work"
+  mkdir "$work/up" "$work/tmp" "$work/root"
+  mount -t overlay "$name" -o "lowerdir=$below,upperdir=$work/up,workdir=$work/tmp" "$work/root" ||
+    missing "the right to mount an overlay"
+  # Of this computer nothing starts, and the box is none that was there before.
+  rm -rf "$work"/root/etc/systemd/system/*.wants "$work"/root/etc/vcp-line "$work"/root/var/lib/vcp-line \
+    "$work"/root/var/log/journal "$work"/root/var/lib/mosquitto/* "$work"/root/etc/mosquitto/conf.d/*
+  : >"$work/root/etc/machine-id"
+}
+
+# install.sh does all that can be done here, says what cannot, and its last words make a line that the service can read,
+# also for a root whose files nobody else may read.
+is_installed() {
+  local said line last
+  expect "install.sh can be run" "$(test -x "$repository/deploy/install.sh" && echo yes)" yes
+  said=$(inside sh -c 'umask 077; exec /srv/repository/deploy/install.sh --binary=/srv/vcp-line --openvino=/srv/openvino' 2>&1) ||
+    said="exit code $?: $said"
+  while read -r line; do echo "      $line"; done <<<"$said"
+  expect "install.sh comes to its end" "$(grep -c '^vcp-line installed' <<<"$said")" 1
+  if ! inside sh -c 'sysctl -q -p /usr/lib/sysctl.d/60-vcp-line-gige.conf' >/dev/null 2>&1; then
+    expect "kernel settings that cannot be made are said" "$(grep -c '^install.sh: `sysctl' <<<"$said")" 1
+  fi
+  last=$(sed -n 's/^ *\(install -m .*\)$/\1/p' <<<"$said")
+  last=${last//NAME/demo}
+  last=${last/\/etc\/vcp-line\/example.toml.sample/\/usr\/share\/vcp-line\/pipelines\/synthetic.toml}
+  inside sh -c "umask 077; $last"
+  inside sed -i 's/^line = .*/line = "demo"/' /etc/vcp-line/demo.toml
+  expect "the line's settings belong to" "$(inside stat -c %U:%G:%a /etc/vcp-line/demo.toml)" root:vcp-line:640
+  expect "settings copied without a thought" \
+    "$(inside sh -c 'umask 027; cp /etc/vcp-line/demo.toml /etc/vcp-line/more.toml; stat -c %G:%a /etc/vcp-line/more.toml')" \
+    vcp-line:640
+  expect "every key is shown on the box" \
+    "$(inside sh -c 'grep -c "^bundle = \"/var/lib/vcp-line/models/vcp-clip\"" /usr/share/vcp-line/pipelines/reference.toml')" 1
+}
+
+finds_its_libraries() {
+  expect "libraries that are missing" "$(inside ldd /usr/bin/vcp-line | grep -c 'not found' || true)" 0
+  local element
+  for element in v4l2src rtspsrc aravissrc filesrc videotestsrc decodebin rtph264depay h264parse avdec_h264 avdec_h265 \
+    jpegdec qtdemux bayer2rgb videoconvert appsink; do
+    inside gst-inspect-1.0 --exists "$element" || expect "GStreamer element $element" missing there
+  done
+}
+
+starts() {
+  local began
+  # A hang is noticed within seconds here: thirty would only make this longer.
+  inside mkdir -p /etc/systemd/system/vcp-line@demo.service.d
+  inside sh -c 'printf "[Service]\nWatchdogSec=5\n" >/etc/systemd/system/vcp-line@demo.service.d/quick.conf'
+  inside systemctl daemon-reload
+  inside systemctl enable --quiet --now mosquitto
+  listen
+  began=$(now)
+  inside systemctl enable --quiet --now vcp-line@demo || true
+  within "READY" $(($(now) - began)) 30000
+  expect "the service" "$(state)" active/running/0
+  expect "its status" "$(shows StatusText)" "1 camera, engine openvino fp32"
+  expect "the outbox belongs to" "$(inside stat -c %U:%a /var/lib/vcp-line/demo/outbox)" vcp-line:750
+}
+
+inspects() {
+  until_true 20 more_events_than 3 || true
+  expect "verdicts reach the broker" "$(more_events_than 3 && echo yes)" yes
+  expect "the state at the broker" "$(nsenter --target "$leader" --net mosquitto_sub -h 127.0.0.1 -W 5 -C 1 \
+    -t vcp-line/demo/state | sed -n 's/.*"state":"\([a-z]*\)".*/\1/p')" online
+}
+
+speaks() {
+  expect "the journal tells the start" "$(log | grep -c '1 camera, engine openvino fp32')" 1
+  expect "escape sequences in the journal" "$(log | grep -c $'\e' || true)" 0
+  expect "systemd complains of the unit or its folders" \
+    "$(inside journalctl -b -o cat | grep 'vcp-line' | grep -c 'already exists but\|Unknown key\|Failed to parse' || true)" 0
+}
+
+is_confined() {
+  local exposure
+  exposure=$(inside systemd-analyze security vcp-line@demo --no-pager | sed -n 's/.*Overall exposure level.*: \([0-9.]*\) .*/\1/p')
+  expect "exposure $exposure is at most 2" "$(awk -v exposure="$exposure" 'BEGIN { print (exposure != "" && exposure <= 2) }')" 1
+}
+
+is_watched() {
+  local began
+  began=$(now)
+  inside kill -STOP "$(shows MainPID)"
+  until_true 30 is active/running/1 || true
+  expect "a service that hangs is started again" "$(state)" active/running/1
+  within "and that" $(($(now) - began)) 20000
+  expect "because of the watchdog" "$(inside journalctl -b -u vcp-line@demo -o cat | grep -c '^vcp-line@demo.service: Watchdog timeout')" 1
+}
+
+is_restarted() {
+  local began
+  began=$(now)
+  inside kill -KILL "$(shows MainPID)"
+  until_true 30 is active/running/2 || true
+  expect "a service that is killed is started again" "$(state)" active/running/2
+  within "and that" $(($(now) - began)) 15000
+  began=$(events)
+  until_true 20 more_events_than "$began" || true
+  expect "verdicts come again" "$(more_events_than "$began" && echo yes)" yes
+}
+
+survives_a_hangup() {
+  local process
+  process=$(shows MainPID)
+  inside kill -HUP "$process"
+  sleep 4
+  expect "SIGHUP does not end it" "$(shows ActiveState) $(shows MainPID)" "active $process"
+  expect "and the journal says so" "$(log | grep -c SIGHUP)" 1
+}
+
+refuses_wrong_settings() {
+  inside cp -p /etc/vcp-line/demo.toml /root/demo.toml
+  inside sed -i 's/^defect_threshold/defect_treshold/' /etc/vcp-line/demo.toml
+  inside systemctl restart vcp-line@demo 2>/dev/null || true
+  until_true 10 is failed/failed/0 || true
+  # Longer than RestartSec=.
+  sleep 3
+  expect "wrong settings end it for good" "$(state)/$(shows ExecMainStatus)" failed/failed/0/78
+  expect "and the journal names the key" "$(($(log | grep -c defect_treshold) >= 1))" 1
+  inside cp -p /root/demo.toml /etc/vcp-line/demo.toml
+  inside systemctl start vcp-line@demo
+  expect "with right ones it runs again" "$(state)" active/running/0
+}
+
+stops_in_time() {
+  local began
+  began=$(now)
+  inside systemctl stop vcp-line@demo
+  within "stopped" $(($(now) - began)) 5000
+  expect "the result" "$(shows ActiveState)/$(shows Result)" inactive/success
+  inside systemctl start vcp-line@demo
+}
+
+keeps_verdicts_while_the_broker_is_away() {
+  local began
+  inside systemctl stop mosquitto
+  sleep 3
+  expect "without a broker" "$(state)" active/running/0
+}
+
+tells_systemd_what_ails_it() {
+  expect "its status tells the broker is away" "$(shows StatusText | grep -c broker)" 1
+}
+
+ranks_its_lines() {
+  local warnings
+  warnings=$(inside journalctl -b -u vcp-line@demo -o cat -p warning | grep -c 'broker' || true)
+  expect "the journal knows warnings from the rest" "$((warnings >= 1))" 1
+}
+
+keeps_across_a_reboot() {
+  local began kept code=0
+  began=$(now)
+  inside systemctl stop vcp-line@demo
+  # deadline_s, and what systemd is told on top of it.
+  within "stopped without a broker" $(($(now) - began)) 15000
+  kept=$(waiting)
+  expect "verdicts wait on disk" "$((kept >= 3))" 1
+  kill "$reader" 2>/dev/null || true
+  inside systemctl reboot --no-wall || true
+  wait "$nspawn" || code=$?
+  nspawn=''
+  # systemd-nspawn(1): the container has asked for a reboot.
+  expect "the box ends for a reboot with" "$code" 133
+  boot
+  listen
+  until_true 30 is active/running/0 || true
+  expect "the line starts by itself" "$(state)" active/running/0
+  expect "what the outbox held" "$(log | sed -n 's/.*has not delivered.*waiting=\([0-9]*\).*/\1/p')" "$kept"
+  until_true 20 few_wait || true
+  expect "is delivered" "$(few_wait && echo yes)" yes
+}
+
+is_removed() {
+  inside systemctl stop vcp-line@demo
+  inside sh -c '/srv/repository/deploy/install.sh --uninstall' >/dev/null 2>&1 || expect "install.sh --uninstall" "$?" 0
+  expect "no file of the program is left" \
+    "$(inside sh -c 'ls -d /usr/bin/vcp-line /usr/lib/vcp-line /usr/share/vcp-line /usr/lib/systemd/system/vcp-line@.service \
+      /etc/systemd/system/multi-user.target.wants/vcp-line@demo.service 2>/dev/null' | wc -l)" 0
+  expect "settings and verdicts are" "$(inside sh -c 'ls -d /etc/vcp-line/demo.toml /var/lib/vcp-line/demo/outbox' | wc -l)" 2
+  kill "$reader" 2>/dev/null || true
+  inside systemctl poweroff --no-wall || true
+  wait "$nspawn" || true
+  nspawn=''
+}
+
+box
+boot
+is_installed
+finds_its_libraries
+starts
+inspects
+speaks
+is_confined
+is_watched
+is_restarted
+[[ ${LIVE_BOOT_ALL:-} != 1 ]] || survives_a_hangup
+refuses_wrong_settings
+stops_in_time
+keeps_verdicts_while_the_broker_is_away
+[[ ${LIVE_BOOT_ALL:-} != 1 ]] || tells_systemd_what_ails_it
+[[ ${LIVE_BOOT_ALL:-} != 1 ]] || ranks_its_lines
+keeps_across_a_reboot
+is_removed
+exit "$failed"
