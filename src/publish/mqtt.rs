@@ -12,7 +12,6 @@ use super::reconnect::{Connection, End, Reconnect};
 use super::steady::Steady;
 use super::{MAX_PACKET, PublishError, PublisherSpec};
 use crate::clock::Clock;
-use crate::error_chain;
 
 /// Requests given to the client and not yet on the wire. Small, so that what is late waits in our own queue.
 const CLIENT_QUEUE: usize = 64;

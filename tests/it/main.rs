@@ -9,9 +9,11 @@ mod support;
 mod bad_input;
 #[cfg(feature = "gstreamer")]
 mod camera_faults;
+mod circles;
 mod config_errors;
 mod deploy;
 mod disk_faults;
+mod install;
 mod layering;
 mod line_binary;
 mod line_broker;
@@ -19,10 +21,13 @@ mod line_commands;
 mod line_parts;
 mod line_secure;
 mod line_service;
+#[cfg(feature = "openvino")]
+mod live_boot;
 mod outbox_door;
 mod outbox_faults;
 mod publish_mqtt;
 mod publish_secure;
+mod run_packages;
 mod soak;
 #[cfg(feature = "gstreamer")]
 mod source_gige;

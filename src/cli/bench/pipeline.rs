@@ -28,7 +28,6 @@ use crate::line::{
 use crate::publish::broker::EmbeddedBroker;
 use crate::publish::{Door, LineState, Outgoing, Published, Publisher, PublisherSpec, StateWord};
 use crate::service::plan::{self, SourceSpec};
-use crate::source::SourceContext;
 use crate::source::gstreamer_spec::{GStreamerInput, GStreamerSpec};
 use crate::source::synthetic::SyntheticSpec;
 use crate::synth::{Class, Conveyor, DefectKind};

@@ -28,7 +28,6 @@ use super::reconnect::{self, Connection, End, Reconnect};
 use super::state::LineState;
 use super::{PublishError, PublisherSpec};
 use crate::clock::Clock;
-use crate::error_chain;
 use crate::event::InspectionEvent;
 
 /// Messages given to the client and not yet on the wire; births of many cameras come in one go.

@@ -1,9 +1,7 @@
 //! The installed service on a box that boots for it: a real systemd starts, watches, stops and removes it, and a reader of
 //! its broker has seen every verdict in order.
 // Clippy knows only functions marked as tests for tests, not what they share.
-#![allow(clippy::unwrap_used, clippy::print_stdout)]
 // The box takes the engine that an edge box without a card takes.
-#![cfg(feature = "openvino")]
 
 use std::collections::HashSet;
 use std::fs;

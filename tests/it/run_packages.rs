@@ -1,7 +1,6 @@
 //! `scripts/setup-debian.sh run` brings every library that the program is linked with or loads, and every plugin that it
 //! tells its user to install.
 // Clippy knows only functions marked as tests for tests, not what they share.
-#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -1,6 +1,5 @@
 //! What the scripts of deploy/ leave on a computer: every file that a text names, in one place, with rights that work.
 // Clippy knows only functions marked as tests for tests, not what they share.
-#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::collections::BTreeSet;
 use std::fs;
