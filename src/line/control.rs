@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::parts::{PartCounters, TriggerMode};
 use super::recipe::{RecipeError, RecipeSpec};
+use super::sink::Debt;
 use super::station::{Inspected, Station, TriggerRefused};
 use crate::clock::Moment;
 use crate::event::RecipeInfo;
@@ -117,6 +118,17 @@ pub struct CameraReport {
     pub parts: PartCounters,
 }
 
+/// A part that is owed exactly one event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Accepted {
+    /// Its camera.
+    pub camera: Arc<str>,
+    /// The part, with the number of its trigger.
+    pub part: Part,
+    /// To ask whether it is kept.
+    pub debt: Debt,
+}
+
 /// A changed recipe, checked and not yet in use.
 pub struct RecipeChange {
     station: Arc<Station>,
@@ -194,11 +206,11 @@ impl Control {
         number: Option<u64>,
         at: Moment,
         early: bool,
-    ) -> Result<(Arc<str>, Part), ControlError> {
+    ) -> Result<Accepted, ControlError> {
         let station = self.one(camera)?;
         let camera = Arc::clone(station.camera());
         match station.trigger(id, number, at, early) {
-            Ok(part) => Ok((camera, part)),
+            Ok((part, debt)) => Ok(Accepted { camera, part, debt }),
             Err(TriggerRefused::Mode(mode)) => {
                 let mode = if mode == TriggerMode::Free { "free" } else { "hardware" };
                 Err(ControlError::Mode { camera, mode })

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::parts::Shot;
 use super::plan::Unanswered;
 use super::recipe::{RecipeSpec, no_verdict};
-use super::sink::{EventSink, Refused};
+use super::sink::{Debt, EventSink, Refused};
 use super::stats::LineStats;
 use crate::anomaly::StageTimes;
 use crate::clock::{Clock, ClockSource, Moment};
@@ -86,7 +86,7 @@ impl EventWriter {
     }
 
     /// A part has come. Refused when nobody can be asked to remember it: it is counted, and owed nothing.
-    pub fn owe(&self, part: &Part) -> Result<(), Refused> {
+    pub fn owe(&self, part: &Part) -> Result<Debt, Refused> {
         self.context.sink.owe(&self.camera, part).inspect_err(|refused| {
             tracing::debug!(camera = %self.camera, part = part.id, %refused, "part refused");
             self.context.stats().refused += 1;

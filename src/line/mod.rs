@@ -47,7 +47,7 @@ use stats::LineStats;
 pub use crate::camera::CameraState;
 pub use error::LineError;
 pub use plan::{CameraPlan, EngineOpener, LineParts, SourceOpener, Unanswered};
-pub use sink::{EventSink, Heartbeat, Refused};
+pub use sink::{Debt, EventSink, Heartbeat, Refused};
 pub use station::Inspected;
 
 const INFERENCE: &str = "inference";

@@ -11,11 +11,15 @@ use crate::frame::Part;
 #[error("{0}")]
 pub struct Refused(pub String);
 
+/// A part that is owed an event, by the number under which the sink knows it: whether it is kept can be asked with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Debt(pub u64);
+
 /// Takes what the line has to say. Implemented by the service, by `bench` and by tests.
 pub trait EventSink: Send + Sync {
     /// A trigger for this part has come. Taken, the part is owed exactly one event with the same `part`, also across a
     /// crash; refused, it is owed none, and whoever sent the trigger has to be told. Never waits.
-    fn owe(&self, camera: &str, part: &Part) -> Result<(), Refused>;
+    fn owe(&self, camera: &str, part: &Part) -> Result<Debt, Refused>;
     /// One event, in order per camera. May wait: the camera's next event waits with it. That of an owed part is refused
     /// only when the program is ending; a refused event has used no number. One that leaves after `due` is marked so.
     fn verdict(&self, event: InspectionEvent, captured: Instant, due: Option<Instant>) -> Result<(), Refused>;

@@ -13,7 +13,7 @@ use super::parts::{Matcher, Outcome, Output, Pairing, PartCounters, Shot, Trigge
 use super::plan::CameraPlan;
 use super::queue::{FrameQueue, Pushed};
 use super::recipe::{RecipeError, RecipeSpec, no_verdict};
-use super::sink::Refused;
+use super::sink::{Debt, Refused};
 use crate::anomaly::{AnomalyMap, StageTimes};
 use crate::clock::{Clock, Moment};
 use crate::frame::{Frame, Part};
@@ -197,7 +197,13 @@ impl Station {
     }
 
     /// A command names a part. Accepted, it is owed exactly one event. An `early` one came before the line was ready.
-    pub fn trigger(&self, id: &str, number: Option<u64>, at: Moment, early: bool) -> Result<Part, TriggerRefused> {
+    pub fn trigger(
+        &self,
+        id: &str,
+        number: Option<u64>,
+        at: Moment,
+        early: bool,
+    ) -> Result<(Part, Debt), TriggerRefused> {
         match self.plan.mode {
             TriggerMode::Software | TriggerMode::Matched => {}
             mode @ (TriggerMode::Free | TriggerMode::Hardware) => return Err(TriggerRefused::Mode(mode)),
@@ -213,13 +219,13 @@ impl Station {
             return Err(TriggerRefused::Open);
         }
         let part = book.matcher.announce(id.to_owned(), number);
-        self.writer.owe(&part).map_err(TriggerRefused::Refused)?;
+        let debt = self.writer.owe(&part).map_err(TriggerRefused::Refused)?;
         let output = match early {
             true => book.matcher.trigger_in_vain(part.clone(), at, NoVerdictReason::WarmingUp),
             false => book.matcher.trigger(part.clone(), at),
         };
         self.carry_out(book, output);
-        Ok(part)
+        Ok((part, debt))
     }
 
     /// Whether an answer for this frame is still worth having.

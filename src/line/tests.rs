@@ -82,12 +82,13 @@ struct Notebook {
 }
 
 impl EventSink for Notebook {
-    fn owe(&self, camera: &str, part: &Part) -> Result<(), Refused> {
+    fn owe(&self, camera: &str, part: &Part) -> Result<Debt, Refused> {
         if self.full.load(Ordering::Relaxed) {
             return Err(Refused("full".into()));
         }
-        self.owed.lock().expect("lock").push((camera.to_owned(), part.clone()));
-        Ok(())
+        let mut owed = self.owed.lock().expect("lock");
+        owed.push((camera.to_owned(), part.clone()));
+        Ok(Debt(owed.len() as u64))
     }
     fn verdict(&self, event: InspectionEvent, _: Instant, _: Option<Instant>) -> Result<(), Refused> {
         if event.part.is_none() && self.full.load(Ordering::Relaxed) {

@@ -325,8 +325,8 @@ impl Work {
         Ok(match command {
             Command::Trigger(Trigger { camera, part_id, trigger }) => {
                 self.unsettled = true;
-                let (camera, part) = control.trigger(camera.as_deref(), part_id, *trigger, at, early)?;
-                json!({ "camera": camera, "part": part })
+                let accepted = control.trigger(camera.as_deref(), part_id, *trigger, at, early)?;
+                json!({ "camera": accepted.camera, "part": accepted.part })
             }
             Command::Pause(which) => json!({ "paused": control.pause(which.camera.as_deref(), true)? }),
             Command::Resume(which) => json!({ "resumed": control.pause(which.camera.as_deref(), false)? }),

@@ -10,7 +10,7 @@ use crate::camera::CameraState;
 use crate::clock::Clock;
 use crate::event::{InspectionEvent, ModelInfo};
 use crate::frame::Part;
-use crate::line::{EventSink, Refused};
+use crate::line::{Debt, EventSink, Refused};
 use crate::publish::outbox::{RecordId, Safety};
 use crate::publish::sparkplug::SparkplugHandle;
 use crate::publish::{Alarm, Counters, Door, LineState, Outgoing, StateWord};
@@ -206,13 +206,10 @@ impl Voice {
 
 impl EventSink for Voice {
     // The door says loudly that it is full, once each time it begins.
-    fn owe(&self, camera: &str, part: &Part) -> Result<(), Refused> {
-        self.door
-            .owe(camera, part)
-            .map(|debt| {
-                self.owed.fetch_max(debt.0, Ordering::Relaxed);
-            })
-            .map_err(|error| Refused(error.to_string()))
+    fn owe(&self, camera: &str, part: &Part) -> Result<Debt, Refused> {
+        let debt = self.door.owe(camera, part).map_err(|error| Refused(error.to_string()))?;
+        self.owed.fetch_max(debt.0, Ordering::Relaxed);
+        Ok(Debt(debt.0))
     }
 
     fn verdict(&self, event: InspectionEvent, captured: Instant, due: Option<Instant>) -> Result<(), Refused> {

@@ -23,7 +23,7 @@ use crate::line::queue::WhenFull;
 use crate::line::recipe::RecipeSpec;
 use crate::line::stats::Histogram;
 use crate::line::{
-    CameraPlan, CameraState, EngineOpener, EventSink, Heartbeat, Line, LineParts, Refused, SourceOpener,
+    CameraPlan, CameraState, Debt, EngineOpener, EventSink, Heartbeat, Line, LineParts, Refused, SourceOpener,
 };
 use crate::publish::broker::EmbeddedBroker;
 use crate::publish::{Door, LineState, Outgoing, Published, Publisher, PublisherSpec, StateWord};
@@ -73,8 +73,8 @@ pub struct PipelineArguments {
 struct PublishingSink(Door);
 
 impl EventSink for PublishingSink {
-    fn owe(&self, camera: &str, part: &Part) -> Result<(), Refused> {
-        self.0.owe(camera, part).map(drop).map_err(|error| Refused(error.to_string()))
+    fn owe(&self, camera: &str, part: &Part) -> Result<Debt, Refused> {
+        self.0.owe(camera, part).map(|debt| Debt(debt.0)).map_err(|error| Refused(error.to_string()))
     }
 
     fn verdict(&self, event: InspectionEvent, captured: Instant, due: Option<Instant>) -> Result<(), Refused> {
