@@ -203,17 +203,23 @@ pub struct Ack {
     /// What was done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub applied: Option<Value>,
+    /// `memory`: the part is accepted, and only this process knows it, because the disk takes nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<String>,
+    /// The same command was carried out a moment ago, and was not carried out again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub repeated: bool,
 }
 
 impl Ack {
     /// It was carried out.
     pub fn done(correlation_id: Option<String>, applied: Value) -> Self {
-        Self { correlation_id, ok: true, error: None, applied: Some(applied) }
+        Self { correlation_id, ok: true, error: None, applied: Some(applied), kept: None, repeated: false }
     }
 
     /// It was not.
     pub fn refused(correlation_id: Option<String>, error: impl ToString) -> Self {
-        Self { correlation_id, ok: false, error: Some(error.to_string()), applied: None }
+        Self { correlation_id, ok: false, error: Some(error.to_string()), applied: None, kept: None, repeated: false }
     }
 }
 

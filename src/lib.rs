@@ -54,6 +54,7 @@ pub mod config;
 pub mod eval;
 pub mod learn;
 pub mod line;
+pub mod logging;
 pub mod publish;
 pub mod systemd;
 pub mod web;

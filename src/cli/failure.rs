@@ -15,6 +15,8 @@ use crate::weights::BundleError;
 
 /// Something failed while working.
 pub const EXIT_FAILURE: u8 = 1;
+/// The arguments are wrong.
+pub const EXIT_ARGUMENTS: u8 = 2;
 /// The configuration is wrong and starting again cannot help (EX_CONFIG of sysexits.h).
 pub const EXIT_CONFIG: u8 = 78;
 

@@ -1,12 +1,14 @@
 //! The command line: one file or folder per command; here they are told apart, logged and ended.
 #![allow(clippy::print_stdout, clippy::print_stderr)] // the one place that talks to the terminal
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
 use crate::error_chain;
+use crate::logging::Log;
 use interrupt::Interrupts;
 
 mod bench;
@@ -45,6 +47,11 @@ const EXIT_CODES: &str = "Exit codes: 0 done, or a service stopped on request, 1
                           configuration (starting again without a change cannot help), 130 or 143 ended by Ctrl-C or \
                           SIGTERM before the work was done.";
 
+/// How long the last lines of the log may take to be read. A service ends in time, whoever reads.
+const LAST_LINES_OF_A_SERVICE: Duration = Duration::from_secs(1);
+/// The same for a command that a person waits for.
+const LAST_LINES: Duration = Duration::from_secs(30);
+
 #[derive(Subcommand)]
 enum Command {
     /// Run a line: cameras → verdicts over MQTT, until SIGTERM or Ctrl-C (a second one exits at once).
@@ -78,49 +85,43 @@ enum Command {
 /// Reads the arguments and runs the command; the error chain is printed once, on standard error.
 pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let filter = match tracing_subscriber::EnvFilter::try_new(&arguments.log) {
-        Ok(filter) => filter,
+    let log = match Log::start(&arguments.log) {
+        Ok(log) => log,
         Err(error) => {
-            eprintln!("vcp-line: --log '{}': {error}", arguments.log);
-            return ExitCode::from(failure::EXIT_CONFIG);
+            eprintln!("vcp-line: {error}");
+            return ExitCode::from(failure::EXIT_ARGUMENTS);
         }
     };
-    // systemd's journal stamps the lines itself.
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
-    let logs = logs.with_ansi(std::io::stderr().is_terminal());
-    if std::env::var_os("JOURNAL_STREAM").is_some() {
-        logs.without_time().init();
-    } else {
-        logs.init();
-    }
     let serving = matches!(arguments.command, Command::Run(_) | Command::Demo(_));
     // These stop on request, which is no interruption.
     let stops = serving || matches!(arguments.command, Command::Watch(_));
     let interrupts = if stops { Ok(Interrupts::default()) } else { Interrupts::watch() };
-    let result = interrupts.and_then(|interrupts| command(arguments.command, &interrupts));
+    let result = interrupts.and_then(|interrupts| command(arguments.command, &interrupts, &log));
     let code = match result {
         Ok(()) => 0,
         Err(error) => {
-            eprintln!("vcp-line: {}", error_chain::one_line(error.as_ref()));
+            log.last_words(&format!("vcp-line: {}", error_chain::one_line(error.as_ref())));
             failure::exit_code(&error)
         }
     };
+    log.flush(if serving { LAST_LINES_OF_A_SERVICE } else { LAST_LINES });
     if serving {
         // A stop that was asked for while the model compiles leaves a thread inside the engine's runtime. Ordinary exit
         // runs the runtime's destructors beside that thread; everything of ours is closed by now, so this does not.
         if let Err(error) = std::io::stdout().flush() {
-            eprintln!("vcp-line: writing to standard output: {error}");
+            log.last_words(&format!("vcp-line: writing to standard output: {error}"));
+            log.flush(LAST_LINES_OF_A_SERVICE);
         }
         signal_hook::low_level::exit(code.into());
     }
     ExitCode::from(code)
 }
 
-fn command(command: Command, interrupts: &Interrupts) -> anyhow::Result<()> {
+fn command(command: Command, interrupts: &Interrupts, log: &Log) -> anyhow::Result<()> {
     match command {
-        Command::Run(arguments) => run::run(&arguments),
+        Command::Run(arguments) => run::run(&arguments, log),
         Command::Check(arguments) => check::run(&arguments),
-        Command::Demo(arguments) => demo::run(&arguments),
+        Command::Demo(arguments) => demo::run(&arguments, log),
         Command::Watch(arguments) => watch::run(&arguments),
         Command::Trigger(arguments) => trigger::run(&arguments),
         Command::Outbox(arguments) => outbox::run(&arguments),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::config;
+use crate::logging::Log;
 use crate::service::{self, plan};
 
 #[derive(Args)]
@@ -14,9 +15,9 @@ pub struct RunArguments {
     line: PathBuf,
 }
 
-pub fn run(arguments: &RunArguments) -> anyhow::Result<()> {
+pub fn run(arguments: &RunArguments, log: &Log) -> anyhow::Result<()> {
     let mut config = config::load(&arguments.line)?;
     let stop = service::stop_on_signal()?;
-    service::serve(plan::service(&mut config)?, &stop)?;
+    service::serve(plan::service(&mut config)?, log, &stop)?;
     Ok(())
 }

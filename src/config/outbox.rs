@@ -8,7 +8,7 @@ use super::raw::RawOutbox;
 use super::rules::{Rules, value};
 use super::state;
 use crate::publish::OutboxSpec;
-use crate::publish::outbox::{Fsync, WhenLogFull};
+use crate::publish::outbox::{Fsync, WhenLogFull, WhenUnkept};
 
 const MIB: u64 = 1 << 20;
 
@@ -49,7 +49,17 @@ pub fn resolve(raw: &RawOutbox, line: &str, base: &Path, rules: &mut Rules<'_>) 
             return None;
         }
     };
-    Some(OutboxSpec { max_bytes, max_age: Duration::from_secs(hours * 3600), fsync, when_full, ..default })
+    let when_unkept = match raw.when_unkept.as_ref().map(|word| word.get_ref().as_str()) {
+        None | Some("refuse") => WhenUnkept::Refuse,
+        Some("memory") => WhenUnkept::Memory,
+        Some(other) => {
+            let message = format!("\"{other}\" is no policy; allowed: refuse, memory");
+            rules.wrong(raw.when_unkept.as_ref(), "when_unkept", message);
+            return None;
+        }
+    };
+    let max_age = Duration::from_secs(hours * 3600);
+    Some(OutboxSpec { max_bytes, max_age, fsync, when_full, when_unkept, ..default })
 }
 
 fn default_directory(line: &str, variable: impl Fn(&str) -> Option<OsString>) -> Option<PathBuf> {

@@ -131,6 +131,8 @@ pub struct RawOutbox {
     pub fsync_ms: Key<u64>,
     /// `refuse` or `drop-oldest`.
     pub when_full: Key<String>,
+    /// `refuse` or `memory`.
+    pub when_unkept: Key<String>,
 }
 
 /// `[commands]`: what others may ask of the line.

@@ -6,6 +6,7 @@ use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
 
+use crate::event::RecipeInfo;
 use crate::line::CameraPlan;
 use crate::line::recipe::RecipeSpec;
 use crate::output;
@@ -18,6 +19,9 @@ const FILE: &str = "recipes.json";
 struct Kept {
     configured: RecipeSpec,
     recipe: RecipeSpec,
+    /// The settings have changed since, and somebody was told.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    superseded: bool,
 }
 
 /// A recipe cannot be kept.
@@ -45,37 +49,50 @@ pub struct KeptRecipes {
     directory: Option<PathBuf>,
     configured: BTreeMap<String, RecipeSpec>,
     kept: BTreeMap<String, Kept>,
+    /// Why the recipes of an earlier start are not in use.
+    trouble: Option<String>,
 }
 
 impl KeptRecipes {
-    /// Reads what an earlier start has kept, and gives every camera its own. A file that cannot be read is said and left
-    /// out: the settings' recipes are good ones.
+    /// Reads what an earlier start has kept, and gives every camera its own. A file that cannot be read is put aside and
+    /// told ([`KeptRecipes::trouble`]): the settings' recipes are good ones, but not those that somebody asked for.
     pub fn open(directory: Option<&Path>, cameras: &mut [&mut CameraPlan]) -> Self {
-        let mut kept = directory.map(|directory| read(&directory.join(FILE))).unwrap_or_default();
+        let (mut kept, trouble) = directory.map(read).unwrap_or_default();
         let configured: BTreeMap<String, RecipeSpec> =
             cameras.iter().map(|plan| (plan.name.to_string(), plan.recipe.clone())).collect();
-        kept.retain(|camera, kept| {
-            let same = configured.get(camera) == Some(&kept.configured);
-            if !same {
-                let recipe = &kept.recipe.info;
+        let mut news = false;
+        for (camera, kept) in &mut kept {
+            let superseded = configured.get(camera) != Some(&kept.configured);
+            if superseded && !kept.superseded {
+                let RecipeInfo { id, version } = &kept.recipe.info;
                 tracing::warn!(
                     camera,
-                    recipe = recipe.id,
-                    version = recipe.version,
-                    "the settings have changed since this \
-                    recipe came by command; theirs is used"
+                    recipe = id,
+                    version,
+                    "the settings have changed since this recipe came by command; theirs is used"
                 );
             }
-            same && kept.recipe.check().is_ok()
-        });
+            news |= superseded != kept.superseded;
+            kept.superseded = superseded;
+        }
+        if let Some(directory) = directory.filter(|_| news)
+            && let Err(error) = write(directory, &kept)
+        {
+            tracing::warn!("{}: {error}; the next start says it again", directory.join(FILE).display());
+        }
         for plan in cameras {
-            if let Some(kept) = kept.get(&*plan.name) {
-                let recipe = &kept.recipe.info;
-                tracing::info!(camera = %plan.name, recipe = recipe.id, version = recipe.version, "recipe that came by command");
+            if let Some(kept) = kept.get(&*plan.name).filter(|kept| !kept.superseded && kept.recipe.check().is_ok()) {
+                let RecipeInfo { id, version } = &kept.recipe.info;
+                tracing::info!(camera = %plan.name, recipe = id, version, "recipe that came by command");
                 plan.kept = Some(kept.recipe.clone());
             }
         }
-        Self { directory: directory.map(Path::to_owned), configured, kept }
+        Self { directory: directory.map(Path::to_owned), configured, kept, trouble }
+    }
+
+    /// Why recipes that came by command are not in use, for an alarm.
+    pub fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref()
     }
 
     /// Keeps these recipes. After an error nothing has changed.
@@ -84,7 +101,7 @@ impl KeptRecipes {
         for (camera, recipe) in changes {
             let configured = self.configured.get(camera);
             let configured = configured.ok_or_else(|| KeptError::NoCamera { camera: camera.to_owned() })?.clone();
-            kept.insert(camera.to_owned(), Kept { configured, recipe: recipe.clone() });
+            kept.insert(camera.to_owned(), Kept { configured, recipe: recipe.clone(), superseded: false });
         }
         if let Some(directory) = &self.directory {
             write(directory, &kept).map_err(|source| KeptError::Write { file: directory.join(FILE), source })?;
@@ -94,19 +111,27 @@ impl KeptRecipes {
     }
 }
 
-fn read(file: &Path) -> BTreeMap<String, Kept> {
-    let text = match fs::read_to_string(file) {
-        Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return BTreeMap::new(),
-        Err(error) => {
-            tracing::error!("{}: {error}; the recipes of the settings are used", file.display());
-            return BTreeMap::new();
-        }
+/// What is kept, or why it cannot be read. A damaged file is put aside, so that the next command does not replace it.
+fn read(directory: &Path) -> (BTreeMap<String, Kept>, Option<String>) {
+    let file = directory.join(FILE);
+    let found = fs::read(&file).and_then(|bytes| serde_json::from_slice(&bytes).map_err(io::Error::from));
+    let error = match found {
+        Ok(kept) => return (kept, None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Default::default(),
+        Err(error) => error,
     };
-    serde_json::from_str(&text).unwrap_or_else(|error| {
-        tracing::error!("{}: {error}; the recipes of the settings are used", file.display());
-        BTreeMap::new()
-    })
+    let aside = file.with_extension("json.damaged");
+    let place = match fs::rename(&file, &aside) {
+        Ok(()) => aside,
+        Err(_) => file.clone(),
+    };
+    let trouble = format!(
+        "{}: {error}; the recipes of the settings are used: send the recipes again, what is left of them is in {}",
+        file.display(),
+        place.display()
+    );
+    tracing::error!("{trouble}");
+    (BTreeMap::new(), Some(trouble))
 }
 
 /// The whole file or the old one, whenever the power goes.
@@ -121,7 +146,6 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::event::RecipeInfo;
     use crate::line::parts::TriggerPlan;
     use crate::line::queue::WhenFull;
 

@@ -1,6 +1,6 @@
 //! What systemd, the service manager, is told while a line starts, works and stops.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::line::Heartbeat;
@@ -18,21 +18,33 @@ const STOP_MARGIN: Duration = Duration::from_secs(5);
 pub struct ServiceManager {
     notifier: Notifier,
     progress: Arc<Progress>,
+    /// What systemd shows.
+    shown: Arc<Mutex<String>>,
 }
 
 impl ServiceManager {
     /// The one that has started this process, or nobody. It hears that the model is being loaded.
     pub fn from_env() -> Result<Self, NotifyError> {
-        let manager = Self { notifier: Notifier::from_env()?, progress: Arc::default() };
-        manager.tell(|systemd| systemd.status(LOADING));
+        let manager = Self { notifier: Notifier::from_env()?, progress: Arc::default(), shown: Arc::default() };
+        manager.status(LOADING);
         Ok(manager)
     }
 
     /// Something that takes long has begun, or ended (an empty text).
     pub fn activity(&self, text: &str) {
-        self.tell(|systemd| systemd.status(if text.is_empty() { LOADING } else { text }));
+        self.status(if text.is_empty() { LOADING } else { text });
         if !text.is_empty() {
             self.tell(|systemd| systemd.extend_timeout(LONG_WORK));
+        }
+    }
+
+    /// How the line is doing, in one sentence; systemd is told when it has changed.
+    pub fn status(&self, text: &str) {
+        let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        if *shown != text {
+            text.clone_into(&mut shown);
+            drop(shown);
+            self.tell(|systemd| systemd.status(text));
         }
     }
 
@@ -43,6 +55,7 @@ impl ServiceManager {
 
     /// The line inspects. From here on a watchdog is fed, if the unit asks for one; dropped, it is not fed any more.
     pub fn ready(&self, status: &str) -> Result<Option<Watchdog>, NotifyError> {
+        status.clone_into(&mut self.shown.lock().unwrap_or_else(PoisonError::into_inner));
         self.tell(|systemd| systemd.ready(status));
         let start = |interval| Watchdog::start(self.notifier.clone(), interval, vec![Arc::clone(&self.progress)]);
         watchdog_interval().map(start).transpose()

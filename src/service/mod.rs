@@ -26,6 +26,7 @@ mod ways_out;
 use tokio_util::sync::CancellationToken;
 
 use crate::line::LineError;
+use crate::logging::Log;
 use running::Running;
 
 pub use commands::CommandSpec;
@@ -37,11 +38,11 @@ pub use stop::stop_on_signal;
 pub use ways_in::Ask;
 
 /// Runs until `stop` or until every finite source has ended.
-pub fn serve(service: Service, stop: &CancellationToken) -> Result<(), ServiceError> {
+pub fn serve(service: Service, log: &Log, stop: &CancellationToken) -> Result<(), ServiceError> {
     let mut running = match Running::start(service, stop) {
         Err(ServiceError::Line(LineError::Cancelled)) => return Ok(()),
         started => started?,
     };
-    let end = running.watch(stop);
+    let end = running.watch(log, stop);
     running.stop(end).result()
 }

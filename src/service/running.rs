@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::drops::DropWatch;
-use super::ending::Ending;
+use super::ending::{End, Ending};
 use super::error::ServiceError;
 use super::manager::ServiceManager;
 use super::spec::Service;
@@ -17,7 +17,8 @@ use super::ways_out::WaysOut;
 use crate::clock::{Clock, SystemClock};
 use crate::engine::EngineInfo;
 use crate::event::ModelInfo;
-use crate::line::{Line, LineEnd, LineParts};
+use crate::line::{Line, LineParts};
+use crate::logging::Log;
 use crate::systemd::Watchdog;
 
 /// How often the running line is looked at.
@@ -33,6 +34,8 @@ pub struct Running {
     line: Line,
     watchdog: Option<Watchdog>,
     stop_deadline: Duration,
+    /// What systemd shows while all is well.
+    status: String,
 }
 
 impl Running {
@@ -75,27 +78,33 @@ impl Running {
         let status = status(count, line.engine());
         let watchdog = manager.ready(&status)?;
         tracing::info!(line = %name, %session, "{status}");
-        Ok(Self { manager, ways_out, ways_in, line, watchdog, stop_deadline })
+        Ok(Self { manager, ways_out, ways_in, line, watchdog, stop_deadline, status })
     }
 
-    /// Returns at the request to stop (`None`), or when the line ends by itself.
-    pub fn watch(&mut self, stop: &CancellationToken) -> Option<LineEnd> {
+    /// Returns at the request to stop, when the line ends by itself, or when something that it needs has.
+    pub fn watch(&mut self, log: &Log, stop: &CancellationToken) -> End {
         let voice = self.ways_out.voice();
         let mut drops = DropWatch::default();
         while !stop.is_cancelled() {
             voice.outbox();
             drops.look(Instant::now(), &self.line.queues()).into_iter().for_each(|change| voice.drops(change));
             voice.broker();
+            voice.log(&log.health());
+            self.manager.status(&format!("{}{}", self.status, voice.trouble()));
             if let Some(end) = self.line.wait(LOOK) {
-                return Some(end);
+                return End::Line(end);
+            }
+            if let Some(thread) = self.ways_in.broken() {
+                tracing::error!(thread, "a thread that the line cannot do without has ended; the service stops");
+                return End::Broken(thread);
             }
         }
-        None
+        End::Asked
     }
 
     /// Takes nothing new, finishes what has begun, delivers it: in this order, within the stop deadline.
-    pub fn stop(self, end: Option<LineEnd>) -> Ending {
-        let Self { manager, ways_out, ways_in, line, watchdog, stop_deadline } = self;
+    pub fn stop(self, end: End) -> Ending {
+        let Self { manager, ways_out, ways_in, line, watchdog, stop_deadline, .. } = self;
         manager.stopping(stop_deadline);
         let began = Instant::now();
         let web = ways_in.close();

@@ -1,33 +1,35 @@
 //! What the line says, as MQTT hears it: verdicts, the retained state, alarms.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::commands::{Keeping, Kept};
 use super::drops::Change;
 use crate::camera::CameraState;
 use crate::clock::Clock;
 use crate::event::{InspectionEvent, ModelInfo};
 use crate::frame::Part;
 use crate::line::{Debt, EventSink, Refused};
-use crate::publish::outbox::{RecordId, Safety};
+use crate::logging::LogHealth;
+use crate::publish::outbox::{RecordId, Safety, WhenUnkept};
 use crate::publish::sparkplug::SparkplugHandle;
 use crate::publish::{Alarm, Counters, Door, LineState, Outgoing, StateWord};
 
 /// How long the inference thread waits for room in a full publishing queue before a verdict is given up. Longer than
 /// any broker that is merely slow, shorter than systemd's watchdog.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long an acknowledgement waits for the disk of the outbox.
-const DISK: Duration = Duration::from_secs(1);
+/// How long one look at a part that is being written lasts; then it is looked at anew.
+const LOOK: Duration = Duration::from_millis(200);
+/// Longer than a disk that hangs is waited for by the outbox itself.
+const LONGEST: Duration = Duration::from_secs(20);
 
 /// Speaks for the line, and knows what it has said.
 pub struct Voice {
     door: Door,
     sparkplug: Option<SparkplugHandle>,
     clock: Arc<dyn Clock>,
-    /// The newest debt.
-    owed: AtomicU64,
+    when_unkept: WhenUnkept,
     known: Mutex<Known>,
 }
 
@@ -40,11 +42,21 @@ struct Known {
     outbox: Option<(Alarm, bool)>,
     lost: BTreeMap<String, Alarm>,
     drops: BTreeMap<String, Alarm>,
+    /// Lines of the log are being lost.
+    log: Option<Alarm>,
+    /// Recipes that came by command could not be read at the start.
+    recipes: Option<Alarm>,
 }
 
 impl Voice {
     /// Nothing has been said yet but `state`.
-    pub fn new(door: Door, sparkplug: Option<SparkplugHandle>, state: LineState, clock: Arc<dyn Clock>) -> Self {
+    pub fn new(
+        door: Door,
+        sparkplug: Option<SparkplugHandle>,
+        state: LineState,
+        when_unkept: WhenUnkept,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
         let known = Known {
             state,
             ready: false,
@@ -53,10 +65,12 @@ impl Voice {
             outbox: None,
             lost: BTreeMap::new(),
             drops: BTreeMap::new(),
+            log: None,
+            recipes: None,
         };
         // An alarm that an earlier start has left at the broker is not this start's.
         let cameras: Vec<String> = known.state.cameras.keys().cloned().collect();
-        let voice = Self { door, sparkplug, clock, owed: AtomicU64::new(0), known: Mutex::new(known) };
+        let voice = Self { door, sparkplug, clock, when_unkept, known: Mutex::new(known) };
         for camera in cameras {
             voice.door.set_alarms(&camera, &[]);
         }
@@ -88,6 +102,8 @@ impl Voice {
             () if !known.ready => StateWord::Offline,
             () if known.engine.is_some()
                 || known.outbox.as_ref().is_some_and(|(_, degraded)| *degraded)
+                || !known.broker.is_empty()
+                || known.recipes.is_some()
                 || !known.lost.is_empty() =>
             {
                 StateWord::Degraded
@@ -102,15 +118,6 @@ impl Voice {
             host.line(&known.state);
         }
         self.door.set_state(known.state.clone());
-    }
-
-    /// Waits until the parts accepted so far are where a restart finds them, or the disk has had its time: whoever asks
-    /// is told then.
-    pub fn settle(&self) {
-        let debt = RecordId(self.owed.load(Ordering::Relaxed));
-        if self.door.recorded(debt, DISK) == Safety::BeingWritten {
-            tracing::warn!("the outbox is slow: parts are acknowledged before they are on disk");
-        }
     }
 
     /// Whether everything is there that inspecting needs, and what is not.
@@ -166,6 +173,7 @@ impl Voice {
         let alarms = troubles.iter().map(|(kind, message)| (*kind, self.alarm(kind, message.clone()))).collect();
         known.broker = alarms;
         self.show_all_alarms(&known);
+        self.tell(&mut known);
     }
 
     /// Looks how the outbox is doing. What ails it concerns every camera.
@@ -191,6 +199,41 @@ impl Voice {
         self.tell(&mut known);
     }
 
+    /// Looks how the log is doing. A lost log concerns every camera and harms none.
+    pub fn log(&self, health: &LogHealth) {
+        let message = health.trouble.as_ref().map(|why| format!("{} lines of the log were lost: {why}", health.lost));
+        let mut known = self.known();
+        if known.log.as_ref().map(|alarm| &alarm.message) == message.as_ref() {
+            return;
+        }
+        let since = known.log.as_ref().map(|alarm| alarm.since);
+        known.log = message.map(|message| {
+            let alarm = self.alarm("log", message);
+            Alarm { since: since.unwrap_or(alarm.since), ..alarm }
+        });
+        self.show_all_alarms(&known);
+    }
+
+    /// Recipes that came by command are not in use, because what was kept of them is damaged.
+    pub fn recipes(&self, trouble: Option<&str>) {
+        let mut known = self.known();
+        known.recipes = trouble.map(|message| self.alarm("recipes", message.to_owned()));
+        self.show_all_alarms(&known);
+        self.tell(&mut known);
+    }
+
+    /// What is wrong, to follow a sentence that says how the line would be; empty when nothing is.
+    pub fn trouble(&self) -> String {
+        let known = self.known();
+        let outbox = known.outbox.as_ref().map(|(alarm, _)| alarm);
+        let all = known.engine.iter().chain(known.lost.values()).chain(known.broker.values()).chain(outbox);
+        let all = all.chain(&known.recipes).chain(known.drops.values()).chain(&known.log);
+        let counters = self.door.counters();
+        let away = (!counters.connected).then(|| format!("; no broker, {} verdicts wait", counters.queued));
+        let alarms = all.map(|alarm| format!("; {}: {}", alarm.kind, alarm.message));
+        alarms.chain(away).collect()
+    }
+
     fn show_all_alarms(&self, known: &Known) {
         known.state.cameras.keys().for_each(|camera| self.show_alarms(known, camera));
     }
@@ -198,9 +241,36 @@ impl Voice {
     fn show_alarms(&self, known: &Known, camera: &str) {
         let of_camera = known.lost.get(camera).into_iter().chain(known.drops.get(camera));
         let outbox = known.outbox.as_ref().map(|(alarm, _)| alarm);
-        let of_all = known.engine.iter().chain(known.broker.values()).chain(outbox);
+        let of_all =
+            known.engine.iter().chain(known.broker.values()).chain(outbox).chain(&known.recipes).chain(&known.log);
         let alarms: Vec<Alarm> = of_camera.chain(of_all).cloned().collect();
         self.door.set_alarms(camera, &alarms);
+    }
+}
+
+impl Keeping for Voice {
+    fn refuses(&self) -> Option<String> {
+        let failing = self.door.outbox().and_then(|outbox| outbox.failing);
+        failing.filter(|_| self.when_unkept == WhenUnkept::Refuse)
+    }
+
+    fn kept(&self, debt: Debt) -> Kept {
+        let began = self.clock.now().monotonic;
+        loop {
+            match self.door.recorded(RecordId(debt.0), LOOK) {
+                Safety::OnDisk => return Kept::Safely,
+                Safety::BeingWritten if self.clock.now().monotonic.duration_since(began) < LONGEST => {}
+                // Without an outbox nothing is promised.
+                Safety::InMemory if self.door.outbox().is_none() => return Kept::Safely,
+                Safety::InMemory | Safety::BeingWritten if self.when_unkept == WhenUnkept::Memory => {
+                    return Kept::InMemory;
+                }
+                Safety::InMemory | Safety::BeingWritten => {
+                    let failing = self.door.outbox().and_then(|outbox| outbox.failing);
+                    return Kept::Not(failing.unwrap_or_else(|| "the disk of the outbox takes nothing".into()));
+                }
+            }
+        }
     }
 }
 
@@ -208,7 +278,6 @@ impl EventSink for Voice {
     // The door says loudly that it is full, once each time it begins.
     fn owe(&self, camera: &str, part: &Part) -> Result<Debt, Refused> {
         let debt = self.door.owe(camera, part).map_err(|error| Refused(error.to_string()))?;
-        self.owed.fetch_max(debt.0, Ordering::Relaxed);
         Ok(Debt(debt.0))
     }
 

@@ -40,8 +40,8 @@ impl WaysIn {
         voice: &Arc<Voice>,
         clock: &Arc<dyn Clock>,
     ) -> Result<Self, ServiceError> {
-        let owing = Arc::clone(voice);
-        let commander = Commander::start(ask.commands, Arc::clone(clock), move || owing.settle())?;
+        voice.recipes(ask.commands.kept.trouble());
+        let commander = Commander::start(ask.commands, Arc::clone(clock), voice.clone())?;
         let link = ask.mqtt.then(|| CommandLink::start(broker, Arc::new(commander.inbox()))).transpose()?;
         let api =
             LineApi { line, session, voice: Arc::clone(voice), inbox: commander.inbox(), control: commander.control() };
@@ -52,6 +52,11 @@ impl WaysIn {
     /// The line is there.
     pub fn ready(&mut self, control: Control) {
         self.commander.ready(control);
+    }
+
+    /// A thread that has ended though nobody asked it to: commands would be lost in silence.
+    pub fn broken(&self) -> Option<&'static str> {
+        self.commander.broken()
     }
 
     /// No more commands: what is not accepted any more is owed nothing. The API says how the stop is going until it is

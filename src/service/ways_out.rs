@@ -10,6 +10,7 @@ use super::voice::Voice;
 use crate::camera::CameraState;
 use crate::clock::Clock;
 use crate::line::{CameraPlan, Unanswered};
+use crate::publish::outbox::WhenUnkept;
 use crate::publish::sparkplug::{Sparkplug, SparkplugSpec};
 use crate::publish::{LineState, Publisher, PublisherSpec, StateWord};
 
@@ -53,11 +54,12 @@ impl WaysOut {
             model: None,
             activity: None,
         };
+        let when_unkept = publisher.outbox.as_ref().map_or(WhenUnkept::Refuse, |outbox| outbox.when_unkept);
         let rest = if publisher.outbox.is_some() { "wait in the outbox" } else { "are lost" };
         let publisher = Publisher::start(publisher, session, state.clone(), Arc::clone(clock), None)?;
         let sparkplug = sparkplug.map(|spec| Sparkplug::start(spec, &state, Arc::clone(clock))).transpose()?;
         let host = sparkplug.as_ref().map(Sparkplug::handle);
-        let voice = Arc::new(Voice::new(publisher.door(), host, state, Arc::clone(clock)));
+        let voice = Arc::new(Voice::new(publisher.door(), host, state, when_unkept, Arc::clone(clock)));
         Ok(Self { voice, sparkplug, publisher, rest })
     }
 

@@ -9,13 +9,14 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("main", &["*"]),
     ("lib", &["*"]),
     ("cli", &["*"]),
-    ("service", &["config", "line", "publish", "web", "systemd", "source", "engine", "output"]),
+    ("service", &["config", "line", "publish", "web", "systemd", "logging", "source", "engine", "output"]),
     ("config", &["line", "publish", "source", "engine"]),
     ("line", &["source", "engine"]),
     ("publish", &[]),
     ("web", &[]),
     ("learn", &["dataset", "eval", "source", "engine", "vcp_clip", "weights", "synth", "output"]),
     ("systemd", &[]),
+    ("logging", &[]),
     ("eval", &["dataset", "source", "engine", "vcp_clip", "weights", "output"]),
     ("dataset", &["source"]),
     ("source", &["synth"]),
@@ -32,6 +33,7 @@ const VOCABULARY: &[&str] =
 /// Which files may name a library.
 const ONLY: &[(&str, &[&str])] = &[
     ("clap", &["cli/"]),
+    ("tracing_subscriber", &["logging/"]),
     ("openvino", &["engine/openvino"]),
     ("gstreamer", &["source/gstreamer"]),
     ("gstreamer_app", &["source/gstreamer"]),

@@ -23,6 +23,7 @@ mod line_secure;
 mod line_service;
 #[cfg(feature = "openvino")]
 mod live_boot;
+mod log_lost;
 mod outbox_door;
 mod outbox_faults;
 mod publish_mqtt;

@@ -17,6 +17,7 @@ use crate::line::CameraPlan;
 use crate::line::parts::TriggerPlan;
 use crate::line::queue::WhenFull;
 use crate::line::recipe::RecipeSpec;
+use crate::logging::Log;
 use crate::output::Temporary;
 use crate::publish::PublisherSpec;
 use crate::publish::broker::EmbeddedBroker;
@@ -71,7 +72,7 @@ pub struct DemoArguments {
     port: u16,
 }
 
-pub fn run(arguments: &DemoArguments) -> anyhow::Result<()> {
+pub fn run(arguments: &DemoArguments, log: &Log) -> anyhow::Result<()> {
     arguments.check()?;
     let stop = service::stop_on_signal()?;
     // Random weights live here as long as the line runs.
@@ -81,7 +82,7 @@ pub fn run(arguments: &DemoArguments) -> anyhow::Result<()> {
     arguments.introduce(address, &model);
     let publisher = PublisherSpec::new(address.ip().to_string(), address.port(), LINE);
     let reader = Reader::start(&publisher, arguments.conveyor(), &stop)?;
-    let served = service::serve(arguments.service(&model, publisher), &stop);
+    let served = service::serve(arguments.service(&model, publisher), log, &stop);
     // Whatever became of the line, what it has published is printed first.
     let score = reader.end();
     served?;

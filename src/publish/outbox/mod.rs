@@ -73,6 +73,15 @@ pub enum WhenLogFull {
     DropOldest,
 }
 
+/// What a trigger by command is answered while the disk takes nothing. Parts that no command triggers cannot be refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenUnkept {
+    /// It is refused: whoever is answered `ok` can rely on the part surviving a crash.
+    Refuse,
+    /// It is accepted, and the answer says that only memory holds the part.
+    Memory,
+}
+
 /// Where the outbox is and how far it goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutboxSpec {
@@ -86,6 +95,8 @@ pub struct OutboxSpec {
     pub fsync: Fsync,
     /// What happens at `max_bytes`.
     pub when_full: WhenLogFull,
+    /// What a trigger is answered whose part the disk does not take.
+    pub when_unkept: WhenUnkept,
     /// Size of one file of the log, bytes. Deleted as a whole, so that a small part of `max_bytes` is right.
     pub segment_bytes: u64,
 }
@@ -99,6 +110,7 @@ impl OutboxSpec {
             max_age: Duration::from_secs(30 * 24 * 3600),
             fsync: Fsync::Batch(Duration::from_millis(20)),
             when_full: WhenLogFull::Refuse,
+            when_unkept: WhenUnkept::Refuse,
             segment_bytes: 8 << 20,
         }
     }
