@@ -61,7 +61,7 @@ where
 pub fn line(style: Style, level: Level, words: &str) -> String {
     let mut line = String::with_capacity(words.len() + 48);
     // Writing to a String never fails.
-    let _: fmt::Result = head(&mut line, style, level);
+    head(&mut line, style, level).ok();
     push_harmless(&mut line, words);
     line.push('\n');
     line
