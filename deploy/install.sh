@@ -138,5 +138,5 @@ chgrp -R vcp-line "$config"
 reload
 echo "vcp-line installed; next, with this sample or an example of $share/pipelines:"
 echo "    install -m 0640 -g vcp-line $config/example.toml.sample $config/NAME.toml"
-echo "    \${EDITOR:-nano} $config/NAME.toml"
+echo "and, when $config/NAME.toml describes your line:"
 echo "    vcp-line check $config/NAME.toml && systemctl enable --now vcp-line@NAME"
