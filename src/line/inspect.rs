@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 
+use super::camera::AGAIN;
 use super::deadlines::LastBell;
 use super::error::LineError;
 use super::event_writer::LineContext;
@@ -100,10 +101,19 @@ impl Inspector<'_> {
                 Batch::Frames(frames) if self.too_late() => self.give_up(&frames, NoVerdictReason::Deadline),
                 Batch::Frames(frames) => self.inspect(frames, &|| collector.coming(max_batch)),
                 Batch::Idle => {}
-                Batch::Closed => return,
+                Batch::Closed => break,
             }
             self.heartbeat.step();
         }
+        // Every camera has ended: what the sink had no room for keeps nobody waiting but the end.
+        while !self.too_late() && !self.all_said() {
+            std::thread::sleep(AGAIN);
+            self.heartbeat.step();
+        }
+    }
+
+    fn all_said(&self) -> bool {
+        self.post.stations.iter().all(|station| station.writer().offer_again())
     }
 
     fn too_late(&self) -> bool {

@@ -1,7 +1,8 @@
 //! One station per camera: frames, triggers and answers come in, and what the matcher decides is carried out.
 //!
-//! Outcomes are told while the matcher is locked, so that they leave in its order; frames are pushed after that, because a
-//! queue that waits for the engine would otherwise keep the engine's answers waiting.
+//! Outcomes are told while the matcher is locked, so that they leave in its order: the sink never waits. Whatever may wait
+//! does so outside the lock: frames are pushed after it, because a queue that waits for the engine would otherwise keep the
+//! engine's answers waiting; and a camera that can wait offers again, in its own thread, what the sink had no room for.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use crossbeam_channel::Sender;
 use super::event_writer::{Entry, EventWriter, LineContext};
 use super::parts::{Matcher, Outcome, Output, Pairing, PartCounters, Shot, TriggerMode, TriggerPlan};
 use super::plan::CameraPlan;
-use super::queue::{FrameQueue, Pushed};
+use super::queue::{FrameQueue, Pushed, WhenFull};
 use super::recipe::{RecipeError, RecipeSpec, no_verdict};
 use super::sink::{Debt, Refused};
 use crate::anomaly::{AnomalyMap, StageTimes};
@@ -88,7 +89,7 @@ impl Station {
         Self {
             camera: Arc::clone(&plan.name),
             plan: plan.trigger,
-            writer: EventWriter::new(Arc::clone(context), Arc::clone(&plan.name)),
+            writer: EventWriter::new(Arc::clone(context), Arc::clone(&plan.name), plan.when_full == WhenFull::Wait),
             clock: Arc::clone(&context.clock),
             bell,
             queue: Mutex::new(Some(Arc::new(queue))),
@@ -290,6 +291,7 @@ impl Station {
         let mut book = self.book();
         let output = book.matcher.finish();
         self.carry_out(book, output);
+        self.writer.finish();
     }
 
     fn carry_out(&self, mut book: MutexGuard<'_, Book>, output: Vec<Output<Frame, Judged>>) -> bool {

@@ -15,9 +15,6 @@ use crate::publish::outbox::{RecordId, Safety};
 use crate::publish::sparkplug::SparkplugHandle;
 use crate::publish::{Alarm, Counters, Door, LineState, Outgoing, StateWord};
 
-/// How long the inference thread waits for room in a full publishing queue before a verdict is given up. Longer than
-/// any broker that is merely slow, shorter than systemd's watchdog.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// How long an acknowledgement waits for the disk of the outbox.
 const DISK: Duration = Duration::from_secs(1);
 
@@ -215,7 +212,7 @@ impl EventSink for Voice {
     fn verdict(&self, event: InspectionEvent, captured: Instant, due: Option<Instant>) -> Result<(), Refused> {
         let told = self.sparkplug.as_ref().map(|host| (host, event.clone()));
         let outgoing = Outgoing { event, captured, due };
-        self.door.verdict_within(outgoing, PATIENCE).map_err(|error| Refused(error.to_string()))?;
+        self.door.verdict(outgoing).map_err(|error| Refused(error.to_string()))?;
         if let Some((host, event)) = told {
             host.verdict(&event);
         }
