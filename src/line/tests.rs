@@ -453,4 +453,5 @@ fn parts_of_an_earlier_start_are_answered_first_and_refused_ones_are_owed_nothin
 }
 
 mod full;
+mod kept;
 mod parts;
