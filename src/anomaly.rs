@@ -59,6 +59,11 @@ impl AnomalyMap {
         })
     }
 
+    /// Whether the values are here: asking for them costs no fetch.
+    pub fn is_here(&self) -> bool {
+        self.values.here.get().is_some()
+    }
+
     /// Whether anybody else holds this map, and could still ask for its values.
     pub fn is_held_elsewhere(&self) -> bool {
         Arc::strong_count(&self.values) > 1

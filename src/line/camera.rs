@@ -15,6 +15,9 @@ use crate::source::{Source, SourceError};
 /// How soon a camera thread notices the stop while no frame comes.
 const POLL: Duration = Duration::from_millis(100);
 
+/// How soon events that the sink had no room for are offered again.
+pub(super) const AGAIN: Duration = Duration::from_millis(10);
+
 /// Never sent: the channel's end is the message.
 pub(super) enum Never {}
 
@@ -130,6 +133,12 @@ impl CameraThread {
             }
             if !self.station.frame(frame) {
                 return Pause::Stopped;
+            }
+            // Only what a source that can wait has shown is ever offered again.
+            while !self.station.writer().offer_again() {
+                if self.stopped_within(AGAIN) {
+                    return Pause::Stopped;
+                }
             }
         }
     }

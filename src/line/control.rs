@@ -239,7 +239,7 @@ impl Control {
         self.some(camera)?.into_iter().map(|station| checked(station, &change)).collect()
     }
 
-    /// The picture that was inspected last.
+    /// The picture that was inspected last. May wait for the engine to look at it again: its map is not kept for nobody.
     pub fn latest(&self, camera: Option<&str>) -> Result<Arc<Inspected>, ControlError> {
         let station = self.one(camera)?;
         station.latest().ok_or_else(|| ControlError::NothingSeen { camera: Arc::clone(station.camera()) })

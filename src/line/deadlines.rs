@@ -45,6 +45,13 @@ pub(super) struct LastBell {
     over: Arc<AtomicBool>,
 }
 
+impl LastBell {
+    /// Whether the deadline thread was told to end.
+    pub fn has_rung(&self) -> bool {
+        self.over.load(Ordering::Acquire)
+    }
+}
+
 impl Drop for LastBell {
     fn drop(&mut self) {
         self.over.store(true, Ordering::Release);

@@ -35,7 +35,7 @@ pub enum LineError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// A thread panicked; the log has the place.
+    /// A thread panicked, or has ended while the line needs it; the log has the place.
     #[error("thread '{thread}' broke off; please report the lines logged above this one")]
     Panicked {
         /// Its name.

@@ -27,11 +27,17 @@ pub(super) struct LineContext {
     pub stats: Mutex<LineStats>,
 }
 
+/// How long events of a camera that can wait are offered again and again while the sink takes none of them. Longer than
+/// any broker that is merely slow.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// Writes the events of one camera. The lock is held while the sink takes the event, so that events leave in the order
-/// of their numbers whichever thread writes them.
+/// of their numbers whichever thread writes them; the sink never waits.
 pub(super) struct EventWriter {
     context: Arc<LineContext>,
     camera: Arc<str>,
+    /// The camera's source can wait: what the sink has no room for is offered again, and no frame comes meanwhile.
+    can_wait: bool,
     sequence: Mutex<Sequence>,
 }
 
@@ -53,6 +59,14 @@ pub(super) struct Entry<'a> {
     pub recipe: &'a RecipeSpec,
 }
 
+/// An event without its number.
+#[derive(Clone)]
+struct Unsaid {
+    event: InspectionEvent,
+    captured: Instant,
+    due: Option<Instant>,
+}
+
 /// How far a camera's events have come.
 #[derive(Default)]
 struct Sequence {
@@ -61,6 +75,12 @@ struct Sequence {
     /// Last frame of each stretch of skipped frames, and how many; not yet told. A camera whose frames nobody asks for
     /// has gaps and no events, so the oldest stretches are joined when there are many.
     skipped: VecDeque<(u64, u64)>,
+    /// Events that the sink had no room for; not more than the frames between a camera that waits and its verdicts.
+    unsaid: VecDeque<Unsaid>,
+    /// Since when the sink has taken nothing.
+    refused_since: Option<Instant>,
+    /// Waiting has not helped: events are refused at once until the sink takes one again.
+    hopeless: bool,
 }
 
 impl LineContext {
@@ -70,8 +90,8 @@ impl LineContext {
 }
 
 impl EventWriter {
-    pub fn new(context: Arc<LineContext>, camera: Arc<str>) -> Self {
-        Self { context, camera, sequence: Mutex::default() }
+    pub fn new(context: Arc<LineContext>, camera: Arc<str>, can_wait: bool) -> Self {
+        Self { context, camera, can_wait, sequence: Mutex::default() }
     }
 
     fn sequence(&self) -> MutexGuard<'_, Sequence> {
@@ -127,7 +147,7 @@ impl EventWriter {
 
     /// A writer for a camera that the line has no more. Its numbers start at 1.
     pub fn for_camera(&self, camera: &str) -> Self {
-        Self::new(Arc::clone(&self.context), camera.into())
+        Self::new(Arc::clone(&self.context), camera.into(), false)
     }
 
     /// An event.
@@ -148,12 +168,7 @@ impl EventWriter {
         let mut event = self.draft(part, inspection, time, recipe);
         event.latency_ms = latency;
         event.frame = shot.map(|Shot { seq, width, height, .. }| FrameInfo { seq, width, height, skipped_before });
-        if !self.give(&mut sequence, event, begun.monotonic, due)
-            && let Some(shot) = shot
-        {
-            // What was to be told with it is told with the next one, and so is this frame.
-            sequence.skip(shot.seq, skipped_before + 1);
-        }
+        self.give(&mut sequence, Unsaid { event, captured: begun.monotonic, due });
     }
 
     /// The event of a part that an earlier start has accepted and left without one.
@@ -162,7 +177,7 @@ impl EventWriter {
         let time = EventTime { captured: owed.accepted, clock: ClockSource::System, published: now.wall };
         let mut event = self.draft(Some(owed.part.clone()), no_verdict(NoVerdictReason::Restarted), time, recipe);
         event.historical = true;
-        if !self.give(&mut self.sequence(), event, now.monotonic, None) {
+        if !self.give(&mut self.sequence(), Unsaid { event, captured: now.monotonic, due: None }) {
             tracing::error!(camera = %self.camera, part = owed.part.id, "no room for the event of an earlier start's part");
         }
     }
@@ -202,27 +217,77 @@ impl EventWriter {
         }
     }
 
-    /// Numbers the event and hands it on. False when it was refused: then its number goes to the next one.
-    fn give(
-        &self,
-        sequence: &mut Sequence,
-        mut event: InspectionEvent,
-        captured: Instant,
-        due: Option<Instant>,
-    ) -> bool {
+    /// Hands the event on, after those that wait. False when it is lost.
+    fn give(&self, sequence: &mut Sequence, unsaid: Unsaid) -> bool {
+        if self.can_wait && !sequence.hopeless {
+            sequence.unsaid.push_back(unsaid);
+            self.hand_on(sequence);
+            return true;
+        }
+        let frame = unsaid.event.frame.clone();
+        let taken = self.offer(sequence, unsaid);
+        if !taken {
+            self.lose(sequence, frame);
+        }
+        taken
+    }
+
+    fn hand_on(&self, sequence: &mut Sequence) {
+        while let Some(mut next) = sequence.unsaid.front().cloned() {
+            next.event.time.published = self.context.clock.now().wall;
+            if !self.offer(sequence, next) {
+                return;
+            }
+            sequence.unsaid.pop_front();
+        }
+    }
+
+    /// Offers again what waits; true when nothing does any more.
+    pub fn offer_again(&self) -> bool {
+        let mut sequence = self.sequence();
+        self.hand_on(&mut sequence);
+        let now = self.context.clock.now().monotonic;
+        if !sequence.unsaid.is_empty() && sequence.refused_since.is_some_and(|since| since + PATIENCE <= now) {
+            sequence.hopeless = true;
+            self.lose_unsaid(&mut sequence);
+        }
+        sequence.unsaid.is_empty()
+    }
+
+    /// Nothing waits any longer: the line ends.
+    pub fn finish(&self) {
+        let mut sequence = self.sequence();
+        self.hand_on(&mut sequence);
+        sequence.hopeless = true;
+        self.lose_unsaid(&mut sequence);
+    }
+
+    fn lose_unsaid(&self, sequence: &mut Sequence) {
+        for lost in std::mem::take(&mut sequence.unsaid) {
+            self.lose(sequence, lost.event.frame);
+        }
+    }
+
+    /// What was to be told with it is told with the next one, and so is its frame.
+    fn lose(&self, sequence: &mut Sequence, frame: Option<FrameInfo>) {
+        self.context.stats().refused += 1;
+        if let Some(frame) = frame {
+            sequence.skip(frame.seq, frame.skipped_before + 1);
+        }
+    }
+
+    /// Numbers the event and offers it. False when it was refused: then its number goes to the next one.
+    fn offer(&self, sequence: &mut Sequence, Unsaid { mut event, captured, due }: Unsaid) -> bool {
         event.seq = sequence.seq + 1;
         let (verdict, scored, latency) = (event.verdict, event.score.is_some(), event.latency_ms);
-        // The sink may wait; the numbers of the other cameras do not wait with it.
-        let taken = self.context.sink.verdict(event, captured, due);
-        let mut stats = self.context.stats();
-        match taken {
-            Ok(()) => sequence.seq += 1,
-            Err(refused) => {
-                stats.refused += 1;
-                tracing::debug!(camera = %self.camera, %refused, "event refused");
-                return false;
-            }
+        if let Err(refused) = self.context.sink.verdict(event, captured, due) {
+            sequence.refused_since.get_or_insert_with(|| self.context.clock.now().monotonic);
+            tracing::debug!(camera = %self.camera, %refused, "event refused");
+            return false;
         }
+        sequence.seq += 1;
+        (sequence.refused_since, sequence.hopeless) = (None, false);
+        let mut stats = self.context.stats();
         match verdict {
             VerdictWord::Pass => stats.pass += 1,
             VerdictWord::Fail => stats.fail += 1,

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 
+use super::camera::AGAIN;
 use super::deadlines::LastBell;
 use super::error::LineError;
 use super::event_writer::LineContext;
@@ -100,10 +101,20 @@ impl Inspector<'_> {
                 Batch::Frames(frames) if self.too_late() => self.give_up(&frames, NoVerdictReason::Deadline),
                 Batch::Frames(frames) => self.inspect(frames, &|| collector.coming(max_batch)),
                 Batch::Idle => {}
-                Batch::Closed => return,
+                Batch::Closed => break,
             }
             self.heartbeat.step();
+            self.look_again();
         }
+        // Every camera has ended: what the sink had no room for keeps nobody waiting but the end.
+        while !self.too_late() && !self.all_said() {
+            std::thread::sleep(AGAIN);
+            self.heartbeat.step();
+        }
+    }
+
+    fn all_said(&self) -> bool {
+        self.post.stations.iter().all(|station| station.writer().offer_again())
     }
 
     fn too_late(&self) -> bool {
@@ -123,6 +134,7 @@ impl Inspector<'_> {
         if batch.is_empty() {
             return;
         }
+        self.let_go();
         let taken = self.clock.now().monotonic;
         let frames: Vec<&Frame> = batch.iter().map(|(_, frame)| frame).collect();
         let answer = infer(self.engine, &frames, coming);
@@ -145,6 +157,29 @@ impl Inspector<'_> {
                 self.trouble(Some(&error.to_string()));
             }
         }
+    }
+
+    /// Somebody wants a map that was not kept.
+    fn look_again(&mut self) {
+        for at in 0..self.post.stations.len() {
+            let Some((frame, defect_threshold)) = self.post.stations[at].wanted() else { continue };
+            self.let_go();
+            match infer(self.engine, &[&frame], &Vec::new).map(|mut predictions| predictions.pop()) {
+                Ok(Some(prediction)) => {
+                    self.post.stations[at].keep(Inspected { frame, map: prediction.map, defect_threshold });
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::warn!(camera = %frame.camera, "the last picture cannot be shown: {error}");
+                    self.post.stations[at].not_shown();
+                }
+            }
+            self.heartbeat.step();
+        }
+    }
+
+    fn let_go(&self) {
+        self.post.stations.iter().for_each(|station| station.let_go());
     }
 
     fn judge(&mut self, camera: usize, frame: Frame, prediction: Prediction, waited: Duration) {

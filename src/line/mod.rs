@@ -58,7 +58,7 @@ const LOOK: Duration = Duration::from_millis(20);
 /// What the deadline thread may take to notice the end.
 const LAST: Duration = Duration::from_millis(500);
 
-/// What the threads of a failed start may take to end.
+/// What the threads of a failed start, or of cameras that have ended, may take to end.
 const GIVE_BACK: Duration = Duration::from_secs(2);
 
 /// Why a line ended by itself.
@@ -158,11 +158,20 @@ impl Line {
                 Err(RecvTimeoutError::Timeout) if cancelled.is_cancelled() => return Err(LineError::Cancelled),
                 Err(RecvTimeoutError::Timeout) => {}
             }
-            if let Some(thread) = self.crew.panicked(INFERENCE) {
-                return Err(LineError::Panicked { thread });
+            if let Some(error) = self.died() {
+                return Err(error);
             }
         }
         Ok(())
+    }
+
+    /// A thread that has ended though the line needs it. Cameras may end, when their source does.
+    fn died(&mut self) -> Option<LineError> {
+        if let Some(thread) = self.crew.panicked(INFERENCE) {
+            return Some(LineError::Panicked { thread });
+        }
+        let early = self.crew.has_ended(DEADLINES) && !self.last_bell.has_rung();
+        early.then(|| LineError::Panicked { thread: DEADLINES.into() })
     }
 
     /// Who is looking.
@@ -197,14 +206,19 @@ impl Line {
                 // Without a sender the call returns at once.
                 Err(RecvTimeoutError::Disconnected) => std::thread::sleep(left.min(LOOK)),
             }
-            if let Some(thread) = self.crew.panicked(INFERENCE) {
-                return Some(LineEnd::Failed(LineError::Panicked { thread }));
+            if let Some(error) = self.died() {
+                return Some(LineEnd::Failed(error));
             }
             if self.crew.has_ended(INFERENCE) {
-                let joined = self.crew.join(deadline, |_| true);
-                return Some(match joined.panicked.into_iter().next() {
-                    Some(thread) => LineEnd::Failed(LineError::Panicked { thread }),
-                    None => LineEnd::SourcesEnded,
+                let mut joined = self.crew.join(Instant::now(), |name| name == INFERENCE);
+                if joined.panicked.is_empty() {
+                    joined = self.crew.join(Instant::now() + GIVE_BACK, |name| name != DEADLINES);
+                }
+                return Some(match (joined.panicked.into_iter().next(), joined.late.is_empty()) {
+                    (Some(thread), _) => LineEnd::Failed(LineError::Panicked { thread }),
+                    (None, true) => LineEnd::SourcesEnded,
+                    // It ends after the last camera, never before.
+                    (None, false) => LineEnd::Failed(LineError::Panicked { thread: INFERENCE.into() }),
                 });
             }
             if left.is_zero() {

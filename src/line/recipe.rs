@@ -69,27 +69,13 @@ pub enum RecipeError {
         /// As given.
         id: String,
     },
-    /// A polygon that encloses nothing.
-    #[error("recipe '{recipe}': regions[{region}] {mistake}")]
-    Polygon {
+    /// More polygons or corners than anybody draws, or one that encloses nothing.
+    #[error("recipe '{recipe}': {mistake}")]
+    Polygons {
         /// Its name.
         recipe: String,
-        /// Which polygon, from 0.
-        region: usize,
-        /// What is wrong with it.
+        /// What is wrong with them.
         mistake: String,
-    },
-    /// More than anybody draws.
-    #[error("recipe '{recipe}' has {found} {what}; at most {limit}")]
-    TooMany {
-        /// Its name.
-        recipe: String,
-        /// Polygons or corners.
-        what: &'static str,
-        /// As given.
-        found: usize,
-        /// The bound.
-        limit: usize,
     },
     /// The map or the score holds no numbers.
     #[error("the engine answered with a value that is no finite number; check model and precision")]
@@ -167,18 +153,10 @@ impl RecipeSpec {
             let allowed = "1 pixel and more";
             return Err(RecipeError::Value { recipe: recipe(), key: "min_area_px", found: 0.0, allowed });
         }
-        let few = |what, found: usize, limit| match found <= limit {
-            true => Ok(()),
-            false => Err(RecipeError::TooMany { recipe: recipe(), what, found, limit }),
-        };
-        few("regions", self.regions.len(), MOST_REGIONS)?;
-        for (region, polygon) in self.regions.iter().enumerate() {
-            few("corners in one region", polygon.len(), MOST_CORNERS)?;
-            if let Some(mistake) = polygon_mistake(polygon) {
-                return Err(RecipeError::Polygon { recipe: recipe(), region, mistake });
-            }
+        match regions_mistake(&self.regions) {
+            Some(mistake) => Err(RecipeError::Polygons { recipe: recipe(), mistake }),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Whether all polygons lie inside frames of this size.
@@ -192,6 +170,20 @@ impl RecipeSpec {
         }
         Ok(())
     }
+}
+
+/// What is wrong with these regions whatever the frames are: the one rule for settings, commands and kept recipes.
+pub fn regions_mistake(regions: &[Vec<[f32; 2]>]) -> Option<String> {
+    if regions.len() > MOST_REGIONS {
+        return Some(format!("{} regions are too many; at most {MOST_REGIONS}", regions.len()));
+    }
+    regions.iter().enumerate().find_map(|(region, polygon)| {
+        let mistake = match polygon.len() {
+            corners if corners > MOST_CORNERS => Some(format!("has {corners} corners; at most {MOST_CORNERS}")),
+            _ => polygon_mistake(polygon),
+        };
+        mistake.map(|mistake| format!("regions[{region}] {mistake}"))
+    })
 }
 
 /// The inspection of a frame nobody could judge.
@@ -264,7 +256,11 @@ mod tests {
         );
         assert!(said(RecipeSpec { defect_threshold: f32::NAN, ..spec() }).contains("defect_threshold NaN"));
         assert!(said(RecipeSpec { min_area_px: 0, ..spec() }).contains("min_area_px 0 is out of range"));
-        assert!(said(RecipeSpec { regions: vec![vec![]; 65], ..spec() }).contains("has 65 regions; at most 64"));
+        assert!(
+            said(RecipeSpec { regions: vec![vec![]; 65], ..spec() }).contains("65 regions are too many; at most 64")
+        );
+        let long = [vec![[0.0, 0.0]; 1001]];
+        assert_eq!(regions_mistake(&long).as_deref(), Some("regions[0] has 1001 corners; at most 1000"));
         assert!(said(RecipeSpec { regions: vec![vec![[0.0, 0.0]]], ..spec() }).contains("regions[0] has 1 corners"));
         let info = RecipeInfo { id: "../x".into(), version: 1 };
         assert!(said(RecipeSpec { info, ..spec() }).starts_with("\"../x\" is no name"));

@@ -1,9 +1,10 @@
 //! One station per camera: frames, triggers and answers come in, and what the matcher decides is carried out.
 //!
-//! Outcomes are told while the matcher is locked, so that they leave in its order; frames are pushed after that, because a
-//! queue that waits for the engine would otherwise keep the engine's answers waiting.
+//! Outcomes are told while the matcher is locked, so that they leave in its order: the sink never waits. Whatever may wait
+//! does so outside the lock: frames are pushed after it, because a queue that waits for the engine would otherwise keep the
+//! engine's answers waiting; and a camera that can wait offers again, in its own thread, what the sink had no room for.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
@@ -11,7 +12,7 @@ use crossbeam_channel::Sender;
 use super::event_writer::{Entry, EventWriter, LineContext};
 use super::parts::{Matcher, Outcome, Output, Pairing, PartCounters, Shot, TriggerMode, TriggerPlan};
 use super::plan::CameraPlan;
-use super::queue::{FrameQueue, Pushed};
+use super::queue::{FrameQueue, Pushed, WhenFull};
 use super::recipe::{RecipeError, RecipeSpec, no_verdict};
 use super::sink::{Debt, Refused};
 use crate::anomaly::{AnomalyMap, StageTimes};
@@ -40,6 +41,26 @@ pub struct Inspected {
     pub defect_threshold: f32,
 }
 
+/// How long somebody who asks for the last picture waits for the engine to look at it again.
+const AGAIN: Duration = Duration::from_secs(5);
+
+/// The picture that was inspected last.
+enum Picture {
+    Nothing,
+    /// Its map was left where the engine had it, and is overwritten by now.
+    Bare {
+        frame: Frame,
+        defect_threshold: f32,
+    },
+    Whole(Arc<Inspected>),
+}
+
+struct Last {
+    picture: Picture,
+    /// Somebody waits for the map.
+    wanted: bool,
+}
+
 struct Recipes {
     configured: Arc<RecipeSpec>,
     current: Arc<RecipeSpec>,
@@ -64,7 +85,9 @@ pub(super) struct Station {
     queue: Mutex<Option<Arc<FrameQueue>>>,
     book: Mutex<Book>,
     recipes: Mutex<Recipes>,
-    latest: Mutex<Option<Arc<Inspected>>>,
+    last: Mutex<Last>,
+    /// The last picture is whole.
+    whole: Condvar,
 }
 
 /// A command could not name a part here.
@@ -88,13 +111,14 @@ impl Station {
         Self {
             camera: Arc::clone(&plan.name),
             plan: plan.trigger,
-            writer: EventWriter::new(Arc::clone(context), Arc::clone(&plan.name)),
+            writer: EventWriter::new(Arc::clone(context), Arc::clone(&plan.name), plan.when_full == WhenFull::Wait),
             clock: Arc::clone(&context.clock),
             bell,
             queue: Mutex::new(Some(Arc::new(queue))),
             book: Mutex::new(Book { matcher: Matcher::new(plan.trigger), due: None }),
             recipes: Mutex::new(Recipes { configured, current, size: None }),
-            latest: Mutex::new(None),
+            last: Mutex::new(Last { picture: Picture::Nothing, wanted: false }),
+            whole: Condvar::new(),
         }
     }
 
@@ -290,6 +314,7 @@ impl Station {
         let mut book = self.book();
         let output = book.matcher.finish();
         self.carry_out(book, output);
+        self.writer.finish();
     }
 
     fn carry_out(&self, mut book: MutexGuard<'_, Book>, output: Vec<Output<Frame, Judged>>) -> bool {
@@ -372,12 +397,59 @@ impl Station {
         Ok(())
     }
 
-    pub fn keep(&self, inspected: Inspected) {
-        *self.latest.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(inspected));
+    fn last(&self) -> MutexGuard<'_, Last> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Keeps the picture that was inspected last; its map only as long as the engine has it anyway, unless it is wanted.
+    pub fn keep(&self, inspected: Inspected) {
+        let mut last = self.last();
+        if std::mem::take(&mut last.wanted) {
+            inspected.map.values();
+        }
+        last.picture = Picture::Whole(Arc::new(inspected));
+        self.whole.notify_all();
+    }
+
+    /// The engine goes on: what it would have to fetch for nobody is let go.
+    pub fn let_go(&self) {
+        let mut last = self.last();
+        let bare = match &last.picture {
+            Picture::Whole(whole) if !whole.map.is_here() && Arc::strong_count(whole) == 1 => {
+                Picture::Bare { frame: whole.frame.clone(), defect_threshold: whole.defect_threshold }
+            }
+            _ => return,
+        };
+        last.picture = bare;
+    }
+
+    /// The picture that the engine is to look at again, because somebody wants its map; and its threshold.
+    pub fn wanted(&self) -> Option<(Frame, f32)> {
+        let last = self.last();
+        match &last.picture {
+            Picture::Bare { frame, defect_threshold } if last.wanted => Some((frame.clone(), *defect_threshold)),
+            _ => None,
+        }
+    }
+
+    /// The engine could not look at it again; whoever asks later asks anew.
+    pub fn not_shown(&self) {
+        self.last().wanted = false;
+    }
+
+    /// The picture that was inspected last. May wait until the engine has looked at it again; `None` without one.
     pub fn latest(&self) -> Option<Arc<Inspected>> {
-        self.latest.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let mut last = self.last();
+        last.wanted = matches!(last.picture, Picture::Bare { .. });
+        let bare = |last: &mut Last| matches!(last.picture, Picture::Bare { .. });
+        let last = match self.whole.wait_timeout_while(last, AGAIN, bare) {
+            Ok((last, _)) => last,
+            Err(poisoned) => poisoned.into_inner().0,
+        };
+        match &last.picture {
+            Picture::Whole(whole) => Some(Arc::clone(whole)),
+            Picture::Nothing | Picture::Bare { .. } => None,
+        }
     }
 }
 

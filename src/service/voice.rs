@@ -16,9 +16,6 @@ use crate::publish::outbox::{RecordId, Safety, WhenUnkept};
 use crate::publish::sparkplug::SparkplugHandle;
 use crate::publish::{Alarm, Counters, Door, LineState, Outgoing, StateWord};
 
-/// How long the inference thread waits for room in a full publishing queue before a verdict is given up. Longer than
-/// any broker that is merely slow, shorter than systemd's watchdog.
-const PATIENCE: Duration = Duration::from_secs(5);
 /// How long one look at a part that is being written lasts; then it is looked at anew.
 const LOOK: Duration = Duration::from_millis(200);
 /// Longer than a disk that hangs is waited for by the outbox itself.
@@ -284,7 +281,7 @@ impl EventSink for Voice {
     fn verdict(&self, event: InspectionEvent, captured: Instant, due: Option<Instant>) -> Result<(), Refused> {
         let told = self.sparkplug.as_ref().map(|host| (host, event.clone()));
         let outgoing = Outgoing { event, captured, due };
-        self.door.verdict_within(outgoing, PATIENCE).map_err(|error| Refused(error.to_string()))?;
+        self.door.verdict(outgoing).map_err(|error| Refused(error.to_string()))?;
         if let Some((host, event)) = told {
             host.verdict(&event);
         }

@@ -11,7 +11,8 @@ use crate::verdict::NoVerdictReason;
 
 /// Parts without an outcome at most. Beyond, the oldest is given up: whatever holds it up must not cost the memory.
 pub(super) const MOST_OPEN: usize = 1024;
-/// A command is stamped when it arrives and matched a little later; until then its frame is kept.
+/// What a command or a frame may take from its stamp to this place. A frame is kept for its command that long, and a
+/// part whose frame could not be stamped any more waits that much longer for one that was.
 const GRACE: Duration = Duration::from_millis(250);
 
 /// How far a part has come.
@@ -33,15 +34,28 @@ struct Spare<F> {
     frame: F,
 }
 
+/// What a command finds among the frames that have come.
+enum Claim<F> {
+    /// Its own.
+    Frame(Spare<F>),
+    /// Its own may still come.
+    NotYet,
+    /// Its own will never come.
+    Gone(NoVerdictReason),
+}
+
 /// Decides what becomes of a camera's triggers and frames. `F` is a frame with its pixels, `V` the engine's answer.
 pub struct Matcher<F, V> {
     plan: TriggerPlan,
     /// In the order of the triggers; the first one is undecided.
     open: VecDeque<Open<V>>,
-    /// Frames that wait for their command, oldest first. A part awaits its frame beside them only when all of them are
-    /// newer than its command ([`Fit::FrameIsNewer`]): its own was lost, which comes out at the next frame or at the
-    /// part's deadline.
+    /// Frames that wait for their command, oldest first. With [`TriggerMode::Matched`] either this is empty or no part
+    /// awaits its frame; with [`TriggerMode::Software`] all of them are older than the parts that do.
     spare: VecDeque<Spare<F>>,
+    /// The last frame that was let go without a part; all that were let go before it are older.
+    forgotten: Option<Shot>,
+    /// The last frame that has come.
+    newest: Option<Shot>,
     offset: Offset,
     /// Number of the next frame, when every frame is a part.
     next_seq: u64,
@@ -61,6 +75,8 @@ impl<F, V> Matcher<F, V> {
             plan,
             open: VecDeque::new(),
             spare: VecDeque::new(),
+            forgotten: None,
+            newest: None,
             offset: Offset::default(),
             next_seq: 0,
             lost: false,
@@ -93,15 +109,19 @@ impl<F, V> Matcher<F, V> {
     pub fn trigger(&mut self, part: Part, at: Moment) -> Vec<Output<F, V>> {
         let mut out = Vec::new();
         self.offset.trigger(part.trigger);
+        let without = |reason| Stage::Decided(Outcome::NoVerdict(reason));
         if self.paused {
-            self.push(part, at, None, Stage::Decided(Outcome::NoVerdict(NoVerdictReason::Paused)));
-        } else if let Some(spare) = self.claim(part.trigger, at, &mut out) {
-            self.push(part.clone(), at, Some(spare.shot), Stage::WithEngine);
-            out.push(Output::Serve { part, frame: spare.frame });
-        } else if self.lost {
-            self.push(part, at, None, Stage::Decided(Outcome::NoVerdict(NoVerdictReason::CameraLost)));
+            self.push(part, at, None, without(NoVerdictReason::Paused));
         } else {
-            self.push(part, at, None, Stage::AwaitsFrame);
+            match self.claim(part.trigger, at, &mut out) {
+                Claim::Frame(spare) => {
+                    self.push(part.clone(), at, Some(spare.shot), Stage::WithEngine);
+                    out.push(Output::Serve { part, frame: spare.frame });
+                }
+                Claim::Gone(reason) => self.push(part, at, None, without(reason)),
+                Claim::NotYet if self.lost => self.push(part, at, None, without(NoVerdictReason::CameraLost)),
+                Claim::NotYet => self.push(part, at, None, Stage::AwaitsFrame),
+            }
         }
         self.settle(&mut out);
         out
@@ -121,16 +141,7 @@ impl<F, V> Matcher<F, V> {
         let mut out = Vec::new();
         match self.plan.mode {
             TriggerMode::Free | TriggerMode::Hardware => self.every_frame_is_a_part(shot, frame, own, &mut out),
-            TriggerMode::Software | TriggerMode::Matched if self.paused => {
-                out.push(Output::Forget { seq: shot.seq });
-            }
-            TriggerMode::Software => match self.first_awaiting() {
-                Some(at) if self.open[at].triggered.monotonic <= shot.captured.monotonic => {
-                    self.serve(at, shot, frame, &mut out);
-                }
-                _ => self.forget(shot.seq, &mut out),
-            },
-            TriggerMode::Matched => self.match_frame(shot, frame, &mut out),
+            TriggerMode::Software | TriggerMode::Matched => self.find_part(shot, frame, &mut out),
         }
         self.settle(&mut out);
         out
@@ -153,37 +164,59 @@ impl<F, V> Matcher<F, V> {
         }
     }
 
-    fn match_frame(&mut self, shot: Shot, frame: F, out: &mut Vec<Output<F, V>>) {
-        while let Some(at) = self.first_awaiting() {
+    fn fit(&self, command: (u64, Moment), shot: &Shot) -> Fit {
+        self.offset.fit(&self.plan, command, (shot.seq, shot.captured))
+    }
+
+    /// A frame goes to the first part that awaits it, else it waits for its command; while paused none is to be expected.
+    fn find_part(&mut self, shot: Shot, frame: F, out: &mut Vec<Output<F, V>>) {
+        self.newest = Some(shot);
+        for at in 0..self.open.len() {
+            if !matches!(self.open[at].stage, Stage::AwaitsFrame) {
+                continue;
+            }
             let command = (self.open[at].part.trigger, self.open[at].triggered);
-            match self.offset.fit(&self.plan, command, (shot.seq, shot.captured)) {
+            match self.fit(command, &shot) {
                 Fit::Pair => {
                     self.offset.learn(command.0, shot.seq);
                     return self.serve(at, shot, frame, out);
                 }
-                Fit::FrameIsOlder => return self.forget(shot.seq, out),
+                // A command that was stamped earlier may still be on its way.
+                Fit::FrameIsOlder if self.plan.mode == TriggerMode::Software => {}
+                Fit::FrameIsOlder => return self.forget(shot, out),
                 Fit::FrameIsNewer => self.decide(at, NoVerdictReason::CameraLost),
             }
         }
         self.spare.push_back(Spare { shot, frame });
-        while self.spare.len() > self.plan.held.max(1) {
+        let most = if self.paused { 0 } else { self.plan.held.max(1) };
+        while self.spare.len() > most {
             self.forget_spare(out);
         }
     }
 
-    /// The frame that waits for this command. Frames before it are nobody's: commands come in the parts' order.
-    fn claim(&mut self, number: u64, at: Moment, out: &mut Vec<Output<F, V>>) -> Option<Spare<F>> {
-        while let Some(spare) = self.spare.front() {
-            match self.offset.fit(&self.plan, (number, at), (spare.shot.seq, spare.shot.captured)) {
-                Fit::Pair => {
-                    self.offset.learn(number, spare.shot.seq);
-                    return self.spare.pop_front();
-                }
-                Fit::FrameIsOlder => self.forget_spare(out),
-                Fit::FrameIsNewer => return None,
+    /// The frame that a command means: the oldest that fits and no earlier command has. When a frame that fits, or a
+    /// newer one, was let go, nobody can say any more which one it meant.
+    fn claim(&mut self, number: u64, at: Moment, out: &mut Vec<Output<F, V>>) -> Claim<F> {
+        let command = (number, at);
+        if self.forgotten.is_some_and(|shot| self.fit(command, &shot) != Fit::FrameIsOlder) {
+            return Claim::Gone(NoVerdictReason::Overrun);
+        }
+        if self.plan.mode == TriggerMode::Matched {
+            // Commands come in the parts' order: frames before this one's are nobody's.
+            while self.spare.front().is_some_and(|spare| self.fit(command, &spare.shot) == Fit::FrameIsOlder) {
+                self.forget_spare(out);
             }
         }
-        None
+        let own = self.spare.iter().position(|spare| self.fit(command, &spare.shot) == Fit::Pair);
+        if let Some(spare) = own.and_then(|own| self.spare.remove(own)) {
+            self.offset.learn(number, spare.shot.seq);
+            return Claim::Frame(spare);
+        }
+        // Frames come in order: after a newer one this command's own will not come.
+        match self.newest.is_some_and(|shot| self.fit(command, &shot) == Fit::FrameIsNewer) {
+            true => Claim::Gone(NoVerdictReason::CameraLost),
+            false => Claim::NotYet,
+        }
     }
 
     /// The queue gave the frame up.
@@ -308,14 +341,15 @@ impl<F, V> Matcher<F, V> {
         self.open[at].stage = Stage::Decided(Outcome::NoVerdict(reason));
     }
 
-    fn forget(&mut self, seq: u64, out: &mut Vec<Output<F, V>>) {
+    fn forget(&mut self, shot: Shot, out: &mut Vec<Output<F, V>>) {
         self.counters.unclaimed += 1;
-        out.push(Output::Forget { seq });
+        self.forgotten = Some(shot);
+        out.push(Output::Forget { seq: shot.seq });
     }
 
     fn forget_spare(&mut self, out: &mut Vec<Output<F, V>>) {
         if let Some(spare) = self.spare.pop_front() {
-            self.forget(spare.shot.seq, out);
+            self.forget(spare.shot, out);
         }
     }
 
@@ -329,13 +363,20 @@ impl<F, V> Matcher<F, V> {
         self.open.iter().position(is)
     }
 
+    /// When this part is given up unless something comes for it.
     fn due(&self, open: &Open<V>) -> Option<Instant> {
-        self.plan.deadline.map(|deadline| open.triggered.monotonic + deadline)
+        let at = open.triggered.monotonic;
+        let by_time = self.plan.mode == TriggerMode::Matched && self.plan.pairing == Pairing::Time;
+        // Its frame would have been stamped by then, and be here. A counter finds its frame however late that is.
+        let frame = matches!(open.stage, Stage::AwaitsFrame) && by_time;
+        let frame = frame.then(|| at + self.plan.window + GRACE);
+        frame.into_iter().chain(self.plan.deadline.map(|deadline| at + deadline)).min()
     }
 
     /// From when on no command for this frame is to be expected.
     fn stale(&self, spare: &Spare<F>) -> Instant {
         let patience = match self.plan.pairing {
+            Pairing::Time if self.plan.mode == TriggerMode::Software => GRACE,
             Pairing::Time => self.plan.window + GRACE,
             // Counters find each other however late the command is, as long as somebody still waits for the verdict.
             Pairing::Counter => self.plan.deadline.unwrap_or(TriggerPlan::DEADLINE),

@@ -33,7 +33,8 @@ pub enum TriggerMode {
     Free,
     /// A signal at the camera triggers it: every frame is a part, and so is every gap in the camera's frame counter.
     Hardware,
-    /// A command triggers: the first frame captured after it shows the part; frames nobody asked for are not inspected.
+    /// A command triggers: the first frame captured after it shows the part, also when the command is carried out late;
+    /// when that frame was let go by then, there is no verdict. Frames nobody asked for are not inspected.
     Software,
     /// A signal triggers the camera and a command names the part, before or after its frame.
     Matched,
@@ -63,7 +64,7 @@ pub struct TriggerPlan {
     /// From trigger (or capture, with [`TriggerMode::Hardware`]) to the moment when the part is given up; `None` waits
     /// for the engine however long it takes.
     pub deadline: Option<Duration>,
-    /// Frames that may wait for their command, at least 1.
+    /// Frames that may wait for their command, at least 1; with their pixels.
     pub held: usize,
 }
 

@@ -1,6 +1,6 @@
 //! The rule by which a frame and the command that names its part find each other.
 
-use super::{Pairing, TriggerPlan};
+use super::{Pairing, TriggerMode, TriggerPlan};
 use crate::clock::Moment;
 
 /// Where a frame lies, seen from a command.
@@ -43,6 +43,9 @@ impl Offset {
 
     /// Where frame `seq` lies, seen from the command `number`.
     pub fn fit(&self, plan: &TriggerPlan, (number, at): (u64, Moment), (seq, captured): (u64, Moment)) -> Fit {
+        if plan.mode == TriggerMode::Software {
+            return if captured.monotonic < at.monotonic { Fit::FrameIsOlder } else { Fit::Pair };
+        }
         match (plan.pairing, self.difference) {
             (Pairing::Counter, Some(difference)) => match (i128::from(seq) + difference).cmp(&i128::from(number)) {
                 std::cmp::Ordering::Equal => Fit::Pair,

@@ -1,5 +1,8 @@
-//! The matcher against a naive model that keeps everything and looks at everything again for every input.
+//! The matcher against a naive model that forgets nothing and states its rules over everything that ever happened.
 
+mod model;
+
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -7,11 +10,7 @@ use proptest::prelude::*;
 
 use super::matcher::MOST_OPEN;
 use super::*;
-
-const WINDOW: u64 = 40;
-const DEADLINE: u64 = 200;
-const GRACE: u64 = 250;
-const HELD: usize = 3;
+use model::{DEADLINE, Fate, GRACE, HELD, Model, WINDOW};
 
 fn plan(mode: TriggerMode, pairing: Pairing) -> TriggerPlan {
     TriggerPlan {
@@ -29,6 +28,8 @@ enum Step {
     Tick,
     /// A command; its own number is this much above the last one (0 runs backwards).
     Trigger(u64),
+    /// A command that was stamped this long ago.
+    Late(u64),
     /// A frame after this many that were lost.
     Frame(u64),
     /// The engine answers for the frame at this place among those it has.
@@ -45,6 +46,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         6 => (0_u64..60).prop_map(Step::Wait),
         3 => Just(Step::Tick),
         8 => prop_oneof![9 => Just(1_u64), 1 => 0_u64..4].prop_map(Step::Trigger),
+        4 => (0_u64..400).prop_map(Step::Late),
         8 => prop_oneof![9 => Just(0_u64), 1 => 0_u64..4].prop_map(Step::Frame),
         8 => (0_usize..4).prop_map(Step::Judge),
         1 => (0_usize..4).prop_map(Step::Drop),
@@ -54,198 +56,6 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => any::<bool>().prop_map(Step::Pause),
     ];
     prop::collection::vec(step, 0..120)
-}
-
-#[derive(Clone, Debug, PartialEq)]
-enum Fate {
-    Awaits,
-    Engine(u64),
-    Done(String),
-}
-
-struct Known {
-    id: String,
-    number: u64,
-    at: u64,
-    fate: Fate,
-}
-
-/// Everything that ever happened; what was told is a prefix of `parts`.
-struct Model {
-    plan: TriggerPlan,
-    parts: Vec<Known>,
-    told: usize,
-    waiting: Vec<(u64, u64)>,
-    difference: Option<i64>,
-    last: Option<u64>,
-    expected: u64,
-    lost: bool,
-    paused: bool,
-    late: u64,
-}
-
-impl Model {
-    fn new(plan: TriggerPlan) -> Self {
-        Self {
-            plan,
-            parts: vec![],
-            told: 0,
-            waiting: vec![],
-            difference: None,
-            last: None,
-            expected: 0,
-            lost: false,
-            paused: false,
-            late: 0,
-        }
-    }
-
-    fn by_counter(&self) -> bool {
-        self.plan.pairing == Pairing::Counter
-    }
-
-    /// Negative: the frame is older than the command; positive: newer.
-    fn fit(&self, (number, at): (u64, u64), (seq, captured): (u64, u64)) -> i64 {
-        match self.difference {
-            Some(difference) if self.by_counter() => seq as i64 + difference - number as i64,
-            _ if captured > at + WINDOW => 1,
-            _ if captured + WINDOW < at => -1,
-            _ => 0,
-        }
-    }
-
-    fn add(&mut self, id: String, number: u64, at: u64, fate: Fate) {
-        self.parts.push(Known { id, number, at, fate });
-    }
-
-    fn trigger(&mut self, id: String, number: u64, now: u64) -> Vec<String> {
-        let mut said = vec![];
-        if self.last.is_some_and(|last| last >= number) {
-            self.difference = None;
-        }
-        self.last = Some(number);
-        let mut fate = Fate::Done("camera_lost".into());
-        if self.paused {
-            fate = Fate::Done("paused".into());
-        } else {
-            while self.waiting.first().is_some_and(|&frame| self.fit((number, now), frame) < 0) {
-                said.push(format!("forget {}", self.waiting.remove(0).0));
-            }
-            if self.waiting.first().is_some_and(|&frame| self.fit((number, now), frame) == 0) {
-                let (seq, _) = self.waiting.remove(0);
-                self.difference = Some(number as i64 - seq as i64);
-                said.push(format!("serve {id} {seq}"));
-                fate = Fate::Engine(seq);
-            } else if !self.lost {
-                fate = Fate::Awaits;
-            }
-        }
-        self.add(id, number, now, fate);
-        said.extend(self.tell());
-        said
-    }
-
-    fn frame(&mut self, seq: u64, now: u64) -> Vec<String> {
-        let mut said = vec![];
-        match self.plan.mode {
-            TriggerMode::Free | TriggerMode::Hardware => {
-                for missing in self.expected..seq {
-                    self.add((missing + 1).to_string(), 0, now, Fate::Done("camera_lost".into()));
-                }
-                self.expected = seq + 1;
-                let id = (seq + 1).to_string();
-                if self.paused {
-                    self.add(id, 0, now, Fate::Done("paused".into()));
-                } else {
-                    said.push(format!("serve {id} {seq}"));
-                    self.add(id, 0, now, Fate::Engine(seq));
-                }
-            }
-            _ if self.paused => said.push(format!("forget {seq}")),
-            TriggerMode::Software => {
-                match self.parts.iter_mut().find(|part| part.fate == Fate::Awaits && part.at <= now) {
-                    Some(part) => {
-                        part.fate = Fate::Engine(seq);
-                        said.push(format!("serve {} {seq}", part.id));
-                    }
-                    None => said.push(format!("forget {seq}")),
-                }
-            }
-            TriggerMode::Matched => {
-                let mut free = true;
-                for index in 0..self.parts.len() {
-                    if !free || self.parts[index].fate != Fate::Awaits {
-                        continue;
-                    }
-                    let fit = self.fit((self.parts[index].number, self.parts[index].at), (seq, now));
-                    let part = &mut self.parts[index];
-                    if fit > 0 {
-                        part.fate = Fate::Done("camera_lost".into());
-                        continue;
-                    }
-                    free = false;
-                    if fit == 0 {
-                        part.fate = Fate::Engine(seq);
-                        said.push(format!("serve {} {seq}", part.id));
-                        self.difference = Some(part.number as i64 - seq as i64);
-                    } else {
-                        said.push(format!("forget {seq}"));
-                    }
-                }
-                if free {
-                    self.waiting.push((seq, now));
-                    if self.waiting.len() > HELD {
-                        said.push(format!("forget {}", self.waiting.remove(0).0));
-                    }
-                }
-            }
-        }
-        said.extend(self.tell());
-        said
-    }
-
-    fn answer(&mut self, seq: u64, what: &str, verdict: bool) -> Vec<String> {
-        match self.parts.iter_mut().find(|part| part.fate == Fate::Engine(seq)) {
-            Some(part) => part.fate = Fate::Done(what.into()),
-            None => self.late += u64::from(verdict),
-        }
-        self.tell()
-    }
-
-    fn tick(&mut self, now: u64) -> Vec<String> {
-        let mut said = vec![];
-        for part in self.parts.iter_mut().filter(|part| part.at + DEADLINE <= now) {
-            match part.fate {
-                Fate::Awaits => part.fate = Fate::Done("camera_lost".into()),
-                Fate::Engine(_) => part.fate = Fate::Done("deadline".into()),
-                Fate::Done(_) => {}
-            }
-        }
-        let patience = if self.by_counter() { DEADLINE } else { WINDOW + GRACE };
-        while self.waiting.first().is_some_and(|&(_, captured)| captured + patience <= now) {
-            said.push(format!("forget {}", self.waiting.remove(0).0));
-        }
-        said.extend(self.tell());
-        said
-    }
-
-    fn lost(&mut self) -> Vec<String> {
-        self.lost = true;
-        self.difference = None;
-        for part in self.parts.iter_mut().filter(|part| part.fate == Fate::Awaits) {
-            part.fate = Fate::Done("camera_lost".into());
-        }
-        self.tell()
-    }
-
-    fn tell(&mut self) -> Vec<String> {
-        let mut said = vec![];
-        while let Some(Known { id, fate: Fate::Done(what), .. }) = self.parts.get(self.told) {
-            said.push(format!("tell {id} {what}"));
-            self.told += 1;
-        }
-        said
-    }
 }
 
 /// The frame is its own number, and so is the engine's answer for it.
@@ -259,11 +69,17 @@ struct Bench {
     next_id: u64,
     number: u64,
     seq: u64,
+    /// When the last command was stamped.
+    stamped: u64,
 }
 
 impl Bench {
     fn moment(&self) -> Moment {
-        Moment { wall: Timestamp::UNIX_EPOCH, monotonic: self.start + Duration::from_millis(self.now) }
+        self.at(self.now)
+    }
+
+    fn at(&self, ms: u64) -> Moment {
+        Moment { wall: Timestamp::UNIX_EPOCH, monotonic: self.start + Duration::from_millis(ms) }
     }
 
     fn shot(&self, seq: u64) -> Shot {
@@ -302,16 +118,13 @@ impl Bench {
                 (vec![], vec![])
             }
             Step::Tick => (self.said_of(|bench| tested.tick(bench.moment().monotonic)), model.tick(self.now)),
-            Step::Trigger(more) if commanded => {
-                self.next_id += 1;
-                let id = format!("A-{}", self.next_id);
-                self.number = if more == 0 { 1 } else { self.number + more };
-                let part = tested.announce(id.clone(), Some(self.number));
-                let number = if model.by_counter() { self.number } else { self.next_id };
-                assert_eq!(part.trigger, number);
-                (self.said_of(|bench| tested.trigger(part, bench.moment())), model.trigger(id, number, self.now))
+            Step::Trigger(more) if commanded => self.trigger(more, self.now, tested, model),
+            Step::Late(ms) if commanded => {
+                // Commands of matched parts come in order; those that trigger may overtake each other on two ways in.
+                let earliest = if tested_mode(model) == TriggerMode::Matched { self.stamped } else { 0 };
+                self.trigger(1, (self.now - ms).max(earliest), tested, model)
             }
-            Step::Trigger(_) => (vec![], vec![]),
+            Step::Trigger(_) | Step::Late(_) => (vec![], vec![]),
             Step::Frame(lost) => {
                 let seq = self.seq + lost;
                 self.seq = seq + 1;
@@ -346,6 +159,17 @@ impl Bench {
         }
     }
 
+    fn trigger(&mut self, more: u64, at: u64, tested: &mut Tested, model: &mut Model) -> (Vec<String>, Vec<String>) {
+        self.next_id += 1;
+        self.stamped = at;
+        let id = format!("A-{}", self.next_id);
+        self.number = if more == 0 { 1 } else { self.number + more };
+        let part = tested.announce(id.clone(), Some(self.number));
+        let number = if model.by_counter() { self.number } else { self.next_id };
+        assert_eq!(part.trigger, number);
+        (self.said_of(|bench| tested.trigger(part, bench.at(at))), model.trigger(id, number, at))
+    }
+
     fn said_of(&mut self, input: impl FnOnce(&Self) -> Vec<Output<u64, u64>>) -> Vec<String> {
         let output = input(self);
         self.said(output)
@@ -357,7 +181,7 @@ fn tested_mode(model: &Model) -> TriggerMode {
 }
 
 fn bench() -> Bench {
-    Bench { start: Instant::now(), now: 1000, engine: vec![], next_id: 0, number: 0, seq: 0 }
+    Bench { start: Instant::now(), now: 1000, engine: vec![], next_id: 0, number: 0, seq: 0, stamped: 0 }
 }
 
 fn plans() -> impl Strategy<Value = TriggerPlan> {
@@ -410,7 +234,100 @@ proptest! {
         frames.sort_unstable();
         frames.dedup();
         prop_assert_eq!(frames.len(), count, "a frame with two fates");
+
+        if plan.mode == TriggerMode::Software {
+            let serves = all.iter().filter_map(|said| said.strip_prefix("serve ")?.split_once(' '));
+            let own: HashMap<&str, u64> = serves.filter_map(|(part, frame)| Some((part, frame.parse().ok()?))).collect();
+            let served: Vec<Option<u64>> = model.parts.iter().map(|part| own.get(&*part.id).copied()).collect();
+            for (index, part) in model.parts.iter().enumerate() {
+                let Some(own) = served[index] else { continue };
+                // The frame of a part is the first one since its trigger that no earlier part has; whatever came in between.
+                let others = &served[..index];
+                let right = model.frames.iter().find(|frame| frame.captured >= part.at && !others.contains(&Some(frame.seq)));
+                prop_assert_eq!(right.map(|frame| frame.seq), Some(own), "the frame of part {}", &part.id);
+            }
+        }
     }
+}
+
+/// A trigger at 1000 that is carried out late, with frames every 10 ms since 1005.
+fn late_trigger(frames: u64, plan: TriggerPlan) -> Vec<String> {
+    let (mut bench, mut tested, mut model) = (bench(), Tested::new(plan), Model::new(plan));
+    for frame in 0..frames {
+        bench.now = 1005 + 10 * frame;
+        bench.step(Step::Frame(0), &mut tested, &mut model);
+        bench.step(Step::Tick, &mut tested, &mut model);
+    }
+    let late = bench.now - 1000;
+    bench.step(Step::Late(late), &mut tested, &mut model).0
+}
+
+#[test]
+fn a_trigger_that_is_carried_out_late_gets_the_frame_that_was_first_after_it_or_none() {
+    let plan = plan(TriggerMode::Software, Pairing::Time);
+    for frames in 1..=HELD as u64 {
+        assert_eq!(late_trigger(frames, plan), ["serve A-1 0"]);
+    }
+    // The first one has been let go: no later one shows the part.
+    assert_eq!(late_trigger(HELD as u64 + 1, plan), ["tell A-1 overrun"]);
+    let roomy = TriggerPlan { held: 1000, ..plan };
+    let (mut bench, mut tested, mut model) = (bench(), Tested::new(roomy), Model::new(roomy));
+    bench.step(Step::Frame(0), &mut tested, &mut model);
+    bench.now += GRACE;
+    assert_eq!(bench.step(Step::Tick, &mut tested, &mut model).0, ["forget 0"]);
+    assert_eq!(bench.step(Step::Late(GRACE), &mut tested, &mut model).0, ["tell A-1 overrun"]);
+}
+
+#[test]
+fn a_part_that_was_triggered_before_the_pause_gets_its_frame() {
+    let plan = plan(TriggerMode::Software, Pairing::Time);
+    let (mut bench, mut tested, mut model) = (bench(), Tested::new(plan), Model::new(plan));
+    let mut step = |step: Step| {
+        bench.now += 5;
+        bench.step(step, &mut tested, &mut model).0
+    };
+    assert!(step(Step::Trigger(1)).is_empty());
+    assert!(step(Step::Pause(true)).is_empty());
+    assert_eq!(step(Step::Frame(0)), ["serve A-1 0"]);
+    assert_eq!(step(Step::Frame(0)), ["forget 1"]);
+    assert!(step(Step::Pause(false)).is_empty());
+    assert!(step(Step::Trigger(1)).is_empty());
+    assert_eq!(step(Step::Frame(0)), ["serve A-2 2"]);
+}
+
+#[test]
+fn a_part_known_to_be_lost_is_told_at_once() {
+    let plan = plan(TriggerMode::Matched, Pairing::Time);
+    let (mut bench, mut tested, mut model) = (bench(), Tested::new(plan), Model::new(plan));
+    let mut step = |ms: u64, step: Step| {
+        bench.now += ms;
+        bench.step(step, &mut tested, &mut model).0
+    };
+    // The frame of a later part has come already.
+    assert!(step(0, Step::Frame(0)).is_empty());
+    assert_eq!(step(0, Step::Late(WINDOW + 1)), ["tell A-1 camera_lost"]);
+    assert_eq!(step(5, Step::Trigger(1)), ["serve A-2 0"]);
+    assert_eq!(step(5, Step::Judge(0)), ["tell A-2 verdict"]);
+    // The belt stands still: no newer frame says so, time does.
+    assert!(step(100, Step::Trigger(1)).is_empty());
+    assert!(step(WINDOW + GRACE - 1, Step::Tick).is_empty());
+    assert_eq!(step(1, Step::Tick), ["tell A-3 camera_lost"]);
+}
+
+#[test]
+fn a_verdict_is_not_held_up_by_a_part_whose_frame_was_let_go() {
+    let plan = plan(TriggerMode::Matched, Pairing::Time);
+    let (mut bench, mut tested, mut model) = (bench(), Tested::new(plan), Model::new(plan));
+    let mut step = |ms: u64, step: Step| {
+        bench.now += ms;
+        bench.step(step, &mut tested, &mut model).0
+    };
+    assert!(step(0, Step::Frame(0)).is_empty());
+    assert_eq!(step(WINDOW + GRACE, Step::Tick), ["forget 0"]);
+    assert_eq!(step(1, Step::Late(WINDOW + GRACE + 1)), ["tell A-1 overrun"]);
+    assert!(step(100, Step::Frame(0)).is_empty());
+    assert_eq!(step(5, Step::Trigger(1)), ["serve A-2 1"]);
+    assert_eq!(step(5, Step::Judge(0)), ["tell A-2 verdict"]);
 }
 
 #[test]
