@@ -112,6 +112,16 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 0..400)
 }
 
+/// Parts whose debt or event is among these records.
+fn parts_in(records: &[(RecordId, Content<Item>)]) -> BTreeSet<u64> {
+    let part = |(_, content): &(RecordId, Content<Item>)| match content {
+        Content::Owed(owed) => Some(owed.part.trigger),
+        Content::Event { item, .. } => item.part,
+        Content::Settled(_) => None,
+    };
+    records.iter().filter_map(part).collect()
+}
+
 struct World {
     limits: Limits,
     ledger: Ledger<Item>,
@@ -127,6 +137,8 @@ struct World {
     promised_parts: BTreeSet<u64>,
     promised_free: BTreeSet<u64>,
     debts: HashMap<u64, RecordId>,
+    /// Parts whose events the broker has acknowledged.
+    acked: BTreeSet<u64>,
     delivered: Vec<Item>,
     /// Events given in earlier starts: their first delivery in this one is late.
     before: u64,
@@ -151,6 +163,7 @@ impl World {
             promised_parts: BTreeSet::new(),
             promised_free: BTreeSet::new(),
             debts: HashMap::new(),
+            acked: BTreeSet::new(),
             delivered: Vec::new(),
             before: 0,
             late: Vec::new(),
@@ -178,6 +191,24 @@ impl World {
         }
         if !self.disk.works {
             self.ledger.store_failed(self.disk.written(), false);
+            let handed = parts_in(&self.disk.records);
+            for trigger in self.debts.keys().filter(|trigger| !handed.contains(trigger)) {
+                let safety = self.safety(*trigger);
+                assert_ne!(safety, Safety::BeingWritten, "a disk that fails has no byte of part {trigger}");
+            }
+        }
+    }
+
+    fn safety(&self, trigger: u64) -> Safety {
+        self.ledger.safety(self.debts[&trigger])
+    }
+
+    /// A part counts as safe when its debt or its event lies on disk, or the broker has its event; open or answered.
+    fn judge_safety(&self) {
+        let disk = parts_in(&self.disk.records[..self.disk.safe]);
+        for trigger in self.debts.keys() {
+            let kept = disk.contains(trigger) || self.acked.contains(trigger);
+            assert_eq!(self.safety(*trigger) == Safety::OnDisk, kept, "part {trigger} is {:?}", self.safety(*trigger));
         }
     }
 
@@ -187,8 +218,14 @@ impl World {
         if self.disk.works && self.ledger.to_store(self.disk.written(), 1).is_empty() {
             self.forced.clear();
         }
-        let safe = |trigger: &&u64| self.ledger.safety(self.debts[*trigger]) == Safety::OnDisk;
-        self.promised_parts.extend(self.open.iter().filter(safe));
+        if self.disk.works && self.ledger.to_store(self.disk.written(), 1).is_empty() {
+            for trigger in self.debts.keys() {
+                assert_ne!(self.safety(*trigger), Safety::BeingWritten, "nothing is left to write of part {trigger}");
+            }
+        }
+        // An acknowledged command is a promise, whether its part has been answered since or not.
+        let safe: Vec<u64> = self.debts.keys().copied().filter(|at| self.safety(*at) == Safety::OnDisk).collect();
+        self.promised_parts.extend(safe);
         for (_, item) in self.disk.events_after(RecordId::default(), self.disk.synced()) {
             if item.part.is_none() {
                 self.promised_free.insert(item.number);
@@ -223,6 +260,7 @@ impl World {
         let (id, item) = self.flying.remove(which % self.flying.len());
         assert_eq!(self.ledger.acked(id), Some(item));
         assert_eq!(self.ledger.acked(id), None);
+        self.acked.extend(item.part);
     }
 
     fn connect(&mut self) {
@@ -317,6 +355,7 @@ impl World {
         assert!(self.ledger.held() <= self.limits.memory + self.open.len(), "memory is bounded");
         assert!(self.ledger.in_flight() <= self.limits.in_flight);
         assert_eq!(self.ledger.in_flight(), self.flying.len());
+        self.judge_safety();
     }
 
     /// Everything works again, and nothing new comes.

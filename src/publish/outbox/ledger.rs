@@ -13,7 +13,7 @@
 //!   these are sent, too, and the debt is noted as settled as soon as the disk works.
 //! - Room is reserved when a part is accepted, so that its event is never refused.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use super::debts::{Debts, OwedPart};
@@ -223,14 +223,15 @@ impl<T: Clone> Ledger<T> {
 
     /// Takes an event. That of an owed part is always taken; any other one may be refused.
     pub fn push(&mut self, camera: &str, part: Option<&Part>, item: T) -> Result<RecordId, Refused<T>> {
-        let answers = match part.and_then(|part| self.debts.answer(camera, part)) {
-            Some(debt) => debt,
-            None => match self.refusal() {
-                Some(why) => return Err(Refused { why, item }),
-                None => None,
-            },
-        };
+        let debt = part.and_then(|part| self.debts.answer(camera, part));
+        if let (None, Some(why)) = (debt, self.refusal()) {
+            return Err(Refused { why, item });
+        }
         let id = self.number();
+        if let Some(debt) = debt {
+            self.debts.answered_by(debt.name, id);
+        }
+        let answers = debt.and_then(|debt| debt.record);
         if !self.connected {
             self.late_to = id;
         }
@@ -313,28 +314,26 @@ impl<T: Clone> Ledger<T> {
                 self.behind += 1;
             }
         }
+        self.debts.answers_kept(through);
     }
 
-    /// The disk takes nothing after the record `written`: whatever no restart could answer a second time goes on from
-    /// memory, as soon as everything before it is known to be on disk; with `all`, everything does.
+    /// The disk takes nothing after the record `written`: debts behind it are kept in memory alone, and whatever no
+    /// restart could answer a second time goes on from memory, as soon as everything before it is known to be on disk;
+    /// with `all`, everything does.
     pub fn store_failed(&mut self, written: RecordId, all: bool) {
+        self.give_up_debts(written);
         if self.fresh.front().is_some_and(|(id, _)| *id <= written) {
             return;
         }
         let mut settled = Vec::new();
         while let Some((id, content)) = self.fresh.pop_front() {
             match content {
-                Content::Owed(part) => {
-                    if !self.debts.not_recorded(id, &part) {
-                        self.answers_nothing_recorded(id);
-                    }
-                }
                 Content::Event { answers, item } if self.behind == 0 && (all || answers.is_none()) => {
                     self.fresh_events -= 1;
                     self.enter_window(id, item, false, answers);
                 }
                 Content::Settled(debt) => settled.push((id, Content::Settled(debt))),
-                kept @ Content::Event { .. } => {
+                kept => {
                     self.fresh.push_front((id, kept));
                     break;
                 }
@@ -343,10 +342,24 @@ impl<T: Clone> Ledger<T> {
         settled.into_iter().rev().for_each(|record| self.fresh.push_front(record));
     }
 
-    fn answers_nothing_recorded(&mut self, debt: RecordId) {
+    /// Whoever waits for the record of a debt is told at once that there will be none.
+    fn give_up_debts(&mut self, written: RecordId) {
+        let (debts, mut unrecorded) = (&mut self.debts, HashSet::new());
+        self.fresh.retain(|(id, content)| match content {
+            Content::Owed(part) if *id > written => {
+                if !debts.not_recorded(*id, part) {
+                    unrecorded.insert(*id);
+                }
+                false
+            }
+            _ => true,
+        });
+        if unrecorded.is_empty() {
+            return;
+        }
         for (_, content) in &mut self.fresh {
             if let Content::Event { answers, .. } = content
-                && *answers == Some(debt)
+                && answers.is_some_and(|debt| unrecorded.contains(&debt))
             {
                 *answers = None;
             }
@@ -397,6 +410,7 @@ impl<T: Clone> Ledger<T> {
         if self.loaded_to <= through {
             (self.loaded_to, self.behind) = (through, left);
         }
+        self.debts.answers_kept(through);
         // Parts that are still owed are not forgotten with their records.
         self.debts.forget_records(through);
         self.store_works();
@@ -413,7 +427,7 @@ impl<T: Clone> Ledger<T> {
         self.debts.oldest_record()
     }
 
-    /// How safe this debt is.
+    /// How safe this debt is: for a restart its record and the event that answers it are the same.
     pub fn safety(&self, debt: RecordId) -> Safety {
         match self.debts.record(debt) {
             _ if !self.disk => Safety::InMemory,
@@ -421,7 +435,7 @@ impl<T: Clone> Ledger<T> {
             Some(Some(record)) if self.fresh.binary_search_by_key(&record, |(id, _)| *id).is_ok() => {
                 Safety::BeingWritten
             }
-            // What is answered needs no record any more.
+            // Disk or broker has the record, or the event in its place.
             Some(Some(_)) | None => Safety::OnDisk,
         }
     }
@@ -460,6 +474,7 @@ impl<T: Clone> Ledger<T> {
         self.in_flight -= 1;
         let entry = self.window.remove(at)?;
         self.unsaved -= usize::from(!entry.saved);
+        self.debts.answer_acked(id);
         if let Some(debt) = entry.answers {
             // A restart must not find the debt open.
             let at = self.fresh.partition_point(|(other, _)| *other < id);
