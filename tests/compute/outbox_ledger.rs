@@ -82,6 +82,8 @@ enum Step {
     DiskFails,
     DiskFailsForLong,
     DiskWorks,
+    DiskHangs,
+    DiskAnswers,
     Connect,
     Lose,
     Send,
@@ -102,6 +104,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Step::DiskFails),
         1 => Just(Step::DiskFailsForLong),
         2 => Just(Step::DiskWorks),
+        1 => Just(Step::DiskHangs),
+        2 => Just(Step::DiskAnswers),
         3 => Just(Step::Connect),
         1 => Just(Step::Lose),
         8 => Just(Step::Send),
@@ -137,6 +141,8 @@ struct World {
     promised_parts: BTreeSet<u64>,
     promised_free: BTreeSet<u64>,
     debts: HashMap<u64, RecordId>,
+    /// The outbox's thread is in a call that does not return.
+    hangs: bool,
     /// Parts whose events the broker has acknowledged.
     acked: BTreeSet<u64>,
     delivered: Vec<Item>,
@@ -145,7 +151,8 @@ struct World {
     late: Vec<bool>,
     /// Parts whose events went on although their debts were on disk: a start that finds the debts answers again.
     forced: BTreeSet<u64>,
-    twice: BTreeSet<u64>,
+    /// How often that may have happened to a part: once for each start that broke off.
+    again: HashMap<u64, usize>,
 }
 
 impl World {
@@ -163,17 +170,21 @@ impl World {
             promised_parts: BTreeSet::new(),
             promised_free: BTreeSet::new(),
             debts: HashMap::new(),
+            hangs: false,
             acked: BTreeSet::new(),
             delivered: Vec::new(),
             before: 0,
             late: Vec::new(),
             forced: BTreeSet::new(),
-            twice: BTreeSet::new(),
+            again: HashMap::new(),
         }
     }
 
     fn give(&mut self, part_number: Option<u64>) -> bool {
         let item = Item { number: self.numbers + 1, part: part_number };
+        if self.hangs {
+            self.forced.extend(part_number);
+        }
         let taken = self.ledger.push(CAMERA, part_number.map(part).as_ref(), item).is_ok();
         self.numbers += u64::from(taken);
         taken
@@ -208,6 +219,7 @@ impl World {
         let disk = parts_in(&self.disk.records[..self.disk.safe]);
         for trigger in self.debts.keys() {
             let kept = disk.contains(trigger) || self.acked.contains(trigger);
+            assert!(!self.hangs || self.safety(*trigger) != Safety::BeingWritten, "nobody waits for a disk that hangs");
             assert_eq!(self.safety(*trigger) == Safety::OnDisk, kept, "part {trigger} is {:?}", self.safety(*trigger));
         }
     }
@@ -231,6 +243,15 @@ impl World {
                 self.promised_free.insert(item.number);
             }
         }
+    }
+
+    /// From now on events go out whose debts may be on disk.
+    fn force(&mut self) {
+        let waiting = self.ledger.to_store(RecordId::default(), usize::MAX).into_iter();
+        self.forced.extend(waiting.filter_map(|record| match record.content {
+            Content::Event { item, .. } => item.part,
+            _ => None,
+        }));
     }
 
     fn load(&mut self) {
@@ -277,12 +298,14 @@ impl World {
 
     /// The next start answers what is owed, before anything new.
     fn restart(&mut self) {
-        (self.online, self.disk.works) = (false, true);
+        (self.online, self.disk.works, self.hangs) = (false, true, false);
         self.flying.clear();
         self.open.clear();
         self.debts.clear();
         self.before = self.numbers;
-        self.twice.append(&mut self.forced);
+        for trigger in std::mem::take(&mut self.forced) {
+            *self.again.entry(trigger).or_default() += 1;
+        }
         self.ledger = Ledger::on_disk(self.limits, self.disk.inherited());
         for owed in self.ledger.owed() {
             assert!(self.give(Some(owed.part.trigger)), "an owed part's event is never refused");
@@ -315,6 +338,18 @@ impl World {
                 let room = self.ledger.held() < self.limits.memory;
                 assert_eq!(self.give(None), room);
             }
+            // Whatever the thread of the outbox does, it does when the disk has answered.
+            Step::Write(_) | Step::Sync | Step::WriteAcks | Step::Load if self.hangs => {}
+            Step::DiskFails | Step::DiskFailsForLong | Step::DiskWorks if self.hangs => {}
+            Step::DiskHangs => {
+                self.hangs = true;
+                self.force();
+                self.ledger.set_hangs(true);
+            }
+            Step::DiskAnswers => {
+                self.hangs = false;
+                self.ledger.set_hangs(false);
+            }
             Step::Write(most) => self.write(*most),
             Step::Sync => self.sync(),
             Step::WriteAcks => self.disk.acked_to = self.ledger.acked_to(),
@@ -324,11 +359,7 @@ impl World {
                 self.write(1);
             }
             Step::DiskFailsForLong if !self.disk.works => {
-                let waiting = self.ledger.to_store(RecordId::default(), usize::MAX).into_iter();
-                self.forced.extend(waiting.filter_map(|record| match record.content {
-                    Content::Event { item, .. } => item.part,
-                    _ => None,
-                }));
+                self.force();
                 self.ledger.store_failed(self.disk.written(), true);
             }
             Step::DiskFailsForLong => {}
@@ -360,6 +391,7 @@ impl World {
 
     /// Everything works again, and nothing new comes.
     fn settle(&mut self) {
+        self.step(&Step::DiskAnswers);
         self.step(&Step::DiskWorks);
         while let Some(trigger) = self.open.pop() {
             assert!(self.give(Some(trigger)));
@@ -387,7 +419,7 @@ impl World {
             }
         }
         for (trigger, items) in &answers {
-            let most = 1 + usize::from(self.twice.contains(trigger));
+            let most = 1 + self.again.get(trigger).copied().unwrap_or_default();
             assert!(items.len() <= most, "part {trigger} got different events: {items:?}");
         }
         for trigger in &self.promised_parts {

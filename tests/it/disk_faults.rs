@@ -112,6 +112,40 @@ fn failing_disk() {
     consumer.judge(&bench.truths).row("the start after that");
 }
 
+/// An fsync that does not return for 12 s: after five of them the line goes on from memory and says so.
+#[test]
+fn hanging_disk() {
+    let broker = Mosquitto::start(Rules::default());
+    let mut consumer = Consumer::start(broker.port);
+    let mut bench = Bench::new();
+    let flag = bench.folder.path().join("hangs");
+    let wait = format!(
+        "static void wait(void) {{ struct timespec t = {{0, 20000000}}; while (!access(\"{}\", F_OK)) nanosleep(&t, 0); }}\n\
+         int fdatasync(int f) {{ wait(); return syscall(SYS_fdatasync, f); }}\n\
+         int fsync(int f) {{ wait(); return syscall(SYS_fsync, f); }}\n",
+        flag.display()
+    );
+    let hanging = shim(bench.folder.path(), &wait);
+    let mut service = bench.run_with(broker.port, "127.0.0.1", None, 40.0, "", |command| {
+        command.env("LD_PRELOAD", &hanging);
+    });
+    consumer.until_parts(30, PATIENCE);
+    fs::write(&flag, "").unwrap();
+    let began = Instant::now();
+    service.logged("the disk of the outbox hangs; verdicts are kept in memory alone");
+    assert!(began.elapsed() < Duration::from_secs(8), "said after {:?}", began.elapsed());
+    let so_far = bench.delivered();
+    consumer.until_parts(so_far + 20, PATIENCE);
+    let alarm = mosquitto::Subscriber::start(broker.port, "vcp-line/caps/top/alarm", &[]).next(PATIENCE).unwrap();
+    assert!(alarm.payload.contains("the disk of the outbox hangs"), "{alarm:?}");
+    std::thread::sleep(Duration::from_secs(12).saturating_sub(began.elapsed()));
+    fs::remove_file(&flag).unwrap();
+    service.logged("the disk of the outbox answers again");
+    service.logged("the outbox is well again");
+    consumer.until_parts(bench.delivered() + 20, PATIENCE);
+    bench.end(&mut service, &mut consumer, "fsync hangs for 12 s");
+}
+
 /// Somebody sets the system's clock: an hour ahead, then an hour back.
 #[test]
 fn clock_moved() {

@@ -117,6 +117,8 @@ pub struct Ledger<T> {
     limits: Limits,
     /// Without a disk, everything goes on from memory at once.
     disk: bool,
+    /// The disk does not answer: everything goes on from memory, what lies on disk of it nobody knows.
+    hangs: bool,
     log_full: bool,
     last: RecordId,
     debts: Debts,
@@ -169,6 +171,7 @@ impl<T: Clone> Ledger<T> {
         Self {
             limits,
             disk,
+            hangs: false,
             log_full: false,
             last: inherited.last,
             debts,
@@ -238,6 +241,7 @@ impl<T: Clone> Ledger<T> {
         if self.disk {
             self.fresh_events += 1;
             self.fresh.push_back((id, Content::Event { answers, item }));
+            self.go_on();
         } else {
             self.enter_window(id, item, false, None);
         }
@@ -342,6 +346,34 @@ impl<T: Clone> Ledger<T> {
         settled.into_iter().rev().for_each(|record| self.fresh.push_front(record));
     }
 
+    /// The disk does not answer, or has answered at last. Meanwhile events go on from memory; records stay what they
+    /// are, because any of them may have reached the disk.
+    pub fn set_hangs(&mut self, hangs: bool) {
+        self.hangs = hangs;
+        self.go_on();
+    }
+
+    /// Whether the disk does not answer.
+    pub fn hangs(&self) -> bool {
+        self.hangs
+    }
+
+    fn go_on(&mut self) {
+        // What lies on disk behind the window comes first, and cannot be read.
+        if !self.hangs || self.behind > 0 {
+            return;
+        }
+        for (id, content) in std::mem::take(&mut self.fresh) {
+            match content {
+                Content::Event { answers, item } => {
+                    self.fresh_events -= 1;
+                    self.enter_window(id, item, false, answers);
+                }
+                kept => self.fresh.push_back((id, kept)),
+            }
+        }
+    }
+
     /// Whoever waits for the record of a debt is told at once that there will be none.
     fn give_up_debts(&mut self, written: RecordId) {
         let (debts, mut unrecorded) = (&mut self.debts, HashSet::new());
@@ -433,7 +465,11 @@ impl<T: Clone> Ledger<T> {
             _ if !self.disk => Safety::InMemory,
             Some(None) => Safety::InMemory,
             Some(Some(record)) if self.fresh.binary_search_by_key(&record, |(id, _)| *id).is_ok() => {
-                Safety::BeingWritten
+                if self.hangs {
+                    Safety::InMemory
+                } else {
+                    Safety::BeingWritten
+                }
             }
             // Disk or broker has the record, or the event in its place.
             Some(Some(_)) | None => Safety::OnDisk,

@@ -197,6 +197,15 @@ pub enum OutboxError {
         /// Its format.
         found: u16,
     },
+    /// A file name that no log of ours reaches; the one after it has none.
+    #[error("outbox {0}: no segment can follow this number; move the file out of the outbox")]
+    Number(PathBuf),
+    /// The folder was deleted, or another file system lies over it.
+    #[error("outbox {path} is not there any more; mount or make it again, and check what it held")]
+    Gone {
+        /// Which.
+        path: PathBuf,
+    },
     /// The disk is full.
     #[error("outbox {path}: the disk is full; make room")]
     DiskFull {

@@ -112,7 +112,10 @@ impl Store {
         let directory = &spec.directory;
         let lock = lock(directory)?;
         let survey = survey::read(directory)?;
-        let number = survey.segments.last().map_or(1, |segment| segment.number + 1);
+        let number = match survey.segments.last() {
+            Some(segment) => segment.number.checked_add(1).ok_or_else(|| OutboxError::Number(segment.path.clone()))?,
+            None => 1,
+        };
         let (found, segments) = Self::take_over(survey)?;
         let last_time = segments.iter().filter_map(|segment| segment.summary.times).map(|(_, last)| last).max();
         let wall = now.wall.as_millisecond();
@@ -204,8 +207,11 @@ impl Store {
         self.sync()?;
         // A reserve beside a record of any size.
         let size = self.spec.segment().max((SEGMENT_HEAD as u64 + record) * 2);
+        let following = self.number.checked_add(1);
+        let following =
+            following.ok_or_else(|| OutboxError::Number(Segment::path(&self.spec.directory, self.number)))?;
         let next = Active::create(&self.spec.directory, self.number, size, self.spec.fsync != Fsync::Never)?;
-        self.number += 1;
+        self.number = following;
         self.retire();
         self.active = Some(next);
         Ok(())
