@@ -484,39 +484,3 @@ proptest! {
         prop_assert_eq!(delivered, accepted);
     }
 }
-
-#[test]
-fn a_part_owed_twice_is_answered_twice() {
-    let mut ledger = Ledger::on_disk(Limits { memory: 8, window: 8, in_flight: 8 }, Inherited::default());
-    let first = ledger.owe(owed(1)).expect("room");
-    let second = ledger.owe(owed(1)).expect("room");
-    assert_eq!(ledger.safety(first), Safety::BeingWritten);
-    for number in 0..2 {
-        ledger.push(CAMERA, Some(&part(1)), number).expect("owed");
-    }
-    let answers: Vec<_> = ledger.to_store(RecordId::default(), 9).into_iter().map(|record| record.content).collect();
-    assert!(matches!(answers[2], Content::Event { answers: Some(debt), item: 0 } if debt == first));
-    assert!(matches!(answers[3], Content::Event { answers: Some(debt), item: 1 } if debt == second));
-    // The event before its record would be the event of a restart as well.
-    ledger.connected();
-    assert!(ledger.next_to_send().is_none());
-    ledger.stored(RecordId(4));
-    assert_eq!((ledger.safety(first), ledger.oldest_debt()), (Safety::OnDisk, None));
-    assert_eq!(ledger.next_to_send().map(|next| *next.item), Some(0));
-}
-
-#[test]
-fn deleted_events_are_counted_once_and_their_acknowledgements_ignored() {
-    let inherited = Inherited { last: RecordId(9), acked_to: RecordId(1), waiting: 8, owed: Vec::new() };
-    let mut ledger = Ledger::on_disk(Limits { memory: 8, window: 4, in_flight: 2 }, inherited);
-    ledger.connected();
-    assert_eq!(ledger.to_load(), Some((RecordId(1), 4)));
-    ledger.loaded((2..6).map(|id| (RecordId(id), id)).collect(), false);
-    let sent = ledger.next_to_send().expect("loaded").id;
-    // Events 2 to 7 lie in segments that are deleted.
-    assert_eq!(ledger.deleted(RecordId(7), 2), 6);
-    assert_eq!((ledger.acked(sent), ledger.len(), ledger.in_flight()), (None, 2, 0));
-    assert_eq!(ledger.to_load(), Some((RecordId(7), 4)));
-    ledger.loaded(vec![(RecordId(8), 8), (RecordId(9), 9)], true);
-    assert_eq!(ledger.next_to_send().map(|next| (*next.item, next.late)), Some((8, true)));
-}

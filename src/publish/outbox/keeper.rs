@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
-use super::ledger::{Content, ToStore};
 use super::record::{Kind, RecordId};
 use super::store::{Deleted, Found, Store, StoreRecord};
+use super::terms::{Content, ToStore};
 use super::{Fsync, OutboxError, OutboxSpec, OutboxStatus, WhenLogFull};
 use crate::clock::Clock;
 use crate::publish::MAX_PACKET;
@@ -168,7 +168,7 @@ impl OutboxThread {
             }
             self.look();
             if end {
-                return self.store.close();
+                return self.store.close(self.clock.now());
             }
         }
     }
@@ -243,8 +243,17 @@ impl OutboxThread {
         let now = self.clock.now();
         if self.failing.as_ref().is_some_and(|failing| now.monotonic >= failing.retry) {
             let acked_to = self.shared.lock().ledger.acked_to();
-            match self.at_disk(|store| store.probe(acked_to, now)) {
-                Ok(()) => self.works(),
+            let tried = self.at_disk(|store| match store.check_folder() {
+                Ok(()) => store.probe(acked_to, now).map(|()| false),
+                Err(_) => store.take_again(acked_to),
+            });
+            match tried {
+                Ok(lost) => {
+                    if lost {
+                        self.log_lost();
+                    }
+                    self.works();
+                }
                 Err(error) => self.fails(&error),
             }
         }
@@ -372,11 +381,20 @@ impl OutboxThread {
         }
         self.looked = Some(Instant::now());
         let now = self.clock.now();
+        if self.failing.is_none()
+            && let Err(error) = self.at_disk(|store| store.check_folder())
+        {
+            self.fails(&error);
+        }
+        if self.is_broken() {
+            return;
+        }
         let (acked_to, debt) = {
             let inner = self.shared.lock();
             (inner.ledger.acked_to(), inner.ledger.oldest_debt())
         };
         let aged = self.at_disk(|store| {
+            store.note_time(now);
             store.delete_answered(acked_to, debt);
             store.delete_older(now)
         });
@@ -421,6 +439,14 @@ impl OutboxThread {
         inner.outbox = Some(self.status.clone());
         drop(inner);
         self.shared.moved_on();
+    }
+
+    /// The folder is there again without the log.
+    fn log_lost(&mut self) {
+        let lost = self.shared.lock().ledger.log_lost();
+        self.acks.0 = RecordId::default();
+        tracing::error!(lost, "the folder of the outbox has lost its log; what memory has is written anew");
+        self.status.deleted += lost;
     }
 
     /// Whether verdicts have waited long enough for the disk.
