@@ -365,23 +365,22 @@ fn a_broker_that_never_acknowledges_is_left_and_told() {
     (spec.keep_alive, spec.ack_patience) = (Duration::from_secs(1), Duration::ZERO);
     (spec.backoff_min, spec.backoff_max) = (Duration::from_millis(50), Duration::from_secs(1));
     let (count, connections) = std::sync::mpsc::channel();
-    std::thread::spawn(move || {
+    let serve = move || {
         while let Ok((mut stream, _)) = listener.accept() {
-            // CONNACK, then an answer to each PINGREQ.
+            // CONNACK, then an answer to each PINGREQ, until the line goes.
             stream.write_all(&[0x20, 2, 0, 0]).unwrap();
             if count.send(()).is_err() {
                 return;
             }
-            std::thread::spawn(move || {
-                let mut bytes = [0; 4096];
-                while let Ok(length @ 1..) = stream.read(&mut bytes) {
-                    if bytes[..length].ends_with(&[0xc0, 0]) && stream.write_all(&[0xd0, 0]).is_err() {
-                        return;
-                    }
+            let mut bytes = [0; 4096];
+            while let Ok(length @ 1..) = stream.read(&mut bytes) {
+                if bytes[..length].ends_with(&[0xc0, 0]) && stream.write_all(&[0xd0, 0]).is_err() {
+                    break;
                 }
-            });
+            }
         }
-    });
+    };
+    std::thread::Builder::new().name("mute-broker".into()).spawn(serve).unwrap();
     let publisher = start(spec, Uuid::nil());
     let door = publisher.door();
     door.verdict(event(Uuid::nil(), 1)).unwrap();
