@@ -413,3 +413,11 @@ fn many_segments_are_counted_and_read_in_order() {
     assert_eq!((found.inherited.waiting, found.inherited.last), (COUNT - 1234, RecordId(COUNT)));
     assert_eq!(all_events(&mut store, RecordId(1234)).len() as u64, COUNT - 1234);
 }
+
+#[test]
+fn a_file_that_no_segment_can_follow_is_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("ffffffffffffffff.log"), [0; 16]).unwrap();
+    let error = Store::open(&spec(folder.path()), moment(0)).unwrap_err().to_string();
+    assert!(error.contains("ffffffffffffffff.log: no segment can follow"), "{error}");
+}
