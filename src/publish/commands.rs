@@ -82,6 +82,11 @@ impl CommandLink {
             .map_err(PublishError::Thread)?;
         Ok(Self { stop, thread: Some(thread) })
     }
+
+    /// The thread that has ended though nobody asked, if it has: from then on no command comes in.
+    pub fn broken(&self) -> Option<&'static str> {
+        self.thread.as_ref().is_some_and(JoinHandle::is_finished).then_some("vcp-commands")
+    }
 }
 
 impl Drop for CommandLink {
@@ -266,5 +271,28 @@ async fn converse(spec: &PublisherSpec, topic: &str, command: &[u8], correlation
 fn acknowledge(client: &Client, topic: String, ack: Vec<u8>) {
     if let Err(error) = client.try_publish(topic, Keep::Sure, ack) {
         tracing::warn!(%error, "an acknowledgement was left out");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Nobody;
+
+    impl CommandPort for Nobody {
+        fn command(&self, _: &str, _: &[u8], _: bool, _: &AckSender) {}
+    }
+
+    #[test]
+    fn a_thread_that_ends_unasked_is_named() {
+        let link = CommandLink::start(PublisherSpec::new("127.0.0.1", 1, "caps"), Arc::new(Nobody)).expect("a thread");
+        assert_eq!(link.broken(), None);
+        link.stop.cancel();
+        let until = Instant::now() + Duration::from_secs(20);
+        while link.broken() != Some("vcp-commands") {
+            assert!(Instant::now() < until, "not within 20 s");
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 }

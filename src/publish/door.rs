@@ -97,6 +97,8 @@ pub(super) struct Inner {
     capacity: usize,
     /// How the outbox is doing; `None` without one.
     pub(super) outbox: Option<OutboxStatus>,
+    /// Since when the outbox's thread has been waiting for its disk.
+    pub(super) disk_busy: Option<Instant>,
     /// Something for the outbox thread to look at.
     pub(super) work: bool,
     /// The outbox thread is to finish.
@@ -130,7 +132,10 @@ impl Door {
 
     /// Waits up to `patience` until the debt is on disk, and says where it is then.
     pub fn recorded(&self, debt: RecordId, patience: Duration) -> Safety {
-        let writing = |inner: &mut Inner| inner.ledger.safety(debt) == Safety::BeingWritten;
+        let writing = |inner: &mut Inner| {
+            let ends = matches!(inner.mode, Mode::Aborting | Mode::Closed);
+            !ends && inner.ledger.safety(debt) == Safety::BeingWritten
+        };
         let inner = match self.0.room.wait_timeout_while(self.0.lock(), patience, writing) {
             Ok((inner, _)) => inner,
             Err(poisoned) => poisoned.into_inner().0,
@@ -162,23 +167,30 @@ impl Door {
     /// Publishes the state, retained; the broker gets it again after every reconnect. States that follow each other
     /// faster than the broker acknowledges are merged: the latest wins.
     pub fn set_state(&self, state: LineState) {
+        let mut inner = self.0.lock();
         // Once the stop has begun, `offline` is the last word, whatever a thread that is late still reports.
-        if self.0.is_running() {
-            self.0.set_state(state);
+        if inner.mode != Mode::Running {
+            return;
         }
+        self.0.show_state(&mut inner, state);
+        drop(inner);
+        self.0.wake.notify_one();
     }
 
     /// Replaces the alarms of a camera; none clears the retained message.
     pub fn set_alarms(&self, camera: &str, alarms: &[Alarm]) {
-        if !self.0.is_running() {
-            return;
-        }
         let payload = if alarms.is_empty() {
             Vec::new()
         } else {
             json(&AlarmMessage { session: self.0.session, alarms: alarms.to_vec() })
         };
-        self.0.retain(self.0.topics.alarm(camera), payload);
+        let mut inner = self.0.lock();
+        if inner.mode != Mode::Running {
+            return;
+        }
+        inner.retain(self.0.topics.alarm(camera), payload);
+        drop(inner);
+        self.0.wake.notify_one();
     }
 
     /// How it is going.
@@ -208,6 +220,12 @@ impl Inner {
             tracing::error!(camera, "{error}");
         }
         error
+    }
+
+    fn retain(&mut self, topic: String, payload: Vec<u8>) {
+        let retained = self.retained.entry(topic).or_default();
+        retained.version += 1;
+        retained.payload = payload;
     }
 
     /// Waiting helps only while somebody empties the queue; otherwise it would only slow inspection.
@@ -241,6 +259,7 @@ impl PublisherState {
             troubles: BTreeMap::new(),
             overflowing: false,
             capacity: spec.max_queue.max(1),
+            disk_busy: None,
             work: true,
             closing: false,
         };
@@ -253,7 +272,7 @@ impl PublisherState {
             topics: spec.topics(),
             clock,
         };
-        shared.set_state(state);
+        shared.show_state(&mut shared.lock(), state);
         shared
     }
 
@@ -269,10 +288,6 @@ impl PublisherState {
             Some(message) => inner.troubles.insert(kind, message.clone()) != Some(message),
             None => inner.troubles.remove(kind).is_some(),
         }
-    }
-
-    fn is_running(&self) -> bool {
-        self.lock().mode == Mode::Running
     }
 
     fn owe(&self, camera: &str, part: &Part) -> Result<RecordId, DoorError> {
@@ -320,11 +335,12 @@ impl PublisherState {
     /// Calls whoever comes next: the outbox thread, or without one the connection.
     fn call(&self, mut inner: MutexGuard<'_, Inner>) {
         inner.work = true;
-        let disk = inner.outbox.is_some();
+        let (disk, hangs) = (inner.outbox.is_some(), inner.ledger.hangs());
         drop(inner);
         if disk {
             self.work.notify_one();
-        } else {
+        }
+        if !disk || hangs {
             self.wake.notify_one();
         }
     }
@@ -341,19 +357,10 @@ impl PublisherState {
         self.work.notify_one();
     }
 
-    fn set_state(&self, state: LineState) {
+    fn show_state(&self, inner: &mut Inner, state: LineState) {
         let payload = json(&StateMessage::new(self.session, state.clone()));
-        self.lock().state = state;
-        self.retain(self.topics.state(), payload);
-    }
-
-    fn retain(&self, topic: String, payload: Vec<u8>) {
-        let mut inner = self.lock();
-        let retained = inner.retained.entry(topic).or_default();
-        retained.version += 1;
-        retained.payload = payload;
-        drop(inner);
-        self.wake.notify_one();
+        inner.state = state;
+        inner.retain(self.topics.state(), payload);
     }
 
     /// The last will: this line, offline, at a moment nobody knows in advance.
@@ -362,8 +369,11 @@ impl PublisherState {
     }
 
     pub(super) fn say_offline(&self, since: jiff::Timestamp) {
-        let offline = self.lock().state.offline(Some(since));
-        self.set_state(offline);
+        let mut inner = self.lock();
+        let offline = inner.state.offline(Some(since));
+        self.show_state(&mut inner, offline);
+        drop(inner);
+        self.wake.notify_one();
     }
 
     pub(super) fn connected(&self) {
@@ -410,7 +420,7 @@ impl PublisherState {
                     inner.counters.acked += 1;
                     inner.work = true;
                     drop(inner);
-                    self.room.notify_one();
+                    self.room.notify_all();
                     self.work.notify_one();
                 }
             }
@@ -429,7 +439,7 @@ impl PublisherState {
             inner.counters.dropped += 1;
             inner.work = true;
             drop(inner);
-            self.room.notify_one();
+            self.room.notify_all();
             self.work.notify_one();
         }
     }

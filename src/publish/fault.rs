@@ -105,6 +105,16 @@ pub enum PublishError {
         /// As configured.
         client_id: String,
     },
+    /// It takes everything and answers nothing.
+    #[error(
+        "broker {address} has acknowledged nothing for {seconds} s; see its log and its disk, and what stands between"
+    )]
+    Unacknowledged {
+        /// `host:port`
+        address: String,
+        /// How long it was waited for.
+        seconds: u64,
+    },
     /// A message that is larger than any of ours.
     #[error(
         "broker {address} sent a packet of more than {MAX_INCOMING} bytes; somebody publishes it to a topic of this line: \

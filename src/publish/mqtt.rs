@@ -71,6 +71,8 @@ pub(super) struct Link {
     handed: VecDeque<(Cargo, String)>,
     /// On the wire under this packet id, with the topic.
     flying: HashMap<u16, (Cargo, String)>,
+    /// Since when the broker has been owing an acknowledgement without giving any.
+    unanswered: Option<Instant>,
     /// Nothing more is handed over, and the connection ends when the broker has answered what it has.
     leaving: Option<Leave>,
     offline_said: bool,
@@ -112,6 +114,24 @@ impl VerdictConnection {
             // What is only shown must not keep verdicts from leaving.
             retained @ Cargo::Retained { .. } => self.shared.acked(&retained),
         }
+    }
+
+    /// Something was acknowledged, one way or the other.
+    fn answered(&mut self, link: &mut Link) {
+        self.steady.answered(&self.shared);
+        link.unanswered = (!link.flying.is_empty()).then(Instant::now);
+    }
+
+    fn ack_patience(&self) -> Duration {
+        let spec = &self.reconnect.spec;
+        spec.ack_patience.max(spec.keep_alive * 3)
+    }
+
+    /// Resolves when the broker has acknowledged nothing for too long.
+    async fn silence(&self, since: Option<Instant>) -> End {
+        let (Some(since), patience) = (since, self.ack_patience()) else { return pending().await };
+        tokio::time::sleep_until((since + patience).into()).await;
+        End::Lost(PublishError::Unacknowledged { address: self.broker(), seconds: patience.as_secs() })
     }
 
     /// Our goodbye has left: for good, or for what the connection was given up for.
@@ -240,18 +260,19 @@ impl Connection for VerdictConnection {
             up: false,
             handed: VecDeque::new(),
             flying: HashMap::new(),
+            unanswered: None,
             leaving: None,
             offline_said: false,
             disconnecting: false,
         }
     }
 
-    async fn woken(&mut self, _: &mut Link) -> Option<End> {
+    async fn woken(&mut self, link: &mut Link) -> Option<End> {
         tokio::select! {
-            () = self.shared.wake.notified() => {}
-            () = self.limit() => {}
+            () = self.shared.wake.notified() => None,
+            () = self.limit() => None,
+            end = self.silence(link.unanswered) => Some(end),
         }
-        None
     }
 
     /// Is the connection lasting, and are its certificates still those of the files?
@@ -269,15 +290,18 @@ impl Connection for VerdictConnection {
             Signal::Handed(id) => {
                 if let Some(message) = link.handed.pop_front() {
                     link.flying.insert(id, message);
+                    link.unanswered.get_or_insert_with(Instant::now);
                 }
             }
             Signal::Acked(id) => {
                 if let Some((cargo, topic)) = link.flying.remove(&id) {
+                    self.answered(link);
                     self.acked(&cargo, &topic);
                 }
             }
             Signal::Refused(id, reason) => {
                 if let Some((cargo, topic)) = link.flying.remove(&id) {
+                    self.answered(link);
                     self.refused(link, cargo, topic, reason);
                 }
             }
@@ -307,8 +331,11 @@ impl Connection for VerdictConnection {
             None if link.leaving.is_some() => link.disconnecting = link.handed.is_empty() && link.flying.is_empty(),
             None => self.hand_over(link),
         }
+        if !link.disconnecting || link.client.try_disconnect().is_ok() {
+            return None;
+        }
         // The client's queue may be stuck behind a dead connection: then the last will has to do.
-        (link.disconnecting && link.client.try_disconnect().is_err()).then_some(End::Done)
+        Some(if deadline.is_some() { End::Done } else { self.left(link) })
     }
 
     fn ended(&mut self) {

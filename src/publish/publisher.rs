@@ -79,6 +79,14 @@ impl Publisher {
         Door(self.shared.clone())
     }
 
+    /// The thread that has ended though nobody asked, if one has: from then on verdicts are not published.
+    pub fn broken(&self) -> Option<&'static str> {
+        if self.keeper.as_ref().is_some_and(Keeper::has_ended) {
+            return Some("vcp-outbox");
+        }
+        self.thread.as_ref().is_some_and(JoinHandle::is_finished).then_some("vcp-mqtt")
+    }
+
     /// Publishes what is left, then `offline`, then disconnects; gives up `deadline` from now.
     pub fn stop(mut self, deadline: Duration) -> StopReport {
         let deadline = Instant::now() + deadline;
@@ -119,5 +127,57 @@ struct Closing(Arc<PublisherState>);
 impl Drop for Closing {
     fn drop(&mut self) {
         self.0.set_mode(Mode::Closed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+    use crate::clock::{Moment, SystemClock};
+    use crate::publish::OutboxSpec;
+    use crate::publish::state::StateWord;
+
+    /// A clock that takes the thread that asks down with it.
+    #[derive(Default)]
+    struct Stopped(AtomicBool);
+
+    impl Clock for Stopped {
+        fn now(&self) -> Moment {
+            assert!(!self.0.load(Ordering::Relaxed), "on purpose");
+            SystemClock.now()
+        }
+    }
+
+    fn soon(mut holds: impl FnMut() -> bool) {
+        let until = Instant::now() + Duration::from_secs(20);
+        while !holds() {
+            assert!(Instant::now() < until, "not within 20 s");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    #[test]
+    fn a_thread_that_ends_unasked_is_named() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let mut spec = PublisherSpec::new("127.0.0.1", 1, "caps");
+        let state =
+            LineState { state: StateWord::Online, since: None, cameras: BTreeMap::new(), model: None, activity: None };
+        let clock = Arc::new(Stopped::default());
+        let start = |spec: &PublisherSpec| {
+            Publisher::start(spec.clone(), Uuid::nil(), state.clone(), clock.clone(), None).expect("started")
+        };
+        let publisher = start(&spec);
+        assert_eq!(publisher.broken(), None);
+        publisher.shared.set_mode(Mode::Aborting);
+        soon(|| publisher.broken() == Some("vcp-mqtt"));
+        drop(publisher);
+        spec.outbox = Some(OutboxSpec::new(folder.path()));
+        let publisher = start(&spec);
+        assert_eq!(publisher.broken(), None);
+        clock.0.store(true, Ordering::Relaxed);
+        soon(|| publisher.broken() == Some("vcp-outbox"));
     }
 }

@@ -60,6 +60,8 @@ pub struct PublisherSpec {
     pub verdict_expiry: Option<Duration>,
     /// How often the connection proves it is alive, at least 1 s, with MQTT 5 at least 5 s.
     pub keep_alive: Duration,
+    /// A broker that acknowledges nothing for so long, and for three times `keep_alive`, is taken for broken.
+    pub ack_patience: Duration,
     /// How long a connection attempt may take.
     pub connect_timeout: Duration,
     /// Pause after the first failed attempt.
@@ -91,6 +93,7 @@ impl PublisherSpec {
             session_expiry: Duration::from_secs(3600),
             verdict_expiry: None,
             keep_alive: Duration::from_secs(15),
+            ack_patience: Duration::from_secs(30),
             connect_timeout: Duration::from_secs(5),
             backoff_min: Duration::from_millis(250),
             backoff_max: Duration::from_secs(30),

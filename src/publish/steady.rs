@@ -13,6 +13,8 @@ use crate::error_chain;
 pub const REFUSED: &str = "broker_refuses";
 /// Alarm kind: another client uses our client id.
 pub const CLIENT_ID: &str = "client_id";
+/// Alarm kind: the broker takes what it is sent and acknowledges nothing.
+pub const SILENT: &str = "broker_silent";
 /// Alarm kind: renewed certificate files cannot be used.
 pub const CERTIFICATE: &str = "certificate";
 
@@ -26,25 +28,35 @@ pub(super) struct Steady {
     lasting: Duration,
     /// When the broker accepted the present connection.
     since: Option<Instant>,
+    /// When it first acknowledged something: one that never does is no good, however long it lasts.
+    answering: Option<Instant>,
     brief: u32,
 }
 
 impl Steady {
     pub(super) fn new(spec: &PublisherSpec) -> Self {
-        Self { lasting: spec.backoff_max * 2, since: None, brief: 0 }
+        Self { lasting: spec.backoff_max * 2, since: None, answering: None, brief: 0 }
     }
 
     pub(super) fn accepted(&mut self) {
-        self.since = Some(Instant::now());
+        (self.since, self.answering) = (Some(Instant::now()), None);
+    }
+
+    /// The broker has acknowledged something.
+    pub(super) fn answered(&mut self, shared: &PublisherState) {
+        if self.answering.is_none() {
+            self.answering = Some(Instant::now());
+            shared.trouble(SILENT, None);
+        }
     }
 
     fn has_lasted(&self) -> bool {
-        self.since.is_some_and(|since| since.elapsed() >= self.lasting)
+        self.answering.is_some_and(|since| since.elapsed() >= self.lasting)
     }
 
     /// The connection is given up with a goodbye, which is no loss.
     pub(super) fn left(&mut self) {
-        self.since = None;
+        (self.since, self.answering) = (None, None);
     }
 
     /// A connection has ended; pauses grow until one has lasted. True when the broker had accepted it.
@@ -53,11 +65,14 @@ impl Steady {
         if self.has_lasted() {
             backoff.reset();
             self.brief = 0;
-        } else if was_up {
+        } else if was_up && !matches!(error, PublishError::Unacknowledged { .. }) {
             self.brief += 1;
         }
-        self.since = None;
+        self.left();
         match error {
+            PublishError::Unacknowledged { .. } => {
+                shared.trouble(SILENT, Some(error.to_string()));
+            }
             PublishError::TakenOver { .. } => {
                 shared.trouble(CLIENT_ID, Some(error.to_string()));
             }

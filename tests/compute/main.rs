@@ -19,6 +19,7 @@ mod metrics;
 mod odd_sizes;
 mod onnx;
 mod outbox_ledger;
+mod outbox_ledger_cases;
 mod outbox_store;
 mod preprocess;
 mod shipped_model;

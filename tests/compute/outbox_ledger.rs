@@ -82,6 +82,8 @@ enum Step {
     DiskFails,
     DiskFailsForLong,
     DiskWorks,
+    DiskHangs,
+    DiskAnswers,
     Connect,
     Lose,
     Send,
@@ -102,6 +104,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Step::DiskFails),
         1 => Just(Step::DiskFailsForLong),
         2 => Just(Step::DiskWorks),
+        1 => Just(Step::DiskHangs),
+        2 => Just(Step::DiskAnswers),
         3 => Just(Step::Connect),
         1 => Just(Step::Lose),
         8 => Just(Step::Send),
@@ -110,6 +114,16 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Step::PowerCut),
     ];
     prop::collection::vec(step, 0..400)
+}
+
+/// Parts whose debt or event is among these records.
+fn parts_in(records: &[(RecordId, Content<Item>)]) -> BTreeSet<u64> {
+    let part = |(_, content): &(RecordId, Content<Item>)| match content {
+        Content::Owed(owed) => Some(owed.part.trigger),
+        Content::Event { item, .. } => item.part,
+        Content::Settled(_) => None,
+    };
+    records.iter().filter_map(part).collect()
 }
 
 struct World {
@@ -127,13 +141,18 @@ struct World {
     promised_parts: BTreeSet<u64>,
     promised_free: BTreeSet<u64>,
     debts: HashMap<u64, RecordId>,
+    /// The outbox's thread is in a call that does not return.
+    hangs: bool,
+    /// Parts whose events the broker has acknowledged.
+    acked: BTreeSet<u64>,
     delivered: Vec<Item>,
     /// Events given in earlier starts: their first delivery in this one is late.
     before: u64,
     late: Vec<bool>,
     /// Parts whose events went on although their debts were on disk: a start that finds the debts answers again.
     forced: BTreeSet<u64>,
-    twice: BTreeSet<u64>,
+    /// How often that may have happened to a part: once for each start that broke off.
+    again: HashMap<u64, usize>,
 }
 
 impl World {
@@ -151,16 +170,21 @@ impl World {
             promised_parts: BTreeSet::new(),
             promised_free: BTreeSet::new(),
             debts: HashMap::new(),
+            hangs: false,
+            acked: BTreeSet::new(),
             delivered: Vec::new(),
             before: 0,
             late: Vec::new(),
             forced: BTreeSet::new(),
-            twice: BTreeSet::new(),
+            again: HashMap::new(),
         }
     }
 
     fn give(&mut self, part_number: Option<u64>) -> bool {
         let item = Item { number: self.numbers + 1, part: part_number };
+        if self.hangs {
+            self.forced.extend(part_number);
+        }
         let taken = self.ledger.push(CAMERA, part_number.map(part).as_ref(), item).is_ok();
         self.numbers += u64::from(taken);
         taken
@@ -178,6 +202,25 @@ impl World {
         }
         if !self.disk.works {
             self.ledger.store_failed(self.disk.written(), false);
+            let handed = parts_in(&self.disk.records);
+            for trigger in self.debts.keys().filter(|trigger| !handed.contains(trigger)) {
+                let safety = self.safety(*trigger);
+                assert_ne!(safety, Safety::BeingWritten, "a disk that fails has no byte of part {trigger}");
+            }
+        }
+    }
+
+    fn safety(&self, trigger: u64) -> Safety {
+        self.ledger.safety(self.debts[&trigger])
+    }
+
+    /// A part counts as safe when its debt or its event lies on disk, or the broker has its event; open or answered.
+    fn judge_safety(&self) {
+        let disk = parts_in(&self.disk.records[..self.disk.safe]);
+        for trigger in self.debts.keys() {
+            let kept = disk.contains(trigger) || self.acked.contains(trigger);
+            assert!(!self.hangs || self.safety(*trigger) != Safety::BeingWritten, "nobody waits for a disk that hangs");
+            assert_eq!(self.safety(*trigger) == Safety::OnDisk, kept, "part {trigger} is {:?}", self.safety(*trigger));
         }
     }
 
@@ -187,13 +230,28 @@ impl World {
         if self.disk.works && self.ledger.to_store(self.disk.written(), 1).is_empty() {
             self.forced.clear();
         }
-        let safe = |trigger: &&u64| self.ledger.safety(self.debts[*trigger]) == Safety::OnDisk;
-        self.promised_parts.extend(self.open.iter().filter(safe));
+        if self.disk.works && self.ledger.to_store(self.disk.written(), 1).is_empty() {
+            for trigger in self.debts.keys() {
+                assert_ne!(self.safety(*trigger), Safety::BeingWritten, "nothing is left to write of part {trigger}");
+            }
+        }
+        // An acknowledged command is a promise, whether its part has been answered since or not.
+        let safe: Vec<u64> = self.debts.keys().copied().filter(|at| self.safety(*at) == Safety::OnDisk).collect();
+        self.promised_parts.extend(safe);
         for (_, item) in self.disk.events_after(RecordId::default(), self.disk.synced()) {
             if item.part.is_none() {
                 self.promised_free.insert(item.number);
             }
         }
+    }
+
+    /// From now on events go out whose debts may be on disk.
+    fn force(&mut self) {
+        let waiting = self.ledger.to_store(RecordId::default(), usize::MAX).into_iter();
+        self.forced.extend(waiting.filter_map(|record| match record.content {
+            Content::Event { item, .. } => item.part,
+            _ => None,
+        }));
     }
 
     fn load(&mut self) {
@@ -223,6 +281,7 @@ impl World {
         let (id, item) = self.flying.remove(which % self.flying.len());
         assert_eq!(self.ledger.acked(id), Some(item));
         assert_eq!(self.ledger.acked(id), None);
+        self.acked.extend(item.part);
     }
 
     fn connect(&mut self) {
@@ -239,12 +298,14 @@ impl World {
 
     /// The next start answers what is owed, before anything new.
     fn restart(&mut self) {
-        (self.online, self.disk.works) = (false, true);
+        (self.online, self.disk.works, self.hangs) = (false, true, false);
         self.flying.clear();
         self.open.clear();
         self.debts.clear();
         self.before = self.numbers;
-        self.twice.append(&mut self.forced);
+        for trigger in std::mem::take(&mut self.forced) {
+            *self.again.entry(trigger).or_default() += 1;
+        }
         self.ledger = Ledger::on_disk(self.limits, self.disk.inherited());
         for owed in self.ledger.owed() {
             assert!(self.give(Some(owed.part.trigger)), "an owed part's event is never refused");
@@ -277,6 +338,18 @@ impl World {
                 let room = self.ledger.held() < self.limits.memory;
                 assert_eq!(self.give(None), room);
             }
+            // Whatever the thread of the outbox does, it does when the disk has answered.
+            Step::Write(_) | Step::Sync | Step::WriteAcks | Step::Load if self.hangs => {}
+            Step::DiskFails | Step::DiskFailsForLong | Step::DiskWorks if self.hangs => {}
+            Step::DiskHangs => {
+                self.hangs = true;
+                self.force();
+                self.ledger.set_hangs(true);
+            }
+            Step::DiskAnswers => {
+                self.hangs = false;
+                self.ledger.set_hangs(false);
+            }
             Step::Write(most) => self.write(*most),
             Step::Sync => self.sync(),
             Step::WriteAcks => self.disk.acked_to = self.ledger.acked_to(),
@@ -286,11 +359,7 @@ impl World {
                 self.write(1);
             }
             Step::DiskFailsForLong if !self.disk.works => {
-                let waiting = self.ledger.to_store(RecordId::default(), usize::MAX).into_iter();
-                self.forced.extend(waiting.filter_map(|record| match record.content {
-                    Content::Event { item, .. } => item.part,
-                    _ => None,
-                }));
+                self.force();
                 self.ledger.store_failed(self.disk.written(), true);
             }
             Step::DiskFailsForLong => {}
@@ -317,10 +386,12 @@ impl World {
         assert!(self.ledger.held() <= self.limits.memory + self.open.len(), "memory is bounded");
         assert!(self.ledger.in_flight() <= self.limits.in_flight);
         assert_eq!(self.ledger.in_flight(), self.flying.len());
+        self.judge_safety();
     }
 
     /// Everything works again, and nothing new comes.
     fn settle(&mut self) {
+        self.step(&Step::DiskAnswers);
         self.step(&Step::DiskWorks);
         while let Some(trigger) = self.open.pop() {
             assert!(self.give(Some(trigger)));
@@ -348,7 +419,7 @@ impl World {
             }
         }
         for (trigger, items) in &answers {
-            let most = 1 + usize::from(self.twice.contains(trigger));
+            let most = 1 + self.again.get(trigger).copied().unwrap_or_default();
             assert!(items.len() <= most, "part {trigger} got different events: {items:?}");
         }
         for trigger in &self.promised_parts {
@@ -412,40 +483,4 @@ proptest! {
         }
         prop_assert_eq!(delivered, accepted);
     }
-}
-
-#[test]
-fn a_part_owed_twice_is_answered_twice() {
-    let mut ledger = Ledger::on_disk(Limits { memory: 8, window: 8, in_flight: 8 }, Inherited::default());
-    let first = ledger.owe(owed(1)).expect("room");
-    let second = ledger.owe(owed(1)).expect("room");
-    assert_eq!(ledger.safety(first), Safety::BeingWritten);
-    for number in 0..2 {
-        ledger.push(CAMERA, Some(&part(1)), number).expect("owed");
-    }
-    let answers: Vec<_> = ledger.to_store(RecordId::default(), 9).into_iter().map(|record| record.content).collect();
-    assert!(matches!(answers[2], Content::Event { answers: Some(debt), item: 0 } if debt == first));
-    assert!(matches!(answers[3], Content::Event { answers: Some(debt), item: 1 } if debt == second));
-    // The event before its record would be the event of a restart as well.
-    ledger.connected();
-    assert!(ledger.next_to_send().is_none());
-    ledger.stored(RecordId(4));
-    assert_eq!((ledger.safety(first), ledger.oldest_debt()), (Safety::OnDisk, None));
-    assert_eq!(ledger.next_to_send().map(|next| *next.item), Some(0));
-}
-
-#[test]
-fn deleted_events_are_counted_once_and_their_acknowledgements_ignored() {
-    let inherited = Inherited { last: RecordId(9), acked_to: RecordId(1), waiting: 8, owed: Vec::new() };
-    let mut ledger = Ledger::on_disk(Limits { memory: 8, window: 4, in_flight: 2 }, inherited);
-    ledger.connected();
-    assert_eq!(ledger.to_load(), Some((RecordId(1), 4)));
-    ledger.loaded((2..6).map(|id| (RecordId(id), id)).collect(), false);
-    let sent = ledger.next_to_send().expect("loaded").id;
-    // Events 2 to 7 lie in segments that are deleted.
-    assert_eq!(ledger.deleted(RecordId(7), 2), 6);
-    assert_eq!((ledger.acked(sent), ledger.len(), ledger.in_flight()), (None, 2, 0));
-    assert_eq!(ledger.to_load(), Some((RecordId(7), 4)));
-    ledger.loaded(vec![(RecordId(8), 8), (RecordId(9), 9)], true);
-    assert_eq!(ledger.next_to_send().map(|next| (*next.item, next.late)), Some((8, true)));
 }

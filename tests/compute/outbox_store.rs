@@ -335,7 +335,8 @@ fn age_and_size_delete_the_oldest_and_say_how_many_are_left() {
 /// The clock of the next start is an hour behind, or far ahead: order is the log's, and age goes on from there.
 #[test]
 fn a_clock_set_between_two_starts_changes_no_order_and_deletes_nothing() {
-    for jump in [-3600, 3600] {
+    // The last is a box that started in 2000 and then got the time from the network.
+    for jump in [-3600, 3600, 800_000_000] {
         let folder = tempfile::tempdir().unwrap();
         let spec = OutboxSpec { max_age: Duration::from_secs(7200), ..spec(folder.path()) };
         let (mut store, _) = Store::open(&spec, moment(0)).unwrap();
@@ -411,4 +412,12 @@ fn many_segments_are_counted_and_read_in_order() {
     let (mut store, found) = Store::open(&spec, moment(0)).unwrap();
     assert_eq!((found.inherited.waiting, found.inherited.last), (COUNT - 1234, RecordId(COUNT)));
     assert_eq!(all_events(&mut store, RecordId(1234)).len() as u64, COUNT - 1234);
+}
+
+#[test]
+fn a_file_that_no_segment_can_follow_is_refused_by_name() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("ffffffffffffffff.log"), [0; 16]).unwrap();
+    let error = Store::open(&spec(folder.path()), moment(0)).unwrap_err().to_string();
+    assert!(error.contains("ffffffffffffffff.log: no segment can follow"), "{error}");
 }

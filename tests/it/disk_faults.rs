@@ -112,6 +112,101 @@ fn failing_disk() {
     consumer.judge(&bench.truths).row("the start after that");
 }
 
+/// An fsync that does not return for 12 s: after five of them the line goes on from memory and says so.
+#[test]
+fn hanging_disk() {
+    let broker = Mosquitto::start(Rules::default());
+    let mut consumer = Consumer::start(broker.port);
+    let mut bench = Bench::new();
+    let flag = bench.folder.path().join("hangs");
+    let wait = format!(
+        "static void wait(void) {{ struct timespec t = {{0, 20000000}}; while (!access(\"{}\", F_OK)) nanosleep(&t, 0); }}\n\
+         int fdatasync(int f) {{ wait(); return syscall(SYS_fdatasync, f); }}\n\
+         int fsync(int f) {{ wait(); return syscall(SYS_fsync, f); }}\n",
+        flag.display()
+    );
+    let hanging = shim(bench.folder.path(), &wait);
+    let mut service = bench.run_with(broker.port, "127.0.0.1", None, 40.0, "", |command| {
+        command.env("LD_PRELOAD", &hanging);
+    });
+    consumer.until_parts(30, PATIENCE);
+    fs::write(&flag, "").unwrap();
+    let began = Instant::now();
+    service.logged("the disk of the outbox hangs; verdicts are kept in memory alone");
+    assert!(began.elapsed() < Duration::from_secs(8), "said after {:?}", began.elapsed());
+    let so_far = bench.delivered();
+    consumer.until_parts(so_far + 20, PATIENCE);
+    let alarm = mosquitto::Subscriber::start(broker.port, "vcp-line/caps/top/alarm", &[]).next(PATIENCE).unwrap();
+    assert!(alarm.payload.contains("the disk of the outbox hangs"), "{alarm:?}");
+    std::thread::sleep(Duration::from_secs(12).saturating_sub(began.elapsed()));
+    fs::remove_file(&flag).unwrap();
+    service.logged("the disk of the outbox answers again");
+    service.logged("the outbox is well again");
+    consumer.until_parts(bench.delivered() + 20, PATIENCE);
+    bench.end(&mut service, &mut consumer, "fsync hangs for 12 s");
+}
+
+/// Somebody deletes the folder of the outbox while parts run, and makes it again.
+#[test]
+fn outbox_deleted() {
+    let broker = Mosquitto::start(Rules::default());
+    let mut consumer = Consumer::start(broker.port);
+    let mut bench = Bench::new();
+    let mut service = bench.run(broker.port, "127.0.0.1", None, 40.0, "");
+    consumer.until_parts(30, PATIENCE);
+    fs::remove_dir_all(bench.outbox()).unwrap();
+    let began = Instant::now();
+    service
+        .logged("is not there any more; mount or make it again, and check what it held; verdicts are kept in memory");
+    assert!(began.elapsed() < Duration::from_secs(2), "said after {:?}", began.elapsed());
+    consumer.until_parts(bench.delivered() + 30, PATIENCE);
+    let alarm = mosquitto::Subscriber::start(broker.port, "vcp-line/caps/top/alarm", &[]).next(PATIENCE).unwrap();
+    assert!(alarm.payload.contains("is not there any more"), "{alarm:?}");
+    fs::create_dir(bench.outbox()).unwrap();
+    service.logged("the disk of the outbox takes records again");
+    consumer.until_parts(bench.delivered() + 30, PATIENCE);
+    assert!(fs::read_dir(bench.outbox()).unwrap().count() >= 2, "nothing is written to the new folder");
+    bench.end(&mut service, &mut consumer, "outbox deleted for a while");
+}
+
+/// Every fsync fails where each record has one of its own: tried once a second, and not in a new segment each time.
+#[test]
+fn failing_disk_fsync_always() {
+    let broker = Mosquitto::start(Rules::default());
+    let mut consumer = Consumer::start(broker.port);
+    let mut bench = Bench::new();
+    let flag = bench.folder.path().join("broken");
+    let failing = shim(
+        bench.folder.path(),
+        &format!(
+            "int fdatasync(int f) {{ if (!access(\"{}\", F_OK)) {{ errno = EIO; return -1; }} return syscall(SYS_fdatasync, f); }}\n",
+            flag.display()
+        ),
+    );
+    let mut service =
+        bench.run_with(broker.port, "127.0.0.1", None, 40.0, "[outbox]\nfsync = \"always\"\n", |command| {
+            command.env("LD_PRELOAD", &failing);
+        });
+    consumer.until_parts(30, PATIENCE);
+    let newest = |folder: &Path| {
+        let name = |entry: std::io::Result<fs::DirEntry>| entry.unwrap().file_name().into_string().unwrap();
+        let names = fs::read_dir(folder).unwrap().map(name).filter(|name| name.ends_with(".log"));
+        names.map(|name| u64::from_str_radix(&name[..16], 16).unwrap()).max().unwrap_or_default()
+    };
+    let before = newest(&bench.outbox());
+    fs::write(&flag, "").unwrap();
+    service.logged("fsync: Input/output error (os error 5); check the disk; verdicts are kept in memory alone");
+    std::thread::sleep(Duration::from_secs(6));
+    let segments = newest(&bench.outbox()) - before;
+    assert!(segments <= 3, "{segments} segments were begun in 6 s");
+    let so_far = bench.delivered();
+    consumer.until_parts(so_far + 20, PATIENCE);
+    fs::remove_file(&flag).unwrap();
+    service.logged("the disk of the outbox takes records again");
+    consumer.until_parts(bench.delivered() + 20, PATIENCE);
+    bench.end(&mut service, &mut consumer, "fsync fails for 8 s, \"always\"");
+}
+
 /// Somebody sets the system's clock: an hour ahead, then an hour back.
 #[test]
 fn clock_moved() {

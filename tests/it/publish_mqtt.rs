@@ -355,3 +355,43 @@ fn a_watcher_sees_readable_lines_until_it_is_stopped() {
     assert!(error.contains("refuses connections"), "{error}");
     assert_eq!(publisher.stop(PATIENCE), StopReport { unsent: 0 });
 }
+
+/// A broker that accepts connections and messages, and never acknowledges one.
+#[test]
+fn a_broker_that_never_acknowledges_is_left_and_told() {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut spec = spec("127.0.0.1", listener.local_addr().unwrap().port());
+    (spec.keep_alive, spec.ack_patience) = (Duration::from_secs(1), Duration::ZERO);
+    (spec.backoff_min, spec.backoff_max) = (Duration::from_millis(50), Duration::from_secs(1));
+    let (count, connections) = std::sync::mpsc::channel();
+    let serve = move || {
+        while let Ok((mut stream, _)) = listener.accept() {
+            // CONNACK, then an answer to each PINGREQ, until the line goes.
+            stream.write_all(&[0x20, 2, 0, 0]).unwrap();
+            if count.send(()).is_err() {
+                return;
+            }
+            let mut bytes = [0; 4096];
+            while let Ok(length @ 1..) = stream.read(&mut bytes) {
+                if bytes[..length].ends_with(&[0xc0, 0]) && stream.write_all(&[0xd0, 0]).is_err() {
+                    break;
+                }
+            }
+        }
+    };
+    std::thread::Builder::new().name("mute-broker".into()).spawn(serve).unwrap();
+    let publisher = start(spec, Uuid::nil());
+    let door = publisher.door();
+    door.verdict(event(Uuid::nil(), 1)).unwrap();
+    let patience = Duration::from_secs(20);
+    connections.recv_timeout(patience).unwrap();
+    let began = std::time::Instant::now();
+    wait_for("the alarm", || door.troubles().contains_key("broker_silent"));
+    assert!(began.elapsed() > Duration::from_millis(2900), "three times keep_alive");
+    let message = &door.troubles()["broker_silent"];
+    assert!(message.contains("has acknowledged nothing for 3 s"), "{message}");
+    connections.recv_timeout(patience).expect("it connects again");
+    assert_eq!(door.counters().queued, 1);
+    drop(publisher);
+}

@@ -73,3 +73,35 @@ fn a_closed_door_says_so() {
     assert_eq!(door.verdict(verdict(0)), Err(DoorError::Closed));
     assert_eq!(door.counters().dropped, 1);
 }
+
+#[test]
+fn a_stop_ends_the_wait_for_room_at_once() {
+    let door = door(1);
+    door.verdict(verdict(0)).expect("room");
+    door.0.connected();
+    for mode in [Mode::Draining(Instant::now() + Duration::from_secs(600)), Mode::Aborting] {
+        door.0.set_mode(Mode::Running);
+        std::thread::scope(|scope| {
+            let start = Instant::now();
+            let waiting = scope.spawn(|| door.verdict_within(verdict(1), Duration::from_secs(600)));
+            std::thread::sleep(Duration::from_millis(50));
+            door.0.set_mode(mode);
+            assert!(waiting.join().expect("no panic").is_err());
+            assert!(start.elapsed() < Duration::from_secs(10), "{:?}", start.elapsed());
+        });
+    }
+}
+
+#[test]
+fn nothing_is_said_after_offline() {
+    let door = door(1);
+    door.0.connected();
+    door.0.set_mode(Mode::Draining(Instant::now()));
+    door.0.say_offline(jiff::Timestamp::UNIX_EPOCH);
+    let cameras = BTreeMap::new();
+    door.set_state(LineState { state: StateWord::Online, since: None, cameras, model: None, activity: None });
+    door.set_alarms("top", &[]);
+    let Some(Load::Retained { payload, .. }) = door.0.next() else { panic!("the state") };
+    assert!(String::from_utf8(payload).expect("JSON").contains("\"offline\""));
+    assert!(door.0.next().is_none());
+}

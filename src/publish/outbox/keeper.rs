@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
-use super::ledger::{Content, ToStore};
 use super::record::{Kind, RecordId};
 use super::store::{Deleted, Found, Store, StoreRecord};
+use super::terms::{Content, ToStore};
 use super::{Fsync, OutboxError, OutboxSpec, OutboxStatus, WhenLogFull};
 use crate::clock::Clock;
 use crate::publish::MAX_PACKET;
@@ -62,6 +62,10 @@ impl Keeper {
             outbox.run();
             drop(guard);
         };
+        let (watched, thread_ended) = (Arc::clone(&shared), done.clone());
+        let look = move || watch(&watched, &thread_ended);
+        // Ends with the other one.
+        drop(std::thread::Builder::new().name("vcp-outbox-look".into()).spawn(look)?);
         let thread = std::thread::Builder::new().name("vcp-outbox".into()).spawn(work)?;
         Ok(Self { shared, thread: Some(thread), done })
     }
@@ -81,8 +85,32 @@ impl Keeper {
         }
     }
 
+    /// Whether the thread has ended.
+    pub fn has_ended(&self) -> bool {
+        self.thread.as_ref().is_some_and(JoinHandle::is_finished)
+    }
+
     fn ended(&self) -> bool {
         matches!(self.done.try_recv(), Err(crossbeam_channel::TryRecvError::Disconnected))
+    }
+}
+
+/// Looks, for as long as the outbox's thread lives, whether the disk has kept it waiting for long. That thread cannot
+/// say so itself.
+fn watch(shared: &PublisherState, thread_ended: &Receiver<()>) {
+    while thread_ended.recv_timeout(LOOK) == Err(RecvTimeoutError::Timeout) {
+        let mut inner = shared.lock();
+        let long = inner.disk_busy.is_some_and(|since| since.elapsed() >= LONG);
+        if !long || inner.ledger.hangs() {
+            continue;
+        }
+        inner.ledger.set_hangs(true);
+        if let Some(status) = &mut inner.outbox {
+            status.failing = Some("the disk of the outbox hangs; check it".into());
+        }
+        drop(inner);
+        shared.moved_on();
+        tracing::error!("the disk of the outbox hangs; verdicts are kept in memory alone");
     }
 }
 
@@ -104,6 +132,8 @@ impl Drop for Guard {
 /// Why the disk takes nothing, and when it is tried again.
 struct Failing {
     reason: String,
+    /// There is no room, but a segment that is begun keeps some back.
+    full: bool,
     since: Instant,
     retry: Instant,
 }
@@ -138,7 +168,7 @@ impl OutboxThread {
             }
             self.look();
             if end {
-                return self.store.close();
+                return self.store.close(self.clock.now());
             }
         }
     }
@@ -175,6 +205,20 @@ impl OutboxThread {
         due
     }
 
+    /// One call of the disk, timed for [`watch`]: it may not return for long.
+    fn at_disk<T>(&mut self, call: impl FnOnce(&mut Store) -> T) -> T {
+        self.shared.lock().disk_busy = Some(Instant::now());
+        let done = call(&mut self.store);
+        let mut inner = self.shared.lock();
+        inner.disk_busy = None;
+        if inner.ledger.hangs() {
+            tracing::info!("the disk of the outbox answers again");
+            inner.ledger.set_hangs(false);
+            inner.outbox = Some(self.status.clone());
+        }
+        done
+    }
+
     /// Hands to the operating system whatever is not there yet.
     fn write(&mut self) {
         self.try_again();
@@ -182,14 +226,14 @@ impl OutboxThread {
             let now = self.clock.now();
             let records: Vec<StoreRecord> = batch.into_iter().map(|record| self.written(record)).collect();
             let failed_before = self.failing.is_some();
-            if let Err(error) = self.store.append(&records, now) {
+            if let Err(error) = self.at_disk(|store| store.append(&records, now)) {
                 self.fails(&error);
                 if failed_before {
                     return;
                 }
             }
-            if !matches!(self.spec.fsync, Fsync::Batch(_)) {
-                self.sync(true);
+            if !matches!(self.spec.fsync, Fsync::Batch(_)) && !self.sync(true) {
+                return;
             }
         }
     }
@@ -199,8 +243,17 @@ impl OutboxThread {
         let now = self.clock.now();
         if self.failing.as_ref().is_some_and(|failing| now.monotonic >= failing.retry) {
             let acked_to = self.shared.lock().ledger.acked_to();
-            match self.store.probe(acked_to, now) {
-                Ok(()) => self.works(),
+            let tried = self.at_disk(|store| match store.check_folder() {
+                Ok(()) => store.probe(acked_to, now).map(|()| false),
+                Err(_) => store.take_again(acked_to),
+            });
+            match tried {
+                Ok(lost) => {
+                    if lost {
+                        self.log_lost();
+                    }
+                    self.works();
+                }
                 Err(error) => self.fails(&error),
             }
         }
@@ -215,8 +268,9 @@ impl OutboxThread {
         }
         let mut batch = inner.ledger.to_store(written, BATCH);
         drop(inner);
-        if self.failing.is_some() {
-            let reserved = batch.iter().take_while(|record| record.reserved).count();
+        if let Some(failing) = &self.failing {
+            // What is kept back in a segment helps against a full disk, and against nothing else.
+            let reserved = batch.iter().take_while(|record| failing.full && record.reserved).count();
             batch.truncate(reserved);
             self.shared.moved_on();
         }
@@ -242,38 +296,47 @@ impl OutboxThread {
 
     fn write_acks(&mut self, now_or_never: bool) {
         let acked_to = self.shared.lock().ledger.acked_to();
-        if acked_to <= self.acks.0 || !(now_or_never || self.acks.1.elapsed() >= ACKS) {
+        if acked_to <= self.acks.0 || self.is_broken() || !(now_or_never || self.acks.1.elapsed() >= ACKS) {
             return;
         }
         self.acks.1 = Instant::now();
-        match self.store.append_acked(acked_to, self.clock.now()) {
+        let now = self.clock.now();
+        match self.at_disk(|store| store.append_acked(acked_to, now)) {
             Ok(()) => self.acks.0 = acked_to,
             Err(error) => tracing::debug!(%error, "acknowledgements are not written; they would be repeated"),
         }
     }
 
-    /// Makes durable what was written, when it is time.
-    fn sync(&mut self, at_once: bool) {
+    /// Makes durable what was written, when it is time. False when the disk did not do it.
+    fn sync(&mut self, at_once: bool) -> bool {
         if let (Fsync::Batch(pause), Some(synced_at), false) = (self.spec.fsync, self.synced_at, at_once)
             && synced_at.elapsed() < pause
         {
-            return;
+            return true;
         }
+        let mut synced = true;
         if self.store.synced_to() < self.store.written_to() {
-            if let Err(error) = self.store.sync() {
+            if let Err(error) = self.at_disk(Store::sync) {
                 self.fails(&error);
+                synced = false;
             }
             self.synced_at = Some(Instant::now());
         }
         self.shared.lock().ledger.stored(self.store.synced_to());
         self.shared.moved_on();
+        synced
+    }
+
+    /// Whether the disk fails for another reason than want of room: then nothing is tried before its time.
+    fn is_broken(&self) -> bool {
+        self.failing.as_ref().is_some_and(|failing| !failing.full)
     }
 
     /// Reads back what is to be sent next.
     fn load(&mut self) {
         loop {
             let Some((after, max)) = self.shared.lock().ledger.to_load() else { return };
-            let loaded = match self.store.read_after(after, max) {
+            let loaded = match self.at_disk(|store| store.read_after(after, max)) {
                 Ok(loaded) => loaded,
                 Err(error) => {
                     tracing::error!(%error, "events that wait cannot be read back and are passed over");
@@ -318,15 +381,27 @@ impl OutboxThread {
         }
         self.looked = Some(Instant::now());
         let now = self.clock.now();
+        if self.failing.is_none()
+            && let Err(error) = self.at_disk(|store| store.check_folder())
+        {
+            self.fails(&error);
+        }
+        if self.is_broken() {
+            return;
+        }
         let (acked_to, debt) = {
             let inner = self.shared.lock();
             (inner.ledger.acked_to(), inner.ledger.oldest_debt())
         };
-        self.store.delete_answered(acked_to, debt);
-        let aged = self.store.delete_older(now);
+        let aged = self.at_disk(|store| {
+            store.note_time(now);
+            store.delete_answered(acked_to, debt);
+            store.delete_older(now)
+        });
         self.deleted(aged, "max_age");
         if self.spec.when_full == WhenLogFull::DropOldest {
-            let beyond = self.store.delete_beyond(self.spec.max_bytes);
+            let most = self.spec.max_bytes;
+            let beyond = self.at_disk(|store| store.delete_beyond(most));
             self.deleted(beyond, "max_bytes");
         }
         self.bound();
@@ -355,7 +430,8 @@ impl OutboxThread {
         }
         let now = self.clock.now().monotonic;
         let since = self.failing.as_ref().map_or(now, |failing| failing.since);
-        self.failing = Some(Failing { retry: now + RETRY, since, reason: reason.clone() });
+        let full = matches!(error, OutboxError::DiskFull { .. });
+        self.failing = Some(Failing { retry: now + RETRY, since, full, reason: reason.clone() });
         let all = self.fails_for_long();
         self.status.failing = Some(reason);
         let mut inner = self.shared.lock();
@@ -363,6 +439,14 @@ impl OutboxThread {
         inner.outbox = Some(self.status.clone());
         drop(inner);
         self.shared.moved_on();
+    }
+
+    /// The folder is there again without the log.
+    fn log_lost(&mut self) {
+        let lost = self.shared.lock().ledger.log_lost();
+        self.acks.0 = RecordId::default();
+        tracing::error!(lost, "the folder of the outbox has lost its log; what memory has is written anew");
+        self.status.deleted += lost;
     }
 
     /// Whether verdicts have waited long enough for the disk.

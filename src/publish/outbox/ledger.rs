@@ -13,93 +13,13 @@
 //!   these are sent, too, and the debt is noted as settled as soon as the disk works.
 //! - Room is reserved when a part is accepted, so that its event is never refused.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use super::debts::{Debts, OwedPart};
 use super::record::RecordId;
+use super::terms::{Content, Inherited, Limits, Next, Refusal, Refused, Safety, ToStore};
 use crate::frame::Part;
-
-/// Nothing was taken; the item, if there was one, is handed back.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused<T> {
-    /// Why not.
-    pub why: Refusal,
-    /// What was not taken.
-    pub item: T,
-}
-
-/// Why nothing more is taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// This many events and owed parts are held in memory.
-    Memory {
-        /// The bound.
-        capacity: usize,
-    },
-    /// The log on disk has reached its largest size.
-    Log,
-}
-
-/// Where a debt is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Safety {
-    /// Its record is on its way to disk.
-    BeingWritten,
-    /// A restart finds it and answers it.
-    OnDisk,
-    /// Only this process knows it: there is no disk, or the disk fails.
-    InMemory,
-}
-
-/// Bounds of a ledger, each at least 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Events and owed parts that only memory holds.
-    pub memory: usize,
-    /// Events read back from disk ahead of sending.
-    pub window: usize,
-    /// Events sent and not yet acknowledged.
-    pub in_flight: usize,
-}
-
-/// What is to be written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Content<T> {
-    /// A part was accepted.
-    Owed(Arc<OwedPart>),
-    /// An event was given; `answers` is the record of its debt.
-    Event {
-        /// The debt, when it has a record.
-        answers: Option<RecordId>,
-        /// The event.
-        item: T,
-    },
-    /// This debt was answered by an event that reached the broker without ever being on disk.
-    Settled(RecordId),
-}
-
-/// One record on its way to disk.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ToStore<T> {
-    /// Its place.
-    pub id: RecordId,
-    /// Whether it answers a debt that is on disk, and so may use the space kept back for that.
-    pub reserved: bool,
-    /// What it says.
-    pub content: Content<T>,
-}
-
-/// What to send next.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Next<'a, T> {
-    /// To be given to [`Ledger::acked`].
-    pub id: RecordId,
-    /// True when it waited for a broker that was away, or was sent before without being acknowledged.
-    pub late: bool,
-    /// The event; the ledger keeps it.
-    pub item: &'a T,
-}
 
 #[derive(Clone, Debug)]
 struct Entry<T> {
@@ -117,6 +37,8 @@ pub struct Ledger<T> {
     limits: Limits,
     /// Without a disk, everything goes on from memory at once.
     disk: bool,
+    /// The disk does not answer: everything goes on from memory, what lies on disk of it nobody knows.
+    hangs: bool,
     log_full: bool,
     last: RecordId,
     debts: Debts,
@@ -133,19 +55,6 @@ pub struct Ledger<T> {
     /// Up to here, sending is late.
     late_to: RecordId,
     connected: bool,
-}
-
-/// What an earlier start has left on disk.
-#[derive(Clone, Debug, Default)]
-pub struct Inherited {
-    /// The last record's number.
-    pub last: RecordId,
-    /// Every event up to here was acknowledged.
-    pub acked_to: RecordId,
-    /// Events after it.
-    pub waiting: u64,
-    /// Parts without an event, oldest first.
-    pub owed: Vec<(RecordId, OwedPart)>,
 }
 
 impl<T: Clone> Ledger<T> {
@@ -169,6 +78,7 @@ impl<T: Clone> Ledger<T> {
         Self {
             limits,
             disk,
+            hangs: false,
             log_full: false,
             last: inherited.last,
             debts,
@@ -223,20 +133,22 @@ impl<T: Clone> Ledger<T> {
 
     /// Takes an event. That of an owed part is always taken; any other one may be refused.
     pub fn push(&mut self, camera: &str, part: Option<&Part>, item: T) -> Result<RecordId, Refused<T>> {
-        let answers = match part.and_then(|part| self.debts.answer(camera, part)) {
-            Some(debt) => debt,
-            None => match self.refusal() {
-                Some(why) => return Err(Refused { why, item }),
-                None => None,
-            },
-        };
+        let debt = part.and_then(|part| self.debts.answer(camera, part));
+        if let (None, Some(why)) = (debt, self.refusal()) {
+            return Err(Refused { why, item });
+        }
         let id = self.number();
+        if let Some(debt) = debt {
+            self.debts.answered_by(debt.name, id);
+        }
+        let answers = debt.and_then(|debt| debt.record);
         if !self.connected {
             self.late_to = id;
         }
         if self.disk {
             self.fresh_events += 1;
             self.fresh.push_back((id, Content::Event { answers, item }));
+            self.go_on();
         } else {
             self.enter_window(id, item, false, None);
         }
@@ -313,28 +225,26 @@ impl<T: Clone> Ledger<T> {
                 self.behind += 1;
             }
         }
+        self.debts.answers_kept(through);
     }
 
-    /// The disk takes nothing after the record `written`: whatever no restart could answer a second time goes on from
-    /// memory, as soon as everything before it is known to be on disk; with `all`, everything does.
+    /// The disk takes nothing after the record `written`: debts behind it are kept in memory alone, and whatever no
+    /// restart could answer a second time goes on from memory, as soon as everything before it is known to be on disk;
+    /// with `all`, everything does.
     pub fn store_failed(&mut self, written: RecordId, all: bool) {
+        self.give_up_debts(written);
         if self.fresh.front().is_some_and(|(id, _)| *id <= written) {
             return;
         }
         let mut settled = Vec::new();
         while let Some((id, content)) = self.fresh.pop_front() {
             match content {
-                Content::Owed(part) => {
-                    if !self.debts.not_recorded(id, &part) {
-                        self.answers_nothing_recorded(id);
-                    }
-                }
                 Content::Event { answers, item } if self.behind == 0 && (all || answers.is_none()) => {
                     self.fresh_events -= 1;
                     self.enter_window(id, item, false, answers);
                 }
                 Content::Settled(debt) => settled.push((id, Content::Settled(debt))),
-                kept @ Content::Event { .. } => {
+                kept => {
                     self.fresh.push_front((id, kept));
                     break;
                 }
@@ -343,10 +253,52 @@ impl<T: Clone> Ledger<T> {
         settled.into_iter().rev().for_each(|record| self.fresh.push_front(record));
     }
 
-    fn answers_nothing_recorded(&mut self, debt: RecordId) {
+    /// The disk does not answer, or has answered at last. Meanwhile events go on from memory; records stay what they
+    /// are, because any of them may have reached the disk.
+    pub fn set_hangs(&mut self, hangs: bool) {
+        self.hangs = hangs;
+        self.go_on();
+    }
+
+    /// Whether the disk does not answer.
+    pub fn hangs(&self) -> bool {
+        self.hangs
+    }
+
+    fn go_on(&mut self) {
+        // What lies on disk behind the window comes first, and cannot be read.
+        if !self.hangs || self.behind > 0 {
+            return;
+        }
+        for (id, content) in std::mem::take(&mut self.fresh) {
+            match content {
+                Content::Event { answers, item } => {
+                    self.fresh_events -= 1;
+                    self.enter_window(id, item, false, answers);
+                }
+                kept => self.fresh.push_back((id, kept)),
+            }
+        }
+    }
+
+    /// Whoever waits for the record of a debt is told at once that there will be none.
+    fn give_up_debts(&mut self, written: RecordId) {
+        let (debts, mut unrecorded) = (&mut self.debts, HashSet::new());
+        self.fresh.retain(|(id, content)| match content {
+            Content::Owed(part) if *id > written => {
+                if !debts.not_recorded(*id, part) {
+                    unrecorded.insert(*id);
+                }
+                false
+            }
+            _ => true,
+        });
+        if unrecorded.is_empty() {
+            return;
+        }
         for (_, content) in &mut self.fresh {
             if let Content::Event { answers, .. } = content
-                && *answers == Some(debt)
+                && answers.is_some_and(|debt| unrecorded.contains(&debt))
             {
                 *answers = None;
             }
@@ -385,6 +337,17 @@ impl<T: Clone> Ledger<T> {
         self.log_full = full;
     }
 
+    /// The folder with the log is another one now: only what memory has is left, and is written anew. Returns how many
+    /// events were lost.
+    pub fn log_lost(&mut self) -> u64 {
+        self.give_up_debts(RecordId::default());
+        self.debts.forget_records(self.last);
+        self.unsaved = self.window.len();
+        self.window.iter_mut().for_each(|entry| (entry.saved, entry.answers) = (false, None));
+        self.store_works();
+        std::mem::take(&mut self.behind)
+    }
+
     /// Everything up to this record was deleted without being acknowledged; `left` events are on disk after it.
     /// Returns how many events were lost.
     pub fn deleted(&mut self, through: RecordId, left: u64) -> u64 {
@@ -397,6 +360,7 @@ impl<T: Clone> Ledger<T> {
         if self.loaded_to <= through {
             (self.loaded_to, self.behind) = (through, left);
         }
+        self.debts.answers_kept(through);
         // Parts that are still owed are not forgotten with their records.
         self.debts.forget_records(through);
         self.store_works();
@@ -413,15 +377,19 @@ impl<T: Clone> Ledger<T> {
         self.debts.oldest_record()
     }
 
-    /// How safe this debt is.
+    /// How safe this debt is: for a restart its record and the event that answers it are the same.
     pub fn safety(&self, debt: RecordId) -> Safety {
         match self.debts.record(debt) {
             _ if !self.disk => Safety::InMemory,
             Some(None) => Safety::InMemory,
             Some(Some(record)) if self.fresh.binary_search_by_key(&record, |(id, _)| *id).is_ok() => {
-                Safety::BeingWritten
+                if self.hangs {
+                    Safety::InMemory
+                } else {
+                    Safety::BeingWritten
+                }
             }
-            // What is answered needs no record any more.
+            // Disk or broker has the record, or the event in its place.
             Some(Some(_)) | None => Safety::OnDisk,
         }
     }
@@ -460,6 +428,7 @@ impl<T: Clone> Ledger<T> {
         self.in_flight -= 1;
         let entry = self.window.remove(at)?;
         self.unsaved -= usize::from(!entry.saved);
+        self.debts.answer_acked(id);
         if let Some(debt) = entry.answers {
             // A restart must not find the debt open.
             let at = self.fresh.partition_point(|(other, _)| *other < id);

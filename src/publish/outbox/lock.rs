@@ -2,8 +2,8 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io::Write;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::Path;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
 
 use super::OutboxError;
 
@@ -28,6 +28,47 @@ pub fn lock(directory: &Path) -> Result<File, OutboxError> {
         tracing::debug!(%error, "the outbox's lock does not say who holds it");
     }
     Ok(file)
+}
+
+/// The lock of a folder, held until the end of the process.
+#[derive(Debug)]
+pub struct Lock {
+    directory: PathBuf,
+    file: File,
+    /// Whether a file system of its own is mounted there.
+    mounted: bool,
+}
+
+impl Lock {
+    /// Makes the directory where it is not there.
+    pub fn take(directory: &Path) -> Result<Self, OutboxError> {
+        let file = lock(directory)?;
+        Ok(Self { directory: directory.to_owned(), file, mounted: is_mounted(directory) })
+    }
+
+    /// Whether the lock still lies in the folder.
+    pub fn holds(&self) -> bool {
+        let there = fs::metadata(self.directory.join(LOCK));
+        let (Ok(there), Ok(ours)) = (there, self.file.metadata()) else { return false };
+        (there.dev(), there.ino()) == (ours.dev(), ours.ino())
+    }
+
+    /// The lock of what is there now; never makes the folder, and never takes the place of a mount for the mount.
+    pub fn again(&self) -> Option<Self> {
+        if self.holds() {
+            let file = self.file.try_clone().ok()?;
+            return Some(Self { directory: self.directory.clone(), file, mounted: self.mounted });
+        }
+        if !self.directory.is_dir() || is_mounted(&self.directory) != self.mounted {
+            return None;
+        }
+        Self::take(&self.directory).ok()
+    }
+}
+
+fn is_mounted(directory: &Path) -> bool {
+    let device = |path: &Path| fs::metadata(path).map(|found| found.dev()).ok();
+    device(directory) != device(&directory.join(".."))
 }
 
 fn owner(lock: &Path) -> String {

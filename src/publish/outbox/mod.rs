@@ -23,7 +23,8 @@
 //!   are still stored, as is what memory holds at that moment. With [`WhenLogFull::DropOldest`] the oldest segment is
 //!   deleted, counted and said.
 //! - `max_age`: segments whose newest record is older are deleted, counted and said. The age follows the monotonic
-//!   clock while the program runs and never goes back across restarts: a system clock that jumps deletes nothing.
+//!   clock while the program runs, and that of the computer's uptime from one start to the next. Time for which the
+//!   computer was off is not counted, because nobody knows it: a system clock that jumps deletes nothing.
 //! - The disk takes nothing (full, failing): events go on to the broker from memory, up to `max_queue` of them, except
 //!   answers whose debts are on disk: those wait for the disk, or use the space that every segment keeps back for
 //!   them; after 5 s they go on as well. Writing is tried again once a second. When memory is full, new parts are
@@ -38,6 +39,8 @@ pub mod record;
 mod segment;
 mod store;
 pub mod survey;
+mod terms;
+mod time;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -45,10 +48,11 @@ use std::time::Duration;
 
 pub use debts::OwedPart;
 pub(super) use keeper::Keeper;
-pub use ledger::{Content, Inherited, Ledger, Limits, Next, Refusal, Refused, Safety, ToStore};
+pub use ledger::Ledger;
 pub use record::RecordId;
 pub use store::{Deleted, Found, Loaded, Store, StoreRecord};
 pub use survey::Damage;
+pub use terms::{Content, Inherited, Limits, Next, Refusal, Refused, Safety, ToStore};
 
 /// Events read back from disk ahead of sending.
 pub(super) const WINDOW: usize = 1024;
@@ -208,6 +212,15 @@ pub enum OutboxError {
         path: PathBuf,
         /// Its format.
         found: u16,
+    },
+    /// A file name that no log of ours reaches; the one after it has none.
+    #[error("outbox {0}: no segment can follow this number; move the file out of the outbox")]
+    Number(PathBuf),
+    /// The folder was deleted, or another file system lies over it.
+    #[error("outbox {path} is not there any more; mount or make it again, and check what it held")]
+    Gone {
+        /// Which.
+        path: PathBuf,
     },
     /// The disk is full.
     #[error("outbox {path}: the disk is full; make room")]

@@ -22,6 +22,8 @@ pub const SEGMENT_HEAD: usize = 16;
 pub const RECORD_HEAD: usize = 32;
 /// No payload is longer; a length beyond it is damage. Events are capped far below by the size of an MQTT packet.
 pub const MAX_PAYLOAD: usize = 1 << 20;
+/// No log comes so far: a number beyond it is damage.
+pub const LAST_NUMBER: u64 = u64::MAX >> 1;
 /// The format of segments.
 pub const FORMAT: u16 = 1;
 
@@ -171,6 +173,11 @@ impl<'a> Walk<'a> {
         }
         let id = RecordId(u64::from_le_bytes(head[NUMBER].try_into().ok()?));
         let time = i64::from_le_bytes(head[TIME].try_into().ok()?);
+        let acked = kind == Kind::Acked;
+        let to = leading_number(payload).map_or(0, |(to, _)| to);
+        if id.0 > LAST_NUMBER || (id.0 == 0 && !acked) || (acked && to > LAST_NUMBER) {
+            return None;
+        }
         Some((Record { kind, id, time, payload }, at..end))
     }
 
@@ -259,6 +266,20 @@ mod tests {
         // All but the checksum, which the walk judges.
         assert_eq!((&bytes[..44], &bytes[48..]), (&fixed[..44], &fixed[48..]));
         assert_eq!(ids(&walked(&bytes)), [7]);
+    }
+
+    #[test]
+    fn a_number_that_no_log_reaches_is_damage() {
+        let record = |kind, id: u64, to: u64| {
+            let mut bytes = segment_head(1).to_vec();
+            Record { kind, id: RecordId(id), time: 1, payload: &to.to_le_bytes() }.write(&mut bytes);
+            ids(&walked(&bytes))
+        };
+        assert_eq!(record(Kind::Event, 1, 0), [1]);
+        assert_eq!(record(Kind::Acked, 0, 0), [0]);
+        for (kind, id, to) in [(Kind::Event, u64::MAX, 0), (Kind::Owed, 0, 0), (Kind::Acked, 1, u64::MAX)] {
+            assert!(record(kind, id, to).is_empty(), "{kind:?} {id} {to}");
+        }
     }
 
     proptest! {

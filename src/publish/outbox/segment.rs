@@ -125,12 +125,17 @@ impl Active {
     /// again, elsewhere; here it is cut off.
     pub fn sync(&mut self) -> Result<(), OutboxError> {
         if let Err(source) = self.file.sync_data() {
-            (self.segment.summary, self.segment.used) = self.synced;
-            self.cut(self.segment.used);
+            self.discard();
             return Err(OutboxError::io(&self.segment.path, "fsync")(source));
         }
         self.synced = (self.segment.summary, self.segment.used);
         Ok(())
+    }
+
+    /// Cuts off what is not known to be on disk.
+    pub fn discard(&mut self) {
+        (self.segment.summary, self.segment.used) = self.synced;
+        self.cut(self.segment.used);
     }
 
     /// What is written so far.

@@ -1,15 +1,14 @@
 //! The log on disk: a directory of segments, locked by one process, recovered when it is opened.
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::path::Path;
-use std::time::Instant;
 
-use super::ledger::Inherited;
-use super::lock::lock;
+use super::lock::Lock;
 use super::record::{Kind, Record, RecordId, SEGMENT_HEAD, Step, Walk, leading_number};
 use super::segment::{self, Active, Segment};
 use super::survey::{self, Damage, Survey};
+use super::terms::Inherited;
+use super::time::LogTime;
 use super::{Fsync, OutboxError, OutboxSpec};
 use crate::clock::Moment;
 
@@ -92,14 +91,13 @@ struct Reader {
 pub struct Store {
     spec: OutboxSpec,
     /// Held until the end of the process.
-    _lock: File,
+    lock: Lock,
     left: VecDeque<Segment>,
     /// Number of the next segment.
     number: u64,
     active: Option<Active>,
     reader: Option<Reader>,
-    /// A time that never goes back, and when it was.
-    anchor: (i64, Instant),
+    time: LogTime,
     /// The last record handed to the operating system, and the last one known to be on disk.
     written: RecordId,
     synced: RecordId,
@@ -110,20 +108,22 @@ impl Store {
     /// longer needed. Reads a log of any size segment by segment.
     pub fn open(spec: &OutboxSpec, now: Moment) -> Result<(Self, Found), OutboxError> {
         let directory = &spec.directory;
-        let lock = lock(directory)?;
+        let lock = Lock::take(directory)?;
         let survey = survey::read(directory)?;
-        let number = survey.segments.last().map_or(1, |segment| segment.number + 1);
+        let number = match survey.segments.last() {
+            Some(segment) => segment.number.checked_add(1).ok_or_else(|| OutboxError::Number(segment.path.clone()))?,
+            None => 1,
+        };
         let (found, segments) = Self::take_over(survey)?;
         let last_time = segments.iter().filter_map(|segment| segment.summary.times).map(|(_, last)| last).max();
-        let wall = now.wall.as_millisecond();
         let mut store = Self {
             spec: spec.clone(),
-            _lock: lock,
+            time: LogTime::resume(directory, last_time, now),
+            lock,
             left: segments.into(),
             number,
             active: None,
             reader: None,
-            anchor: (last_time.map_or(wall, |last| last.max(wall)), now.monotonic),
             written: found.inherited.last,
             synced: found.inherited.last,
         };
@@ -138,7 +138,7 @@ impl Store {
         let mut segments = std::mem::take(&mut survey.segments);
         if let Some(Segment { path, used, .. }) = segments.last() {
             // What is torn, and the zeros that were allocated.
-            let cut = File::options().write(true).open(path).and_then(|file| file.set_len(*used));
+            let cut = std::fs::File::options().write(true).open(path).and_then(|file| file.set_len(*used));
             cut.map_err(OutboxError::io(path, "removing the unwritten end"))?;
         }
         segments.retain(|segment| {
@@ -155,8 +155,36 @@ impl Store {
 
     /// Milliseconds since 1970 as the log counts them: never back, and only as fast as real time goes.
     pub fn time(&self, now: Moment) -> i64 {
-        let passed = now.monotonic.saturating_duration_since(self.anchor.1).as_millis();
-        self.anchor.0.saturating_add(i64::try_from(passed).unwrap_or(i64::MAX))
+        self.time.at(now)
+    }
+
+    /// Now and then, for the next start.
+    pub fn note_time(&mut self, now: Moment) {
+        self.time.note(now);
+    }
+
+    /// Whether the folder is still the one that was opened: neither deleted, nor unmounted, nor covered.
+    pub fn check_folder(&self) -> Result<(), OutboxError> {
+        if self.lock.holds() { Ok(()) } else { Err(OutboxError::Gone { path: self.spec.directory.clone() }) }
+    }
+
+    /// Takes the folder again after it was gone. What was on its way is written again; true when what the log held is
+    /// not in it any more, and everything after `acked_to` has to be.
+    pub fn take_again(&mut self, acked_to: RecordId) -> Result<bool, OutboxError> {
+        let gone = || OutboxError::Gone { path: self.spec.directory.clone() };
+        self.lock = self.lock.again().ok_or_else(gone)?;
+        if let Some(active) = &mut self.active {
+            active.discard();
+        }
+        self.retire();
+        self.written = self.synced;
+        let lost = self.left.iter().any(|segment| !segment.path.exists());
+        if lost {
+            self.left.clear();
+            self.reader = None;
+            (self.written, self.synced) = (acked_to, acked_to);
+        }
+        Ok(lost)
     }
 
     /// The last record that was handed to the operating system.
@@ -204,8 +232,11 @@ impl Store {
         self.sync()?;
         // A reserve beside a record of any size.
         let size = self.spec.segment().max((SEGMENT_HEAD as u64 + record) * 2);
+        let following = self.number.checked_add(1);
+        let following =
+            following.ok_or_else(|| OutboxError::Number(Segment::path(&self.spec.directory, self.number)))?;
         let next = Active::create(&self.spec.directory, self.number, size, self.spec.fsync != Fsync::Never)?;
-        self.number += 1;
+        self.number = following;
         self.retire();
         self.active = Some(next);
         Ok(())
@@ -248,7 +279,8 @@ impl Store {
     }
 
     /// Leaves no allocated space behind.
-    pub fn close(mut self) {
+    pub fn close(mut self, now: Moment) {
+        self.time.note(now);
         self.retire();
     }
 

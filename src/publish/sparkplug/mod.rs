@@ -132,6 +132,11 @@ impl Sparkplug {
         SparkplugHandle(self.shared.clone())
     }
 
+    /// The thread that has ended though nobody asked, if it has: from then on the node is silent.
+    pub fn broken(&self) -> Option<&'static str> {
+        self.thread.as_ref().is_some_and(JoinHandle::is_finished).then_some("vcp-sparkplug")
+    }
+
     /// Says what waits and the node's death, disconnects; gives up `deadline` from now. Returns the verdicts not sent.
     pub fn stop(mut self, deadline: Duration) -> usize {
         self.end(Instant::now() + deadline);
