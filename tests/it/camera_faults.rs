@@ -150,7 +150,10 @@ fn assert_camera_failed(reasons: &BTreeMap<String, usize>, at_least: usize) {
 fn unplugged() {
     let Some(network) = or_skip(Network::from_host()) else { return };
     let Some(_camera) = or_skip(FakeCamera::start(&network)) else { return };
-    let table = format!("source = \"aravis\"\ncamera = \"{}\"\npacket_size = 8000\n", network.far_address());
+    let table = format!(
+        "source = \"aravis\"\ncamera = \"{}\"\npixel_format = \"Mono8\"\npacket_size = 8000\n",
+        network.far_address()
+    );
     let mut controller = Controller::start(&table, false);
     controller.until_judged(10, |_| true);
     network.unplug();
