@@ -289,7 +289,7 @@ pub fn look_for_files(raw: &RawLine, config: &LineConfig, report: &mut Report) {
     }
     super::mqtt::look_for_files(&raw.mqtt, &config.mqtt, report);
     if let Some(HttpConfig { token_file: Some(file), .. }) = &config.http
-        && let Err(error) = secret::read(file)
+        && let Err(error) = secret::read_token(file)
     {
         report.add(at(&raw.http.token_file), "http.token_file", error.to_string());
     }

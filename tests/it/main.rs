@@ -13,6 +13,7 @@ mod circles;
 mod config_errors;
 mod deploy;
 mod disk_faults;
+mod http;
 mod install;
 mod layering;
 mod line_binary;
