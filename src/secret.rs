@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// Bytes of the shortest token that is taken: shorter ones can be guessed.
+pub const LEAST_TOKEN: usize = 16;
+
 /// A password: shown as `***` wherever it is printed.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);

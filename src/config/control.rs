@@ -8,6 +8,7 @@ use super::raw::{Key, RawCommands, RawHttp, RawTrigger};
 use super::rules::{Rules, password_place, value};
 use super::state;
 use crate::line::parts::{TriggerMode, TriggerPlan};
+use crate::publish::topic::is_name;
 
 /// Commands, resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +30,8 @@ pub struct HttpConfig {
     pub listen: SocketAddr,
     /// The file with the token; without it nothing can be changed.
     pub token_file: Option<PathBuf>,
+    /// Names of this computer that browsers may use, besides its own.
+    pub hosts: Vec<String>,
 }
 
 /// `None` after a mistake. `each_frame` is true for a source whose every frame is a part, `held` the frames that may wait.
@@ -98,5 +101,13 @@ pub fn http(raw: &RawHttp, base: &Path, rules: &mut Rules<'_>) -> Option<HttpCon
         rules.wrong(Some(written), "listen", message);
         return None;
     }
-    Some(HttpConfig { listen, token_file })
+    let hosts = value(&raw.hosts).unwrap_or_default();
+    let is_host = |name: &str| !name.is_empty() && name.split('.').all(is_name);
+    if let Some(wrong) = hosts.iter().find(|host| !is_host(host)) {
+        let message =
+            format!("\"{wrong}\" is no host name; write it without scheme and port, as in line3.plant.example");
+        rules.wrong(raw.hosts.as_ref(), "hosts", message);
+        return None;
+    }
+    Some(HttpConfig { listen, token_file, hosts })
 }

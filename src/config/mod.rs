@@ -1,5 +1,6 @@
 //! The settings of a line: read as written, checked as a whole, resolved until nothing is left to interpret.
 
+mod aravis;
 mod control;
 pub mod mqtt;
 mod outbox;

@@ -157,6 +157,8 @@ pub struct RawHttp {
     pub listen: Key<String>,
     /// File whose first line is the token; a bare name is looked for among systemd's credentials first.
     pub token_file: Key<PathBuf>,
+    /// Names under which browsers may call this computer, besides its own.
+    pub hosts: Key<Vec<String>>,
 }
 
 /// `[sparkplug]`: the same verdicts for a host that speaks Sparkplug B, through the broker of `[mqtt]`.

@@ -266,18 +266,7 @@ fn source(kind: &RawKind, base: &Path, rules: &mut Rules<'_>) -> Option<SourceCo
             };
             SourceConfig::Rtsp(spec, value(&raw.password_file).map(|file| password_place(&file, base)))
         }
-        RawKind::Aravis(raw) => SourceConfig::Aravis(AravisSpec {
-            camera: value(&raw.camera),
-            width: rules.bounded_option(&raw.width, "width", SIDE, " pixels"),
-            height: rules.bounded_option(&raw.height, "height", SIDE, " pixels"),
-            fps: rules.bounded_option(&raw.fps, "fps", 1..=1000, " frames per second"),
-            exposure_us: rules.bounded_option(&raw.exposure_us, "exposure_us", 1.0..=60e6, " microseconds"),
-            gain: rules.bounded_option(&raw.gain, "gain", -20.0..=100.0, " decibels"),
-            pixel_format: value(&raw.pixel_format),
-            packet_size: rules.bounded_option(&raw.packet_size, "packet_size", 576..=16_384, " bytes"),
-            auto_packet_size: value(&raw.auto_packet_size).unwrap_or(raw.packet_size.is_none()),
-            trigger_source: value(&raw.trigger_source),
-        }),
+        RawKind::Aravis(raw) => SourceConfig::Aravis(super::aravis::resolve(raw, SIDE, rules)?),
         RawKind::File(raw) => SourceConfig::File(FileSpec {
             path: base.join(rules.required(&raw.path, "path", "name a video file")?),
             repeat: value(&raw.repeat).unwrap_or(false),
@@ -300,7 +289,7 @@ pub fn look_for_files(raw: &RawLine, config: &LineConfig, report: &mut Report) {
     }
     super::mqtt::look_for_files(&raw.mqtt, &config.mqtt, report);
     if let Some(HttpConfig { token_file: Some(file), .. }) = &config.http
-        && let Err(error) = secret::read(file)
+        && let Err(error) = secret::read_token(file)
     {
         report.add(at(&raw.http.token_file), "http.token_file", error.to_string());
     }

@@ -1,8 +1,9 @@
 //! Passwords come from files or systemd's credentials, never from the settings themselves.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use crate::secret::Secret;
+use crate::secret::{LEAST_TOKEN, Secret};
 
 /// A password cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +22,20 @@ pub enum SecretError {
         /// The file.
         path: PathBuf,
     },
+    /// A token that can be guessed.
+    #[error("{path}: the token has less than {LEAST_TOKEN} characters; make one with `openssl rand -hex 32`")]
+    Short {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Every user of this computer has it.
+    #[error(
+        "{path}: every user of this computer can read or change the token; `chmod 640 {path}`, and let its group be the service's"
+    )]
+    Open {
+        /// The file.
+        path: PathBuf,
+    },
 }
 
 /// The first line of the file, without its end.
@@ -30,6 +45,23 @@ pub fn read(path: &Path) -> Result<Secret, SecretError> {
         Some(line) if !line.is_empty() => Ok(Secret::new(line)),
         _ => Err(SecretError::Empty { path: path.to_owned() }),
     }
+}
+
+/// Like [`read`] for what lets others in: long enough, and nobody's but the service's. systemd sees to its own credentials.
+pub fn read_token(path: &Path) -> Result<Secret, SecretError> {
+    let token = read(path)?;
+    if token.reveal().len() < LEAST_TOKEN {
+        return Err(SecretError::Short { path: path.to_owned() });
+    }
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    if credentials.is_some_and(|folder| path.starts_with(folder)) {
+        return Ok(token);
+    }
+    let found = std::fs::metadata(path).map_err(|source| SecretError::Read { path: path.to_owned(), source })?;
+    if found.permissions().mode() & 0o007 != 0 {
+        return Err(SecretError::Open { path: path.to_owned() });
+    }
+    Ok(token)
 }
 
 /// Where a `password_file` is: a bare name that systemd has put into the credentials folder is there, everything else

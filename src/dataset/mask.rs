@@ -25,7 +25,7 @@ pub struct Mask {
 impl Mask {
     /// Reads a mask: every pixel that is not black is anomalous, as in the released data sets (`convert("L") > 0`).
     pub fn load(path: &Path) -> Result<Self, DatasetError> {
-        let image = image_file::load(path)?;
+        let image = image_file::load_as_stored(path)?;
         Ok(Self { width: image.width, height: image.height, anomalous: not_black(&image) })
     }
 

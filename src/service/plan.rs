@@ -83,9 +83,9 @@ fn ask(config: &mut LineConfig) -> Result<Ask, ServiceError> {
     let mut plans: Vec<&mut CameraPlan> = config.cameras.iter_mut().map(|camera| &mut camera.plan).collect();
     let kept = KeptRecipes::open(commands.directory.as_deref(), &mut plans);
     let http = config.http.as_ref().map(|http| {
-        let token = http.token_file.as_deref().map(config::secret::read).transpose();
+        let token = http.token_file.as_deref().map(config::secret::read_token).transpose();
         let token = token.map_err(|source| ServiceError::SecretOf { of: "http.token_file".into(), source })?;
-        Ok::<_, ServiceError>(WebSpec { listen: http.listen, token })
+        Ok::<_, ServiceError>(WebSpec { listen: http.listen, token, hosts: http.hosts.clone() })
     });
     let snapshots = commands.snapshots.clone().map(Snapshots::new);
     let max_age = commands.max_age;

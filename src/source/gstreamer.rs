@@ -93,6 +93,7 @@ impl GStreamerSource {
         let file = matches!(spec.input, GStreamerInput::File(_));
         let mailbox = Arc::new(Mailbox::new(if file { Overflow::Wait } else { Overflow::DropOldest }));
         receive(&parts.sink, Arc::clone(&mailbox), &context, counts_its_frames(&spec));
+        refuse_deep(&parts, &mailbox);
         let missing = Arc::new(OnceLock::new());
         listen(&parts.pipeline, Arc::clone(&mailbox), Arc::clone(&missing));
         let mut source = Self {
@@ -214,7 +215,7 @@ impl GStreamerSource {
 
     fn error(&self, fault: Fault) -> SourceError {
         let fault = match (fault, self.missing.get()) {
-            (fault @ Fault::Unfit(_), _) => fault,
+            (fault @ (Fault::Unfit(_) | Fault::TooDeep(_)), _) => fault,
             (_, Some(missing)) if self.mailbox.delivered() == 0 => Fault::Missing(missing.clone()),
             (fault, _) => fault,
         };
@@ -298,6 +299,9 @@ fn receive(sink: &AppSink, mailbox: Arc<Mailbox<Fault>>, context: &SourceContext
     let mut numbers = Numbers::default();
     let callbacks = AppSinkCallbacks::builder().new_sample(move |sink| {
         let captured = context.clock.now();
+        if matches!(mailbox.ended(), Some(Fault::TooDeep(_))) {
+            return Err(gst::FlowError::NotNegotiated);
+        }
         let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
         let seq = numbers.next(sample.buffer().map(|buffer| buffer.offset()).filter(|_| counted));
         let image = match copied(&sample) {
@@ -312,6 +316,22 @@ fn receive(sink: &AppSink, mailbox: Arc<Mailbox<Fault>>, context: &SourceContext
         if mailbox.put(frame) { Ok(gst::FlowSuccess::Ok) } else { Err(gst::FlowError::Flushing) }
     });
     sink.set_callbacks(callbacks.build());
+}
+
+/// Ends the stream when its frames have more than 8 bits a channel, before a converter of ours hides it.
+fn refuse_deep(parts: &Pipeline, mailbox: &Arc<Mailbox<Fault>>) {
+    let Some(pad) = parts.converter.as_ref().and_then(|converter| converter.static_pad("sink")) else { return };
+    let mailbox = Arc::clone(mailbox);
+    pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
+        let Some(gst::EventView::Caps(event)) = info.event().map(|event| event.view()) else {
+            return gst::PadProbeReturn::Ok;
+        };
+        let format = gst_video::VideoInfo::from_caps(event.caps()).ok().map(|info| info.format());
+        if let Some(reason) = format.and_then(pipeline::too_deep) {
+            mailbox.end(Fault::TooDeep(reason));
+        }
+        gst::PadProbeReturn::Ok
+    });
 }
 
 /// State changes that did not return in time: whose camera, where it is, and whether they still run.

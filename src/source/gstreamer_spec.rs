@@ -1,6 +1,7 @@
 //! What a GStreamer camera is called and how it is set, whether or not GStreamer is in this build.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,6 +15,15 @@ pub const START_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a free-running camera may be silent before it counts as lost: several times the interval of the slowest
 /// cameras in use, and short enough that a part is not waved through unseen for long.
 pub const MAX_SILENCE: Duration = Duration::from_secs(5);
+
+/// Exposure that a GigE Vision or USB3 Vision camera may be set to, microseconds.
+pub const EXPOSURE_US: RangeInclusive<f64> = 1.0..=60e6;
+
+/// Gain likewise, decibels; the lower end is that of Aravis.
+pub const GAIN: RangeInclusive<f64> = 0.0..=100.0;
+
+/// GenICam names of the pixel formats that are taken from such a camera.
+pub const PIXEL_FORMATS: &str = "Mono8, RGB8, BGR8, YUV422_8, YUV422_8_UYVY, BayerRG8, BayerGR8, BayerGB8, BayerBG8";
 
 /// Everything needed to open a camera through GStreamer.
 #[derive(Clone, Debug, PartialEq)]
@@ -146,13 +156,13 @@ pub struct AravisSpec {
     pub exposure_us: Option<f64>,
     /// Gain, decibels.
     pub gain: Option<f64>,
-    /// GenICam name of an 8-bit format, such as `Mono8`, `BayerRG8` or `RGB8`.
+    /// GenICam name of an 8-bit format, one of [`PIXEL_FORMATS`]; required, because aravissrc writes one in any case.
     pub pixel_format: Option<String>,
     /// Size of a GigE Vision packet, bytes; must fit the MTU of every device between here and the camera.
     pub packet_size: Option<u32>,
     /// Let Aravis find the largest packet that gets through. Off where `packet_size` is given.
     pub auto_packet_size: bool,
-    /// GenICam trigger source such as `Line1` or `Software`; `None` lets the camera run free.
+    /// GenICam trigger source such as `Line1`; nobody here sends the signal of `Software`. `None` lets the camera run free.
     pub trigger_source: Option<String>,
 }
 

@@ -1,82 +1,139 @@
-//! Connections are few, and none lives longer than a minute: what idle ones hold up has an end.
+//! Connections are few: those that ask nothing make room for others, and none is cut while it waits for its answer.
 
-use std::future::Future;
+use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
-use axum::serve::Listener;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use axum::{Extension, Router};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Sleep;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
 
-/// Connections at the same time; more wait in the system's queue.
+/// Connections at the same time; more wait in the system's queue while each of these waits for an answer.
 const MOST: usize = 32;
-/// Longest life of a connection, however busy: clients connect again.
+/// Longest time for sending the head of a request, and for sending none.
+const HEAD: Duration = Duration::from_secs(5);
+/// Longest life of a connection; the request in hand is answered first.
 const LIFE: Duration = Duration::from_secs(60);
+/// Longest time for that answer, which itself takes at most ten seconds.
+const LAST: Duration = Duration::from_secs(15);
+/// Pause when the system has no connection to give, as without file descriptors.
+const BREATH: Duration = Duration::from_secs(1);
 
-/// A listener with these bounds.
-pub(super) struct Bounded {
-    socket: TcpListener,
-    room: Arc<Semaphore>,
+/// A connection's place among [`MOST`].
+pub(super) struct Seat {
+    /// Who sits there.
+    pub peer: SocketAddr,
+    /// Since when nothing is owed to it; `None` while a command is carried out.
+    idle_since: Mutex<Option<Instant>>,
+    leave: CancellationToken,
+    freed: Arc<Notify>,
 }
 
-impl Bounded {
-    pub fn new(socket: TcpListener) -> Self {
-        Self { socket, room: Arc::new(Semaphore::new(MOST)) }
+/// While this lives, the connection is not pushed out.
+pub(super) struct Working(Arc<Seat>);
+
+impl Seat {
+    /// A command of somebody who may ask has come.
+    pub fn work(self: &Arc<Self>) -> Working {
+        self.set(None);
+        Working(Arc::clone(self))
+    }
+
+    fn set(&self, since: Option<Instant>) {
+        *self.idle_since.lock().unwrap_or_else(PoisonError::into_inner) = since;
+    }
+
+    fn idle_since(&self) -> Option<Instant> {
+        *self.idle_since.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Listener for Bounded {
-    type Io = Connection;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Connection, SocketAddr) {
-        // The semaphore is never closed; without a permit the connection would merely not be counted.
-        let permit = Arc::clone(&self.room).acquire_owned().await.ok();
-        let (stream, address) = Listener::accept(&mut self.socket).await;
-        let end = Box::pin(tokio::time::sleep(LIFE));
-        (Connection { stream, end, _permit: permit }, address)
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
+impl Drop for Working {
+    fn drop(&mut self) {
+        self.0.set(Some(Instant::now()));
+        self.0.freed.notify_one();
     }
 }
 
-/// A connection that ends.
-pub(super) struct Connection {
-    stream: TcpStream,
-    end: Pin<Box<Sleep>>,
-    _permit: Option<OwnedSemaphorePermit>,
-}
-
-impl AsyncRead for Connection {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.end.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+/// Answers whoever connects, until it is dropped. Every request finds its [`Seat`] among its extensions.
+pub(super) async fn serve(socket: TcpListener, routes: Router) {
+    let freed = Arc::new(Notify::new());
+    let mut seats: Vec<Weak<Seat>> = Vec::new();
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.len() >= MOST {
+            if let Some(seat) = most_idle(&seats) {
+                seat.leave.cancel();
+            }
+            tokio::select! {
+                _ = connections.join_next() => {}
+                () = freed.notified() => {}
+            }
         }
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        while connections.try_join_next().is_some() {}
+        seats.retain(|seat| seat.strong_count() > 0);
+        let (stream, peer) = match socket.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) if is_of_the_peer(&error) => continue,
+            Err(error) => {
+                tracing::warn!(%error, "the API cannot take a connection");
+                tokio::time::sleep(BREATH).await;
+                continue;
+            }
+        };
+        let seat = Seat {
+            peer,
+            idle_since: Mutex::new(Some(Instant::now())),
+            leave: CancellationToken::new(),
+            freed: Arc::clone(&freed),
+        };
+        let seat = Arc::new(seat);
+        seats.push(Arc::downgrade(&seat));
+        connections.spawn(converse(stream, seat, routes.clone()));
     }
 }
 
-impl AsyncWrite for Connection {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        if self.end.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-        }
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
+/// Errors of one connection say nothing about the next.
+fn is_of_the_peer(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionRefused | ConnectionAborted | ConnectionReset)
+}
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+/// Whose place is taken first: that of the computer with the most idle connections, and there the oldest.
+fn most_idle(seats: &[Weak<Seat>]) -> Option<Arc<Seat>> {
+    let seats = seats.iter().filter_map(Weak::upgrade).filter(|seat| !seat.leave.is_cancelled());
+    let idle: Vec<(Instant, Arc<Seat>)> = seats.filter_map(|seat| Some((seat.idle_since()?, seat))).collect();
+    let mut held: HashMap<_, usize> = HashMap::new();
+    for (_, seat) in &idle {
+        *held.entry(seat.peer.ip()).or_default() += 1;
     }
+    let rank = |since: &Instant, seat: &Seat| (held.get(&seat.peer.ip()).copied(), std::cmp::Reverse(*since));
+    idle.into_iter().max_by_key(|(since, seat)| rank(since, seat)).map(|(_, seat)| seat)
+}
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+async fn converse(stream: TcpStream, seat: Arc<Seat>, routes: Router) {
+    let service = TowerToHyperService::new(routes.layer(Extension(Arc::clone(&seat))));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    // How a connection ends is the peer's business: what was asked is answered or logged where it is carried out.
+    tokio::select! {
+        biased;
+        _ = connection.as_mut() => return,
+        () = seat.leave.cancelled() => if seat.idle_since().is_some() { return },
+        () = tokio::time::sleep(LIFE) => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    if tokio::time::timeout(LAST, connection).await.is_err() {
+        tracing::debug!(peer = %seat.peer, "closed: it does not read its answer");
     }
 }

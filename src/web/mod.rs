@@ -2,6 +2,7 @@
 //!
 //! What changes something needs the token, always; from an address that other computers can reach, so does the state.
 
+mod gate;
 mod listener;
 
 use std::io::{self, Read, Write};
@@ -10,22 +11,22 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use axum::Router;
 use axum::extract::{Path, Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
-use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
+use axum::{Extension, Router};
 use tokio::sync::oneshot;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::command::{Ack, MAX_PAYLOAD};
-use crate::secret::Secret;
-use listener::Bounded;
+use crate::secret::{LEAST_TOKEN, Secret};
+use gate::{Gate, refusal};
+use listener::Seat;
 
-/// Longest time for reading a request and answering it.
+/// Longest time for reading a command, and for answering it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a [`probe`] waits for an answer at most, each way.
@@ -52,6 +53,8 @@ pub struct WebSpec {
     pub listen: SocketAddr,
     /// Without it nothing can be changed.
     pub token: Option<Secret>,
+    /// Names of this computer besides its own, `localhost` and its addresses.
+    pub hosts: Vec<String>,
 }
 
 /// The API cannot be offered.
@@ -71,6 +74,9 @@ pub enum WebError {
         /// As configured.
         listen: SocketAddr,
     },
+    /// A token that can be guessed.
+    #[error("the token of [http] has less than {LEAST_TOKEN} characters; make one with `openssl rand -hex 32`")]
+    ShortToken,
     /// No thread to be had.
     #[error("the thread of the API cannot be started ({0}); the system is out of threads")]
     Thread(std::io::Error),
@@ -86,7 +92,7 @@ pub struct Web {
 /// What every request is answered from.
 struct ApiState {
     api: Arc<dyn Api>,
-    token: Option<[u8; 32]>,
+    gate: Arc<Gate>,
     /// Every path but `/health` needs the token.
     guarded: bool,
 }
@@ -94,17 +100,20 @@ struct ApiState {
 impl Web {
     /// Listens at once and answers in its own thread.
     pub fn start(spec: WebSpec, api: Arc<dyn Api>) -> Result<Self, WebError> {
-        let WebSpec { listen, token } = spec;
+        let WebSpec { listen, token, hosts } = spec;
         let guarded = !listen.ip().is_loopback();
         if guarded && token.is_none() {
             return Err(WebError::Open { listen });
+        }
+        if token.as_ref().is_some_and(|token| token.reveal().len() < LEAST_TOKEN) {
+            return Err(WebError::ShortToken);
         }
         let failed = |source| WebError::Listen { listen, source };
         let socket = std::net::TcpListener::bind(listen).map_err(failed)?;
         socket.set_nonblocking(true).map_err(failed)?;
         let address = socket.local_addr().map_err(failed)?;
-        let token = token.map(|token| digest(token.reveal().as_bytes()));
-        let routes = routes(Arc::new(ApiState { api, token, guarded }));
+        let gate = Arc::new(Gate::new(token.as_ref(), &hosts));
+        let routes = routes(Arc::new(ApiState { api, gate, guarded }));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(WebError::Thread)?;
         let stop = CancellationToken::new();
         let stopped = stop.clone();
@@ -112,11 +121,12 @@ impl Web {
             .name("vcp-http".into())
             .spawn(move || {
                 runtime.block_on(async {
-                    let served =
-                        async { axum::serve(Bounded::new(tokio::net::TcpListener::from_std(socket)?), routes).await };
-                    tokio::select! {
-                        () = stopped.cancelled() => {}
-                        Err(error) = served => tracing::error!(%error, "the API has ended"),
+                    match tokio::net::TcpListener::from_std(socket) {
+                        Ok(socket) => tokio::select! {
+                            () = stopped.cancelled() => {}
+                            () = listener::serve(socket, routes) => {}
+                        },
+                        Err(error) => tracing::error!(%error, "the API has ended"),
                     }
                 });
                 runtime.shutdown_background();
@@ -150,9 +160,10 @@ fn answers(listen: SocketAddr) -> io::Result<bool> {
         IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
         other => other,
     };
-    let mut stream = TcpStream::connect_timeout(&SocketAddr::new(local(listen.ip()), listen.port()), LOOK)?;
+    let address = SocketAddr::new(local(listen.ip()), listen.port());
+    let mut stream = TcpStream::connect_timeout(&address, LOOK)?;
     stream.set_read_timeout(Some(LOOK))?;
-    stream.write_all(b"GET /health HTTP/1.1\r\nHost: line\r\nConnection: close\r\n\r\n")?;
+    write!(stream, "GET /health HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
     let mut answer = String::new();
     stream.take(4096).read_to_string(&mut answer)?;
     Ok(answer.starts_with("HTTP/1.1 ") && answer.contains("{\"status\":\""))
@@ -174,15 +185,20 @@ fn routes(shared: Arc<ApiState>) -> Router {
         .route("/health", get(health))
         .route("/api/state", get(state))
         .route("/api/{name}", post(command))
-        .layer(middleware::from_fn(in_time))
+        .layer(middleware::from_fn_with_state(Arc::clone(&shared), at_home))
         .with_state(shared)
 }
 
-/// A request that does not come to its end is answered and forgotten.
-async fn in_time(request: Request, next: Next) -> Response {
-    match tokio::time::timeout(PATIENCE, next.run(request)).await {
-        Ok(response) => response,
-        Err(_) => refusal(StatusCode::REQUEST_TIMEOUT, "the request took too long"),
+/// Only what was meant for this computer is looked at.
+async fn at_home(
+    State(shared): State<Arc<ApiState>>,
+    Extension(seat): Extension<Arc<Seat>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match shared.gate.misdirected(request.uri(), request.version(), request.headers(), seat.peer.ip()) {
+        Some(refused) => refused,
+        None => next.run(request).await,
     }
 }
 
@@ -196,56 +212,47 @@ async fn health(State(shared): State<Arc<ApiState>>) -> Response {
     }
 }
 
-async fn state(State(shared): State<Arc<ApiState>>, request: Request) -> Response {
-    if shared.guarded
-        && let Some(refused) = shared.turn_away(&request)
-    {
-        return refused;
+async fn state(
+    State(shared): State<Arc<ApiState>>,
+    Extension(seat): Extension<Arc<Seat>>,
+    headers: HeaderMap,
+) -> Result<Response, Response> {
+    if shared.guarded {
+        shared.gate.admit(headers.get(header::AUTHORIZATION).cloned(), seat.peer.ip()).await?;
     }
-    Json(shared.api.state()).into_response()
+    Ok(Json(shared.api.state()).into_response())
 }
 
-async fn command(State(shared): State<Arc<ApiState>>, Path(name): Path<String>, request: Request) -> Response {
+async fn command(
+    State(shared): State<Arc<ApiState>>,
+    Extension(seat): Extension<Arc<Seat>>,
+    Path(name): Path<String>,
+    request: Request,
+) -> Result<Response, Response> {
     // Before the body is read: whoever may not ask costs no more than the question.
-    if let Some(refused) = shared.turn_away(&request) {
-        return refused;
-    }
+    let token = request.headers().get(header::AUTHORIZATION).cloned();
+    shared.gate.admit(token, seat.peer.ip()).await?;
+    let _working = seat.work();
     // What is a little too long is read to its end, because closing on a sender loses the answer.
-    let body = match axum::body::to_bytes(request.into_body(), MOST_READ).await {
-        Ok(body) if body.len() <= MAX_PAYLOAD => body,
-        _ => return refusal(StatusCode::PAYLOAD_TOO_LARGE, format!("a command has at most {MAX_PAYLOAD} bytes")),
+    let body = match timeout(PATIENCE, axum::body::to_bytes(request.into_body(), MOST_READ)).await {
+        Ok(Ok(body)) if body.len() <= MAX_PAYLOAD => body,
+        Ok(_) => {
+            return Err(refusal(StatusCode::PAYLOAD_TOO_LARGE, format!("a command has at most {MAX_PAYLOAD} bytes")));
+        }
+        Err(_) => return Err(refusal(StatusCode::REQUEST_TIMEOUT, "the command did not come whole; send it again")),
     };
     let (answer, answered) = oneshot::channel();
     shared.api.command(&name, &body, answer);
-    match answered.await {
-        Ok(ack) => (if ack.ok { StatusCode::OK } else { StatusCode::CONFLICT }, Json(ack)).into_response(),
-        Err(_) => refusal(StatusCode::SERVICE_UNAVAILABLE, "the line has too many commands waiting, or is stopping"),
-    }
-}
-
-impl ApiState {
-    /// The answer to a request that does not carry the token.
-    fn turn_away(&self, request: &Request) -> Option<Response> {
-        let Some(token) = &self.token else {
-            let message = "nothing can be changed without a token; set token_file in [http]";
-            return Some(refusal(StatusCode::FORBIDDEN, message));
-        };
-        let given = request.headers().get(header::AUTHORIZATION).map(|value| value.as_bytes());
-        let given = given.and_then(|value| value.strip_prefix(b"Bearer "));
-        if given.is_some_and(|given| digest(given).ct_eq(token).into()) {
-            return None;
+    match timeout(PATIENCE, answered).await {
+        Ok(Ok(ack)) => Ok((if ack.ok { StatusCode::OK } else { StatusCode::CONFLICT }, Json(ack)).into_response()),
+        Ok(Err(_)) => {
+            let message = "the line has too many commands waiting, or is stopping";
+            Err(refusal(StatusCode::SERVICE_UNAVAILABLE, message))
         }
-        let mut response = refusal(StatusCode::UNAUTHORIZED, "send the token: Authorization: Bearer TOKEN");
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, header::HeaderValue::from_static("Bearer"));
-        Some(response)
+        Err(_) => {
+            let message =
+                "no answer in time; the command may have been carried out: ask again with the same correlation_id";
+            Err(refusal(StatusCode::GATEWAY_TIMEOUT, message))
+        }
     }
-}
-
-fn refusal(status: StatusCode, message: impl ToString) -> Response {
-    (status, Json(Ack::refused(None, message))).into_response()
-}
-
-/// Of one length whatever the token's, so that comparing tells nothing about it.
-fn digest(token: &[u8]) -> [u8; 32] {
-    Sha256::digest(token).into()
 }

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use image::{DynamicImage, GrayImage, ImageBuffer, Luma, Rgb, Rgba};
 use serde::Deserialize;
 use vcp_line::frame::{Image, PixelFormat, Resampling};
-use vcp_line::source::image_file::{EXTENSIONS, ImageFileError, load};
+use vcp_line::source::image_file::{EXTENSIONS, ImageFileError, load, load_as_stored};
 
 /// Levels by which two decoders of JPEG or lossy WebP may differ, each rounding its transforms in its own way.
 const LOSSY: u8 = 2;
@@ -68,7 +69,7 @@ fn every_kind_of_file_gives_what_pillow_gives() {
     let golden = std::fs::read(fixture("expected.bin")).unwrap();
     assert_eq!(expected.files.len(), 29);
     for (name, picture) in &expected.files {
-        let image = load(&fixture(name)).unwrap_or_else(|error| panic!("{error}"));
+        let image = load_as_stored(&fixture(name)).unwrap_or_else(|error| panic!("{error}"));
         let (format, resampling) = of_mode(&picture.mode);
         assert_eq!((image.width, image.height), (picture.width, picture.height), "{name}");
         assert_eq!(image.resampling, resampling, "{name}");
@@ -159,5 +160,79 @@ fn the_content_decides_not_the_name() {
     assert_eq!(load(&path).unwrap(), load(&fixture("rgb.webp")).unwrap());
     for ending in ["png", "jpg", "bmp", "tif", "webp"] {
         assert!(EXTENSIONS.contains(&ending));
+    }
+}
+
+/// Saved in these formats and read again.
+fn reread(picture: &DynamicImage, name: &str) -> Result<Image, ImageFileError> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join(name);
+    picture.save(&path).unwrap();
+    load(&path)
+}
+
+/// A part that is defective in 8 bits is the same part in 16: the same bytes reach the model.
+#[test]
+fn a_16_bit_copy_of_an_8_bit_picture_gives_the_same_bytes() {
+    let level = |x: u32, y: u32, c: u32| (x * 7 + y * 13 + c * 90) as u8;
+    let deep = |level: u8| u16::from(level) * 257;
+    let grey = GrayImage::from_fn(40, 30, |x, y| Luma([level(x, y, 0)]));
+    let grey16 = ImageBuffer::from_fn(40, 30, |x, y| Luma([deep(level(x, y, 0))]));
+    let colour = ImageBuffer::from_fn(40, 30, |x, y| Rgb([0, 1, 2].map(|c| level(x, y, c))));
+    let colour16 = ImageBuffer::from_fn(40, 30, |x, y| Rgb([0, 1, 2].map(|c| deep(level(x, y, c)))));
+    let clear = ImageBuffer::from_fn(40, 30, |x, y| Rgba([0, 1, 2, 3].map(|c| level(x, y, c))));
+    let clear16 = ImageBuffer::from_fn(40, 30, |x, y| Rgba([0, 1, 2, 3].map(|c| deep(level(x, y, c)))));
+    // Dark ones too: a copy of 8 bits is known for one.
+    let dark = GrayImage::from_fn(40, 30, |x, _| Luma([(x % 9) as u8]));
+    let dark16 = ImageBuffer::from_fn(40, 30, |x, _| Luma([deep((x % 9) as u8)]));
+    let pairs: [(DynamicImage, DynamicImage); 4] = [
+        (grey.into(), DynamicImage::ImageLuma16(grey16)),
+        (DynamicImage::ImageRgb8(colour), DynamicImage::ImageRgb16(colour16)),
+        (DynamicImage::ImageRgba8(clear), DynamicImage::ImageRgba16(clear16)),
+        (dark.into(), DynamicImage::ImageLuma16(dark16)),
+    ];
+    for (shallow, deep) in pairs {
+        for ending in ["png", "tif"] {
+            let expected = reread(&shallow, &format!("shallow.{ending}")).unwrap();
+            assert_eq!(reread(&deep, &format!("deep.{ending}")).unwrap(), expected, "{:?} {ending}", deep.color());
+        }
+    }
+}
+
+/// The nearest of the 8-bit levels, by the real numbers and not by the program's arithmetic.
+#[test]
+fn sixteen_bits_are_divided_by_257_and_rounded() {
+    let all = ImageBuffer::from_fn(256, 256, |x, y| Luma([(y * 256 + x) as u16]));
+    for ending in ["png", "tif"] {
+        let found = reread(&DynamicImage::ImageLuma16(all.clone()), &format!("all.{ending}")).unwrap();
+        assert_eq!(found.format, PixelFormat::Gray8);
+        for (level, byte) in found.data().iter().enumerate() {
+            assert_eq!(f64::from(*byte), (level as f64 / 257.0).round(), "{level}");
+        }
+    }
+}
+
+/// Values of 10, 12 or 14 bits in 16 would come out nearly black, and a black part passes.
+#[test]
+fn fewer_bits_in_sixteen_are_refused_by_name() {
+    for bits in [10_u32, 12, 14] {
+        let most = (1_u32 << bits) - 1;
+        let level = |x: u32, y: u32| ((x * 37 + y * 101) % most + u32::from(x == 0)).min(most) as u16;
+        let grey =
+            ImageBuffer::from_fn(60, 50, |x, y| Luma([if (x, y) == (9, 9) { most as u16 } else { level(x, y) }]));
+        let colour = ImageBuffer::from_fn(60, 50, |x, y| Rgb([grey.get_pixel(x, y).0[0], 0, 5]));
+        let clear = ImageBuffer::from_fn(60, 50, |x, y| Rgba([grey.get_pixel(x, y).0[0], 0, 5, u16::MAX]));
+        let pictures =
+            [DynamicImage::ImageLuma16(grey), DynamicImage::ImageRgb16(colour), DynamicImage::ImageRgba16(clear)];
+        for picture in pictures {
+            for ending in ["png", "tif"] {
+                let error = reread(&picture, &format!("deep.{ending}")).unwrap_err().to_string();
+                let expected = format!(
+                    "deep.{ending}: has 16 bits a channel, and no value above {most}: looks like {bits} bits in 16, which \
+                     would come out nearly black; scale its values to 0 … 65535, or save it with 8 bits"
+                );
+                assert!(error.ends_with(&expected), "{error}");
+            }
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use proptest::prelude::*;
 use safetensors::SafeTensors;
 use vcp_line::frame::{Image, PixelFormat, Resampling};
-use vcp_line::source::image_file::load;
+use vcp_line::source::image_file::{load, load_as_stored};
 use vcp_line::vcp_clip::Constants;
 use vcp_line::vcp_clip::preprocess::{Preprocessor, resize_to_rgb};
 
@@ -59,7 +59,7 @@ fn every_mode_is_equal_to_the_released_input() {
     let mut preprocessor = preprocessor();
     let mut input = vec![0.0; 3 * SIZE * SIZE];
     for (mode, expected) in golden.iter() {
-        let image = load(&tiny(&format!("preprocess_extra/mode_{mode}_121x75.png"))).expect(mode);
+        let image = load_as_stored(&tiny(&format!("preprocess_extra/mode_{mode}_121x75.png"))).expect(mode);
         preprocessor.run(&image, &mut input);
         let expected = floats(expected.data());
         assert_eq!(expected.len(), input.len());

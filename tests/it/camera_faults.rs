@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crate::support::commands::{ACK, Sender, http, part};
 use crate::support::consumer::Consumer;
 use crate::support::conveyor::{PATIENCE, soak};
-use crate::support::line::{Line, settings};
+use crate::support::line::{Line, settings, write_token};
 use crate::support::mosquitto::{Mosquitto, Rules, Subscriber, free_port};
 use crate::support::netns::{FakeCamera, Network, or_skip};
 use crate::support::rtsp_server::{Codec, RtspServer};
@@ -18,6 +18,7 @@ use serde_json::Value;
 const DEADLINE_MS: f64 = 2000.0;
 /// What a busy machine may add to it until the event is out.
 const SLACK_MS: f64 = 2000.0;
+const TOKEN: &str = "open-sesame-please";
 /// Between two triggers.
 const BEAT: Duration = Duration::from_millis(100);
 
@@ -60,7 +61,7 @@ impl Controller {
             if over_http { &http } else { "" }
         );
         let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("token"), "open-sesame\n").unwrap();
+        write_token(folder.path(), TOKEN);
         let line = Line::run_in(folder, &settings(broker.port, &tables), |_| {});
         line.service.logged("commands can come in");
         line.service.logged("1 camera, engine reference");
@@ -74,7 +75,7 @@ impl Controller {
         match &mut self.mouth {
             Mouth::Mqtt(sender) => sender.send(&part(&id)),
             Mouth::Http(port) => {
-                let (status, said) = http(*port, "POST", "/api/trigger", Some("open-sesame"), &part(&id).to_string());
+                let (status, said) = http(*port, "POST", "/api/trigger", Some(TOKEN), &part(&id).to_string());
                 assert_eq!((status, &said["ok"]), (200, &Value::Bool(true)), "{said}");
                 self.accepted.push(id);
             }
@@ -150,7 +151,10 @@ fn assert_camera_failed(reasons: &BTreeMap<String, usize>, at_least: usize) {
 fn unplugged() {
     let Some(network) = or_skip(Network::from_host()) else { return };
     let Some(_camera) = or_skip(FakeCamera::start(&network)) else { return };
-    let table = format!("source = \"aravis\"\ncamera = \"{}\"\npacket_size = 8000\n", network.far_address());
+    let table = format!(
+        "source = \"aravis\"\ncamera = \"{}\"\npixel_format = \"Mono8\"\npacket_size = 8000\n",
+        network.far_address()
+    );
     let mut controller = Controller::start(&table, false);
     controller.until_judged(10, |_| true);
     network.unplug();

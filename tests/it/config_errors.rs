@@ -99,6 +99,7 @@ fn the_reference_shows_the_defaults() {
         "device",
         "description",
         "classes",
+        "pixel_format",
     ];
     let short: String = text
         .lines()
@@ -278,6 +279,33 @@ fn triggers_are_checked() {
     );
     wrong("mode = \"hardware\"\ndeadline_ms = 0", "trigger.deadline_ms: 0 is out of range; allowed: 1 to 600000");
     wrong("mod = \"free\"", "camera 'top'.trigger.mod: unknown key; did you mean 'mode'?");
+}
+
+/// aravissrc writes a format into the camera in any case, and nobody sends a software trigger: both are told before.
+#[test]
+fn a_genicam_camera_needs_its_format_and_a_trigger_that_somebody_gives() {
+    let text = |lines: &str| {
+        let head = good();
+        let head = head.split("[[camera]]").next().unwrap();
+        format!("{head}[[camera]]\nname = \"top\"\nsource = \"aravis\"\n{lines}\n")
+    };
+    let said = mistakes(&text("camera = \"10.0.0.2\""));
+    assert!(
+        said.ends_with(
+            "camera 'top'.pixel_format: missing; write the one that the camera is set to: Mono8, RGB8, BGR8, YUV422_8, \
+             YUV422_8_UYVY, BayerRG8, BayerGR8, BayerGB8, BayerBG8"
+        ),
+        "{said}"
+    );
+    let said = mistakes(&text("pixel_format = \"Mono8\"\ntrigger_source = \"Software\""));
+    assert!(
+        said.contains("camera 'top'.trigger_source: \"Software\" waits for a signal that this program does not send"),
+        "{said}"
+    );
+    // What passes here is what the camera's pipeline takes.
+    let said = mistakes(&text("pixel_format = \"Mono8\"\ngain = -0.5\nexposure_us = 0.5"));
+    assert!(said.contains("gain: -0.5 is out of range; allowed: 0 to 100 decibels"), "{said}");
+    assert!(said.contains("exposure_us: 0.5 is out of range; allowed: 1 to 60000000 microseconds"), "{said}");
 }
 
 #[test]

@@ -90,7 +90,7 @@ fn a_gige_vision_cameras_pictures_become_events_until_sigterm() {
     let broker = Mosquitto::start(Rules::default());
     let reader = Subscriber::start(broker.port, "vcp-line/#", &[]);
     let table = format!(
-        "[[camera]]\nname = \"top\"\nsource = \"aravis\"\ncamera = \"{}\"\npacket_size = 8000\n",
+        "[[camera]]\nname = \"top\"\nsource = \"aravis\"\ncamera = \"{}\"\npixel_format = \"Mono8\"\npacket_size = 8000\n",
         network.far_address()
     );
     for event in judged_run(Line::run(&settings(broker.port, &table)), &reader, 25) {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::commands::{ACK, Sender, http, part, publish, raw};
 use crate::support::events::{self, assert_no_gap, events, is_state, is_verdict};
-use crate::support::line::{Line, PATIENCE, finished, settings};
+use crate::support::line::{Line, PATIENCE, finished, settings, write_token};
 use crate::support::mosquitto::{Message, Mosquitto, Rules, Subscriber, free_port};
 use crate::support::schema;
 use serde_json::{Value, json};
@@ -27,7 +27,7 @@ fn with_api(broker: u16, port: u16) -> String {
 }
 
 fn start_in(folder: tempfile::TempDir, broker: u16, port: u16) -> Line {
-    fs::write(folder.path().join("token"), format!("{TOKEN}\n")).unwrap();
+    write_token(folder.path(), TOKEN);
     let line = Line::run_in(folder, &with_api(broker, port), |command| {
         command.env("VCP_LINE_LOG", "debug");
     });

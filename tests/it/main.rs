@@ -13,6 +13,7 @@ mod circles;
 mod config_errors;
 mod deploy;
 mod disk_faults;
+mod http;
 mod install;
 mod layering;
 mod line_binary;
@@ -30,6 +31,7 @@ mod publish_mqtt;
 mod publish_secure;
 mod run_packages;
 mod soak;
+mod source_depth;
 #[cfg(feature = "gstreamer")]
 mod source_gige;
 #[cfg(feature = "gstreamer")]

@@ -32,6 +32,7 @@ fn camera(settings: AravisSpec) -> GStreamerSpec {
     GStreamerSpec::new(GStreamerInput::Aravis(AravisSpec {
         camera: settings.camera.or_else(|| Some(std::env::var(CAMERA).unwrap())),
         packet_size: Some(8000),
+        pixel_format: settings.pixel_format.or_else(|| Some("Mono8".into())),
         ..settings
     }))
 }
@@ -85,13 +86,10 @@ fn a_gige_vision_camera_delivers_grey_colour_and_bayer() {
 }
 
 fn formats() {
-    for (pixel_format, expected) in [
-        (None, PixelFormat::Gray8),
-        (Some("Mono8"), PixelFormat::Gray8),
-        (Some("RGB8"), PixelFormat::Rgb8),
-        (Some("BayerBG8"), PixelFormat::Bgr8),
-    ] {
-        let settings = AravisSpec { pixel_format: pixel_format.map(str::to_owned), ..AravisSpec::default() };
+    for (pixel_format, expected) in
+        [("Mono8", PixelFormat::Gray8), ("RGB8", PixelFormat::Rgb8), ("BayerBG8", PixelFormat::Bgr8)]
+    {
+        let settings = AravisSpec { pixel_format: Some(pixel_format.to_owned()), ..AravisSpec::default() };
         let mut source = opened(camera(settings));
         let frames: Vec<_> = (0..10).map(|_| source.next(PATIENCE).unwrap().expect("a frame")).collect();
         for pair in frames.windows(2) {
@@ -148,9 +146,9 @@ fn settings_that_no_camera_takes_are_refused() {
     for (settings, expected) in [
         (
             AravisSpec { exposure_us: long, ..AravisSpec::default() },
-            "exposure 200000000 is not from 0 to 100000000 microseconds",
+            "exposure 200000000 is not from 1 to 60000000 microseconds",
         ),
-        (AravisSpec { gain: loud, ..AravisSpec::default() }, "gain NaN is not from 0 to 500 decibels"),
+        (AravisSpec { gain: loud, ..AravisSpec::default() }, "gain NaN is not from 0 to 100 decibels"),
         (
             AravisSpec { pixel_format: Some("Mono12".into()), ..AravisSpec::default() },
             "pixel format 'Mono12' is not one of Mono8, RGB8, BGR8, YUV422_8, YUV422_8_UYVY, BayerRG8, BayerGR8, \
@@ -161,7 +159,20 @@ fn settings_that_no_camera_takes_are_refused() {
             "trigger source 'Line 1': letters, digits and _ only, as in Line1",
         ),
         (AravisSpec { packet_size: Some(10), ..AravisSpec::default() }, "packet_size must be 36 to 65500 bytes"),
+        (
+            AravisSpec { pixel_format: Some(String::new()), ..AravisSpec::default() },
+            "pixel_format is missing; write the one that the camera is set to: Mono8, RGB8, BGR8, YUV422_8, \
+             YUV422_8_UYVY, BayerRG8, BayerGR8, BayerGB8, BayerBG8",
+        ),
     ] {
+        let settings = AravisSpec {
+            pixel_format: match settings.pixel_format.as_deref() {
+                None => Some("Mono8".into()),
+                Some("") => None,
+                Some(name) => Some(name.to_owned()),
+            },
+            ..settings
+        };
         let Err(error) = GStreamerSource::open(GStreamerSpec::new(GStreamerInput::Aravis(settings)), context()) else {
             panic!("it opened")
         };
@@ -220,7 +231,7 @@ fn a_triggered_camera_without_triggers_is_idle_and_unplugged_it_is_lost() {
     play(&network, "triggered", || network.unplug());
 }
 
-/// The fake camera in trigger mode waits for a software trigger, which nobody sends: the stream ends after two seconds,
+/// The fake camera in trigger mode knows no input but the software's, whose signal nobody sends: the stream ends after two seconds,
 /// the camera is asked, and answers.
 fn triggered() {
     let settings = AravisSpec { trigger_source: Some("Software".into()), ..AravisSpec::default() };

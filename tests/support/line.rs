@@ -267,3 +267,11 @@ impl Line {
         rest.split(' ').next().unwrap().parse().unwrap()
     }
 }
+
+/// The token of `[http]` in this folder, for its owner alone.
+pub fn write_token(folder: &Path, token: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    let file = folder.join("token");
+    fs::write(&file, format!("{token}\n")).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+}

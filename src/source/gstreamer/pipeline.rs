@@ -9,7 +9,8 @@ use gstreamer_video as gst_video;
 
 use super::super::SourceError;
 use super::super::gstreamer_spec::{
-    AravisSpec, FileSpec, GStreamerInput, GStreamerSpec, RtspSpec, RtspTransport, Secret, V4l2Spec, redacted,
+    AravisSpec, EXPOSURE_US, FileSpec, GAIN, GStreamerInput, GStreamerSpec, PIXEL_FORMATS, RtspSpec, RtspTransport,
+    Secret, V4l2Spec, redacted,
 };
 use super::fault::package_of;
 
@@ -25,6 +26,8 @@ const SINK: &str = "vcp_line_sink";
 pub struct Pipeline {
     pub pipeline: gst::Pipeline,
     pub sink: AppSink,
+    /// The converter before the appsink, unless the whole pipeline was written by hand.
+    pub converter: Option<gst::Element>,
 }
 
 /// Builds the pipeline for a camera. Nothing is opened yet.
@@ -45,6 +48,8 @@ struct Builder<'a> {
 
 impl Builder<'_> {
     fn v4l2(&self, settings: &V4l2Spec) -> Result<Pipeline, SourceError> {
+        let mjpg = settings.format.as_deref().is_some_and(|format| format.eq_ignore_ascii_case("MJPG"));
+        let raw = settings.format.as_deref().filter(|_| !mjpg).map(|format| self.raw_format(format)).transpose()?;
         if !settings.device.exists() {
             return Err(SourceError::Lost {
                 camera: self.camera.to_owned(),
@@ -52,12 +57,11 @@ impl Builder<'_> {
                 reason: "there is no such device; `v4l2-ctl --list-devices` lists those there are".to_owned(),
             });
         }
-        let mjpg = settings.format.as_deref().is_some_and(|format| format.eq_ignore_ascii_case("MJPG"));
         let decoder = if mjpg { "jpegdec ! " } else { "" };
         let built = self.described(&format!("v4l2src name={CAMERA} ! capsfilter name={WANTED} ! {decoder}"))?;
         let mut wanted = gst::Caps::builder(if mjpg { "image/jpeg" } else { "video/x-raw" });
-        if let (false, Some(format)) = (mjpg, &settings.format) {
-            wanted = wanted.field("format", self.raw_format(format)?);
+        if let Some(format) = raw {
+            wanted = wanted.field("format", format);
         }
         self.want(&built, size(wanted, settings.width, settings.height, settings.fps).build())?;
         self.set(&built, "device", settings.device.display().to_string())?;
@@ -98,23 +102,24 @@ impl Builder<'_> {
     }
 
     fn aravis(&self, settings: &AravisSpec) -> Result<Pipeline, SourceError> {
-        let wire = settings.pixel_format.as_deref().map(|name| self.aravis_format(name)).transpose()?;
-        let bayer = wire.is_some_and(|(media, _)| media == "video/x-bayer");
-        let colours = if bayer { "bayer2rgb ! " } else { "" };
+        // aravissrc cannot be told to leave the format alone: without one it writes the first that fits into the camera,
+        // and a colour camera turns grey.
+        let name = settings.pixel_format.as_deref().ok_or_else(|| {
+            self.refused(format!("pixel_format is missing; write the one that the camera is set to: {PIXEL_FORMATS}"))
+        })?;
+        let (media, format) = self.aravis_format(name)?;
+        let colours = if media == "video/x-bayer" { "bayer2rgb ! " } else { "" };
         let built = self.described(&format!("aravissrc name={CAMERA} ! capsfilter name={WANTED} ! {colours}"))?;
-        let mut wanted = gst::Caps::builder(wire.map_or("video/x-raw", |(media, _)| media));
-        if let Some((_, format)) = wire {
-            wanted = wanted.field("format", format);
-        }
+        let wanted = gst::Caps::builder(media).field("format", format);
         self.want(&built, size(wanted, settings.width, settings.height, settings.fps).build())?;
         self.set(&built, "camera-name", settings.camera.clone())?;
-        // The limits are aravissrc's own; a value beyond them would end the program.
+        // A value beyond aravissrc's own limits would end the program.
         if let Some(exposure) = settings.exposure_us {
-            self.within("exposure", exposure, 0.0..=1e8, "microseconds")?;
+            self.within("exposure", exposure, EXPOSURE_US, "microseconds")?;
             self.set(&built, "exposure", exposure)?;
         }
         if let Some(gain) = settings.gain {
-            self.within("gain", gain, 0.0..=500.0, "decibels")?;
+            self.within("gain", gain, GAIN, "decibels")?;
             self.set(&built, "gain", gain)?;
         }
         self.set(&built, "auto-packet-size", settings.auto_packet_size && settings.packet_size.is_none())?;
@@ -160,7 +165,7 @@ impl Builder<'_> {
             if sink.caps().is_none_or(|caps| caps.is_any()) {
                 sink.set_caps(Some(&acceptable()));
             }
-            return Ok(Pipeline { pipeline, sink });
+            return Ok(Pipeline { pipeline, sink, converter: None });
         }
         self.described(&format!("{description} ! "))
     }
@@ -173,7 +178,8 @@ impl Builder<'_> {
         let pipeline = pipeline.downcast::<gst::Pipeline>().map_err(|_| broken())?;
         let sink = pipeline.by_name(SINK).and_then(|sink| sink.downcast::<AppSink>().ok()).ok_or_else(broken)?;
         sink.set_caps(Some(&acceptable()));
-        Ok(Pipeline { pipeline, sink })
+        let converter = sink.static_pad("sink").and_then(|pad| pad.peer()).and_then(|pad| pad.parent_element());
+        Ok(Pipeline { pipeline, sink, converter })
     }
 
     fn parsed(&self, description: &str) -> Result<gst::Element, SourceError> {
@@ -227,7 +233,10 @@ impl Builder<'_> {
             gst_video::VideoFormat::Unknown => {
                 Err(self.refused(format!("format '{name}' is not known; MJPG, GRAY8, YUY2 and RGB are examples")))
             }
-            _ => Ok(upper),
+            format => match too_deep(format) {
+                Some(reason) => Err(self.refused(format!("format: {reason}"))),
+                None => Ok(upper),
+            },
         }
     }
 
@@ -245,10 +254,7 @@ impl Builder<'_> {
             "BayerGB8" => ("video/x-bayer", "gbrg"),
             "BayerBG8" => ("video/x-bayer", "bggr"),
             _ => {
-                let reason = format!(
-                    "pixel format '{name}' is not one of Mono8, RGB8, BGR8, YUV422_8, YUV422_8_UYVY, BayerRG8, \
-                     BayerGR8, BayerGB8, BayerBG8; set the camera to 8 bits"
-                );
+                let reason = format!("pixel format '{name}' is not one of {PIXEL_FORMATS}; set the camera to 8 bits");
                 return Err(self.refused(reason));
             }
         })
@@ -259,8 +265,21 @@ impl Builder<'_> {
     }
 }
 
+/// Why frames of this format are refused, if they are: a converter would cut their values to 8 bits, and 10 or 12 bits in
+/// 16 come out nearly black.
+pub fn too_deep(format: gst_video::VideoFormat) -> Option<String> {
+    if format == gst_video::VideoFormat::Unknown {
+        return None;
+    }
+    let bits =
+        gst_video::VideoFormatInfo::from_format(format).depth().iter().max().copied().filter(|bits| *bits > 8)?;
+    Some(format!(
+        "{format} has {bits} bits a channel, and frames of more than 8 are not inspected; choose an 8-bit format"
+    ))
+}
+
 /// What the appsink takes. Grey, RGB and BGR stay as they are; of everything else videoconvert makes what loses least:
-/// RGB or BGR (both lose the same, it prefers BGR), grey of deeper grey.
+/// RGB or BGR (both lose the same, it prefers BGR).
 fn acceptable() -> gst::Caps {
     gst::Caps::builder("video/x-raw").field("format", gst::List::new(["RGB", "BGR", "GRAY8"])).build()
 }
