@@ -8,6 +8,7 @@ use clap::Args;
 
 use super::failure::{self, ChecksFailed};
 use super::outbox;
+use crate::cli::terminal::say;
 use crate::config::{self, LineConfig};
 use crate::engine::{self, EngineError};
 use crate::error_chain;
@@ -34,11 +35,11 @@ pub struct CheckArguments {
 
 pub fn run(arguments: &CheckArguments) -> anyhow::Result<()> {
     let config = config::load(&arguments.line)?;
-    println!("ok    settings     line '{}', cameras: {}", config.name, config.cameras.len());
+    say!("ok    settings     line '{}', cameras: {}", config.name, config.cameras.len());
     let publisher = plan::publisher(&config)?;
     let sources: Vec<SourceSpec> = config.cameras.iter().map(plan::source).collect::<Result<_, _>>()?;
     let bundle = Bundle::open(&config.engine.bundle).map_err(EngineError::from)?;
-    println!("ok    model        {} ({})", bundle.manifest().name, config.engine.bundle.display());
+    say!("ok    model        {} ({})", bundle.manifest().name, config.engine.bundle.display());
     drop(bundle);
     if arguments.before_start {
         return Ok(());
@@ -46,11 +47,11 @@ pub fn run(arguments: &CheckArguments) -> anyhow::Result<()> {
 
     let mut found = ChecksFailed { failed: 0, configuration: false };
     let mut tell = |what: &str, result: anyhow::Result<String>| match result {
-        Ok(found) => println!("ok    {what:12} {found}"),
+        Ok(found) => say!("ok    {what:12} {found}"),
         Err(error) => {
             found.failed += 1;
             found.configuration |= failure::exit_code(&error) == failure::EXIT_CONFIG;
-            println!("FAIL  {what:12} {}", error_chain::one_line(error.as_ref()));
+            say!("FAIL  {what:12} {}", error_chain::one_line(error.as_ref()));
         }
     };
     for (camera, spec) in config.cameras.iter().zip(sources) {

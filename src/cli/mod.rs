@@ -1,13 +1,14 @@
 //! The command line: one file or folder per command; here they are told apart, logged and ended.
-#![allow(clippy::print_stdout, clippy::print_stderr)] // the one place that talks to the terminal
 
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::config::ConfigError;
 use crate::error_chain;
 use interrupt::Interrupts;
+use terminal::note;
 
 mod bench;
 mod check;
@@ -23,6 +24,7 @@ mod model;
 mod outbox;
 mod run;
 mod synth;
+mod terminal;
 mod train;
 mod trigger;
 mod watch;
@@ -77,12 +79,15 @@ enum Command {
 
 /// Reads the arguments and runs the command; the error chain is printed once, on standard error.
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(answer) => return answered(&answer),
+    };
     let filter = match tracing_subscriber::EnvFilter::try_new(&arguments.log) {
         Ok(filter) => filter,
         Err(error) => {
-            eprintln!("vcp-line: --log '{}': {error}", arguments.log);
-            return ExitCode::from(failure::EXIT_CONFIG);
+            note!("vcp-line: --log '{}': {error}", arguments.log);
+            return ExitCode::from(failure::EXIT_ARGUMENTS);
         }
     };
     // systemd's journal stamps the lines itself.
@@ -96,24 +101,50 @@ pub fn main() -> ExitCode {
     let serving = matches!(arguments.command, Command::Run(_) | Command::Demo(_));
     // These stop on request, which is no interruption.
     let stops = serving || matches!(arguments.command, Command::Watch(_));
+    if serving {
+        terminal::goes_on_without();
+    }
     let interrupts = if stops { Ok(Interrupts::default()) } else { Interrupts::watch() };
     let result = interrupts.and_then(|interrupts| command(arguments.command, &interrupts));
-    let code = match result {
+    let mut code = match &result {
         Ok(()) => 0,
-        Err(error) => {
-            eprintln!("vcp-line: {}", error_chain::one_line(error.as_ref()));
-            failure::exit_code(&error)
-        }
+        Err(error) => failure::exit_code(error),
     };
+    if let Err(error) = result {
+        tell(&error);
+    }
+    if let Some(error) = terminal::failure() {
+        note!("{}", terminal::unwritten(error));
+        code = code.max(failure::EXIT_FAILURE);
+    }
     if serving {
         // A stop that was asked for while the model compiles leaves a thread inside the engine's runtime. Ordinary exit
         // runs the runtime's destructors beside that thread; everything of ours is closed by now, so this does not.
-        if let Err(error) = std::io::stdout().flush() {
-            eprintln!("vcp-line: writing to standard output: {error}");
-        }
         signal_hook::low_level::exit(code.into());
     }
     ExitCode::from(code)
+}
+
+/// Help and version, which were asked for, or what is wrong with the arguments.
+fn answered(answer: &clap::Error) -> ExitCode {
+    match answer.print() {
+        Err(error) if !answer.use_stderr() && error.kind() != ErrorKind::BrokenPipe => {
+            note!("{}", terminal::unwritten(&error));
+            ExitCode::from(failure::EXIT_FAILURE)
+        }
+        _ => ExitCode::from(if answer.use_stderr() { failure::EXIT_ARGUMENTS } else { 0 }),
+    }
+}
+
+/// Says the error and its causes, once. A settings file's mistakes have a line each; whatever else an error quotes does not
+/// begin a new one.
+fn tell(error: &anyhow::Error) {
+    let text = format!("vcp-line: {}", error_chain::one_line(error.as_ref()));
+    if error.chain().any(|cause| cause.is::<ConfigError>()) {
+        terminal::note_lines(&text);
+    } else {
+        terminal::note_line(&text);
+    }
 }
 
 fn command(command: Command, interrupts: &Interrupts) -> anyhow::Result<()> {

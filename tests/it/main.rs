@@ -36,3 +36,4 @@ mod source_gstreamer;
 mod source_synthetic;
 mod sparkplug;
 mod systemd;
+mod terminal;
