@@ -27,11 +27,12 @@ mod synth;
 mod terminal;
 mod train;
 mod trigger;
+mod version;
 mod watch;
 
 /// Zero-shot visual inspection for production lines: cameras in, VCP-CLIP, a verdict for every part over MQTT.
 #[derive(Parser)]
-#[command(version, propagate_version = true, after_help = EXIT_CODES)]
+#[command(version, long_version = version::LONG.as_str(), propagate_version = true, after_help = EXIT_CODES)]
 pub struct Arguments {
     /// What is logged: error, warn, info, debug, trace, or per module as in `warn,vcp_line::source=debug`.
     #[arg(long, global = true, env = "VCP_LINE_LOG", default_value = DEFAULT_LOG, value_name = "FILTER")]
