@@ -9,6 +9,7 @@ mod support;
 mod bad_input;
 #[cfg(feature = "gstreamer")]
 mod camera_faults;
+mod check;
 mod circles;
 mod config_errors;
 mod deploy;

@@ -1,18 +1,20 @@
 //! `vcp-line check`: everything a line needs, tried one after the other; what is wrong and what to do.
 
+mod as_service;
+mod findings;
+
 use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::Context;
 use clap::Args;
 
-use super::failure::{self, ChecksFailed};
 use super::outbox;
-use crate::cli::terminal::say;
-use crate::config::{self, LineConfig};
+use super::terminal::say;
+use crate::config::{self, LineConfig, SecretError};
 use crate::engine::{self, EngineError};
-use crate::error_chain;
-use crate::publish;
+use crate::output;
+use crate::publish::{self, PublisherSpec};
 use crate::service::Snapshots;
 use crate::service::plan::{self, SourceSpec};
 use crate::source::directory::DirectorySource;
@@ -21,6 +23,8 @@ use crate::source::{self, Source};
 use crate::synth::Conveyor;
 use crate::web;
 use crate::weights::bundle::Bundle;
+use as_service::Difference;
+use findings::Findings;
 
 #[derive(Args)]
 pub struct CheckArguments {
@@ -31,46 +35,75 @@ pub struct CheckArguments {
     /// the engine is opened by the start itself. What the systemd unit runs before the service.
     #[arg(long)]
     before_start: bool,
+    /// One JSON object: `checks`, each with `name`, `ok` and `detail`, and `ready`.
+    #[arg(long, conflicts_with = "before_start")]
+    json: bool,
 }
 
 pub fn run(arguments: &CheckArguments) -> anyhow::Result<()> {
-    let config = config::load(&arguments.line)?;
-    say!("ok    settings     line '{}', cameras: {}", config.name, config.cameras.len());
-    let publisher = plan::publisher(&config)?;
-    let sources: Vec<SourceSpec> = config.cameras.iter().map(plan::source).collect::<Result<_, _>>()?;
-    let bundle = Bundle::open(&config.engine.bundle).map_err(EngineError::from)?;
-    say!("ok    model        {} ({})", bundle.manifest().name, config.engine.bundle.display());
-    drop(bundle);
     if arguments.before_start {
-        return Ok(());
+        let mut found = Findings::new(false);
+        let opened = Opened::open(arguments, &mut found).map_err(|(_, error)| error);
+        return opened.map(drop);
+    }
+    let other = as_service::difference(&arguments.line);
+    if let Some(Difference { missing, command }) = other.as_ref().filter(|_| !arguments.json) {
+        say!("note  not checked as the service runs, which has another {}; as the service:", missing.join(", "));
+        say!("      {command}");
+    }
+    let mut found = Findings::new(arguments.json);
+    match Opened::open(arguments, &mut found) {
+        Err((check, error)) => {
+            found.stopped_by(check, &error);
+            found.end(other.as_ref())?;
+            Err(error)
+        }
+        Ok(opened) => {
+            opened.try_each(&mut found);
+            found.end(other.as_ref())?;
+            found.result()
+        }
+    }
+}
+
+/// What the settings name, readable and whole.
+struct Opened {
+    config: LineConfig,
+    publisher: PublisherSpec,
+    sources: Vec<SourceSpec>,
+}
+
+impl Opened {
+    /// What cannot mend itself; an error with the check that it ends.
+    fn open(arguments: &CheckArguments, found: &mut Findings) -> Result<Self, (&'static str, anyhow::Error)> {
+        let settings = |error: anyhow::Error| ("settings", error);
+        let config = config::load(&arguments.line).map_err(|error| settings(error.into()))?;
+        found.tell("settings", Ok(format!("line '{}', cameras: {}", config.name, config.cameras.len())));
+        let publisher = plan::publisher(&config).map_err(|error| settings(error.into()))?;
+        let sources: Result<_, SecretError> = config.cameras.iter().map(plan::source).collect();
+        let sources = sources.map_err(|error| settings(error.into()))?;
+        let bundle = Bundle::open(&config.engine.bundle).map_err(|error| ("model", EngineError::from(error).into()))?;
+        found.tell("model", Ok(format!("{} ({})", bundle.manifest().name, config.engine.bundle.display())));
+        Ok(Self { config, publisher, sources })
     }
 
-    let mut found = ChecksFailed { failed: 0, configuration: false };
-    let mut tell = |what: &str, result: anyhow::Result<String>| match result {
-        Ok(found) => say!("ok    {what:12} {found}"),
-        Err(error) => {
-            found.failed += 1;
-            found.configuration |= failure::exit_code(&error) == failure::EXIT_CONFIG;
-            say!("FAIL  {what:12} {}", error_chain::one_line(error.as_ref()));
+    /// Tries everything that the line would open, and leaves nothing behind.
+    fn try_each(self, found: &mut Findings) {
+        let Self { config, publisher, sources } = self;
+        for (camera, spec) in config.cameras.iter().zip(sources) {
+            found.tell(&format!("camera {}", camera.plan.name), look(camera, spec));
         }
-    };
-    for (camera, spec) in config.cameras.iter().zip(sources) {
-        tell(&format!("camera {}", camera.plan.name), look(camera, spec));
+        let broker = publish::probe(&publisher).map(|()| publisher.address());
+        found.tell("broker", broker.map_err(Into::into));
+        found.tell("outbox", outbox::look(&config.outbox));
+        if let Some(http) = &config.http {
+            found.tell("API", web::probe(http.listen).map_err(Into::into));
+        }
+        if let Some(folder) = &config.commands.snapshots {
+            found.tell("snapshots", Snapshots::look(folder).map_err(Into::into));
+        }
+        found.tell("engine", try_engine(&config));
     }
-    let broker = publish::probe(&publisher).map(|()| publisher.address());
-    tell("broker", broker.map_err(Into::into));
-    tell("outbox", outbox::look(&config.outbox));
-    if let Some(http) = &config.http {
-        tell("API", web::probe(http.listen).map_err(Into::into));
-    }
-    if let Some(folder) = &config.commands.snapshots {
-        tell("snapshots", Snapshots::look(folder).map_err(Into::into));
-    }
-    tell("engine", try_engine(&config));
-    if found.failed > 0 {
-        return Err(found.into());
-    }
-    Ok(())
 }
 
 /// One frame from the camera, and whether the regions of interest fit it.
@@ -95,7 +128,11 @@ fn look(camera: &config::CameraConfig, spec: SourceSpec) -> anyhow::Result<Strin
             }
             Ok(probe.description)
         }
-        SourceSpec::Synthetic(spec) => {
+        SourceSpec::Synthetic(mut spec) => {
+            if spec.truth_file.as_ref().is_some_and(|file| !file.exists() && output::check_file(file).is_ok()) {
+                // It can be made, and the line makes it.
+                spec.truth_file = None;
+            }
             let Conveyor { classes, size, .. } = &spec.conveyor;
             let said = format!("synthetic: {size}x{size} Rgb8, {} kinds of products", classes.len());
             camera.plan.recipe.fits(*size, *size)?;
@@ -108,7 +145,13 @@ fn look(camera: &config::CameraConfig, spec: SourceSpec) -> anyhow::Result<Strin
 /// Opens the engine and lets it look once.
 fn try_engine(config: &LineConfig) -> anyhow::Result<String> {
     let start = Instant::now();
-    let engine = engine::open(&config.engine)?;
+    let mut spec = config.engine.clone();
+    // A plan is built by the start; here nothing is written.
+    let builds = std::mem::replace(&mut spec.plan.rebuild, false);
+    let engine = match engine::open(&spec) {
+        Err(EngineError::Plan(error)) if builds => return Ok(format!("{error}: the start builds a plan")),
+        opened => opened?,
+    };
     let info = engine.info();
     Ok(format!(
         "{} {}, {2}x{2}, opened in {3:.1} s",
