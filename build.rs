@@ -28,7 +28,7 @@ fn commit() -> Option<String> {
     }
     // The reference that HEAD names moves with the next commit, HEAD itself with another branch.
     let reference = git(&["symbolic-ref", "-q", "HEAD"]);
-    for name in ["HEAD", "packed-refs"].into_iter().chain(reference.as_deref()) {
+    for name in ["HEAD", "logs/HEAD", "packed-refs"].into_iter().chain(reference.as_deref()) {
         if let Some(path) = git(&["rev-parse", "--path-format=absolute", "--git-path", name])
             && Path::new(&path).exists()
         {

@@ -95,7 +95,7 @@ fn files_that_are_missing_are_named() {
         let (code, _, error) = call(&[command, &absent]);
         let expected = format!(
             "vcp-line: {absent}: No such file or directory (os error 2); \
-             name an existing settings file, pipelines/reference.toml shows every key\n"
+             name an existing settings file, /usr/share/vcp-line/pipelines/reference.toml shows every key\n"
         );
         assert_eq!((code, error), (CONFIG, expected));
     }

@@ -412,8 +412,8 @@ fn what_is_not_there_is_named() {
     assert_eq!(
         load(&absent).expect_err("absent").to_string(),
         format!(
-            "{}: No such file or directory (os error 2); name an existing settings file, pipelines/reference.toml shows \
-             every key",
+            "{}: No such file or directory (os error 2); name an existing settings file, \
+             /usr/share/vcp-line/pipelines/reference.toml shows every key",
             absent.display()
         )
     );
