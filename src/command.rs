@@ -263,7 +263,7 @@ fn field<T: DeserializeOwned>(command: &'static str, value: Value) -> Result<T, 
 }
 
 /// Short, and safe to print.
-fn is_id(text: &str) -> bool {
+pub fn is_id(text: &str) -> bool {
     !text.is_empty() && text.chars().count() <= MAX_ID && !text.chars().any(char::is_control)
 }
 

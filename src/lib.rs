@@ -19,7 +19,7 @@
 //! main → cli → {service → {config, line, publish, web, systemd}, learn → eval} → {dataset → source, engine → cuda} → {vcp_clip, weights, synth} → output → vocabulary
 //! ```
 //! where the vocabulary is [`frame`], [`anomaly`], [`overlay`], [`verdict`], [`event`], [`camera`], [`command`],
-//! [`secret`], [`clock`], [`dice`] and [`error_chain`]: no I/O. [`output`] puts results on disk, whole or not at all;
+//! [`secret`], [`clock`], [`dice`], [`printable`] and [`error_chain`]: no I/O. [`output`] puts results on disk, whole or not at all;
 //! [`synth`] makes pictures of products whose truth is known. Modules in one pair of braces do not import each other, with
 //! two exceptions: `config` fills in the `…Spec` types of its neighbours, and `weights` takes the model's sizes from
 //! `vcp_clip`. Of the adapters only `source` imports `synth`; adapters (`source`, `engine`, `publish`, `web`) never import
@@ -34,6 +34,7 @@ pub mod error_chain;
 pub mod event;
 pub mod frame;
 pub mod overlay;
+pub mod printable;
 pub mod secret;
 pub mod verdict;
 

@@ -1,21 +1,27 @@
 //! What a failed command says, and with which code it ends.
 
 use std::error::Error;
+use std::fmt::Display;
+use std::io::ErrorKind;
+use std::path::Path;
 
 use crate::config::{ConfigError, SecretError};
+use crate::dataset::DatasetError;
 use crate::engine::EngineError;
 use crate::engine::plan::PlanError;
+use crate::learn::LearnError;
 use crate::line::LineError;
 use crate::line::recipe::RecipeError;
 use crate::publish::PublishError;
 use crate::publish::outbox::OutboxError;
+use crate::publish::url::UrlError;
 use crate::service::ServiceError;
 use crate::source::SourceError;
 use crate::weights::BundleError;
 
 /// Something failed while working.
 pub const EXIT_FAILURE: u8 = 1;
-/// The arguments are wrong.
+/// The command line asks for what cannot be: a value out of range, a file that is not there.
 pub const EXIT_ARGUMENTS: u8 = 2;
 /// The configuration is wrong and starting again cannot help (EX_CONFIG of sysexits.h).
 pub const EXIT_CONFIG: u8 = 78;
@@ -30,9 +36,61 @@ pub struct ChecksFailed {
     pub configuration: bool,
 }
 
-/// 78 when the configuration is at fault, 1 otherwise.
+/// The command line itself is at fault; the text names the argument and what would do.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct WrongArguments(String);
+
+/// The arguments are at fault, as this says.
+pub fn wrong_arguments(what: impl Display) -> anyhow::Error {
+    WrongArguments(what.to_string()).into()
+}
+
+/// The file or folder that an argument names is there. Whether it can be used is said by whoever uses it.
+pub fn there(argument: &str, path: &Path) -> anyhow::Result<()> {
+    match std::fs::metadata(path) {
+        Err(error) if is_absent(&error) => Err(wrong_arguments(format!("{argument} {}: {error}", path.display()))),
+        _ => Ok(()),
+    }
+}
+
+/// The same for a model bundle.
+pub fn bundle_there(path: &Path) -> anyhow::Result<()> {
+    match std::fs::metadata(path) {
+        Err(error) if is_absent(&error) => {
+            Err(wrong_arguments(BundleError::Absent { path: path.to_owned(), reason: error.to_string() }))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Nothing has this name.
+pub fn is_absent(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+}
+
+/// 2 when the command line is at fault, 78 when the configuration is, 1 otherwise.
 pub fn exit_code(error: &anyhow::Error) -> u8 {
-    if error.chain().any(is_configuration) { EXIT_CONFIG } else { EXIT_FAILURE }
+    if error.chain().any(is_wrong_arguments) {
+        EXIT_ARGUMENTS
+    } else if error.chain().any(is_configuration) {
+        EXIT_CONFIG
+    } else {
+        EXIT_FAILURE
+    }
+}
+
+/// Where errors of the library mean the arguments: settings files are read by `config`, which has errors of its own.
+fn is_wrong_arguments(cause: &(dyn Error + 'static)) -> bool {
+    let class = |error: &DatasetError| matches!(error, DatasetError::NoSuchClass { .. });
+    cause.is::<WrongArguments>()
+        || cause.is::<UrlError>()
+        || cause.downcast_ref::<DatasetError>().is_some_and(class)
+        || cause.downcast_ref::<LearnError>().is_some_and(|error| match error {
+            LearnError::Settings(_) => true,
+            LearnError::Dataset(error) => class(error),
+            _ => false,
+        })
 }
 
 /// The kinds of errors that may mean the configuration, each asked by its own function below.

@@ -10,12 +10,14 @@ use clap::Args;
 use serde_json::json;
 
 use super::engine_arguments::EngineArguments;
+use super::failure::{self, wrong_arguments};
+use super::terminal::{self, note, say};
 use crate::anomaly::{AnomalyMap, Prediction};
 use crate::clock::{Clock, ClockSource, SystemClock};
 use crate::engine;
 use crate::frame::{Frame, Image};
 use crate::overlay;
-use crate::source::image_file;
+use crate::source::image_file::{self, ImageFileError};
 
 #[derive(Args)]
 pub struct InspectArguments {
@@ -31,7 +33,7 @@ pub struct InspectArguments {
     #[arg(long, value_name = "DIR")]
     overlays: Option<PathBuf>,
     /// Map value (0 … 1) from which the overlay outlines a region.
-    #[arg(long, value_name = "VALUE", default_value_t = 0.5)]
+    #[arg(long, value_name = "VALUE", default_value_t = 0.5, value_parser = map_value)]
     outline: f32,
     /// One JSON object per line; also the default when the output is not a terminal.
     #[arg(long)]
@@ -41,22 +43,37 @@ pub struct InspectArguments {
     images: Vec<PathBuf>,
 }
 
+fn map_value(text: &str) -> Result<f32, String> {
+    text.parse().ok().filter(|value| (0.0..=1.0).contains(value)).ok_or_else(|| "a number from 0 to 1".to_owned())
+}
+
 pub fn run(arguments: &InspectArguments) -> anyhow::Result<()> {
-    let names = output_names(&arguments.images)?;
+    failure::bundle_there(&arguments.model)?;
+    let names = match (&arguments.maps, &arguments.overlays) {
+        // Without outputs no two of them can have the same name.
+        (None, None) => vec![String::new(); arguments.images.len()],
+        _ => {
+            terminal::goes_on_without();
+            output_names(&arguments.images)?
+        }
+    };
     for folder in [&arguments.maps, &arguments.overlays].into_iter().flatten() {
         std::fs::create_dir_all(folder)
             .with_context(|| format!("no folder at {}, and none can be made; name another", folder.display()))?;
     }
     let mut engine = engine::open(&arguments.engine.spec(&arguments.model, 1))?;
     let json = arguments.json || !std::io::stdout().is_terminal();
-    let mut failed = 0;
+    let (mut failed, mut absent) = (0, 0);
     for (path, name) in arguments.images.iter().zip(&names) {
         let image = match image_file::load(path) {
             Ok(image) => image,
             Err(error) => {
                 // The other images are still worth looking at; the exit code tells.
-                eprintln!("vcp-line: {error}");
+                note!("vcp-line: {error}");
                 failed += 1;
+                let no_such_file = |source| failure::is_absent(source);
+                absent +=
+                    usize::from(matches!(&error, ImageFileError::Unreadable { source, .. } if no_such_file(source)));
                 continue;
             }
         };
@@ -83,7 +100,8 @@ pub fn run(arguments: &InspectArguments) -> anyhow::Result<()> {
         report(path, &frame.image, &prediction, engine.info(), json)?;
     }
     if failed > 0 {
-        bail!("{failed} of {} images could not be read", names.len());
+        let message = format!("{failed} of {} images could not be read", names.len());
+        return Err(if failed == absent { wrong_arguments(message) } else { anyhow::Error::msg(message) });
     }
     Ok(())
 }
@@ -96,11 +114,11 @@ fn output_names(images: &[PathBuf]) -> anyhow::Result<Vec<String>> {
         .map(|path| {
             let name = path.file_stem().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
             if let Some(other) = seen.insert(name.clone(), path) {
-                bail!(
+                return Err(wrong_arguments(format!(
                     "{} and {} would both be written as '{name}': inspect them in two calls",
                     other.display(),
                     path.display()
-                );
+                )));
             }
             Ok(name)
         })
@@ -116,9 +134,10 @@ fn report(
 ) -> anyhow::Result<()> {
     let peak = prediction.map.values().iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let ms = |d: std::time::Duration| (d.as_secs_f64() * 1e6).round() / 1e3;
-    let line = if json {
-        json!({
-            "image": path,
+    if json {
+        // A name that is no UTF-8 has no other form in JSON.
+        let found = json!({
+            "image": path.to_string_lossy(),
             "score": prediction.score,
             "peak": peak,
             "width": image.width,
@@ -132,17 +151,17 @@ fn report(
                 "name": info.model, "sha256": info.sha256,
                 "engine": info.engine.to_string(), "precision": info.precision.to_string(),
             },
-        })
-        .to_string()
+        });
+        terminal::json(&found, false)?;
     } else {
-        format!(
+        say!(
             "{}  score {:.4}  peak {peak:.3}  {:.1} ms",
             path.display(),
             prediction.score,
             ms(prediction.times.preprocess + prediction.times.inference + prediction.times.postprocess)
-        )
-    };
-    writeln!(std::io::stdout(), "{line}").context("writing to standard output")
+        );
+    }
+    Ok(())
 }
 
 /// NumPy's format, version 1.0: a header padded to 64 bytes, then the values, little endian, row by row.

@@ -8,6 +8,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::low_level;
 use tokio_util::sync::CancellationToken;
 
+use crate::cli::terminal::note;
 use crate::output;
 
 /// A shell's code for a process that a signal ended: this plus the signal.
@@ -62,11 +63,13 @@ impl Interrupts {
 
     fn caught(&self, signal: i32) {
         // Behind what a bar on the terminal shows.
-        let line = if std::io::stderr().is_terminal() { "\n" } else { "" };
+        if std::io::stderr().is_terminal() {
+            note!("");
+        }
         {
             let mut first = self.keep_first();
             if let KeepFirst { stop: Some(stop), signal: None } = &*first {
-                eprintln!("{line}vcp-line: ends as soon as the run is kept; a second signal ends it at once");
+                note!("vcp-line: ends as soon as the run is kept; a second signal ends it at once");
                 stop.cancel();
                 first.signal = Some(signal);
                 return;
@@ -74,8 +77,8 @@ impl Interrupts {
         }
         output::abandon();
         match self.0.advice.get() {
-            Some(advice) => eprintln!("{line}vcp-line: interrupted; {advice}"),
-            None => eprintln!("{line}vcp-line: interrupted; nothing half made is left"),
+            Some(advice) => note!("vcp-line: interrupted; {advice}"),
+            None => note!("vcp-line: interrupted; nothing half made is left"),
         }
         end(signal);
     }

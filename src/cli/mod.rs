@@ -1,15 +1,17 @@
 //! The command line: one file or folder per command; here they are told apart, logged and ended.
-#![allow(clippy::print_stdout, clippy::print_stderr)] // the one place that talks to the terminal
 
-use std::io::Write;
+use std::io::ErrorKind;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
+use crate::config::ConfigError;
 use crate::error_chain;
 use crate::logging::Log;
+use crate::printable;
 use interrupt::Interrupts;
+use terminal::note;
 
 mod bench;
 mod check;
@@ -25,13 +27,15 @@ mod model;
 mod outbox;
 mod run;
 mod synth;
+mod terminal;
 mod train;
 mod trigger;
+mod version;
 mod watch;
 
 /// Zero-shot visual inspection for production lines: cameras in, VCP-CLIP, a verdict for every part over MQTT.
 #[derive(Parser)]
-#[command(version, propagate_version = true, after_help = EXIT_CODES)]
+#[command(version, long_version = version::LONG.as_str(), propagate_version = true, after_help = EXIT_CODES)]
 pub struct Arguments {
     /// What is logged: error, warn, info, debug, trace, or per module as in `warn,vcp_line::source=debug`.
     #[arg(long, global = true, env = "VCP_LINE_LOG", default_value = DEFAULT_LOG, value_name = "FILTER")]
@@ -84,37 +88,61 @@ enum Command {
 
 /// Reads the arguments and runs the command; the error chain is printed once, on standard error.
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(answer) => return answered(&answer),
+    };
     let log = match Log::start(&arguments.log) {
         Ok(log) => log,
         Err(error) => {
-            eprintln!("vcp-line: {error}");
+            note!("vcp-line: {error}");
             return ExitCode::from(failure::EXIT_ARGUMENTS);
         }
     };
     let serving = matches!(arguments.command, Command::Run(_) | Command::Demo(_));
     // These stop on request, which is no interruption.
     let stops = serving || matches!(arguments.command, Command::Watch(_));
+    if serving {
+        terminal::goes_on_without();
+    }
     let interrupts = if stops { Ok(Interrupts::default()) } else { Interrupts::watch() };
     let result = interrupts.and_then(|interrupts| command(arguments.command, &interrupts, &log));
-    let code = match result {
+    let mut code = match &result {
         Ok(()) => 0,
-        Err(error) => {
-            log.last_words(&format!("vcp-line: {}", error_chain::one_line(error.as_ref())));
-            failure::exit_code(&error)
-        }
+        Err(error) => failure::exit_code(error),
     };
+    if let Err(error) = result {
+        log.last_words(&told(&error));
+    }
+    if let Some(error) = terminal::failure() {
+        log.last_words(&terminal::unwritten(error));
+        code = code.max(failure::EXIT_FAILURE);
+    }
     log.flush(if serving { LAST_LINES_OF_A_SERVICE } else { LAST_LINES });
     if serving {
         // A stop that was asked for while the model compiles leaves a thread inside the engine's runtime. Ordinary exit
         // runs the runtime's destructors beside that thread; everything of ours is closed by now, so this does not.
-        if let Err(error) = std::io::stdout().flush() {
-            log.last_words(&format!("vcp-line: writing to standard output: {error}"));
-            log.flush(LAST_LINES_OF_A_SERVICE);
-        }
         signal_hook::low_level::exit(code.into());
     }
     ExitCode::from(code)
+}
+
+/// Help and version, which were asked for, or what is wrong with the arguments.
+fn answered(answer: &clap::Error) -> ExitCode {
+    match answer.print() {
+        Err(error) if !answer.use_stderr() && error.kind() != ErrorKind::BrokenPipe => {
+            note!("{}", terminal::unwritten(&error));
+            ExitCode::from(failure::EXIT_FAILURE)
+        }
+        _ => ExitCode::from(if answer.use_stderr() { failure::EXIT_ARGUMENTS } else { 0 }),
+    }
+}
+
+/// The error and its causes, once. A settings file's mistakes have a line each; whatever else an error quotes does not
+/// begin a new one.
+fn told(error: &anyhow::Error) -> String {
+    let text = format!("vcp-line: {}", error_chain::one_line(error.as_ref()));
+    if error.chain().any(|cause| cause.is::<ConfigError>()) { text } else { printable::printable(&text).into_owned() }
 }
 
 fn command(command: Command, interrupts: &Interrupts, log: &Log) -> anyhow::Result<()> {

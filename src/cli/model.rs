@@ -8,6 +8,8 @@ use anyhow::Context;
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::failure::{self, wrong_arguments};
+use super::terminal::{self, note, say};
 use crate::engine::tensorrt::{self, BuildRequest};
 use crate::engine::{EngineChoice, Precision, finish, onnx, plan};
 use crate::weights::bundle::Bundle;
@@ -140,7 +142,7 @@ fn progress() -> impl FnMut(&str, u64, u64) {
             bar.set_message(stage.to_owned());
         }
         None if last != stage => {
-            eprintln!("{stage} …");
+            note!("{stage} …");
             stage.clone_into(&mut last);
         }
         None => {}
@@ -148,6 +150,8 @@ fn progress() -> impl FnMut(&str, u64, u64) {
 }
 
 fn import(arguments: &ImportArguments) -> anyhow::Result<()> {
+    failure::there("--clip", &arguments.clip)?;
+    failure::there("--vcp", &arguments.vcp)?;
     let request = ImportRequest {
         clip: arguments.clip.clone(),
         vcp: arguments.vcp.clone(),
@@ -159,12 +163,13 @@ fn import(arguments: &ImportArguments) -> anyhow::Result<()> {
         force: arguments.force,
     };
     let bundle = weights::import(&request, &mut progress())?;
-    println!("{}", arguments.output.display());
+    say!("{}", arguments.output.display());
     print_info(&bundle);
     Ok(())
 }
 
 fn export(arguments: &ExportArguments) -> anyhow::Result<()> {
+    failure::bundle_there(&arguments.bundle)?;
     let bundle = Bundle::open(&arguments.bundle)?;
     let default = || PathBuf::from(format!("{}.onnx", bundle.manifest().name));
     let path = arguments.output.clone().unwrap_or_else(default);
@@ -172,17 +177,19 @@ fn export(arguments: &ExportArguments) -> anyhow::Result<()> {
     let written = onnx::export(&bundle, &constants, &path, onnx::INLINE_LIMIT)
         .with_context(|| format!("writing {}", path.display()))?;
     for file in written {
-        println!("{}", file.display());
+        say!("{}", file.display());
     }
     Ok(())
 }
 
 fn build(arguments: &BuildArguments) -> anyhow::Result<()> {
-    anyhow::ensure!(
-        arguments.engine == EngineChoice::Tensorrt,
-        "--engine {}: only tensorrt needs a plan, the others compile the model when they are opened",
-        arguments.engine
-    );
+    if arguments.engine != EngineChoice::Tensorrt {
+        return Err(wrong_arguments(format!(
+            "--engine {}: only tensorrt needs a plan, the others compile the model when they are opened",
+            arguments.engine
+        )));
+    }
+    failure::bundle_there(&arguments.bundle)?;
     let request = BuildRequest {
         bundle: arguments.bundle.clone(),
         sms: arguments.sm.clone(),
@@ -193,19 +200,20 @@ fn build(arguments: &BuildArguments) -> anyhow::Result<()> {
     let start = Instant::now();
     let (path, identity) = tensorrt::build(&request, Box::new(progress()))?;
     let sms: Vec<String> = identity.sms.iter().map(|sm| format!("{}.{}", sm / 10, sm % 10)).collect();
-    println!("{}", path.display());
-    println!("model         {} ({})", identity.model, identity.model_sha256);
-    println!("built by      {} {}", identity.flavour, identity.version);
-    println!("runs on       SM {}", sms.join(", "));
-    println!("precision     {}, batches of 1 to {}", identity.precision, identity.max_batch);
-    println!("size          {:.1} MB, {:.1} s", identity.plan_bytes as f64 / 1e6, start.elapsed().as_secs_f64());
+    say!("{}", path.display());
+    say!("model         {} ({})", identity.model, identity.model_sha256);
+    say!("built by      {} {}", identity.flavour, identity.version);
+    say!("runs on       SM {}", sms.join(", "));
+    say!("precision     {}, batches of 1 to {}", identity.precision, identity.max_batch);
+    say!("size          {:.1} MB, {:.1} s", identity.plan_bytes as f64 / 1e6, start.elapsed().as_secs_f64());
     Ok(())
 }
 
 fn info(arguments: &InfoArguments) -> anyhow::Result<()> {
+    failure::bundle_there(&arguments.bundle)?;
     let bundle = Bundle::open(&arguments.bundle)?;
     if arguments.json {
-        println!("{}", serde_json::to_string_pretty(bundle.manifest())?);
+        terminal::json(bundle.manifest(), true)?;
     } else {
         print_info(&bundle);
     }
@@ -216,20 +224,23 @@ fn info(arguments: &InfoArguments) -> anyhow::Result<()> {
 pub fn print_info(bundle: &Bundle) {
     let manifest = bundle.manifest();
     let arch = &manifest.architecture;
-    println!("name          {}", manifest.name);
-    println!("sha256        {}", bundle.sha256());
-    println!("input         {0}x{0} pixels, patches of {1}, grid {2}x{2}", arch.image_size, arch.patch, arch.grid());
-    println!("vision tower  {} blocks of width {}, taps {:?}", arch.vision_layers, arch.vision_width, arch.taps);
-    println!("text tower    {} blocks of width {}", arch.text_layers, arch.text_width);
-    println!(
+    say!("name          {}", manifest.name);
+    say!("sha256        {}", bundle.sha256());
+    say!("input         {0}x{0} pixels, patches of {1}, grid {2}x{2}", arch.image_size, arch.patch, arch.grid());
+    say!("vision tower  {} blocks of width {}, taps {:?}", arch.vision_layers, arch.vision_width, arch.taps);
+    say!("text tower    {} blocks of width {}", arch.text_layers, arch.text_width);
+    say!(
         "prompting     {} class vectors, {} prompt tokens, {} deep blocks, {} Post-VCP heads",
-        arch.class_vectors, arch.prompt_tokens, arch.deep_prompts, arch.post_heads
+        arch.class_vectors,
+        arch.prompt_tokens,
+        arch.deep_prompts,
+        arch.post_heads
     );
-    println!("normal        {}", manifest.prompts.normal.template);
-    println!("abnormal      {}", manifest.prompts.abnormal.template);
-    println!("tensors       {}", bundle.names().count());
+    say!("normal        {}", manifest.prompts.normal.template);
+    say!("abnormal      {}", manifest.prompts.abnormal.template);
+    say!("tensors       {}", bundle.names().count());
     for source in &manifest.sources {
-        println!("from {:8} {} ({}, sha256 {})", source.role, source.file, source.kind, source.sha256);
+        say!("from {:8} {} ({}, sha256 {})", source.role, source.file, source.kind, source.sha256);
     }
-    println!("licence       {}", manifest.licence_note);
+    say!("licence       {}", manifest.licence_note);
 }

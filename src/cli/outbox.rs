@@ -6,6 +6,8 @@ use anyhow::ensure;
 use clap::Args;
 use jiff::Timestamp;
 
+use super::failure::wrong_arguments;
+use super::terminal::say;
 use crate::clock::{Clock, SystemClock};
 use crate::publish::OutboxSpec;
 use crate::publish::outbox::survey::{self, Look};
@@ -19,27 +21,33 @@ pub struct OutboxArguments {
 
 pub fn run(arguments: &OutboxArguments) -> anyhow::Result<()> {
     let directory = &arguments.directory;
-    ensure!(directory.is_dir(), "no directory at {}; `vcp-line check LINE.toml` names the line's", directory.display());
+    if !directory.is_dir() {
+        let message = format!("no directory at {}; `vcp-line check LINE.toml` names the line's", directory.display());
+        return Err(wrong_arguments(message));
+    }
     let survey = survey::read(directory)?;
-    println!("events that wait    {}", survey.waiting());
-    println!("parts owed          {}", survey.owed().count());
+    say!("events that wait    {}", survey.waiting());
+    say!("parts owed          {}", survey.owed().count());
     for owed in survey.owed().take(20) {
-        println!(
+        say!(
             "                    {} {} (trigger {}) since {}",
-            owed.camera, owed.part.id, owed.part.trigger, owed.accepted
+            owed.camera,
+            owed.part.id,
+            owed.part.trigger,
+            owed.accepted
         );
     }
     match survey.oldest().and_then(|oldest| Timestamp::from_millisecond(oldest).ok()) {
         Some(oldest) => {
             let hours = SystemClock.now().wall.duration_since(oldest).as_secs_f64() / 3600.0;
-            println!("oldest              about {hours:.1} hours, from {oldest}");
+            say!("oldest              about {hours:.1} hours, from {oldest}");
         }
-        None => println!("oldest              -"),
+        None => say!("oldest              -"),
     }
-    println!("on disk             {} in {} files", size(survey.bytes()), survey.files());
-    println!("unreadable          {} stretches, {} bytes", survey.damage.stretches, survey.damage.bytes);
+    say!("on disk             {} in {} files", size(survey.bytes()), survey.files());
+    say!("unreadable          {} stretches, {} bytes", survey.damage.stretches, survey.damage.bytes);
     if survey.torn() > 0 {
-        println!("last write          cut short, {} bytes; the next start removes them", survey.torn());
+        say!("last write          cut short, {} bytes; the next start removes them", survey.torn());
     }
     Ok(())
 }

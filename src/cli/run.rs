@@ -10,7 +10,7 @@ use crate::service::{self, plan};
 
 #[derive(Args)]
 pub struct RunArguments {
-    /// The line's settings; `pipelines/reference.toml` explains every key.
+    /// The line's settings; `/usr/share/vcp-line/pipelines/reference.toml` explains every key.
     #[arg(value_name = "LINE.toml")]
     line: PathBuf,
 }

@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
-use anyhow::Context;
 use clap::Args;
 use serde_json::json;
 
-use super::watch::{self, BrokerArguments};
+use super::failure::wrong_arguments;
+use super::terminal::say;
+use super::watch::BrokerArguments;
+use crate::command::{MAX_ID, is_id};
+use crate::printable::printable_json;
+use crate::publish::topic::{is_name, is_prefix};
 use crate::publish::{self, BrokerUrl};
 
 #[derive(Args)]
@@ -33,7 +37,15 @@ pub struct TriggerArguments {
 pub fn run(arguments: &TriggerArguments) -> anyhow::Result<()> {
     let url: BrokerUrl = arguments.url.parse()?;
     let path = url.path.as_deref().and_then(|path| path.rsplit_once('/'));
-    let (prefix, line) = path.context("the URL must name prefix and line: mqtt://HOST/vcp-line/LINE")?;
+    let named = path.filter(|(prefix, line)| is_prefix(prefix) && is_name(line));
+    let (prefix, line) =
+        named.ok_or_else(|| wrong_arguments("the URL must name prefix and line: mqtt://HOST/vcp-line/LINE"))?;
+    for (name, id) in [("--camera", arguments.camera.as_ref()), ("--part", Some(&arguments.part))] {
+        if id.is_some_and(|id| !is_id(id)) {
+            let message = format!("{name} must have 1 to {MAX_ID} characters and no control characters");
+            return Err(wrong_arguments(message));
+        }
+    }
     let mut spec = arguments.broker.spec(&url, "trigger")?;
     (spec.prefix, spec.line) = (prefix.to_owned(), line.to_owned());
     let correlation_id = uuid::Uuid::now_v7().to_string();
@@ -46,7 +58,7 @@ pub fn run(arguments: &TriggerArguments) -> anyhow::Result<()> {
     let patience = Duration::from_secs(arguments.patience);
     let ack = publish::ask(&spec, "trigger", command.to_string().as_bytes(), &correlation_id, patience)?;
     match (ack.ok, ack.error) {
-        (true, _) => watch::print(&format!("accepted  {}", ack.applied.unwrap_or_default())),
+        (true, _) => say!("accepted  {}", printable_json(&ack.applied.unwrap_or_default().to_string())),
         (false, error) => anyhow::bail!("{}", error.unwrap_or_else(|| "refused without a reason".into())),
     }
     Ok(())

@@ -1,11 +1,12 @@
 //! `vcp-line watch`: verdicts as they come, readable.
 
-use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
 
+use super::failure::wrong_arguments;
+use super::terminal::say;
 use crate::config;
 use crate::publish::{self, BrokerUrl, ClientFiles, Credentials, PublisherSpec, TlsFiles};
 use crate::service;
@@ -46,17 +47,24 @@ impl BrokerArguments {
         let client = self.client_certificate.clone().zip(self.client_key.clone());
         let files =
             TlsFiles { ca: self.ca.clone(), client: client.map(|(certificate, key)| ClientFiles { certificate, key }) };
-        anyhow::ensure!(url.tls || files == TlsFiles::default(), "certificates need a URL that begins with mqtts://");
+        if url.tls {
+            files.load().map_err(wrong_arguments)?;
+        } else if files != TlsFiles::default() {
+            return Err(wrong_arguments("certificates need a URL that begins with mqtts://"));
+        }
         spec.tls = url.tls.then_some(files);
         spec.client_id = format!("vcp-line-{kind}-{}", uuid::Uuid::now_v7().simple());
         match (&url.user, &self.password_file) {
             (Some(user), Some(file)) => {
-                let password = config::secret::read(file)?;
+                let password = config::secret::read(file).map_err(wrong_arguments)?;
                 spec.credentials = Some(Credentials { user: user.clone(), password });
             }
             (None, None) => {}
-            (Some(user), None) => anyhow::bail!("user '{user}' needs --password-file FILE"),
-            (None, Some(_)) => anyhow::bail!("--password-file needs a user in the URL: mqtt://USER@{}", url.host),
+            (Some(user), None) => return Err(wrong_arguments(format!("user '{user}' needs --password-file FILE"))),
+            (None, Some(_)) => {
+                let message = format!("--password-file needs a user in the URL: mqtt://USER@{}", url.host);
+                return Err(wrong_arguments(message));
+            }
         }
         Ok(spec)
     }
@@ -66,15 +74,13 @@ pub fn run(arguments: &WatchArguments) -> anyhow::Result<()> {
     // Parsed here, not by clap, which would show a rejected URL and with it a password.
     let url: BrokerUrl = arguments.url.parse()?;
     let prefix = url.path.as_deref().unwrap_or(DEFAULT_PREFIX);
+    // Whole levels may be `+`: the same line in every plant.
+    if !prefix.split('/').all(|level| level == "+" || !(level.is_empty() || level.contains(['+', '#', '\0']))) {
+        let message = format!("\"{prefix}\" is no prefix; write mqtt://HOST/PREFIX or mqtt://HOST/PREFIX/LINE");
+        return Err(wrong_arguments(message));
+    }
     let spec = arguments.broker.spec(&url, "watch")?;
     let stop = service::stop_on_signal()?;
     let filter = format!("{prefix}/#");
-    publish::watch::watch(&spec, &filter, &stop, |heard| print(&heard.readable())).context("watching")
-}
-
-/// One line at once; a reader that has gone away (`| head`) is no error worth a word.
-pub fn print(line: &str) {
-    if writeln!(std::io::stdout(), "{line}").is_err() {
-        std::process::exit(0);
-    }
+    publish::watch::watch(&spec, &filter, &stop, |heard| say!("{}", heard.readable())).context("watching")
 }

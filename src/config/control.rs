@@ -67,15 +67,17 @@ pub fn trigger(raw: &RawTrigger, each_frame: bool, held: usize, rules: &mut Rule
     })
 }
 
-/// Paths are relative to `base`.
+/// Paths are relative to `base`, but for the pictures: theirs to the state directory.
 pub fn commands(raw: &RawCommands, line: &str, base: &Path, rules: &mut Rules<'_>) -> CommandsConfig {
     let max_age = rules.bounded(&raw.max_age_s, "max_age_s", 10.0, 0.1..=86_400.0, " seconds");
-    let folder = |key: &Key<PathBuf>| value(key).map(|folder| base.join(folder));
+    let folder = |key: &Key<PathBuf>, base: &Path| value(key).map(|folder| base.join(folder));
+    let state = state::directory(line, |name| std::env::var_os(name));
     CommandsConfig {
         mqtt: value(&raw.mqtt).unwrap_or(true),
         max_age: Duration::from_secs_f64(max_age),
-        snapshots: folder(&raw.snapshots),
-        directory: folder(&raw.directory).or_else(|| state::directory(line, |name| std::env::var_os(name))),
+        // Beside the settings the service may not write.
+        snapshots: folder(&raw.snapshots, state.as_deref().unwrap_or(base)),
+        directory: folder(&raw.directory, base).or(state),
     }
 }
 

@@ -8,9 +8,12 @@ use super::raw::{Key, RawMqtt};
 use super::rules::{Rules, password_place, value};
 use super::secret;
 use crate::publish::client::SHORTEST_KEEP_ALIVE_V5;
-use crate::publish::topic::is_prefix;
+use crate::publish::topic::{MAX_PREFIX, is_prefix};
 use crate::publish::url::UrlError;
 use crate::publish::{BrokerUrl, ClientFiles, TlsError, TlsFiles, Version};
+
+/// Longest client id, characters: brokers take more than the 23 of MQTT 3.1.1, but not any number.
+const MAX_CLIENT_ID: usize = 200;
 
 /// The broker, resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,14 +74,19 @@ pub(super) fn resolve(raw: &RawMqtt, line: &str, base: &Path, report: &mut Repor
     }
     let prefix = value(&raw.prefix).unwrap_or_else(|| "vcp-line".into());
     if !is_prefix(&prefix) {
-        let message =
-            format!("\"{prefix}\" is no prefix; allowed: names of letters, digits, '_' and '-', separated by '/'");
+        let message = if prefix.len() > MAX_PREFIX {
+            format!("has {} characters; allowed: 1 to {MAX_PREFIX}", prefix.chars().count())
+        } else {
+            format!("\"{prefix}\" is no prefix; allowed: names of letters, digits, '_' and '-', separated by '/'")
+        };
         rules.wrong(raw.prefix.as_ref(), "prefix", message);
     }
     let client_id = value(&raw.client_id).unwrap_or_else(|| format!("vcp-line-{line}"));
     if client_id.is_empty() {
         let message = "is empty; leave it out for \"vcp-line-LINE\" or choose a name unique at the broker".into();
         rules.wrong(raw.client_id.as_ref(), "client_id", message);
+    } else {
+        rules.short_text(&raw.client_id, "client_id", MAX_CLIENT_ID);
     }
     let user = user(raw, base, &mut rules);
     let shortest = if version == Version::V5 { SHORTEST_KEEP_ALIVE_V5.as_secs() } else { 1 };

@@ -12,8 +12,17 @@ use crate::publish::outbox::{Fsync, WhenLogFull, WhenUnkept};
 
 const MIB: u64 = 1 << 20;
 
-/// `None` after a mistake.
-pub fn resolve(raw: &RawOutbox, line: &str, base: &Path, rules: &mut Rules<'_>) -> Option<OutboxSpec> {
+/// Usual time between two fsyncs, milliseconds.
+const USUAL_FSYNC: u64 = 20;
+
+/// `None` after a mistake. `deadline` is the shortest of the line's parts: what they are owed must be on disk by then.
+pub fn resolve(
+    raw: &RawOutbox,
+    line: &str,
+    base: &Path,
+    deadline: Option<Duration>,
+    rules: &mut Rules<'_>,
+) -> Option<OutboxSpec> {
     let written = value(&raw.directory).map(|directory| base.join(directory));
     let Some(directory) = written.or_else(|| default_directory(line, |name| std::env::var_os(name))) else {
         let message = "missing, and neither STATE_DIRECTORY nor HOME says where state belongs; name a directory";
@@ -23,7 +32,16 @@ pub fn resolve(raw: &RawOutbox, line: &str, base: &Path, rules: &mut Rules<'_>) 
     let default = OutboxSpec::new(directory);
     let max_bytes = rules.bounded(&raw.max_bytes, "max_bytes", default.max_bytes, MIB..=MIB << 20, " bytes");
     let hours = rules.bounded(&raw.max_age_h, "max_age_h", default.max_age.as_secs() / 3600, 1..=87_600, " hours");
-    let pause = rules.bounded(&raw.fsync_ms, "fsync_ms", 20, 1..=10_000, " milliseconds");
+    let deadline = deadline.map_or(u64::MAX, |deadline| deadline.as_millis() as u64);
+    let usual = USUAL_FSYNC.min(deadline);
+    let pause = rules.bounded(&raw.fsync_ms, "fsync_ms", usual, 1..=10_000, " milliseconds");
+    if pause > deadline {
+        let message = format!(
+            "{pause} is more than deadline_ms = {deadline} of a camera: its parts would be due before they are on disk; \
+             allowed: 1 to {deadline}"
+        );
+        rules.wrong(raw.fsync_ms.as_ref(), "fsync_ms", message);
+    }
     let fsync = match raw.fsync.as_ref().map(|word| word.get_ref().as_str()) {
         Some("always") => Fsync::Always,
         None | Some("batch") => Fsync::Batch(Duration::from_millis(pause)),

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
-    #[error("{path}: {source}; name an existing settings file, pipelines/reference.toml shows every key")]
+    #[error(
+        "{path}: {source}; name an existing settings file, /usr/share/vcp-line/pipelines/reference.toml shows every key"
+    )]
     Read {
         /// The file.
         path: PathBuf,

@@ -18,8 +18,9 @@ use crate::line::CameraPlan;
 use crate::line::parts::TriggerMode;
 use crate::line::polygon::polygon_mistake;
 use crate::line::queue::WhenFull;
-use crate::line::recipe::RecipeSpec;
+use crate::line::recipe::{RecipeError, RecipeSpec};
 use crate::publish::OutboxSpec;
+use crate::publish::topic::OWN_WORDS;
 use crate::source::directory::DirectorySpec;
 use crate::source::gstreamer_spec::{AravisSpec, FileSpec, RtspSpec, RtspTransport, V4l2Spec};
 use crate::source::synthetic::SyntheticSpec;
@@ -83,34 +84,52 @@ pub fn resolve(raw: &RawLine, file: &Path, report: &mut Report) -> Option<LineCo
     let base = file.parent().unwrap_or(Path::new(""));
     let mut top = Rules { section: String::new(), report };
     let name = top.name(&raw.line, "line", "write line = \"NAME\", the line's name in topics and events");
+    if name.as_deref() == Some("cmd") {
+        // PREFIX/cmd/state of this line would be a command to a line whose name ends the prefix.
+        let message = "\"cmd\" is the word that topics of commands have; choose another name".into();
+        top.wrong(raw.line.as_ref(), "line", message);
+    }
     if raw.cameras.is_empty() {
         top.wrong::<()>(None, "camera", "missing; a line needs at least one [[camera]]".into());
     }
     let engine = engine(raw, base, report);
     let mqtt = super::mqtt::resolve(&raw.mqtt, name.as_deref().unwrap_or_default(), base, report);
     let sparkplug = super::sparkplug::resolve(&raw.sparkplug, name.as_deref().unwrap_or_default(), report);
+    let cameras: Vec<_> = raw.cameras.iter().map(|camera| resolve_camera(camera, &raw.recipe, base, report)).collect();
+    let deadline = cameras.iter().flatten().filter_map(|camera| camera.plan.trigger.deadline).min();
     let mut rules = Rules { section: "outbox".into(), report };
-    let outbox = super::outbox::resolve(&raw.outbox, name.as_deref().unwrap_or_default(), base, &mut rules);
+    let outbox = super::outbox::resolve(&raw.outbox, name.as_deref().unwrap_or_default(), base, deadline, &mut rules);
     rules.section = "commands".into();
     let commands = control::commands(&raw.commands, name.as_deref().unwrap_or_default(), base, &mut rules);
     rules.section = "http".into();
     let http = control::http(&raw.http, base, &mut rules);
     let mut stop = Rules { section: "stop".into(), report };
     let stop_deadline = stop.bounded(&raw.stop.deadline_s, "deadline_s", 10.0, 0.1..=600.0, " seconds");
-    let cameras: Vec<_> = raw.cameras.iter().map(|camera| resolve_camera(camera, &raw.recipe, base, report)).collect();
-    let mut seen: Vec<&str> = Vec::new();
-    for camera in raw.cameras.iter().filter_map(|camera| camera.name.as_ref()) {
-        let name = camera.get_ref().as_str();
-        if seen.contains(&name) {
-            let message = format!("\"{name}\" is the name of two cameras; give each its own");
-            report.add(Some(camera.span().start), "camera.name", message);
-        }
-        seen.push(name);
-    }
+    names_apart(&raw.cameras, report);
     let cameras = cameras.into_iter().collect::<Option<Vec<_>>>()?;
     let stop_deadline = Duration::from_secs_f64(stop_deadline);
     let (name, engine, mqtt, outbox, sparkplug) = (name?, engine?, mqtt?, outbox?, sparkplug?);
     Some(LineConfig { name, engine, mqtt, outbox, sparkplug, commands, http, stop_deadline, cameras })
+}
+
+/// Each camera has its own topics, Sparkplug device and files; not every host and disk tells capitals from small letters.
+fn names_apart(cameras: &[RawCamera], report: &mut Report) {
+    let mut seen: Vec<&str> = Vec::new();
+    for camera in cameras.iter().filter_map(|camera| camera.name.as_ref()) {
+        let name = camera.get_ref().as_str();
+        let message = match seen.iter().find(|other| other.eq_ignore_ascii_case(name)) {
+            Some(other) if *other == name => format!("\"{name}\" is the name of two cameras; give each its own"),
+            Some(other) => format!(
+                "\"{name}\" and \"{other}\" differ only in capitals, which not every disk and host tells apart; give \
+                 each its own name"
+            ),
+            None => {
+                seen.push(name);
+                continue;
+            }
+        };
+        report.add(Some(camera.span().start), "camera.name", message);
+    }
 }
 
 fn engine(raw: &RawLine, base: &Path, report: &mut Report) -> Option<EngineSpec> {
@@ -139,6 +158,10 @@ fn resolve_camera(raw: &RawCamera, line: &RawRecipe, base: &Path, report: &mut R
         rules.report.add(Some(raw.at), "camera.name", "missing; write name = \"NAME\"".into());
     }
     let name = raw.name.as_ref().and_then(|_| rules.name(&raw.name, "name", ""));
+    if let Some(word) = name.as_deref().filter(|name| OWN_WORDS.contains(name)) {
+        let message = format!("\"{word}\" is a topic of the line itself (PREFIX/LINE/{word}); choose another name");
+        rules.wrong(raw.name.as_ref(), "name", message);
+    }
     if raw.kind.is_none() {
         let allowed = KINDS.join(", ");
         match &raw.source {
@@ -204,15 +227,26 @@ fn recipe(raw: &RawCamera, line: &RawRecipe, section: &str, report: &mut Report)
     let min_area_px = rules.bounded(key, "min_area_px", 25, 1..=u32::MAX, " pixels");
     let key = chosen(&mut rules, section, &own.regions, &line.regions);
     let regions = value(key).unwrap_or_default();
-    for (index, polygon) in regions.iter().enumerate() {
-        if let Some(mistake) = polygon_mistake(polygon) {
-            rules.wrong(key.as_ref(), &format!("regions[{index}]"), mistake);
+    let version = value(&own.version).or(value(&line.version)).unwrap_or(1);
+    // With a stand-in for what is missing or wrong, which has been said.
+    let info = RecipeInfo { id: id.clone().unwrap_or_else(|| "recipe".into()), version };
+    let recipe =
+        RecipeSpec { info, threshold, defect_threshold: defect_threshold.unwrap_or(0.5), min_area_px, regions };
+    // The rule of recipes that come by command and of those that were kept: what starts can be kept and changed.
+    match recipe.check() {
+        Ok(()) => {}
+        Err(RecipeError::Polygon { .. }) => {
+            for (index, polygon) in recipe.regions.iter().enumerate() {
+                if let Some(mistake) = polygon_mistake(polygon) {
+                    rules.wrong(key.as_ref(), &format!("regions[{index}]"), mistake);
+                }
+            }
         }
+        Err(error) => rules.wrong(key.as_ref(), "regions", error.to_string()),
     }
     required?;
-    let version = value(&own.version).or(value(&line.version)).unwrap_or(1);
-    let info = RecipeInfo { id: id?, version };
-    let recipe = RecipeSpec { info, threshold, defect_threshold: defect_threshold?, min_area_px, regions };
+    id?;
+    defect_threshold?;
     if let Some([width, height]) = value(&raw.frame_size)
         && let Err(error) = recipe.fits(width, height)
     {

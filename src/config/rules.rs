@@ -10,6 +10,7 @@ use toml::Spanned;
 use super::problem::Report;
 use super::raw::Key;
 use super::secret;
+use crate::command::MAX_ID;
 use crate::publish::topic::is_name;
 
 /// Longest pause that a setting may ask for, milliseconds: an hour.
@@ -94,10 +95,23 @@ impl Rules<'_> {
     pub fn name(&mut self, value: &Key<String>, key: &str, what: &str) -> Option<String> {
         let name = self.required(value, key, what)?;
         if !is_name(&name) {
-            let message = format!("\"{name}\" is no name; allowed: letters, digits, '_' and '-', at least one");
+            let message = match name.chars().count() {
+                length if length > MAX_ID => format!("has {length} characters; allowed: 1 to {MAX_ID}"),
+                _ => format!("\"{name}\" is no name; allowed: letters, digits, '_' and '-', at least one"),
+            };
             self.wrong(value.as_ref(), key, message);
             return None;
         }
         Some(name)
+    }
+
+    /// Adds a mistake for a text that is empty, longer than `most` characters, or holds control characters.
+    pub fn short_text(&mut self, value: &Key<String>, key: &str, most: usize) {
+        let Some(text) = value.as_ref().map(|value| value.get_ref()) else { return };
+        let length = text.chars().count();
+        if !(1..=most).contains(&length) || text.chars().any(char::is_control) {
+            let message = format!("has {length} characters; allowed: 1 to {most}, none of them a control character");
+            self.wrong(value.as_ref(), key, message);
+        }
     }
 }

@@ -3,6 +3,7 @@
 use super::problem::Report;
 use super::raw::{Key, RawSparkplug};
 use super::rules::{Rules, value};
+use crate::command::MAX_ID;
 
 /// The edge node, resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,10 +26,15 @@ pub(super) fn resolve(raw: &Option<RawSparkplug>, line: &str, report: &mut Repor
     let node = value(&raw.node).unwrap_or_else(|| line.into());
     let primary_host = value(&raw.primary_host);
     let mut checked = |name: Option<&String>, key: &Key<String>, what: &str| {
-        let bad = name.is_some_and(|name| name.is_empty() || name.contains(['/', '+', '#']) || name.contains('\0'));
+        let bad = name.is_some_and(|name| {
+            let unfit = |letter: char| matches!(letter, '/' | '+' | '#') || letter.is_control();
+            !(1..=MAX_ID).contains(&name.chars().count()) || name.contains(unfit)
+        });
         if bad {
-            let message =
-                format!("\"{}\" is no Sparkplug name; allowed: text without '/', '+' and '#'", name.map_or("", |n| n));
+            let message = format!(
+                "\"{}\" is no Sparkplug name; allowed: 1 to {MAX_ID} characters without '/', '+' and '#'",
+                name.map_or("", |n| n)
+            );
             rules.wrong(key.as_ref(), what, message);
         }
         !bad

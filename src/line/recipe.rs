@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::polygon::polygon_mistake;
 use crate::anomaly::Prediction;
+use crate::command::MAX_ID;
 use crate::event::RecipeInfo;
 use crate::verdict::{Inspection, NoVerdictReason, Verdict};
 
@@ -64,7 +65,7 @@ pub enum RecipeError {
         allowed: &'static str,
     },
     /// The name goes into topics of others and file names.
-    #[error("\"{id}\" is no name of a recipe; allowed: letters, digits, '_' and '-'")]
+    #[error("\"{id}\" is no name of a recipe; allowed: 1 to {MAX_ID} letters, digits, '_' and '-'")]
     Name {
         /// As given.
         id: String,
@@ -138,7 +139,7 @@ impl RecipeSpec {
     pub fn check(&self) -> Result<(), RecipeError> {
         let recipe = || self.info.id.clone();
         let named = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
-        if self.info.id.is_empty() || !self.info.id.bytes().all(named) {
+        if !(1..=MAX_ID).contains(&self.info.id.len()) || !self.info.id.bytes().all(named) {
             return Err(RecipeError::Name { id: recipe() });
         }
         let range = |key, found: f32, most: f32, allowed| match (0.0..=most).contains(&found) {

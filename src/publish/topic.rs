@@ -1,6 +1,15 @@
 //! Where each kind of message goes: `PREFIX/LINE/state`, `PREFIX/LINE/CAMERA/verdict`, `PREFIX/LINE/CAMERA/alarm`, and
 //! `PREFIX/LINE/cmd/NAME` with `PREFIX/LINE/ack` in answer.
 
+use crate::command::MAX_ID;
+
+/// What stands where the names of cameras do, below `PREFIX/LINE`: the verdicts of a camera with such a name would be taken
+/// for commands, and its alarms for answers.
+pub const OWN_WORDS: [&str; 3] = ["cmd", "ack", "state"];
+
+/// Longest prefix, characters: with a line's and a camera's name a topic stays far below the 65 535 bytes of MQTT.
+pub const MAX_PREFIX: usize = 512;
+
 /// The topics of one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topics {
@@ -45,14 +54,15 @@ impl Topics {
     }
 }
 
-/// Whether `name` may be a line or a camera: letters, digits, `_` and `-`, at least one of them.
+/// Whether `name` may be a line or a camera: letters, digits, `_` and `-`, at least one of them, and no more than a command
+/// can name.
 pub fn is_name(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
+    (1..=MAX_ID).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
 }
 
 /// Whether `prefix` may start a topic: names separated by single slashes.
 pub fn is_prefix(prefix: &str) -> bool {
-    prefix.split('/').all(is_name)
+    prefix.len() <= MAX_PREFIX && prefix.split('/').all(is_name)
 }
 
 #[cfg(test)]
@@ -73,10 +83,10 @@ mod tests {
     #[test]
     fn wildcards_are_not_names() {
         assert!(is_name("cap-line_2") && is_prefix("plant/vcp-line"));
-        for bad in ["", "+", "#", "a b", "a/b", "ü"] {
+        for bad in ["", "+", "#", "a b", "a/b", "ü", &"n".repeat(129)] {
             assert!(!is_name(bad), "{bad:?}");
         }
-        for bad in ["", "/a", "a/", "a//b", "$SYS"] {
+        for bad in ["", "/a", "a/", "a//b", "$SYS", &"p/".repeat(300)[..599]] {
             assert!(!is_prefix(bad), "{bad:?}");
         }
     }

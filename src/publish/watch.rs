@@ -9,6 +9,12 @@ use super::client::{self, Signal, Wish};
 use super::state::{AlarmMessage, CameraState, LineState, StateMessage};
 use super::{PublishError, PublisherSpec};
 use crate::event::{InspectionEvent, VerdictWord};
+use crate::printable::printable;
+
+/// Characters of a line at most: ids and messages of others have no bound of their own.
+const LONGEST: usize = 2000;
+/// Characters of what is not ours.
+const SHOWN: usize = 120;
 
 /// What a reader hears.
 pub enum Heard<'a> {
@@ -24,11 +30,11 @@ pub enum Heard<'a> {
 }
 
 impl Heard<'_> {
-    /// One line that a person can read.
+    /// One line that a person can read, whoever has sent what it tells.
     pub fn readable(&self) -> String {
         match self {
             Self::Message { topic, payload } => readable(topic, payload),
-            Self::Trouble(reason) => reason.clone(),
+            Self::Trouble(reason) => printable(reason).into_owned(),
         }
     }
 
@@ -120,10 +126,14 @@ pub fn readable(topic: &str, payload: &[u8]) -> String {
         Some("alarm") => serde_json::from_slice(payload).ok().map(|message| alarm(topic, &message)),
         _ => None,
     };
-    shown.unwrap_or_else(|| {
-        let text: String = String::from_utf8_lossy(payload).chars().filter(|c| !c.is_control()).take(120).collect();
+    let text = shown.unwrap_or_else(|| {
+        let text: String = String::from_utf8_lossy(payload).chars().take(SHOWN).collect();
         format!("{topic}: {text}")
-    })
+    });
+    match text.char_indices().nth(LONGEST) {
+        None => printable(&text).into_owned(),
+        Some((end, _)) => format!("{} …", printable(&text[..end])),
+    }
 }
 
 fn verdict(event: &InspectionEvent) -> String {
@@ -179,6 +189,7 @@ fn alarm(topic: &str, message: &AlarmMessage) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::frame::Part;
     use crate::publish::payload::tests::event;
 
     #[test]
@@ -201,8 +212,23 @@ mod tests {
     }
 
     #[test]
-    fn strangers_are_shown_without_control_characters() {
-        assert_eq!(readable("a/b/verdict", b"no\x1b[2J json\n"), "a/b/verdict: no[2J json");
+    fn nobody_moves_the_cursor_or_adds_a_line() {
+        assert_eq!(readable("a/b/verdict", b"no\x1b[2J json\n"), "a/b/verdict: no\\u{1b}[2J json\\n");
         assert_eq!(readable("a/b/alarm", b""), "a/b/alarm: alarm cleared");
+        assert_eq!(readable("a\n/b", b"\x9b"), "a\\n/b: \u{fffd}");
+        // In every field that is text.
+        let mut event = event(7);
+        event.line = "caps\x1b]0;x\x07".into();
+        event.camera = "top\u{9b}1m".into();
+        event.part = Some(Part { id: "A\n2026-01-01T00:00:00Z caps/top #8 pass".into(), trigger: 1 });
+        let said = readable("a/b/verdict", &serde_json::to_vec(&event).expect("JSON"));
+        let expected =
+            "caps\\u{1b}]0;x\\u{7}/top\\u{9b}1m #7 FAIL part A\\n2026-01-01T00:00:00Z caps/top #8 pass score";
+        assert!(said.contains(expected), "{said}");
+        let alarm = r#"{"session":"00000000-0000-0000-0000-000000000007","alarms":[{"kind":"k\u001b","since":"1970-01-01T00:00:00Z","message":"m\nn"}]}"#;
+        assert_eq!(readable("a/top/alarm", alarm.as_bytes()), "a/top/alarm: k\\u{1b}: m\\nn");
+        assert_eq!(Heard::Trouble("a\x1bb".into()).readable(), "a\\u{1b}b");
+        let long = readable("a/b/c", "x".repeat(5000).as_bytes());
+        assert_eq!(long.len(), "a/b/c: ".len() + SHOWN);
     }
 }

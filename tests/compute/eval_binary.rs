@@ -196,7 +196,7 @@ fn tables_are_aligned_and_classes_can_be_chosen() {
     assert!(text(&output.stderr).contains("7 of 7: cap"), "{}", text(&output.stderr));
 
     let output = eval(root.path(), "folders", &["--classes", "cup"]);
-    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("no class 'cup' in this split; there are: cap, ring"));
 }
 

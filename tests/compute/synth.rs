@@ -198,7 +198,7 @@ fn mistakes_are_named_and_nothing_is_left_behind() {
     fs::write(out.join("mine.txt"), "precious").unwrap();
     let name = out.to_str().unwrap();
     let refused = format!("vcp-line: {name} is not empty; name a new folder, or empty this one\n");
-    assert_eq!(synth(&["--out", name, "--classes", "ring"]), (Some(1), String::new(), refused));
+    assert_eq!(synth(&["--out", name, "--classes", "ring"]), (Some(2), String::new(), refused));
     assert_eq!(names(folder.path()), ["set/mine.txt"]);
     fs::remove_file(out.join("mine.txt")).unwrap();
     let few = ["--classes", "ring", "--train-good", "1", "--good", "0", "--defective", "0"];

@@ -9,6 +9,8 @@ use crate::support::mosquitto::{Mosquitto, Rules, free_port};
 
 /// Exit code of a configuration that must be changed.
 const CONFIG: i32 = 78;
+/// Exit code of a command line that must be changed.
+const ARGUMENTS: i32 = 2;
 
 /// A folder with the settings `line.toml` and the pictures `parts`.
 struct Place(tempfile::TempDir);
@@ -93,7 +95,7 @@ fn files_that_are_missing_are_named() {
         let (code, _, error) = call(&[command, &absent]);
         let expected = format!(
             "vcp-line: {absent}: No such file or directory (os error 2); \
-             name an existing settings file, pipelines/reference.toml shows every key\n"
+             name an existing settings file, /usr/share/vcp-line/pipelines/reference.toml shows every key\n"
         );
         assert_eq!((code, error), (CONFIG, expected));
     }
@@ -206,7 +208,7 @@ fn a_model_that_is_not_there_is_named() {
         call(&["inspect", "--engine", "reference", "--model", &absent, &place.file("parts/00.png")]);
     let start = format!("vcp-line: no model bundle at {absent}: ");
     assert!(error.starts_with(&start) && error.ends_with("; make one with `vcp-line model import`\n"), "{error}");
-    assert_eq!((code, said.as_str()), (CONFIG, ""));
+    assert_eq!((code, said.as_str()), (ARGUMENTS, ""));
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! Settings files: the examples resolve, and every mistake is answered with its line, key and next step.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use vcp_line::config::{ConfigError, LineConfig, load, parse, raw, read};
+use vcp_line::publish::outbox::Fsync;
 
 fn pipelines() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("pipelines")
@@ -308,6 +310,108 @@ fn a_genicam_camera_needs_its_format_and_a_trigger_that_somebody_gives() {
     assert!(said.contains("exposure_us: 0.5 is out of range; allowed: 1 to 60000000 microseconds"), "{said}");
 }
 
+/// What every later command would refuse does not start either.
+#[test]
+fn a_recipe_has_the_bounds_of_those_that_come_by_command() {
+    let square = "[[40, 40], [600, 40], [600, 440], [40, 440]]";
+    let regions = |count: usize| format!("regions = [{}]", vec![square; count].join(", "));
+    let written = regions(1);
+    assert_eq!(
+        mistake(&written, &regions(65)),
+        "line.toml:22: camera 'top'.recipe.regions: recipe 'cap-38mm' has 65 regions; at most 64"
+    );
+    let most = resolved(&good().replacen(&written, &regions(64), 1));
+    assert_eq!(most.cameras[0].plan.recipe.regions.len(), 64);
+    let corners = (0..1001).map(|x| format!("[{}, 40]", x % 600)).collect::<Vec<_>>().join(", ");
+    assert_eq!(
+        mistake(&written, &format!("regions = [[{corners}]]")),
+        "line.toml:22: camera 'top'.recipe.regions: recipe 'cap-38mm' has 1001 corners in one region; at most 1000"
+    );
+    let long = "c".repeat(129);
+    assert_eq!(
+        mistake("id = \"cap-38mm\"", &format!("id = \"{long}\"")),
+        "line.toml:9: recipe.id: has 129 characters; allowed: 1 to 128"
+    );
+    assert!(most.cameras[0].plan.recipe.check().is_ok());
+}
+
+#[test]
+fn names_that_no_command_can_say_are_refused() {
+    let long = "c".repeat(129);
+    let said = mistake("name = \"top\"", &format!("name = \"{long}\""));
+    assert!(
+        said.starts_with("line.toml:16: camera '") && said.ends_with("'.name: has 129 characters; allowed: 1 to 128")
+    );
+    let with = |more: &str| mistake("url = \"mqtt://127.0.0.1\"", &format!("url = \"mqtt://127.0.0.1\"\n{more}"));
+    assert_eq!(
+        with(&format!("client_id = \"{}\"", "p".repeat(70_000))),
+        "line.toml:14: mqtt.client_id: has 70000 characters; allowed: 1 to 200, none of them a control character"
+    );
+    assert_eq!(
+        with(&format!("prefix = \"{}\"", vec!["plant"; 100].join("/"))),
+        "line.toml:14: mqtt.prefix: has 599 characters; allowed: 1 to 512"
+    );
+    for prefix in ["plant/+", "#", "/plant", "plant/", "plant//caps", ""] {
+        assert_eq!(
+            with(&format!("prefix = \"{prefix}\"")),
+            format!(
+                "line.toml:14: mqtt.prefix: \"{prefix}\" is no prefix; allowed: names of letters, digits, '_' and '-', \
+                 separated by '/'"
+            )
+        );
+    }
+    for line in ["+", "a/b", "#", "\u{fc}", ""] {
+        assert_eq!(
+            mistakes(&good().replacen("line = \"launch\"", &format!("line = \"{line}\""), 1)),
+            format!("line.toml:3: line: \"{line}\" is no name; allowed: letters, digits, '_' and '-', at least one")
+        );
+    }
+}
+
+/// The verdicts of a camera `cmd` would come back to the line as commands called `verdict`.
+#[test]
+fn cameras_have_names_of_their_own() {
+    for word in ["cmd", "ack", "state"] {
+        assert_eq!(
+            mistake("name = \"top\"", &format!("name = \"{word}\"")),
+            format!(
+                "line.toml:16: camera '{word}'.name: \"{word}\" is a topic of the line itself (PREFIX/LINE/{word}); choose \
+                 another name"
+            )
+        );
+    }
+    let second = "\n[[camera]]\nname = \"Top\"\nsource = \"launch\"\ndescription = \"videotestsrc ! appsink\"\n";
+    let said = mistakes(&(good() + second));
+    let capitals = "camera.name: \"Top\" and \"top\" differ only in capitals, which not every disk and host tells apart; \
+                    give each its own name";
+    assert!(said.ends_with(capitals) && said.lines().count() == 1, "{said}");
+}
+
+#[test]
+fn times_that_contradict_each_other_are_refused() {
+    let with = |deadline: u64, outbox: &str| {
+        format!("{}\n[camera.trigger]\nmode = \"software\"\ndeadline_ms = {deadline}\n[outbox]\n{outbox}\n", good())
+    };
+    let said = mistakes(&with(400, "fsync_ms = 500"));
+    let expected = "outbox.fsync_ms: 500 is more than deadline_ms = 400 of a camera: its parts would be due before they \
+                    are on disk; allowed: 1 to 400";
+    assert!(said.ends_with(expected) && said.lines().count() == 1, "{said}");
+    let pause = |text: &str| resolved(text).outbox.fsync;
+    assert_eq!(pause(&with(400, "fsync_ms = 400")), Fsync::Batch(Duration::from_millis(400)));
+    // The usual pause gives way by itself.
+    assert_eq!(pause(&with(5, "")), Fsync::Batch(Duration::from_millis(5)));
+    assert_eq!(pause(&with(400, "")), Fsync::Batch(Duration::from_millis(20)));
+    let url = "url = \"mqtt://127.0.0.1\"";
+    assert_eq!(
+        mistake(url, &format!("{url}\nreconnect_min_ms = 500\nreconnect_max_ms = 400")),
+        "line.toml:15: mqtt.reconnect_max_ms: 400 is less than reconnect_min_ms = 500"
+    );
+    assert_eq!(
+        mistake("frame_size", "reopen_min_ms = 500\nreopen_max_ms = 400\nframe_size"),
+        "line.toml:20: camera 'top'.reopen_max_ms: 400 is less than reopen_min_ms = 500"
+    );
+}
+
 #[test]
 fn an_address_that_others_reach_needs_a_token() {
     let with = |http: &str| format!("{http}\n{}", good().replacen("line = ", "# ", 1));
@@ -336,8 +440,8 @@ fn what_is_not_there_is_named() {
     assert_eq!(
         load(&absent).expect_err("absent").to_string(),
         format!(
-            "{}: No such file or directory (os error 2); name an existing settings file, pipelines/reference.toml shows \
-             every key",
+            "{}: No such file or directory (os error 2); name an existing settings file, \
+             /usr/share/vcp-line/pipelines/reference.toml shows every key",
             absent.display()
         )
     );

@@ -285,6 +285,6 @@ fn the_outbox_is_shown_by_check_and_by_its_own_command() {
     assert_eq!(number("events that wait") + number("parts owed"), bench.delivered(), "{said}");
     assert_eq!(number("unreadable"), 0, "{said}");
     let mut absent = Running::start(program(&["outbox", "/absent/outbox"]));
-    assert_eq!(absent.end().code(), Some(1));
+    assert_eq!(absent.end().code(), Some(2));
     assert!(absent.stderr().contains("no directory at /absent/outbox"), "{}", absent.stderr());
 }

@@ -27,8 +27,20 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("synth", &[]),
     ("output", &[]),
 ];
-const VOCABULARY: &[&str] =
-    &["frame", "anomaly", "overlay", "verdict", "event", "camera", "clock", "secret", "command", "dice", "error_chain"];
+const VOCABULARY: &[&str] = &[
+    "frame",
+    "anomaly",
+    "overlay",
+    "verdict",
+    "event",
+    "camera",
+    "clock",
+    "secret",
+    "command",
+    "dice",
+    "printable",
+    "error_chain",
+];
 
 /// Which files may name a library.
 const ONLY: &[(&str, &[&str])] = &[

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::commands::{ACK, Sender, http, part, publish, raw};
 use crate::support::events::{self, assert_no_gap, events, is_state, is_verdict};
-use crate::support::line::{Line, PATIENCE, finished, settings, write_token};
+use crate::support::line::{Line, PATIENCE, Running, finished, program, settings, write_token};
 use crate::support::mosquitto::{Message, Mosquitto, Rules, Subscriber, free_port};
 use crate::support::schema;
 use serde_json::{Value, json};
@@ -333,13 +333,15 @@ fn check_looks_at_the_api_and_at_the_pictures() {
     let mut line = start(broker.port, api);
     let settings = line.folder.path().join("line.toml");
     let check = || {
-        let done = finished(&["check", settings.to_str().unwrap()]);
-        (done.status.code(), String::from_utf8(done.stdout).unwrap())
+        let mut check = program(&["check", settings.to_str().unwrap()]);
+        check.env("STATE_DIRECTORY", settings.with_file_name("state"));
+        let mut check = Running::start(check);
+        (check.end().code(), check.stdout())
     };
     let (code, said) = check();
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains(&format!("ok    API          127.0.0.1:{api} in use by a running line\n")), "{said}");
-    let pictures = line.folder.path().join("pictures");
+    let pictures = line.folder.path().join("state/pictures");
     let found = format!("ok    snapshots    {}, made when it is needed, at most 100 pictures", pictures.display());
     assert!(said.contains(&found) && !pictures.exists(), "{said}");
     line.service.signal("TERM");

@@ -9,6 +9,7 @@ mod support;
 mod bad_input;
 #[cfg(feature = "gstreamer")]
 mod camera_faults;
+mod check;
 mod circles;
 mod config_errors;
 mod deploy;
@@ -39,3 +40,4 @@ mod source_gstreamer;
 mod source_synthetic;
 mod sparkplug;
 mod systemd;
+mod terminal;

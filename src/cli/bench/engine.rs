@@ -11,7 +11,9 @@ use serde_json::json;
 use super::machine;
 use super::table::{self, ms};
 use crate::cli::engine_arguments::EngineArguments;
+use crate::cli::failure;
 use crate::cli::json_file;
+use crate::cli::terminal::say;
 use crate::clock::{Clock, ClockSource, SystemClock};
 use crate::engine::{self, Engine, EngineInfo, EngineSpec};
 use crate::frame::{Frame, Image, PixelFormat};
@@ -49,6 +51,7 @@ type Stages = [Histogram; 4];
 
 pub fn run(arguments: &EngineBench) -> anyhow::Result<()> {
     let batch = usize::from(arguments.batch);
+    failure::bundle_there(&arguments.model)?;
     let spec = arguments.engine.spec(&arguments.model, batch);
     let start = Instant::now();
     let mut engine = engine::open(&spec)?;
@@ -65,7 +68,8 @@ pub fn run(arguments: &EngineBench) -> anyhow::Result<()> {
     // Two models at once would not fit everywhere.
     drop(engine);
     if let Some(tail) = engine::network_tail(&taken, arguments.frames)? {
-        println!("\nof the network, text tower and Pre-VCP (all but the vision tower): median {:.1} ms", ms(tail));
+        say!("");
+        say!("of the network, text tower and Pre-VCP (all but the vision tower): median {:.1} ms", ms(tail));
     }
     Ok(())
 }
@@ -100,9 +104,10 @@ fn measure(engine: &mut dyn Engine, frames: &[&Frame], batches: u32) -> anyhow::
 
 fn print(arguments: &EngineBench, info: &EngineInfo, opened: Duration, stages: &Stages) {
     let EngineBench { width, height, batch, .. } = arguments;
-    println!("{}\n", machine::describe());
-    println!(
-        "model {} at {2}x{2}, engine {3} {4}, frames {width}x{height} RGB, opened in {1:.1} s, peak memory {5} MiB\n",
+    say!("{}", machine::describe());
+    say!("");
+    say!(
+        "model {} at {2}x{2}, engine {3} {4}, frames {width}x{height} RGB, opened in {1:.1} s, peak memory {5} MiB",
         info.model,
         opened.as_secs_f64(),
         info.image_size,
@@ -110,6 +115,7 @@ fn print(arguments: &EngineBench, info: &EngineInfo, opened: Duration, stages: &
         info.precision,
         machine::peak_memory_mib().map_or_else(|| "unknown".to_owned(), |m| m.to_string())
     );
+    say!("");
     let whole = if *batch == 1 { "frame".to_owned() } else { format!("batch of {batch}; the rows above per frame") };
     let names = ["pre-processing", "network", "post-processing", whole.as_str()];
     table::print(&names.into_iter().zip(stages).collect::<Vec<_>>());

@@ -14,6 +14,8 @@ use uuid::Uuid;
 use super::replay::Replay;
 use super::{machine, table};
 use crate::cli::engine_arguments::EngineArguments;
+use crate::cli::failure;
+use crate::cli::terminal::say;
 use crate::clock::{Clock, SystemClock};
 use crate::engine::Engine;
 use crate::event::{InspectionEvent, RecipeInfo};
@@ -97,6 +99,7 @@ impl Heartbeat for Deaf {
 }
 
 pub fn run(arguments: &PipelineArguments) -> anyhow::Result<()> {
+    arguments.model.as_deref().map_or(Ok(()), failure::bundle_there)?;
     let broker = EmbeddedBroker::start(0)?;
     let spec = PublisherSpec::new(broker.address().ip().to_string(), broker.address().port(), LINE);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -120,14 +123,16 @@ pub fn run(arguments: &PipelineArguments) -> anyhow::Result<()> {
     let unsent = publisher.stop(STOP).unsent;
     let dropped: u64 = report.queues.iter().map(|(_, lane)| lane.dropped).sum();
 
-    println!("{}\n", machine::describe());
+    say!("{}", machine::describe());
+    say!("");
     let &PipelineArguments { cameras, fps, seconds, .. } = arguments;
     let rate = latency.count() as f64 / f64::from(seconds);
-    println!(
+    say!(
         "{cameras} camera(s), {}, at {fps} frames/s for {seconds} s: {rate:.1} verdicts/s, dropped {dropped}, \
-         not acknowledged {unsent}\n",
+         not acknowledged {unsent}",
         arguments.input()
     );
+    say!("");
     let stats = &report.stats;
     table::print(&[
         ("queue", &stats.queue),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::cli::terminal::say;
 use crate::line::stats::Histogram;
 
 pub fn ms(duration: Duration) -> f64 {
@@ -10,9 +11,10 @@ pub fn ms(duration: Duration) -> f64 {
 
 /// Medians and tails, a row for each stage.
 pub fn print(rows: &[(&str, &Histogram)]) {
-    println!("| stage | p50 ms | p99 ms | max ms | n |\n|---|---|---|---|---|");
+    say!("| stage | p50 ms | p99 ms | max ms | n |");
+    say!("|---|---|---|---|---|");
     for (name, stage) in rows {
-        println!(
+        say!(
             "| {name} | {:.2} | {:.2} | {:.2} | {} |",
             ms(stage.percentile(0.5)),
             ms(stage.percentile(0.99)),

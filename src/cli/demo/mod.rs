@@ -12,6 +12,8 @@ use anyhow::Context;
 use clap::Args;
 
 use super::engine_arguments::EngineArguments;
+use super::failure::{self, wrong_arguments};
+use super::terminal::say;
 use crate::event::RecipeInfo;
 use crate::line::CameraPlan;
 use crate::line::parts::TriggerPlan;
@@ -86,19 +88,21 @@ pub fn run(arguments: &DemoArguments, log: &Log) -> anyhow::Result<()> {
     // Whatever became of the line, what it has published is printed first.
     let score = reader.end();
     served?;
-    println!("{}", score?.summary());
+    say!("{}", score?.summary());
     Ok(())
 }
 
 impl DemoArguments {
     fn check(&self) -> anyhow::Result<()> {
         let Self { rate, defective, .. } = self;
-        anyhow::ensure!(
-            *rate > 0.0 && *rate <= 1000.0,
-            "--rate {rate}: parts per second, more than 0 and at most 1000"
-        );
-        anyhow::ensure!((0.0..=1.0).contains(defective), "--defective {defective}: a share of the parts, 0 to 1");
-        Ok(())
+        if !(*rate > 0.0 && *rate <= 1000.0) {
+            return Err(wrong_arguments(format!("--rate {rate}: parts per second, more than 0 and at most 1000")));
+        }
+        if !(0.0..=1.0).contains(defective) {
+            return Err(wrong_arguments(format!("--defective {defective}: a share of the parts, 0 to 1")));
+        }
+        self.camera().recipe.check().map_err(wrong_arguments)?;
+        self.model.as_deref().map_or(Ok(()), failure::bundle_there)
     }
 
     /// The bundle; one with random weights is written into `folder`.
@@ -112,13 +116,13 @@ impl DemoArguments {
 
     /// Says what comes, before it comes.
     fn introduce(&self, broker: SocketAddr, model: &Path) {
-        println!("broker    mqtt://{broker}  (follow it with: vcp-line watch mqtt://{broker})");
+        say!("broker    mqtt://{broker}  (follow it with: vcp-line watch mqtt://{broker})");
         let products: Vec<&str> = self.classes.iter().map(|class| class.noun()).collect();
-        println!("input     synthetic parts at {} per second: {}", self.rate, products.join(", "));
+        say!("input     synthetic parts at {} per second: {}", self.rate, products.join(", "));
         if self.random_model {
-            println!("model     random weights: the line is real, its verdicts mean nothing");
+            say!("model     random weights: the line is real, its verdicts mean nothing");
         } else {
-            println!("model     {}", model.display());
+            say!("model     {}", model.display());
         }
     }
 

@@ -8,7 +8,7 @@ use anyhow::Context;
 use tokio_util::sync::CancellationToken;
 
 use super::score::Score;
-use crate::cli::watch;
+use crate::cli::terminal;
 use crate::publish::state::StateWord;
 use crate::publish::watch::Heard;
 use crate::publish::{self, PublishError, PublisherSpec};
@@ -39,7 +39,7 @@ impl Reader {
                 let watched = publish::watch::watch(&reader, &filter, &reading, |heard| {
                     let line = heard.event().and_then(|event| score.line(&event));
                     if line.is_some() || news.is_some_at(&heard) {
-                        watch::print(&line.unwrap_or_else(|| heard.readable()));
+                        terminal::line(&line.unwrap_or_else(|| heard.readable()));
                     }
                 });
                 (watched, score)

@@ -2,7 +2,7 @@
 
 mod table;
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,9 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::engine_arguments::EngineArguments;
+use super::failure;
 use super::json_file;
+use super::terminal::{self, note};
 use crate::clock::{Clock, SystemClock};
 use crate::dataset::{Dataset, Layout, Split};
 use crate::engine::{self, EngineInfo};
@@ -86,6 +88,11 @@ fn sigma(text: &str) -> Result<f32, String> {
 }
 
 pub fn run(arguments: &EvalArguments) -> anyhow::Result<()> {
+    failure::bundle_there(&arguments.model)?;
+    failure::there("--data", &arguments.data)?;
+    if let Some(root) = &arguments.tune_data {
+        failure::there("--tune-data", root)?;
+    }
     let dataset = Dataset::open(&arguments.data, arguments.layout, arguments.split)?.only(&arguments.classes)?;
     let tuning = match arguments.tune_baseline.as_slice() {
         [] => None,
@@ -114,21 +121,22 @@ pub fn run(arguments: &EvalArguments) -> anyhow::Result<()> {
     if let Some(path) = arguments.json.as_deref().filter(|_| !to_stdout) {
         json_file::write(path, &json)?;
     }
-    let mut text = match to_stdout {
-        true => serde_json::to_string_pretty(&json)? + "\n",
-        false => table::tables(&evaluation),
-    };
-    if let Some(tuned) = tuned.as_ref().filter(|_| !to_stdout) {
+    let mut text = table::tables(&evaluation);
+    if let Some(tuned) = &tuned {
         text.push_str(&table::tuned(tuned));
     }
     if let Some(report) = report {
         let page = report.finish(&arguments.subject(engine.info(), baseline, tuned), &evaluation)?;
-        eprintln!("report: {}", page.display());
+        note!("report: {}", page.display());
     }
-    std::io::stdout().write_all(text.as_bytes()).context("writing to standard output")?;
+    if to_stdout {
+        terminal::json(&json, true)?;
+    } else {
+        terminal::lines(&text);
+    }
     if !evaluation.left_out.is_empty() {
         let (left_out, all) = (evaluation.left_out.len(), dataset.len());
-        eprintln!("vcp-line: {left_out} of {all} pictures could not be read and count nowhere; they are named above");
+        note!("vcp-line: {left_out} of {all} pictures could not be read and count nowhere; they are named above");
     }
     Ok(())
 }
@@ -138,7 +146,7 @@ fn tuned(data: &Dataset, evaluated: &Dataset, size: usize, strict: bool) -> anyh
     let overlap: Vec<&str> =
         data.classes.iter().map(|class| class.name.as_str()).filter(|name| is_evaluated(name)).collect();
     if !overlap.is_empty() {
-        eprintln!(
+        note!(
             "vcp-line: the baseline is tuned on classes that are evaluated as well ({}): its figures there flatter it",
             overlap.join(", ")
         );
@@ -237,15 +245,15 @@ impl Display {
                 bar.set_message(self.class.clone());
             }
         } else if new_class || done == total || self.printed.elapsed() >= PLAIN_EVERY {
-            eprintln!("{done} of {total}: {class}");
+            note!("{done} of {total}: {class}");
             self.printed = Instant::now();
         }
     }
 
     fn say(&self, line: &str) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("{line}")),
-            None => eprintln!("{line}"),
+            Some(bar) => bar.suspend(|| note!("{line}")),
+            None => note!("{line}"),
         }
     }
 

@@ -5,7 +5,7 @@ mod png_file;
 mod sheet;
 
 use std::fs;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -16,6 +16,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 use rayon::prelude::*;
 use serde_json::json;
 
+use crate::cli::failure::wrong_arguments;
+use crate::cli::terminal::{self, note, say};
 use crate::dataset::Layout;
 use crate::output::{self, NewFolder};
 use crate::synth::{self, Class, DefectKind, Request, UnknownName};
@@ -104,11 +106,15 @@ fn range(text: &str) -> Result<(f32, f32), String> {
 pub fn run(arguments: &SynthArguments) -> anyhow::Result<()> {
     let classes = picked(&arguments.classes, Class::ALL);
     let kinds = picked(&arguments.defects, DefectKind::ALL);
+    if arguments.out.is_some() {
+        // The sheet is told of before the data set is made.
+        terminal::goes_on_without();
+    }
     if let Some(file) = &arguments.sheet {
         let difficulty = 0.5 * (arguments.difficulty.0 + arguments.difficulty.1);
         sheet::write(file, &classes, &kinds, arguments.size, difficulty, arguments.seed)?;
-        println!("{}: {} rows: {}", file.display(), classes.len(), names(&classes).join(", "));
-        println!("columns: good, {}", names(&kinds).join(", "));
+        say!("{}: {} rows: {}", file.display(), classes.len(), names(&classes).join(", "));
+        say!("columns: good, {}", names(&kinds).join(", "));
     }
     let Some(out) = &arguments.out else { return Ok(()) };
     let plan = Plan {
@@ -123,7 +129,7 @@ pub fn run(arguments: &SynthArguments) -> anyhow::Result<()> {
     };
     let pictures = plan.pictures(arguments.layout);
     if pictures.is_empty() {
-        bail!("no picture was asked for: give --train-good, --good or --defective a number");
+        return Err(wrong_arguments("no picture was asked for: give --train-good, --good or --defective a number"));
     }
     let settings = json!({
         "program": format!("vcp-line {}", env!("CARGO_PKG_VERSION")),
@@ -143,7 +149,7 @@ pub fn run(arguments: &SynthArguments) -> anyhow::Result<()> {
     });
     let set = Set { pictures: &pictures, layout: arguments.layout, size: arguments.size, settings: &settings };
     set.write(out)?;
-    println!("{}: {} pictures of {} classes", out.display(), pictures.len(), plan.classes.len());
+    say!("{}: {} pictures of {} classes", out.display(), pictures.len(), plan.classes.len());
     Ok(())
 }
 
@@ -166,7 +172,10 @@ impl Set<'_> {
         let entries = fs::read_dir(&target);
         match entries.map(|mut entries| entries.next().is_none()) {
             Ok(true) => {}
-            Ok(false) => bail!("{} is not empty; name a new folder, or empty this one", target.display()),
+            Ok(false) => {
+                let message = format!("{} is not empty; name a new folder, or empty this one", target.display());
+                return Err(wrong_arguments(message));
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => bail!("{}: {error}; name a folder that can be written", target.display()),
         }
@@ -260,8 +269,7 @@ impl Progress {
         match &self.bar {
             Some(bar) => bar.set_position(done),
             None if done * 10 / self.total != (done - 1) * 10 / self.total => {
-                // Nobody needs this line so much that its failure should end the work.
-                writeln!(io::stderr(), "pictures {done}/{}", self.total).ok();
+                note!("pictures {done}/{}", self.total);
             }
             None => {}
         }

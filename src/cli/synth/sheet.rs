@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use rayon::prelude::*;
 
 use super::png_file;
+use crate::cli::failure::wrong_arguments;
 use crate::synth::{Class, Defect, DefectKind, Request, Sample, render};
 
 /// Pixels between the pictures.
@@ -24,10 +25,11 @@ pub fn write(
 ) -> anyhow::Result<()> {
     let side = size as usize + GAP;
     let (width, height) = ((kinds.len() + 1) * side + GAP, classes.len() * side + GAP);
-    ensure!(
-        width * height <= MOST_PIXELS,
-        "a contact sheet of {width}x{height} pixels is too large; choose a smaller --size or fewer --classes"
-    );
+    if width * height > MOST_PIXELS {
+        return Err(wrong_arguments(format!(
+            "a contact sheet of {width}x{height} pixels is too large; choose a smaller --size or fewer --classes"
+        )));
+    }
     let cells: Vec<(usize, usize, Request)> = classes
         .iter()
         .enumerate()

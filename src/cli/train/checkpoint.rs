@@ -5,6 +5,7 @@ use std::path::Path;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::interrupt::Interrupts;
+use crate::cli::terminal::note;
 use crate::learn::LearnError;
 use crate::learn::checkpoint::CheckpointRequest;
 
@@ -24,7 +25,7 @@ pub fn stepping(kept: Option<&CheckpointRequest>, interrupts: &Interrupts) {
 /// Tells of a training that was stopped and kept, and ends the process as the signal would have.
 pub fn ended<T>(result: Result<T, LearnError>, interrupts: &Interrupts) -> anyhow::Result<T> {
     if let Err(stopped @ LearnError::Stopped { .. }) = &result {
-        eprintln!("vcp-line: {stopped}");
+        note!("vcp-line: {stopped}");
         interrupts.end();
     }
     Ok(result?)

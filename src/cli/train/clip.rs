@@ -8,7 +8,9 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::checkpoint;
+use crate::cli::failure;
 use crate::cli::interrupt::Interrupts;
+use crate::cli::terminal::{note, say};
 use crate::learn::adam::Adam;
 use crate::learn::clip::ClipSettings;
 use crate::learn::clip_pairs::{CONTEXT_LENGTH, ViewRule};
@@ -134,6 +136,8 @@ impl ClipArguments {
 }
 
 pub fn run(arguments: &ClipArguments, interrupts: &Interrupts) -> anyhow::Result<()> {
+    failure::there("--data", &arguments.data)?;
+    arguments.start.as_deref().map_or(Ok(()), |start| failure::there("--start", start))?;
     let request = ClipRequest {
         data: arguments.data.clone(),
         classes: arguments.classes.clone(),
@@ -157,7 +161,7 @@ pub fn run(arguments: &ClipArguments, interrupts: &Interrupts) -> anyhow::Result
     });
     let line = |text: &str| match &bar {
         Some(bar) => bar.println(text),
-        None => eprintln!("{text}"),
+        None => note!("{text}"),
     };
     let start = Instant::now();
     let (mut loss, mut accuracy, mut count) = (0.0, 0.0, 0u64);
@@ -184,6 +188,6 @@ pub fn run(arguments: &ClipArguments, interrupts: &Interrupts) -> anyhow::Result
         bar.finish_and_clear();
     }
     checkpoint::ended(result, interrupts)?;
-    println!("{}", arguments.out.display());
+    say!("{}", arguments.out.display());
     Ok(())
 }

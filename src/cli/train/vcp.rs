@@ -4,15 +4,17 @@ use std::fs::OpenOptions;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use super::checkpoint;
 use super::vcp_settings::{AugmentArguments, LearnArguments, ModelArguments};
+use crate::cli::failure::{self, wrong_arguments};
 use crate::cli::interrupt::Interrupts;
 use crate::cli::model;
+use crate::cli::terminal::{note, say};
 use crate::dataset::{Layout, Split};
 use crate::learn::device::DeviceChoice;
 use crate::learn::event::{Epoch, Event};
@@ -107,7 +109,7 @@ impl VcpArguments {
             SplitChoice::Test | SplitChoice::All => vec![Split::Test],
         };
         if self.cache_memory.is_nan() || self.cache_memory < 0.0 {
-            bail!("--cache-memory {}: give a number from 0", self.cache_memory);
+            return Err(wrong_arguments(format!("--cache-memory {}: give a number from 0", self.cache_memory)));
         }
         let checkpoint =
             checkpoint::request(self.checkpoint.as_deref(), self.checkpoint_every, self.resume, interrupts);
@@ -135,12 +137,21 @@ impl VcpArguments {
 }
 
 pub fn run(arguments: &VcpArguments, interrupts: &Interrupts) -> anyhow::Result<()> {
+    for (name, path) in [
+        ("--clip", Some(&arguments.clip)),
+        ("--data", Some(&arguments.data)),
+        ("--validate", arguments.validate.as_ref()),
+        ("--start", arguments.start.as_ref()),
+    ] {
+        path.map_or(Ok(()), |path| failure::there(name, path))?;
+    }
     let request = arguments.request(interrupts)?;
     if let Some(folder) = arguments.log_file.as_ref().and_then(|file| file.parent())
         && folder != Path::new("")
         && !folder.is_dir()
     {
-        bail!("--log-file: no folder at {}; make it first", folder.display());
+        let message = format!("--log-file: no folder at {}; make it first", folder.display());
+        return Err(wrong_arguments(message));
     }
     let mut log = Log { path: arguments.log_file.clone(), from: 1, started: false, failed: None };
     let mut screen = Screen::new();
@@ -160,7 +171,7 @@ pub fn run(arguments: &VcpArguments, interrupts: &Interrupts) -> anyhow::Result<
     if let Some(error) = log.failed {
         return Err(error);
     }
-    println!("{}", arguments.output.display());
+    say!("{}", arguments.output.display());
     model::print_info(&bundle);
     Ok(())
 }
@@ -193,7 +204,7 @@ impl Screen {
     fn line(&self, text: &str) {
         match &self.bar {
             Some(bar) => bar.println(text),
-            None => eprintln!("{text}"),
+            None => note!("{text}"),
         }
     }
 

@@ -1,7 +1,7 @@
 //! One process at a time uses a log: the lock in its directory, and who holds it.
 
 use std::fs::{self, File, TryLockError};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -69,6 +69,20 @@ impl Lock {
 fn is_mounted(directory: &Path) -> bool {
     let device = |path: &Path| fs::metadata(path).map(|found| found.dev()).ok();
     device(directory) != device(&directory.join(".."))
+}
+
+/// The process that uses the log of a directory, if one does. Makes and changes nothing; the lock is held for a moment.
+pub fn holder(directory: &Path) -> Result<Option<String>, OutboxError> {
+    let path = directory.join(LOCK);
+    let file = match File::open(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        file => file.map_err(|source| OutboxError::Directory { path: directory.to_owned(), source })?,
+    };
+    match file.try_lock() {
+        Ok(()) => Ok(None),
+        Err(TryLockError::WouldBlock) => Ok(Some(owner(&path))),
+        Err(TryLockError::Error(source)) => Err(OutboxError::io(&path, "locking")(source)),
+    }
 }
 
 fn owner(lock: &Path) -> String {

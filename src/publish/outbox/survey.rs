@@ -6,7 +6,7 @@ use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-use super::lock::lock;
+use super::lock::holder;
 use super::record::{self, Kind, Record, RecordId, SEGMENT_HEAD, Step, Walk, leading_number};
 use super::segment::{Segment, Summary};
 use super::{OutboxError, OutboxSpec, OwedPart};
@@ -58,15 +58,16 @@ pub struct Look {
     pub used_by: Option<String>,
 }
 
-/// Looks whether the outbox can be used, by taking its lock for a moment: that makes the directory and the lock's file
-/// where they are not there, and leaves this process's id in it. The log itself stays as it is.
+/// Looks whether the outbox can be used: whether files can be made in its directory, or in the nearest one above that is
+/// there. Leaves nothing behind.
 pub fn look(spec: &OutboxSpec) -> Result<Look, OutboxError> {
-    let used_by = match lock(&spec.directory) {
-        Ok(_released_at_once) => None,
-        Err(OutboxError::Locked { owner, .. }) => Some(owner),
-        Err(error) => return Err(error),
-    };
-    let free = free_bytes(&spec.directory).map_err(OutboxError::io(&spec.directory, "asking for free space"))?;
+    let refused = |source| OutboxError::Directory { path: spec.directory.clone(), source };
+    // A relative one begins in the working directory, which has no name in its path.
+    let named = |place: &&Path| place.exists() && !place.as_os_str().is_empty();
+    let place = spec.directory.ancestors().find(named).unwrap_or(Path::new("."));
+    tempfile::tempfile_in(place).map_err(refused)?;
+    let used_by = holder(&spec.directory)?;
+    let free = free_bytes(place).map_err(OutboxError::io(place, "asking for free space"))?;
     Ok(Look { survey: read(&spec.directory)?, free, used_by })
 }
 

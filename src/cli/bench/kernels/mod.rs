@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::kernel_arguments::KernelArguments;
 use crate::cli::json_file;
+use crate::cli::terminal::say;
 use crate::clock::{Clock, SystemClock};
 use crate::cuda::{CudaError, Gpu, Machine, Properties};
 use stopwatch::{Stopwatch, Times};
@@ -95,8 +96,8 @@ pub fn run(arguments: &KernelArguments) -> anyhow::Result<()> {
 
 fn print(card: &Properties, copy: f64, figures: &[Figure]) {
     let date = SystemClock.now().wall.to_string();
-    println!(
-        "{} {}, {}, SM {}.{}, {} multiprocessors, driver for CUDA {}.{}, {}\n",
+    say!(
+        "{} {}, {}, SM {}.{}, {} multiprocessors, driver for CUDA {}.{}, {}",
         env!("CARGO_PKG_NAME"),
         env!("CARGO_PKG_VERSION"),
         card.name,
@@ -107,16 +108,16 @@ fn print(card: &Properties, copy: f64, figures: &[Figure]) {
         card.driver % 1000 / 10,
         date.split('T').next().unwrap_or_default()
     );
-    println!(
-        "GPU time by events, medians. Copy: device to device, bytes read and written both counted: {copy:.0} GB/s.\n\
-         The other rows count bytes that must move: each input and each weight once, each result once.\n"
-    );
-    println!("| kernel | batch | p50 µs | p10 to p90 µs | MB | GB/s | of copy | target | |");
-    println!("|---|---|---|---|---|---|---|---|---|");
+    say!("");
+    say!("GPU time by events, medians. Copy: device to device, bytes read and written both counted: {copy:.0} GB/s.");
+    say!("The other rows count bytes that must move: each input and each weight once, each result once.");
+    say!("");
+    say!("| kernel | batch | p50 µs | p10 to p90 µs | MB | GB/s | of copy | target | |");
+    say!("|---|---|---|---|---|---|---|---|---|");
     for figure in figures {
         let Times { median, low, high, .. } = figure.times;
         let (target, met) = figure.judged(copy).unzip();
-        println!(
+        say!(
             "| {} | {} | {median:.1} | {low:.1} to {high:.1} | {:.1} | {:.0} | {:.2} | {} | {} |",
             figure.name,
             figure.batch,

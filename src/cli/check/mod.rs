@@ -1,0 +1,163 @@
+//! `vcp-line check`: everything a line needs, tried one after the other; what is wrong and what to do.
+
+mod as_service;
+mod findings;
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::Context;
+use clap::Args;
+
+use super::outbox;
+use super::terminal::say;
+use crate::config::{self, LineConfig, SecretError};
+use crate::engine::{self, EngineError};
+use crate::output;
+use crate::publish::{self, PublisherSpec};
+use crate::service::Snapshots;
+use crate::service::plan::{self, SourceSpec};
+use crate::source::directory::DirectorySource;
+use crate::source::synthetic::SyntheticSource;
+use crate::source::{self, Source};
+use crate::synth::Conveyor;
+use crate::web;
+use crate::weights::bundle::Bundle;
+use as_service::Difference;
+use findings::Findings;
+
+#[derive(Args)]
+pub struct CheckArguments {
+    /// The line's settings.
+    #[arg(value_name = "LINE.toml")]
+    line: PathBuf,
+    /// Only what cannot mend itself: settings and model. A camera or broker that is away is no reason not to start, and
+    /// the engine is opened by the start itself. What the systemd unit runs before the service.
+    #[arg(long)]
+    before_start: bool,
+    /// One JSON object: `checks`, each with `name`, `ok` and `detail`, and `ready`.
+    #[arg(long, conflicts_with = "before_start")]
+    json: bool,
+}
+
+pub fn run(arguments: &CheckArguments) -> anyhow::Result<()> {
+    if arguments.before_start {
+        let mut found = Findings::new(false);
+        let opened = Opened::open(arguments, &mut found).map_err(|(_, error)| error);
+        return opened.map(drop);
+    }
+    let other = as_service::difference(&arguments.line);
+    if let Some(Difference { missing, command }) = other.as_ref().filter(|_| !arguments.json) {
+        say!("note  not checked as the service runs, which has another {}; as the service:", missing.join(", "));
+        say!("      {command}");
+    }
+    let mut found = Findings::new(arguments.json);
+    match Opened::open(arguments, &mut found) {
+        Err((check, error)) => {
+            found.stopped_by(check, &error);
+            found.end(other.as_ref())?;
+            Err(error)
+        }
+        Ok(opened) => {
+            opened.try_each(&mut found);
+            found.end(other.as_ref())?;
+            found.result()
+        }
+    }
+}
+
+/// What the settings name, readable and whole.
+struct Opened {
+    config: LineConfig,
+    publisher: PublisherSpec,
+    sources: Vec<SourceSpec>,
+}
+
+impl Opened {
+    /// What cannot mend itself; an error with the check that it ends.
+    fn open(arguments: &CheckArguments, found: &mut Findings) -> Result<Self, (&'static str, anyhow::Error)> {
+        let settings = |error: anyhow::Error| ("settings", error);
+        let config = config::load(&arguments.line).map_err(|error| settings(error.into()))?;
+        found.tell("settings", Ok(format!("line '{}', cameras: {}", config.name, config.cameras.len())));
+        let publisher = plan::publisher(&config).map_err(|error| settings(error.into()))?;
+        let sources: Result<_, SecretError> = config.cameras.iter().map(plan::source).collect();
+        let sources = sources.map_err(|error| settings(error.into()))?;
+        let bundle = Bundle::open(&config.engine.bundle).map_err(|error| ("model", EngineError::from(error).into()))?;
+        found.tell("model", Ok(format!("{} ({})", bundle.manifest().name, config.engine.bundle.display())));
+        Ok(Self { config, publisher, sources })
+    }
+
+    /// Tries everything that the line would open, and leaves nothing behind.
+    fn try_each(self, found: &mut Findings) {
+        let Self { config, publisher, sources } = self;
+        for (camera, spec) in config.cameras.iter().zip(sources) {
+            found.tell(&format!("camera {}", camera.plan.name), look(camera, spec));
+        }
+        let broker = publish::probe(&publisher).map(|()| publisher.address());
+        found.tell("broker", broker.map_err(Into::into));
+        found.tell("outbox", outbox::look(&config.outbox));
+        if let Some(http) = &config.http {
+            found.tell("API", web::probe(http.listen).map_err(Into::into));
+        }
+        if let Some(folder) = &config.commands.snapshots {
+            found.tell("snapshots", Snapshots::look(folder).map_err(Into::into));
+        }
+        found.tell("engine", try_engine(&config));
+    }
+}
+
+/// One frame from the camera, and whether the regions of interest fit it.
+fn look(camera: &config::CameraConfig, spec: SourceSpec) -> anyhow::Result<String> {
+    let context = plan::context(&camera.plan);
+    match spec {
+        SourceSpec::Directory(spec) => {
+            let path = spec.path.clone();
+            let mut source = DirectorySource::open(spec, context)?;
+            let frame = source
+                .next(std::time::Duration::from_secs(1))?
+                .context("the folder holds no image yet; put one there, so that it can be tried")?;
+            source.stop();
+            let (width, height) = (frame.image.width, frame.image.height);
+            camera.plan.recipe.fits(width, height)?;
+            Ok(format!("{}: {width}x{height} {:?}", path.display(), frame.image.format))
+        }
+        SourceSpec::GStreamer(spec) => {
+            let probe = source::gstreamer::probe(spec, context)?;
+            if let Some((width, height)) = probe.size {
+                camera.plan.recipe.fits(width, height)?;
+            }
+            Ok(probe.description)
+        }
+        SourceSpec::Synthetic(mut spec) => {
+            if spec.truth_file.as_ref().is_some_and(|file| !file.exists() && output::check_file(file).is_ok()) {
+                // It can be made, and the line makes it.
+                spec.truth_file = None;
+            }
+            let Conveyor { classes, size, .. } = &spec.conveyor;
+            let said = format!("synthetic: {size}x{size} Rgb8, {} kinds of products", classes.len());
+            camera.plan.recipe.fits(*size, *size)?;
+            SyntheticSource::probe(&spec, &context)?;
+            Ok(said)
+        }
+    }
+}
+
+/// Opens the engine and lets it look once.
+fn try_engine(config: &LineConfig) -> anyhow::Result<String> {
+    let start = Instant::now();
+    let mut spec = config.engine.clone();
+    // A plan is built by the start; here nothing is written.
+    let builds = std::mem::replace(&mut spec.plan.rebuild, false);
+    let engine = match engine::open(&spec) {
+        Err(EngineError::Plan(error)) if builds => return Ok(format!("{error}: the start builds a plan")),
+        opened => opened?,
+    };
+    let info = engine.info();
+    Ok(format!(
+        "{} {}, {2}x{2}, opened in {3:.1} s",
+        info.engine,
+        info.precision,
+        info.image_size,
+        start.elapsed().as_secs_f64()
+    ))
+}
