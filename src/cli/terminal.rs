@@ -61,11 +61,6 @@ pub fn note_line(text: &str) {
     io::stderr().write_all((printable(text).into_owned() + "\n").as_bytes()).ok();
 }
 
-/// The same for several lines of ours.
-pub fn note_lines(text: &str) {
-    io::stderr().write_all(each_line(text).as_bytes()).ok();
-}
-
 /// Why what was said did not arrive, if it did not and somebody wanted it.
 pub fn failure() -> Option<&'static io::Error> {
     CLOSED.get()?.as_ref()

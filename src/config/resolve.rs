@@ -235,7 +235,10 @@ fn recipe(raw: &RawCamera, line: &RawRecipe, section: &str, report: &mut Report)
     // The rule of recipes that come by command and of those that were kept: what starts can be kept and changed.
     match recipe.check() {
         Ok(()) => {}
-        Err(RecipeError::Polygon { .. }) => {
+        // Each polygon that is wrong in itself has its own mistake.
+        Err(RecipeError::Polygons { .. })
+            if recipe.regions.iter().any(|polygon| polygon_mistake(polygon).is_some()) =>
+        {
             for (index, polygon) in recipe.regions.iter().enumerate() {
                 if let Some(mistake) = polygon_mistake(polygon) {
                     rules.wrong(key.as_ref(), &format!("regions[{index}]"), mistake);

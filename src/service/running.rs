@@ -94,7 +94,7 @@ impl Running {
             if let Some(end) = self.line.wait(LOOK) {
                 return End::Line(end);
             }
-            if let Some(thread) = self.ways_in.broken() {
+            if let Some(thread) = self.ways_out.broken().or_else(|| self.ways_in.broken()) {
                 tracing::error!(thread, "a thread that the line cannot do without has ended; the service stops");
                 return End::Broken(thread);
             }

@@ -56,7 +56,7 @@ impl WaysIn {
 
     /// A thread that has ended though nobody asked it to: commands would be lost in silence.
     pub fn broken(&self) -> Option<&'static str> {
-        self.commander.broken()
+        self.commander.broken().or_else(|| self.link.as_ref().and_then(CommandLink::broken))
     }
 
     /// No more commands: what is not accepted any more is owed nothing. The API says how the stop is going until it is

@@ -68,6 +68,11 @@ impl WaysOut {
         &self.voice
     }
 
+    /// A thread that has ended though nobody asked it to: verdicts would be lost in silence.
+    pub fn broken(&self) -> Option<&'static str> {
+        self.publisher.broken().or_else(|| self.sparkplug.as_ref().and_then(Sparkplug::broken))
+    }
+
     /// Parts that an earlier start has accepted and not answered.
     pub fn unanswered(&self) -> Vec<Unanswered> {
         let owed = self.publisher.door().owed();

@@ -318,14 +318,14 @@ fn a_recipe_has_the_bounds_of_those_that_come_by_command() {
     let written = regions(1);
     assert_eq!(
         mistake(&written, &regions(65)),
-        "line.toml:22: camera 'top'.recipe.regions: recipe 'cap-38mm' has 65 regions; at most 64"
+        "line.toml:22: camera 'top'.recipe.regions: recipe 'cap-38mm': 65 regions are too many; at most 64"
     );
     let most = resolved(&good().replacen(&written, &regions(64), 1));
     assert_eq!(most.cameras[0].plan.recipe.regions.len(), 64);
     let corners = (0..1001).map(|x| format!("[{}, 40]", x % 600)).collect::<Vec<_>>().join(", ");
     assert_eq!(
         mistake(&written, &format!("regions = [[{corners}]]")),
-        "line.toml:22: camera 'top'.recipe.regions: recipe 'cap-38mm' has 1001 corners in one region; at most 1000"
+        "line.toml:22: camera 'top'.recipe.regions: recipe 'cap-38mm': regions[0] has 1001 corners; at most 1000"
     );
     let long = "c".repeat(129);
     assert_eq!(
