@@ -38,7 +38,7 @@ soak: setup ## the long form of the fault tests: 200 kills, outages of a minute,
 		outbox_faults:: disk_faults:: camera_faults:: soak::
 
 live-boot: setup ## the service under a real systemd on a minimal Debian, made for it (root; 1 GB of disk, four minutes)
-	@$(with_openvino) cargo test --test live_boot -- --ignored --nocapture
+	@$(with_openvino) cargo test --test it live_boot:: -- --ignored --nocapture
 
 bench: setup ## Criterion benchmarks
 	@$(with_openvino) cargo bench --bench preprocess --bench maps --bench metrics --bench outbox
