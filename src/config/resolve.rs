@@ -236,8 +236,12 @@ fn recipe(raw: &RawCamera, line: &RawRecipe, section: &str, report: &mut Report)
     match recipe.check() {
         Ok(()) => {}
         // Each polygon that is wrong in itself has its own mistake.
-        Err(RecipeError::Polygons { .. })
-            if recipe.regions.iter().any(|polygon| polygon_mistake(polygon).is_some()) =>
+        Err(RecipeError::Polygons { mistake, .. })
+            if recipe
+                .regions
+                .iter()
+                .filter_map(|polygon| polygon_mistake(polygon))
+                .any(|own| mistake.ends_with(&own)) =>
         {
             for (index, polygon) in recipe.regions.iter().enumerate() {
                 if let Some(mistake) = polygon_mistake(polygon) {

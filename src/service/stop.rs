@@ -1,10 +1,15 @@
 //! The request to stop, from whoever sends a signal.
 
+use std::time::Duration;
+
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use tokio_util::sync::CancellationToken;
 
 use super::error::ServiceError;
 use crate::output;
+
+/// What the log may take when the process ends at once.
+const LAST_LINES: Duration = Duration::from_millis(100);
 
 /// A stop on request, shared by everything that waits. The first SIGTERM or SIGINT asks, the second ends the process.
 /// SIGHUP, which asks services to read their settings again, would end the line by default: it is taken and said.
@@ -21,6 +26,8 @@ pub fn stop_on_signal() -> Result<CancellationToken, ServiceError> {
                 } else if stop.is_cancelled() {
                     output::abandon();
                     tracing::warn!("second signal: leaving at once, verdicts not yet published wait in the outbox");
+                    // The log is written by a thread of its own, which gets a moment.
+                    std::thread::sleep(LAST_LINES);
                     signal_hook::low_level::exit(1);
                 } else {
                     // Whatever becomes of the log, the stop has begun.
