@@ -10,6 +10,7 @@
 mod cases;
 mod engine;
 mod kernels;
+mod line;
 mod memory;
 #[path = "../support/tiny.rs"]
 mod tiny;

@@ -17,6 +17,8 @@ mod network;
 mod pipeline;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 pub use build::{BuildRequest, Progress, USUAL_SMS, build, unwatched};
@@ -98,6 +100,11 @@ impl TensorrtEngine {
     /// Time that the card spent on the last batch, without uploads.
     pub fn gpu_times(&self) -> Result<GpuTimes, EngineError> {
         self.pipeline.times()
+    }
+
+    /// How many maps have been brought over the bus so far; goes on counting.
+    pub fn fetches(&self) -> Arc<AtomicU64> {
+        self.pipeline.fetches()
     }
 
     /// Whether batches run as captured graphs.

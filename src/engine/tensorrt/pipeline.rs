@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use half::f16;
 
@@ -59,6 +60,7 @@ struct Answers {
     stream: Stream,
     maps: Buffer<f32>,
     pixels: usize,
+    fetches: Arc<AtomicU64>,
 }
 
 /// One map of the batch, until the next batch is begun.
@@ -69,6 +71,7 @@ pub struct MapOnCard {
 
 impl Fetch for MapOnCard {
     fn fetch(&self) -> Vec<f32> {
+        self.answers.fetches.fetch_add(1, Ordering::Relaxed);
         let pixels = self.answers.pixels;
         let mut values = vec![0.0; pixels];
         let map = self.answers.maps.view().slice(self.slot * pixels..(self.slot + 1) * pixels);
@@ -147,7 +150,8 @@ impl Pipeline {
         let slot = |_| -> Result<Slot, EngineError> {
             Ok(Slot { host: gpu.host_buffer(0).map_err(card)?, device: Buffer::zeros(&machine, 0).map_err(card)? })
         };
-        let answers = Answers { gpu: Arc::clone(gpu), stream: stream.clone(), maps, pixels: side * side };
+        let fetches = Arc::default();
+        let answers = Answers { gpu: Arc::clone(gpu), stream: stream.clone(), maps, pixels: side * side, fetches };
         Ok(Self {
             preprocess: Preprocess::new(&machine, side, constants.mean, constants.std).map_err(card)?,
             post_vcp: PostVcp::new(&machine, &post_vcp, shape).map_err(card)?,
@@ -238,6 +242,11 @@ impl Pipeline {
     /// Whether the last batch of this kind ran as one graph.
     pub fn has_graphs(&self) -> bool {
         !self.graphs.is_empty()
+    }
+
+    /// How many maps have been brought over the bus so far; goes on counting.
+    pub fn fetches(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.answers.fetches)
     }
 
     /// A map of the last batch.
