@@ -118,10 +118,12 @@ part baseline 90 python3 tests/gpu-baseline.py --json "$out/baseline.json"
 
 if "$test_program" --exact engine::this_tensorrt_makes_plans_for_this_card >"$out/covers.log" 2>&1; then
   part engine 240 "${run_tests[@]}" engine::
+  part line 60 "${run_tests[@]}" line::
 else
   reason="$(sed -n 's/^not covered: //p' "$out/covers.log" | head -n 1)"
   if [[ -n "$reason" ]]; then
     note engine "not run" 0 "$reason"
+    note line "not run" 0 "$reason"
   else
     note engine failed 0 "TensorRT's part could not start; see covers.log"
   fi

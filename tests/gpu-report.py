@@ -135,7 +135,7 @@ def page(report):
 
 def main():
     folder, card, seconds = pathlib.Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-    logs = read_log(folder, "kernels") + read_log(folder, "engine")
+    logs = read_log(folder, "kernels") + read_log(folder, "engine") + read_log(folder, "line")
     measured = {name: float(value) for name, value in re.findall(r"measured: (\S+) = (\S+)", logs)}
     bench, baseline = read_json(folder / "bench-kernels.json"), read_json(folder / "baseline.json")
     report = {
