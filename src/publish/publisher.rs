@@ -1,5 +1,6 @@
 //! Starts and stops what publishes verdicts: the connection to the broker and the outbox's thread, behind one door.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -8,7 +9,8 @@ use uuid::Uuid;
 
 use super::door::{Door, Mode, PublisherState};
 use super::mqtt::{MAX_IN_FLIGHT, Published, VerdictConnection};
-use super::outbox::{Keeper, Store};
+use super::outbox::{Aside, Keeper, OutboxSpec, RecordId, SetAside, Store};
+use super::payload::StoredVerdict;
 use super::state::LineState;
 use super::{PublishError, PublisherSpec, reconnect};
 use crate::clock::Clock;
@@ -55,7 +57,8 @@ impl Publisher {
             .map_err(PublishError::Thread)?;
         let keeper = opened.map(|(outbox, (store, found))| {
             found.say(&outbox.directory);
-            Keeper::start(store, &found, outbox, shared.clone(), clock.clone())
+            let returning = once_more(&outbox, &shared);
+            Keeper::start(store, &found, outbox, returning, shared.clone(), clock.clone())
         });
         let keeper = keeper.transpose().map_err(PublishError::Thread)?;
         let mut connection = VerdictConnection::new(spec, shared.clone(), clock, published);
@@ -122,6 +125,25 @@ impl Drop for Publisher {
     }
 }
 
+/// Verdicts that the broker did not take from an earlier start are sent once more: it may take larger ones by now.
+/// Returns their records and files.
+fn once_more(spec: &OutboxSpec, shared: &PublisherState) -> Vec<(RecordId, PathBuf)> {
+    let aside = Aside::new(&spec.directory);
+    let unsent = aside.list().into_iter().filter(|one| !one.shortened);
+    let again = |one: SetAside| match StoredVerdict::new(one.json) {
+        Ok(verdict) => shared.once_more(verdict).map(|id| (id, one.path)),
+        Err(error) => {
+            tracing::warn!(file = %one.path.display(), %error, "a verdict that was set aside cannot be understood");
+            None
+        }
+    };
+    let again: Vec<_> = unsent.filter_map(again).collect();
+    if !again.is_empty() {
+        tracing::info!(verdicts = again.len(), "what the broker did not take from an earlier start is sent once more");
+    }
+    again
+}
+
 struct Closing(Arc<PublisherState>);
 
 impl Drop for Closing {
@@ -137,7 +159,6 @@ mod tests {
 
     use super::*;
     use crate::clock::{Moment, SystemClock};
-    use crate::publish::OutboxSpec;
     use crate::publish::state::StateWord;
 
     /// A clock that takes the thread that asks down with it.

@@ -38,9 +38,9 @@ impl Topics {
         format!("{}/cmd/+", self.root)
     }
 
-    /// The name of the command that was sent to this topic.
-    pub fn command<'a>(&self, topic: &'a str) -> Option<&'a str> {
-        topic.strip_prefix(&self.root)?.strip_prefix("/cmd/")
+    /// The topics of these commands.
+    pub fn each_command(&self, names: &[&str]) -> Vec<String> {
+        names.iter().map(|name| format!("{}/cmd/{name}", self.root)).collect()
     }
 
     /// Acknowledgements of commands.
@@ -76,8 +76,7 @@ mod tests {
         assert_eq!(topics.verdict("top"), "plant/vcp-line/cap-line-2/top/verdict");
         assert_eq!(topics.alarm("top"), "plant/vcp-line/cap-line-2/top/alarm");
         assert_eq!(topics.commands(), "plant/vcp-line/cap-line-2/cmd/+");
-        assert_eq!(topics.command("plant/vcp-line/cap-line-2/cmd/pause"), Some("pause"));
-        assert_eq!(topics.command("plant/vcp-line/cap-line-2x/cmd/pause"), None);
+        assert_eq!(topics.each_command(&["pause"]), ["plant/vcp-line/cap-line-2/cmd/pause"]);
     }
 
     #[test]
