@@ -6,11 +6,10 @@ use std::path::{Path, PathBuf};
 
 use super::dtype::{Element, View};
 use super::error::ImportError;
+use super::header::MAX_HEADER;
 use super::safetensors_file::SafetensorsFile;
 use super::torch_file::TorchFile;
 
-/// Bytes of a safetensors header; the format's own limit.
-const MAX_HEADER: u64 = 100_000_000;
 /// What a folder from Hugging Face holds, in the order they are looked for.
 const FOLDER_FILES: [&str; 2] = ["model.safetensors", "model.safetensors.index.json"];
 

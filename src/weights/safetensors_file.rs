@@ -7,12 +7,12 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use safetensors::tensor::{Dtype, SafeTensors};
+use safetensors::tensor::Dtype;
 use serde::Deserialize;
 
 use super::dtype::{Element, MAX_AXIS};
 use super::error::ImportError;
-use super::mapped::Mapped;
+use super::header::{self, HeaderError};
 
 /// Files a sharded model may have.
 const MAX_SHARDS: usize = 64;
@@ -24,7 +24,7 @@ pub(super) struct Entry {
     pub(super) element: Element,
     pub(super) shape: Vec<usize>,
     shard: usize,
-    range: Range<usize>,
+    range: Range<u64>,
 }
 
 /// Open files.
@@ -80,26 +80,28 @@ impl SafetensorsFile {
 
     /// The bytes of a tensor, read so that not the whole file stays in memory.
     pub(super) fn bytes(&self, entry: &Entry) -> Result<Vec<u8>, ImportError> {
-        let mut bytes = vec![0; entry.range.len()];
-        match self.shards[entry.shard].read_exact_at(&mut bytes, entry.range.start as u64) {
+        let path = &self.files[entry.shard];
+        let mut bytes = vec![0; (entry.range.end - entry.range.start) as usize];
+        match self.shards[entry.shard].read_exact_at(&mut bytes, entry.range.start) {
             Ok(()) => Ok(bytes),
-            Err(source) => Err(ImportError::Io { path: self.files[entry.shard].clone(), source }),
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+                Err(damaged(path, "it became shorter while it was read"))
+            }
+            Err(source) => Err(ImportError::Io { path: path.clone(), source }),
         }
     }
 
     fn add(&mut self, path: &Path) -> Result<(), ImportError> {
         let io = |source| ImportError::Io { path: path.to_owned(), source };
         let file = File::open(path).map_err(io)?;
-        // Mapped for the header alone.
-        let map = Mapped::open(path).map_err(io)?;
-        let (header, metadata) = SafeTensors::read_metadata(&map).map_err(|error| damaged(path, error))?;
-        let data = header + 8;
+        let length = file.metadata().map_err(io)?.len();
+        let (data, metadata) = header::read(&file, length).map_err(|error| match error {
+            HeaderError::Io(source) => io(source),
+            HeaderError::Damaged(reason) => damaged(path, reason),
+        })?;
         for (name, info) in metadata.tensors() {
             let (from, to) = info.data_offsets;
-            let range = data + from..data + to;
-            if map.get(range.clone()).is_none() {
-                return Err(damaged(path, format!("tensor '{name}' lies outside the file")));
-            }
+            let range = data + from as u64..data + to as u64;
             if info.shape.iter().any(|&size| size > MAX_AXIS) {
                 return Err(damaged(path, format!("tensor '{name}' claims the shape {:?}", info.shape)));
             }
