@@ -345,6 +345,7 @@ fn bundle(
     let settings = &request.settings;
     let import = ImportRequest {
         clip: request.clip.clone(),
+        second_tower: None,
         vcp: vcp.to_owned(),
         image_size: settings.image_size,
         taps: Some(taps),

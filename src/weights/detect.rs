@@ -94,11 +94,15 @@ impl Asked<'_> {
     }
 
     pub(super) fn missing(&self, name: &str, expected: impl Into<String>) -> ImportError {
-        ImportError::Missing { path: self.file.path.clone(), tensor: self.name(name), expected: expected.into() }
+        ImportError::Missing {
+            path: self.file.path_of(&self.name(name)),
+            tensor: self.name(name),
+            expected: expected.into(),
+        }
     }
 
     fn wrong(&self, name: &str, expected: String, found: Vec<usize>) -> ImportError {
-        ImportError::Shape { path: self.file.path.clone(), tensor: self.name(name), expected, found }
+        ImportError::Shape { path: self.file.path_of(&self.name(name)), tensor: self.name(name), expected, found }
     }
 
     /// Blocks of the vision tower; 0 when there are none.

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use super::bundle::{Bundle, Draft, Prompt, Prompts, SourceFile, check_temperature, hash, write};
+use super::choose::{Role, is_training_state};
 use super::container::Container;
 use super::detect::{Detected, Wanted, detect};
 use super::error::ImportError;
@@ -16,6 +17,8 @@ use crate::vcp_clip::prompt::{self, ABNORMAL_TEMPLATE, NORMAL_TEMPLATE, PromptEr
 
 /// A tensor that VCP-CLIP files have and the method never uses.
 const UNUSED_VCP: &str = "prompt_text_projection";
+/// The learned share of one map in the other's favour, in a VCP-CLIP+ file.
+const FUSION: &str = "alpha";
 /// What the manifest says about rights; this program cannot know more.
 const LICENCE_NOTE: &str = "These weights keep the licences of the files they were made of, named under sources. OpenAI publishes its CLIP \
     under the MIT licence; published weights of VCP-CLIP are under the terms of their authors, and weights that were trained \
@@ -26,6 +29,8 @@ const LICENCE_NOTE: &str = "These weights keep the licences of the files they we
 pub struct ImportRequest {
     /// CLIP: a file, or a folder from Hugging Face.
     pub clip: PathBuf,
+    /// The other tower, when each is saved alone.
+    pub second_tower: Option<PathBuf>,
     /// VCP-CLIP.
     pub vcp: PathBuf,
     /// Side of the square input, pixels; a multiple of the patch size.
@@ -55,8 +60,9 @@ pub fn import_with(
     constants: Constants,
     progress: &mut dyn FnMut(&str, u64, u64),
 ) -> Result<Bundle, ImportError> {
-    let mut clip = Container::open(&request.clip)?;
-    let mut vcp = Container::open(&request.vcp)?;
+    let clip_files: Vec<PathBuf> = [&request.clip].into_iter().chain(&request.second_tower).cloned().collect();
+    let mut clip = Container::open(&clip_files, Role::Clip)?;
+    let mut vcp = Container::open(std::slice::from_ref(&request.vcp), Role::Vcp)?;
     let naming = Naming::of(&clip);
     let wanted =
         Wanted { image_size: request.image_size, taps: request.taps.as_deref(), post_heads: request.post_heads };
@@ -68,7 +74,7 @@ pub fn import_with(
     for name in layout::TEMPERATURES {
         let values = vcp.load(name)?;
         check_temperature(name, &values)
-            .map_err(|reason| ImportError::Temperature { path: vcp.path.clone(), reason })?;
+            .map_err(|reason| ImportError::Temperature { path: vcp.path_of(name), reason })?;
     }
 
     let mut sources = Vec::new();
@@ -125,7 +131,7 @@ fn check_clip(clip: &Container, naming: Naming, detected: &Detected) -> Result<(
             known.insert(part);
         }
     }
-    check_surplus(clip, |name| known.contains(name) || naming.is_unused(name))
+    check_surplus(clip, |name| known.contains(name) || naming.is_unused(name) || layout::is_vcp(name))
 }
 
 fn check_vcp(vcp: &Container, detected: &Detected) -> Result<(), ImportError> {
@@ -134,16 +140,18 @@ fn check_vcp(vcp: &Container, detected: &Detected) -> Result<(), ImportError> {
         check_tensor(vcp, name, shape)?;
     }
     let known: BTreeSet<&str> = expected.iter().map(|(name, _)| name.as_str()).collect();
-    check_surplus(vcp, |name| known.contains(name) || name == UNUSED_VCP)
+    check_surplus(vcp, |name| known.contains(name) || name == UNUSED_VCP || layout::is_clip(name))
 }
 
 fn check_tensor(file: &Container, name: &str, expected: &[usize]) -> Result<(), ImportError> {
-    let path = file.path.clone();
+    let path = file.path_of(name);
     let tensor = name.to_owned();
     let (Some(found), Some(element)) = (file.shape(name), file.element(name)) else {
         return Err(ImportError::Missing { path, tensor, expected: format!("{expected:?}") });
     };
-    if found != expected {
+    // One number is one number: numpy and others make a vector of a scalar.
+    let scalar = expected.is_empty() && found.iter().all(|&size| size == 1);
+    if found != expected && !scalar {
         let found = found.to_vec();
         return Err(ImportError::Shape { path, tensor, expected: format!("{expected:?}"), found });
     }
@@ -154,14 +162,32 @@ fn check_tensor(file: &Container, name: &str, expected: &[usize]) -> Result<(), 
 }
 
 fn check_surplus(file: &Container, known: impl Fn(&str) -> bool) -> Result<(), ImportError> {
-    match file.names().into_iter().find(|name| !known(name)) {
+    let beside = |name: &str| is_training_state(name) || is_buffer(name) || is_lone(file, name);
+    match file.names().into_iter().find(|name| !known(name) && !beside(name)) {
         None => Ok(()),
         Some(name) => Err(ImportError::Surplus {
-            path: file.path.clone(),
+            path: file.path_of(name),
             tensor: name.to_owned(),
             found: file.shape(name).unwrap_or_default().to_vec(),
         }),
     }
+}
+
+/// Is this a buffer that a module computes for itself? `torch.jit.script` stores also those that are in no state
+/// dictionary.
+fn is_buffer(name: &str) -> bool {
+    let last = name.rsplit('.').next().unwrap_or(name);
+    last.ends_with("_mask")
+        || matches!(last, "mask" | "position_ids" | "pos_ids" | "num_batches_tracked" | "logit_scale" | "logit_bias")
+        || matches!(name, "image_mean" | "image_std" | "pixel_mean" | "pixel_std")
+}
+
+/// Is this a number or a few of them in no module, such as a counter of the training? All that the models have of that
+/// kind is known, and what computes something else has matrices.
+fn is_lone(file: &Container, name: &str) -> bool {
+    let few = file.shape(name).is_some_and(|shape| shape.len() < 2);
+    let whole = file.element(name).is_some_and(|element| !element.is_float());
+    !name.contains('.') && (few || whole) && !layout::is_vcp(name) && name != FUSION
 }
 
 /// A CLIP tensor by its OpenAI name, put together from its parts.

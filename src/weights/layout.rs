@@ -116,3 +116,12 @@ pub(super) fn is_vcp(name: &str) -> bool {
         .iter()
         .any(|prefix| name.starts_with(prefix))
 }
+
+/// Is this the name of a tensor of CLIP under OpenAI's names? Some save it all beside what they trained.
+pub(super) fn is_clip(name: &str) -> bool {
+    ["visual.", "transformer.", "token_embedding.", "ln_final."].iter().any(|prefix| name.starts_with(prefix))
+        || matches!(
+            name,
+            "positional_embedding" | "text_projection" | "input_resolution" | "context_length" | "vocab_size"
+        )
+}

@@ -2,19 +2,23 @@
 //! authors do.
 //!
 //! ```text
-//! file ─ container (zip + pickle | safetensors) ─ naming (OpenAI | Hugging Face) ─ detect (sizes) ─ layout (what must
-//! be there) ─ import (tensor by tensor) ─ bundle
+//! file ─ container (zip or old format + pickle | safetensors) ─ choose (which tensors) ─ naming (OpenAI | Hugging Face)
+//! ─ detect (sizes) ─ layout (what must be there) ─ import (tensor by tensor) ─ bundle
 //! ```
 
 pub mod bundle;
+mod choose;
 mod clip_sizes;
 mod container;
 mod detect;
 mod dtype;
 mod error;
+mod folder;
 mod header;
 mod import;
+mod index;
 pub mod layout;
+mod legacy_file;
 mod naming;
 mod pickle;
 pub mod position;
@@ -22,8 +26,11 @@ pub mod random;
 mod safetensors_file;
 mod sizes;
 mod torch_file;
+mod walk;
 
 use std::path::Path;
+
+use choose::Role;
 
 pub use bundle::{Bundle, BundleError, Dtype, Manifest, TensorRef, check_target};
 pub use clip_sizes::{ClipSizes, clip_sizes};
@@ -34,7 +41,7 @@ pub use sizes::check_sizes;
 
 /// The names of the tensors in a weight file of any kind that `model import` reads.
 pub fn tensor_names(file: &Path) -> Result<Vec<String>, ImportError> {
-    let container = container::Container::open(file)?;
+    let container = container::Container::open(&[file.to_owned()], Role::Clip)?;
     Ok(container.names().into_iter().map(str::to_owned).collect())
 }
 

@@ -69,6 +69,7 @@ fn every_size_is_read_and_none_assumed() {
     let vcp = write(&folder.path().join("vcp"), &seeded::vcp("odd", &sizes), Store::F32, false);
     let request = ImportRequest {
         clip,
+        second_tower: None,
         vcp,
         image_size: sizes.image_size,
         taps: Some(sizes.taps.clone()),

@@ -13,6 +13,7 @@ fn fixture(name: &str) -> PathBuf {
 fn request(clip: &Path, vcp: &Path, image_size: usize, out: &Path) -> ImportRequest {
     ImportRequest {
         clip: clip.to_owned(),
+        second_tower: None,
         vcp: vcp.to_owned(),
         image_size,
         taps: None,

@@ -18,6 +18,7 @@ fn fixture(name: &str) -> PathBuf {
 fn request(clip: &Path, vcp: &Path, out: &Path) -> ImportRequest {
     ImportRequest {
         clip: clip.to_owned(),
+        second_tower: None,
         vcp: vcp.to_owned(),
         image_size: 98,
         taps: None,
