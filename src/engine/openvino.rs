@@ -253,6 +253,7 @@ mod tests {
             deep_prompts: 1,
             taps: vec![1, 2, 3, 4],
             post_heads: 8,
+            direct_prompts: false,
         }
     }
 

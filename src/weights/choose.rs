@@ -63,17 +63,17 @@ pub(super) struct Chosen {
 /// Chooses among all names of a file.
 pub(super) fn choose<'a>(names: impl Iterator<Item = &'a str>, role: Role) -> Chosen {
     let cleaned = Cleaned::new(names);
-    let (roots, names) = match role {
+    let (roots, names, anchors) = match role {
         Role::Vcp => {
             let root = cleaned.best(&VCP).unwrap_or_default();
             let names = cleaned.rename(|name| under(&root, name).map(str::to_owned));
-            (vec![root], names)
+            (vec![root], names, VCP.to_vec())
         }
-        Role::Clip => cleaned.clip(),
-    };
-    let anchors: Vec<&str> = match role {
-        Role::Vcp => VCP.to_vec(),
-        Role::Clip => OPEN_AI.iter().chain(&HUGGING_FACE).flat_map(|tower| tower.anchors).copied().collect(),
+        Role::Clip => {
+            let towers = if cleaned.is_hugging_face() { &HUGGING_FACE } else { &OPEN_AI };
+            let (roots, names) = cleaned.clip(towers);
+            (roots, names, towers.iter().flat_map(|tower| tower.anchors).copied().collect())
+        }
     };
     let place = cleaned.place(&roots, &anchors);
     Chosen { names, place }
@@ -184,17 +184,13 @@ impl<'a> Cleaned<'a> {
         renamed.collect()
     }
 
+    fn is_hugging_face(&self) -> bool {
+        let theirs = ["embeddings.patch_embedding.weight", "pre_layrnorm.weight", "embeddings.token_embedding.weight"];
+        self.0.keys().any(|name| theirs.iter().any(|anchor| before(name, anchor).is_some()))
+    }
+
     /// Both towers of CLIP, or the one that is there, and what lies beside them.
-    fn clip(&self) -> (Vec<String>, BTreeMap<String, String>) {
-        let theirs = |name: &String| {
-            HUGGING_FACE[0]
-                .anchors
-                .iter()
-                .chain(&HUGGING_FACE[1].anchors[..1])
-                .any(|anchor| before(name, anchor).is_some())
-        };
-        let hugging_face = self.0.keys().any(theirs);
-        let towers = if hugging_face { &HUGGING_FACE } else { &OPEN_AI };
+    fn clip(&self, towers: &[Tower]) -> (Vec<String>, BTreeMap<String, String>) {
         let mut found: Vec<(String, &Tower)> =
             towers.iter().filter_map(|tower| Some((self.best(tower.anchors)?, tower))).collect();
         let roots: Vec<String> = found.iter().map(|(prefix, tower)| root(prefix, tower)).collect();
@@ -203,7 +199,8 @@ impl<'a> Cleaned<'a> {
         let names = self.rename(|name| {
             for (prefix, tower) in &found {
                 if let Some(rest) = under(prefix, name) {
-                    let beside = hugging_face && BESIDE_TOWERS.iter().any(|beside| rest.starts_with(beside));
+                    let beside =
+                        !tower.module.is_empty() && BESIDE_TOWERS.iter().any(|beside| rest.starts_with(beside));
                     return Some(if beside { rest.to_owned() } else { join(tower.module, rest) });
                 }
             }
@@ -228,14 +225,14 @@ impl<'a> Cleaned<'a> {
                 .iter()
                 .find_map(|module| before(written, module))
                 .unwrap_or(written);
-            let places = if roots.iter().any(|root| root == prefix || is_module_of(root, prefix)) {
+            let places = if roots.iter().any(|root| *root == *prefix || is_module_of(root, prefix)) {
                 &mut here
             } else if prefix.split('.').any(|part| words(part).any(|word| word.starts_with("optim"))) {
                 continue;
             } else {
                 &mut others
             };
-            if !written.is_empty() && !places.contains(&written) {
+            if !(written.is_empty() || places.contains(&written)) {
                 places.push(written);
             }
         }

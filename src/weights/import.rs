@@ -11,14 +11,14 @@ use super::detect::{Detected, Wanted, detect};
 use super::error::ImportError;
 use super::layout::{self, Named, TOKEN_ROWS, TOKEN_TABLE, VISION_POSITIONS};
 use super::naming::Naming;
+use super::plus::{self, Direct};
 use super::position;
 use crate::vcp_clip::Constants;
+use crate::vcp_clip::pre_vcp::{DIRECT_BIAS, DIRECT_WEIGHT};
 use crate::vcp_clip::prompt::{self, ABNORMAL_TEMPLATE, NORMAL_TEMPLATE, PromptError};
 
 /// A tensor that VCP-CLIP files have and the method never uses.
 const UNUSED_VCP: &str = "prompt_text_projection";
-/// The learned share of one map in the other's favour, in a VCP-CLIP+ file.
-const FUSION: &str = "alpha";
 /// What the manifest says about rights; this program cannot know more.
 const LICENCE_NOTE: &str = "These weights keep the licences of the files they were made of, named under sources. OpenAI publishes its CLIP \
     under the MIT licence; published weights of VCP-CLIP are under the terms of their authors, and weights that were trained \
@@ -57,7 +57,7 @@ pub fn import(request: &ImportRequest, progress: &mut dyn FnMut(&str, u64, u64))
 /// [`import`] for a model whose constants are not those of the released evaluation.
 pub fn import_with(
     request: &ImportRequest,
-    constants: Constants,
+    mut constants: Constants,
     progress: &mut dyn FnMut(&str, u64, u64),
 ) -> Result<Bundle, ImportError> {
     let clip_files: Vec<PathBuf> = [&request.clip].into_iter().chain(&request.second_tower).cloned().collect();
@@ -77,10 +77,19 @@ pub fn import_with(
             .map_err(|reason| ImportError::Temperature { path: vcp.path_of(name), reason })?;
     }
 
+    if let Some(raw_weight) = plus::raw_weight(&mut vcp)? {
+        constants.raw_weight = raw_weight;
+    }
+    let mut direct = match detected.sizes.direct_prompts {
+        true => Some(Direct::load(&mut vcp, detected.sizes.text_width)?),
+        false => None,
+    };
+
     let mut sources = Vec::new();
     let clip_kind = format!("{}, {}", clip.kind(), naming.describe());
     identify("clip", &clip.files(), &clip_kind, &mut sources, progress)?;
-    identify("vcp", &vcp.files(), vcp.kind(), &mut sources, progress)?;
+    let vcp_kind = format!("{}{}", vcp.kind(), if direct.is_some() { ", VCP-CLIP+" } else { "" });
+    identify("vcp", &vcp.files(), &vcp_kind, &mut sources, progress)?;
     let draft = Draft {
         name: request.name.clone().unwrap_or_else(|| folder_name(&request.out)),
         architecture: detected.sizes.clone(),
@@ -102,6 +111,8 @@ pub fn import_with(
                 position::resize(&native, detected.sizes.vision_width, detected.native_grid, detected.sizes.grid())
                     .unwrap_or(native)
             }
+            DIRECT_WEIGHT => direct.as_mut().map(|direct| std::mem::take(&mut direct.weight)).unwrap_or_default(),
+            DIRECT_BIAS => direct.as_mut().map(|direct| std::mem::take(&mut direct.bias)).unwrap_or_default(),
             _ if layout::is_vcp(name) => vcp.load(name)?,
             _ => load(&mut clip, naming, name)?,
         };
@@ -135,12 +146,20 @@ fn check_clip(clip: &Container, naming: Naming, detected: &Detected) -> Result<(
 }
 
 fn check_vcp(vcp: &Container, detected: &Detected) -> Result<(), ImportError> {
-    let expected: Vec<Named> = layout::vcp(&detected.sizes);
+    let direct = detected.sizes.direct_prompts;
+    let mut expected: Vec<Named> = layout::vcp(&detected.sizes);
+    if direct {
+        expected.retain(|(name, _)| !plus::is_folded(name));
+        expected.extend(plus::file(vcp, detected.sizes.text_width));
+    }
     for (name, shape) in &expected {
         check_tensor(vcp, name, shape)?;
     }
     let known: BTreeSet<&str> = expected.iter().map(|(name, _)| name.as_str()).collect();
-    check_surplus(vcp, |name| known.contains(name) || name == UNUSED_VCP || layout::is_clip(name))
+    let unused = |name: &str| {
+        name == UNUSED_VCP || name == plus::ALPHA || layout::is_clip(name) || direct && plus::is_unused(name)
+    };
+    check_surplus(vcp, |name| known.contains(name) || unused(name))
 }
 
 fn check_tensor(file: &Container, name: &str, expected: &[usize]) -> Result<(), ImportError> {
@@ -187,7 +206,7 @@ fn is_buffer(name: &str) -> bool {
 fn is_lone(file: &Container, name: &str) -> bool {
     let few = file.shape(name).is_some_and(|shape| shape.len() < 2);
     let whole = file.element(name).is_some_and(|element| !element.is_float());
-    !name.contains('.') && (few || whole) && !layout::is_vcp(name) && name != FUSION
+    !name.contains('.') && (few || whole) && !layout::is_vcp(name) && name != plus::ALPHA
 }
 
 /// A CLIP tensor by its OpenAI name, put together from its parts.

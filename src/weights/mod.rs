@@ -21,6 +21,7 @@ pub mod layout;
 mod legacy_file;
 mod naming;
 mod pickle;
+mod plus;
 pub mod position;
 pub mod random;
 mod safetensors_file;

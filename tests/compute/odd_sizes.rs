@@ -26,6 +26,7 @@ fn sizes() -> Architecture {
         deep_prompts: 2,
         taps: vec![1, 2, 4, 5, 7],
         post_heads: 6,
+        direct_prompts: false,
     }
 }
 /// Patches along one side at the size that the weights are for.

@@ -188,8 +188,10 @@ fn files_of_other_kinds_say_what_they_are() {
     assert!(say(&index).contains("an index of more than 67108864 bytes"));
     assert_eq!(
         say(b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."),
-        "FILE was saved in the old torch.save format; load it and save it again with torch 1.6 or later"
+        "weight file FILE is truncated or damaged: pickle ends early; fetch it again"
     );
+    assert!(say(b"\x80\x04}.").contains("a pickle that torch.save did not write"));
+    assert!(say(b"version https://git-lfs.github.com/spec/v1\noid").contains("fetch it with `git lfs pull`"));
 }
 
 #[test]
