@@ -46,6 +46,14 @@ pub fn tensor_names(file: &Path) -> Result<Vec<String>, ImportError> {
     Ok(container.names().into_iter().map(str::to_owned).collect())
 }
 
+/// Reads the numbers of every tensor in weight files of any kind, and says how many there are; for feeding it with
+/// hostile bytes.
+pub fn read_all(files: &[std::path::PathBuf], vcp: bool) -> Result<usize, ImportError> {
+    let mut container = container::Container::open(files, if vcp { Role::Vcp } else { Role::Clip })?;
+    let names: Vec<String> = container.names().into_iter().map(str::to_owned).collect();
+    names.iter().try_fold(0, |count, name| Ok(count + container.load(name)?.len()))
+}
+
 /// Why these bytes are no pickle that the import understands, if they are none; for feeding it with hostile bytes.
 pub fn check_pickle(bytes: &[u8]) -> Result<(), String> {
     pickle::read(bytes).map(drop).map_err(|error| format!("{error:?}"))
