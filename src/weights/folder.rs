@@ -26,6 +26,12 @@ pub(super) fn sources(path: &Path) -> Result<Vec<PathBuf>, ImportError> {
     if let Some(file) = known(path) {
         return Ok(vec![file]);
     }
+    // The cache of Hugging Face has each version of a model in a folder of its own.
+    if let Ok([version]) = entries(&path.join("snapshots")).as_deref()
+        && let Some(file) = known(version)
+    {
+        return Ok(vec![file]);
+    }
     let entries = entries(path)?;
     let towers: Vec<PathBuf> = entries.iter().filter(|entry| entry.is_dir()).filter_map(|entry| known(entry)).collect();
     let files: Vec<&PathBuf> = entries.iter().filter(|entry| is_weights(entry)).collect();

@@ -55,6 +55,8 @@ fn clip_is_read_from_every_layout_of_its_libraries() {
     // transformers: one file, or several with an index, of each kind; other files of a training beside them.
     save("bin/pytorch_model.bin", &theirs);
     save("bin/training_args.bin", &Tensors::new());
+    std::fs::create_dir_all(at("cache/snapshots/ce19dc91")).unwrap();
+    std::os::unix::fs::symlink(at("bin/pytorch_model.bin"), at("cache/snapshots/ce19dc91/pytorch_model.bin")).unwrap();
     let mut map = serde_json::Map::new();
     for half in 0..2 {
         let file = format!("pytorch_model-0000{half}-of-00002.bin");
@@ -91,6 +93,7 @@ fn clip_is_read_from_every_layout_of_its_libraries() {
     let expected = usual();
     let cases: Vec<(Vec<PathBuf>, &str)> = vec![
         (vec![at("bin")], "torch.save file, Hugging Face names"),
+        (vec![at("cache")], "torch.save file, Hugging Face names"),
         (vec![at("bins")], "torch.save file, Hugging Face names"),
         (vec![at("bins/pytorch_model.bin.index.json")], "torch.save file, Hugging Face names"),
         (vec![at("towers")], "safetensors, Hugging Face names"),
