@@ -89,8 +89,8 @@ impl LegacyFile {
                 let Some(&offset) = self.offsets.get(&key) else {
                     return Err(damaged(&self.path, format!("storage '{key}' is missing")));
                 };
-                // No longer than the file: checked when it was opened.
-                let mut bytes = vec![0; tensor.storage.len * tensor.storage.element.bytes()];
+                // No longer than the file: that was checked, and every mention of a storage says the same length.
+                let mut bytes = vec![0; tensor.storage.bytes().unwrap_or_default()];
                 self.file.read_exact_at(&mut bytes, offset).map_err(|_| damaged(&self.path, "it became shorter"))?;
                 bytes
             }

@@ -303,3 +303,19 @@ fn what_would_act_is_refused_wherever_it_lies() {
         }
     }
 }
+
+/// A storage that is said to be larger where nobody looks is not believed.
+#[test]
+fn a_storage_has_one_length() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut pickle = Pickle::default();
+    pickle.raw(b"}(").text("prompt_embeddings").tensor(&[1], &[1.0]).text("prompt_proj.bias");
+    pickle.raw(b"ctorch._utils\n_rebuild_tensor_v2\n((").text("storage").raw(b"ctorch\nDoubleStorage\n").text("0");
+    pickle
+        .text("cpu")
+        .raw(b"\x8a\x07\xff\xff\xff\xff\xff\xff\x0ftQK\x00K\x01\x85K\x01\x85\x89ccollections\nOrderedDict\n)RtRu");
+    for path in [pickle.save(&dir.path().join("new")), pickle.save_old(&dir.path().join("old"))] {
+        let said = imported(&[fixture("clip.pt")], &path).unwrap_err().to_string();
+        assert!(said.contains("pickle says two lengths of storage '0', or an impossible one"), "{said}");
+    }
+}

@@ -40,7 +40,11 @@ impl Stack {
     /// Pushes a storage; one that was there under its name already is the same.
     pub(super) fn push_storage(&mut self, storage: Storage) -> Result<(), PickleError> {
         let storage = Rc::new(storage);
-        self.storages.entry(storage.key.clone()).or_insert_with(|| Rc::clone(&storage));
+        let first = self.storages.entry(storage.key.clone()).or_insert_with(|| Rc::clone(&storage));
+        match (first.bytes(), storage.bytes()) {
+            (Some(bytes), Some(same)) if bytes == same => {}
+            _ => return damaged(format!("pickle says two lengths of storage '{}', or an impossible one", storage.key)),
+        }
         self.push(Value::Storage(storage))
     }
 

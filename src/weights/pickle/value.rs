@@ -30,6 +30,13 @@ pub struct Storage {
     pub base: usize,
 }
 
+impl Storage {
+    /// Bytes of its elements; `None` on overflow.
+    pub fn bytes(&self) -> Option<usize> {
+        self.len.checked_mul(self.element.bytes())
+    }
+}
+
 /// A tensor: which storage, and where in it.
 #[derive(Debug)]
 pub struct PickledTensor {
