@@ -41,14 +41,16 @@ pub struct Item {
 }
 
 impl Item {
-    /// Reads the picture, and the mask of an anomalous one, at their own size.
+    /// Reads the picture, and the mask of an anomalous one, at their own size, both upright.
     ///
-    /// Errors when a file cannot be read or the mask is not as large as its picture.
+    /// A mask that does not say how it lies is as large as its picture is upright, or as it is stored; then it is turned
+    /// as the picture is. Errors when a file cannot be read or the mask is as large as neither.
     pub fn load(&self) -> Result<(Image, Option<Mask>), DatasetError> {
         self.check_mask()?;
-        let image = image_file::load(&self.image)?;
-        let Some(path) = &self.mask else { return Ok((image, None)) };
-        let mask = Mask::load(path)?;
+        let picture = image_file::load_upright(&self.image)?;
+        let Some(path) = &self.mask else { return Ok((picture.image, None)) };
+        let mask = Mask::load_beside(path, &picture)?;
+        let image = picture.image;
         if (mask.width, mask.height) != (image.width, image.height) {
             return Err(DatasetError::MaskSize {
                 mask: path.clone(),

@@ -1,10 +1,11 @@
 //! Where the anomaly is, pixel by pixel, and at the model's size as the released code brings it there.
 
 use std::path::Path;
+use std::sync::Once;
 
 use super::DatasetError;
 use crate::frame::{Image, PixelFormat};
-use crate::source::image_file;
+use crate::source::image_file::{self, ImageFileError, Orientation, Upright};
 
 /// Fraction bits of a weight in Pillow's 8-bit path.
 const FRACTION_BITS: u32 = 32 - 8 - 2;
@@ -25,8 +26,34 @@ pub struct Mask {
 impl Mask {
     /// Reads a mask: every pixel that is not black is anomalous, as in the released data sets (`convert("L") > 0`).
     pub fn load(path: &Path) -> Result<Self, DatasetError> {
-        let image = image_file::load_as_stored(path)?;
-        Ok(Self { width: image.width, height: image.height, anomalous: not_black(&image) })
+        Ok(Self::of(&image_file::load_as_stored(path)?))
+    }
+
+    /// Reads the mask of `picture`. Drawing programs show pictures upright and save masks so; a script that works on the
+    /// stored pixels saves them lying. Only the size tells which, and one of the pair turning alone is worth a warning.
+    pub fn load_beside(path: &Path, picture: &Upright) -> Result<Self, DatasetError> {
+        let mask = image_file::load_upright_as_stored(path)?;
+        if mask.orientation == picture.orientation {
+            return Ok(Self::of(&mask.image));
+        }
+        let size = (mask.image.width, mask.image.height);
+        let silent = mask.orientation == Orientation::NoTransforms;
+        let lies = silent && size == picture.stored_size() && size != (picture.image.width, picture.image.height);
+        static TOLD: Once = Once::new();
+        TOLD.call_once(|| {
+            let done = if lies { "the mask is turned as its picture is" } else { "the mask is taken as upright" };
+            tracing::warn!(
+                mask = %path.display(), picture = ?picture.orientation, mask_orientation = ?mask.orientation,
+                "the EXIF orientation of picture and mask differ: {done}; others like this are not named"
+            );
+        });
+        let image = if lies { image_file::turned(mask.image, picture.orientation) } else { Ok(mask.image) };
+        let image = image.map_err(|reason| ImageFileError::Undecodable { path: path.to_owned(), reason })?;
+        Ok(Self::of(&image))
+    }
+
+    fn of(image: &Image) -> Self {
+        Self { width: image.width, height: image.height, anomalous: not_black(image) }
     }
 
     /// At the model's size, S×S: black and white are resized with Pillow's antialiased bilinear filter, 8 bits a pass,

@@ -15,6 +15,8 @@ mod eval_binary;
 mod golden;
 mod hostile_bytes;
 mod image_file;
+mod image_upright;
+mod image_whole;
 mod metrics;
 mod odd_sizes;
 mod onnx;
