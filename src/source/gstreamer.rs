@@ -3,6 +3,7 @@
 //! The only module that names GStreamer. Pixels are copied where they arrive, on GStreamer's streaming thread, because
 //! a driver may fill its buffer again as soon as that thread moves on; this is also when a frame is stamped.
 
+mod conceal;
 mod damage;
 mod fault;
 mod mailbox;

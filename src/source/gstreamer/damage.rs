@@ -1,4 +1,5 @@
-//! Which frames do not show what was there: those that GStreamer flags, and those of JPEGs that are not whole.
+//! Which frames do not show what was there: those that GStreamer or [`conceal`] flags, and those of JPEGs that are not
+//! whole.
 //!
 //! Decoders of JPEG fill what is missing with grey and flag nothing, so each JPEG is looked at before it is decoded. Its
 //! frame is known again by its time stamp.
@@ -10,6 +11,7 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 
 use super::super::image_file::whole_jpeg;
+use super::conceal;
 
 /// Damaged JPEGs that may wait for their frames; more than any decoder holds.
 const MOST_PENDING: usize = 64;
@@ -42,6 +44,9 @@ impl Damage {
             element.factory().and_then(|factory| factory.metadata("klass").map(|klass| klass.contains("Decoder")));
         if decodes != Some(true) || element.is::<gst::Bin>() {
             return;
+        }
+        if element.factory().is_some_and(|factory| factory.name().starts_with("avdec_")) {
+            conceal::mark(element);
         }
         let Some(pad) = element.static_pad("sink") else { return };
         let damage = self.clone();
