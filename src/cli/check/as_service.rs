@@ -60,7 +60,7 @@ impl Difference {
         let ended = command.status();
         // Only when empty.
         for folder in new {
-            let _ = fs::remove_dir(folder);
+            fs::remove_dir(folder).ok();
         }
         Ok(ended?.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
     }
