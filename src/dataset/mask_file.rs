@@ -1,0 +1,203 @@
+//! A mask as files hold it: black and white, labels, grey, lossy, in a palette or in the alpha channel.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{BufReader, Read};
+use std::path::Path;
+
+use png::{Decoder, Transformations};
+
+use super::{DatasetError, Mask};
+use crate::frame::{Image, PixelFormat};
+use crate::source::image_file;
+
+/// So many different levels besides black are labels of kinds or regions, however they lie.
+const FEW_LEVELS: usize = 8;
+/// Labels cover areas: at least this share of their pixels has the same level below and to the right. Noise has not.
+const FLAT: f64 = 0.75;
+/// A lossy mask whose largest level lies below marks nothing: what is there is the compression's.
+const NOISE: u16 = 32;
+/// Bytes that tell how a file is compressed.
+const HEAD: u64 = 4096;
+
+/// What is peculiar about a mask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum MaskNote {
+    /// JPEG or lossy WebP: levels beside black are the compression's.
+    Lossy,
+    /// Many levels in areas that are not flat: soft edges, a heat map, or a lossy file that was converted.
+    Grey,
+    /// What is marked stands in the alpha channel.
+    Alpha,
+    /// A palette whose first colour is not black: its index 0 is good.
+    Palette,
+    /// More than half of the picture is marked.
+    MostMarked,
+    /// Nothing is marked.
+    Empty,
+}
+
+impl MaskNote {
+    /// What follows "N masks".
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Lossy => {
+                "are JPEG or lossy WebP: pixels of at least half of a mask's largest level count as anomalous; save masks as PNG"
+            }
+            Self::Grey => "are grey: pixels of at least half of a mask's largest level count as anomalous",
+            Self::Alpha => "mark with their alpha channel: pixels that are at least half opaque count as anomalous",
+            Self::Palette => {
+                "have a palette that does not begin with black: colour 0 counts as good, or black where that leaves less to be anomalous"
+            }
+            Self::MostMarked => {
+                "mark more than half of their picture: are they inverted? Anomalous is what is not black"
+            }
+            Self::Empty => "mark nothing, though their picture is labelled as defective",
+        }
+    }
+}
+
+/// Reads a mask: every pixel that is not black is anomalous, as in the released data sets (`convert("L") > 0`).
+///
+/// Where that would be wrong another rule is taken and noted: see [`MaskNote`].
+pub fn read(path: &Path, notes: &mut Vec<MaskNote>) -> Result<Mask, DatasetError> {
+    let image = image_file::load_as_stored(path)?;
+    let (width, height) = (image.width, image.height);
+    let head = head(path);
+    let mask = |anomalous| Mask { width, height, anomalous };
+    if let Some(anomalous) = indexed(path, &head, &image, notes) {
+        return Ok(mask(anomalous));
+    }
+    let levels = levels(&image);
+    let anomalous = match opaque(&image) {
+        Some(opaque) => {
+            // Pixels that are not to be seen do not mark; where all that is seen is black, seeing itself does.
+            let seen = || levels.iter().zip(&opaque).filter(|(_, opaque)| **opaque).map(|(level, _)| *level);
+            let coloured = seen().any(|level| level > 0);
+            let one_colour = seen().max() == seen().min();
+            if !coloured || one_colour {
+                notes.push(MaskNote::Alpha);
+            }
+            levels.iter().zip(&opaque).map(|(&level, &opaque)| opaque && (level > 0 || !coloured)).collect()
+        }
+        None => marked(&levels, width as usize, is_lossy(&head), notes),
+    };
+    Ok(mask(anomalous))
+}
+
+/// Levels that mark.
+fn marked(levels: &[u16], width: usize, lossy: bool, notes: &mut Vec<MaskNote>) -> Vec<bool> {
+    let largest = levels.iter().copied().max().unwrap_or(0);
+    let half = |level: &u16| largest > 0 && 2 * u32::from(*level) >= u32::from(largest);
+    if lossy {
+        notes.push(MaskNote::Lossy);
+        return levels.iter().map(|level| largest >= NOISE && half(level)).collect();
+    }
+    let different: BTreeSet<u16> = levels.iter().copied().filter(|&level| level > 0).collect();
+    if different.len() > FEW_LEVELS && !is_flat(levels, width) {
+        notes.push(MaskNote::Grey);
+        return levels.iter().map(half).collect();
+    }
+    levels.iter().map(|&level| level > 0).collect()
+}
+
+/// Do the levels between black and the largest lie in areas, as labels do?
+fn is_flat(levels: &[u16], width: usize) -> bool {
+    let largest = levels.iter().copied().max().unwrap_or(0);
+    let (mut between, mut flat) = (0usize, 0usize);
+    for (at, &level) in levels.iter().enumerate().filter(|(_, level)| **level > 0 && **level < largest) {
+        let same = |other: Option<&u16>| other.is_none_or(|&other| other == level);
+        between += 1;
+        let right = if at % width + 1 == width { None } else { levels.get(at + 1) };
+        flat += usize::from(same(right) && same(levels.get(at + width)));
+    }
+    flat as f64 >= FLAT * between as f64
+}
+
+/// 8-bit luminance, or 16-bit grey as it is. Pillow computes the first with 16-bit weights of ITU-R 601-2, rounded.
+fn levels(image: &Image) -> Vec<u16> {
+    let step = image.format.bytes_per_pixel();
+    let pixels = image.data().chunks_exact(step);
+    let luminance = |r: u8, g: u8, b: u8| {
+        ((u32::from(r) * 19595 + u32::from(g) * 38470 + u32::from(b) * 7471 + 0x8000) >> 16) as u16
+    };
+    match image.format {
+        PixelFormat::Gray8 | PixelFormat::GrayAlpha8 => pixels.map(|p| u16::from(p[0])).collect(),
+        PixelFormat::Gray16 => pixels.map(|p| u16::from_le_bytes([p[0], p[1]])).collect(),
+        PixelFormat::Rgb8 | PixelFormat::Rgba8 => pixels.map(|p| luminance(p[0], p[1], p[2])).collect(),
+        PixelFormat::Bgr8 => pixels.map(|p| luminance(p[2], p[1], p[0])).collect(),
+    }
+}
+
+/// Which pixels are at least half opaque; `None` where all are equally so, and alpha says nothing.
+fn opaque(image: &Image) -> Option<Vec<bool>> {
+    let step = match image.format {
+        PixelFormat::GrayAlpha8 | PixelFormat::Rgba8 => image.format.bytes_per_pixel(),
+        _ => return None,
+    };
+    let alpha = || image.data().chunks_exact(step).map(|pixel| pixel[step - 1]);
+    (alpha().max() != alpha().min()).then(|| alpha().map(|alpha| alpha >= 128).collect())
+}
+
+/// What the palette of a PNG marks, where its colours do not say it: index 0 is good, as labelling programs have it.
+fn indexed(path: &Path, head: &[u8], image: &Image, notes: &mut Vec<MaskNote>) -> Option<Vec<bool>> {
+    // The colour type of a PNG's header; 3 is a palette.
+    if !head.starts_with(b"\x89PNG") || head.get(25) != Some(&3) {
+        return None;
+    }
+    let mut decoder = Decoder::new(BufReader::new(File::open(path).ok()?));
+    decoder.set_transformations(Transformations::IDENTITY);
+    let mut reader = decoder.read_info().ok()?;
+    let mut packed = vec![0; reader.output_buffer_size()?];
+    let frame = reader.next_frame(&mut packed).ok()?;
+    let bits = frame.bit_depth as usize;
+    let index = |row: &[u8], x: usize| (row[x * bits / 8] >> (8 - bits - x * bits % 8)) & (u8::MAX >> (8 - bits));
+    let (width, height) = (frame.width as usize, frame.height as usize);
+    let rows = packed.chunks_exact(frame.line_size).take(height);
+    let indices: Vec<u8> = rows.flat_map(|row| (0..width).map(move |x| index(row, x))).collect();
+    if indices.len() != (image.width * image.height) as usize {
+        return None;
+    }
+    let palette = reader.info().palette.as_deref().unwrap_or_default();
+    let colour = |index: u8| palette.get(usize::from(index) * 3..).and_then(|rest| rest.first_chunk::<3>()).copied();
+    let colour = |index: u8| colour(index).unwrap_or_default();
+    let used: BTreeSet<u8> = indices.iter().copied().collect();
+    let is_grey = |index: &u8| colour(*index).iter().all(|part| *part == colour(*index)[0]);
+    let black = |index: &u8| colour(*index) == [0; 3];
+    let greys = used.iter().all(is_grey);
+    let blacks = used.iter().filter(|index| black(index)).count();
+    if blacks == 1 && greys && used.len() > FEW_LEVELS {
+        // A grey picture with a palette.
+        return None;
+    }
+    let by_index = || indices.iter().map(|&index| index > 0).collect::<Vec<_>>();
+    let by_colour = || indices.iter().map(|&index| !black(&index)).collect::<Vec<_>>();
+    if black(&0) || blacks == 0 {
+        if !black(&0) {
+            notes.push(MaskNote::Palette);
+        }
+        return Some(by_index());
+    }
+    // The first colour is not black and another one is: programs that save space sort colours as they like. What is
+    // anomalous is the smaller part.
+    notes.push(MaskNote::Palette);
+    let marked = |mask: &Vec<bool>| mask.iter().filter(|&&anomalous| anomalous).count();
+    let (index, colour) = (by_index(), by_colour());
+    Some(if marked(&colour) <= marked(&index) { colour } else { index })
+}
+
+fn head(path: &Path) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    // What cannot be read has no head; the decoder has said so before.
+    let read = File::open(path).and_then(|file| file.take(HEAD).read_to_end(&mut bytes));
+    if read.is_err() {
+        bytes.clear();
+    }
+    bytes
+}
+
+/// JPEG, or WebP with a lossy frame.
+fn is_lossy(head: &[u8]) -> bool {
+    let webp = head.starts_with(b"RIFF") && head.get(8..12) == Some(b"WEBP");
+    head.starts_with(&[0xff, 0xd8]) || (webp && head.windows(4).any(|chunk| chunk == b"VP8 "))
+}
