@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
+use super::LeftOut;
 use super::files::{folders, is_foreign, is_picture, list, pictures};
-use super::inventory::LeftOut;
 use super::masks::{MaskFolder, beside as apart};
 use super::words::{self, name_of};
 use super::{ClassItems, DatasetError, Item, Mask, Split};

@@ -24,6 +24,16 @@ pub(super) fn layout(root: &Path) -> Result<(PathBuf, Layout), DatasetError> {
     Err(DatasetError::NoLayout { root: root.to_owned() })
 }
 
+impl Layout {
+    /// The layout itself, or the one that [`Layout::Auto`] finds at `root`.
+    pub fn resolve(self, root: &Path) -> Result<Self, DatasetError> {
+        if self == Self::Auto { layout(root).map(|(_, layout)| layout) } else { Ok(self) }
+    }
+}
+
+/// Does a folder look like a class?
+type Fits = fn(&Path) -> bool;
+
 fn at(root: &Path) -> Option<Layout> {
     if !realiad::lists(root).is_empty() {
         return Some(Layout::RealIad);
@@ -35,9 +45,8 @@ fn at(root: &Path) -> Option<Layout> {
         return Some(Layout::Visa);
     }
     let inner = folders(root);
-    let count =
-        |fits: fn(&Path) -> bool| if fits(root) { usize::MAX } else { inner.iter().filter(|path| fits(path)).count() };
-    let candidates: [(Layout, fn(&Path) -> bool); 3] =
+    let count = |fits: Fits| if fits(root) { usize::MAX } else { inner.iter().filter(|path| fits(path)).count() };
+    let candidates: [(Layout, Fits); 3] =
         [(Layout::Mvtec, kinds::has_kinds), (Layout::Folders, kinds::is_plain), (Layout::Beside, beside::fits)];
     // Of equals the first.
     let best =

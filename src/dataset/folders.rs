@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use super::LeftOut;
 use super::files::{count, folders, is_foreign, is_picture, list, pictures};
-use super::inventory::LeftOut;
 use super::masks::{MaskFolder, beside};
 use super::words::{self, name_of};
 use super::{ClassItems, DatasetError, Item, Split};

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::inventory::LeftOut;
+use super::LeftOut;
 use super::mask_file::{self, MaskNote};
 use super::{DatasetError, Mask};
 use crate::frame::Image;

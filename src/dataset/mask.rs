@@ -1,9 +1,5 @@
 //! Where the anomaly is, pixel by pixel, and at the model's size as the released code brings it there.
 
-use std::path::Path;
-
-use super::{DatasetError, mask_file};
-
 /// Fraction bits of a weight in Pillow's 8-bit path.
 const FRACTION_BITS: u32 = 32 - 8 - 2;
 /// From here on an 8-bit level lies above one half: 127 / 255 < 0.5 < 128 / 255.
@@ -21,11 +17,6 @@ pub struct Mask {
 }
 
 impl Mask {
-    /// Reads a mask; see [`mask_file::read`] for what counts as anomalous.
-    pub fn load(path: &Path) -> Result<Self, DatasetError> {
-        mask_file::read(path, &mut Vec::new())
-    }
-
     /// Marks what another mask of the same size marks.
     pub(super) fn add(&mut self, other: &Self) {
         self.anomalous.iter_mut().zip(&other.anomalous).for_each(|(own, &other)| *own |= other);
@@ -49,11 +40,6 @@ impl Mask {
         };
         resized.into_iter().map(|level| level >= HALF).collect()
     }
-}
-
-/// Reads a mask at the model's size S×S, row by row; see [`Mask::resized`].
-pub fn load_mask(path: &Path, size: usize) -> Result<Vec<bool>, DatasetError> {
-    Ok(Mask::load(path)?.resized(size))
 }
 
 /// Resizes every row of `width` pixels to `target`.

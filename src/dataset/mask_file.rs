@@ -85,6 +85,18 @@ pub fn read(path: &Path, notes: &mut Vec<MaskNote>) -> Result<Mask, DatasetError
     Ok(mask(anomalous))
 }
 
+impl Mask {
+    /// Reads a mask; see [`read`] for what counts as anomalous.
+    pub fn load(path: &Path) -> Result<Self, DatasetError> {
+        read(path, &mut Vec::new())
+    }
+}
+
+/// Reads a mask at the model's size S×S, row by row; see [`Mask::resized`].
+pub fn load_mask(path: &Path, size: usize) -> Result<Vec<bool>, DatasetError> {
+    Ok(Mask::load(path)?.resized(size))
+}
+
 /// Levels that mark.
 fn marked(levels: &[u16], width: usize, lossy: bool, notes: &mut Vec<MaskNote>) -> Vec<bool> {
     let largest = levels.iter().copied().max().unwrap_or(0);

@@ -7,6 +7,8 @@ mod files;
 mod folders;
 mod inventory;
 mod item;
+mod layout;
+mod left_out;
 mod listed;
 mod mask;
 mod mask_file;
@@ -17,63 +19,11 @@ mod words;
 use std::path::{Path, PathBuf};
 
 pub use error::DatasetError;
-pub use inventory::{LeftOut, most_left_out};
 pub use item::{ClassItems, Item, Split};
-pub use mask::{Mask, load_mask};
-pub use mask_file::MaskNote;
-
-/// How the files of a data set are arranged below its root.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Layout {
-    /// One of the others, by what lies there.
-    Auto,
-    /// MVTec-AD: `CLASS/train/good`, `CLASS/test/KIND`, `CLASS/ground_truth/KIND/NAME_mask.png` (or `NAME.png`). Also MVTec
-    /// LOCO, MVTec AD 2, BTAD, MPDD.
-    Mvtec,
-    /// VisA: `split_csv/1cls.csv` with the columns object, split, label, image, mask.
-    Visa,
-    /// The released VCP-CLIP code: `meta.json` or `meta_NAME.json`; the root may be the file itself.
-    Meta,
-    /// `CLASS/good`, `CLASS/defect`, `CLASS/ground_truth`, or the three at the root; there is no split.
-    Folders,
-    /// KolektorSDD, KolektorSDD2, DAGM: masks beside the pictures or in `Label`; what has no mask, or a black one, is good.
-    Beside,
-    /// Real-IAD: `CLASS.json` with the lists train and test.
-    RealIad,
-}
-
-impl Layout {
-    /// As on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Auto => "auto",
-            Self::Mvtec => "mvtec",
-            Self::Visa => "visa",
-            Self::Meta => "meta",
-            Self::Folders => "folders",
-            Self::Beside => "beside",
-            Self::RealIad => "realiad",
-        }
-    }
-
-    /// How it tells good parts from others, in a few words.
-    pub(crate) fn what(self) -> &'static str {
-        match self {
-            Self::Auto => "found by what lies there",
-            Self::Mvtec => "a folder for each kind of part within train and test",
-            Self::Visa => "as split_csv/1cls.csv lists them",
-            Self::Meta => "as meta.json lists them",
-            Self::Folders => "a folder for good parts and one for others",
-            Self::Beside => "masks beside the pictures",
-            Self::RealIad => "as CLASS.json lists them",
-        }
-    }
-
-    /// The layout itself, or the one that [`Layout::Auto`] finds at `root`.
-    pub fn resolve(self, root: &Path) -> Result<Self, DatasetError> {
-        if self == Self::Auto { detect::layout(root).map(|(_, layout)| layout) } else { Ok(self) }
-    }
-}
+pub use layout::Layout;
+pub use left_out::{LeftOut, most_left_out};
+pub use mask::Mask;
+pub use mask_file::{MaskNote, load_mask};
 
 /// One split of a data set. Classes are in the order of their names, so two runs see the same sequence.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -143,5 +93,30 @@ impl Dataset {
     /// Never true: [`Dataset::open`] refuses a split without pictures.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Pictures that are not used.
+    pub fn left_out(&self) -> usize {
+        self.classes.iter().map(ClassItems::left_out).sum()
+    }
+
+    /// What was found: one line for the layout, one a class, one for each folder that is no class.
+    pub fn lines(&self) -> Vec<String> {
+        let mut lines =
+            vec![format!("{}: layout '{}', {}", self.root.display(), self.layout.name(), self.layout.what())];
+        lines.extend(self.classes.iter().map(ClassItems::line));
+        lines.extend(self.remarks.iter().cloned());
+        lines
+    }
+
+    /// Errors when more than a tenth of the pictures are left out.
+    pub fn check_left_out(&self) -> Result<(), DatasetError> {
+        let (left_out, total) = (self.left_out(), self.len() + self.left_out());
+        if left_out <= most_left_out(total) {
+            return Ok(());
+        }
+        let reasons = self.classes.iter().flat_map(|class| &class.left_out);
+        let reasons = reasons.map(|left| format!("{} {}", left.path.display(), left.reason));
+        Err(DatasetError::too_many_left_out(left_out, total, reasons))
     }
 }

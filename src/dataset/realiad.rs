@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::LeftOut;
 use super::files::{self, ending};
-use super::inventory::LeftOut;
 use super::listed::{below, read};
 use super::words::{self, name_of};
 use super::{ClassItems, DatasetError, Item, Split};
