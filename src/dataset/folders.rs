@@ -50,7 +50,8 @@ pub(super) fn plain(root: &Path) -> Result<Found, DatasetError> {
         let mut inner: Vec<&PathBuf> = entries.iter().filter(|path| path.is_dir()).collect();
         inner.sort_by_key(|path| !words::is_good(&name_of(path)));
         let any = |is: fn(&str) -> bool| inner.iter().any(|path| is(&name_of(path)));
-        let only_good = any(words::is_good) && !any(words::is_bad);
+        // Without a folder for all that are not good, what lies beside the good ones are kinds of defects.
+        let only_good = any(words::is_good) && !any(words::is_all_bad);
         let mut reading = Reading::new(name, LAYOUT);
         reading.stray(&entries, "lies beside the folders that say what is good");
         let is_kind = |name: &str| {
@@ -61,7 +62,7 @@ pub(super) fn plain(root: &Path) -> Result<Found, DatasetError> {
             let kind = name_of(folder);
             if words::is_good(&kind) {
                 reading.good(folder, &kind)?;
-            } else if words::is_bad(&kind) {
+            } else if words::is_bad(&kind) && !(only_good && bad > 1) {
                 // Masks may lie in a folder of the same name, of another word for it, or of none.
                 let own = below(&truth, &[&kind], bad == 1);
                 let own = if own.is_empty() { truth.clone() } else { own };
@@ -113,6 +114,12 @@ fn split_folder(folder: &Path, split: Split) -> Option<PathBuf> {
     let ranked =
         folders(folder).into_iter().filter_map(|path| Some((words::split_rank(&name_of(&path), split)?, path)));
     ranked.min().map(|(_, path)| path)
+}
+
+/// Is it a link to a folder that it lies in?
+fn leads_up(folder: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    folder.parent().is_some_and(|parent| real(parent).starts_with(real(folder)))
 }
 
 /// Folders for masks in any of these.
@@ -208,7 +215,7 @@ impl Reading {
             return self.pictures(&colour, None, kind);
         }
         self.pictures(folder, masks, kind)?;
-        for inner in folders(folder).into_iter().filter(|path| !words::is_masks(&name_of(path))) {
+        for inner in folders(folder).into_iter().filter(|path| !words::is_masks(&name_of(path)) && !leads_up(path)) {
             let own = masks.map(|masks| below(masks, &[&name_of(&inner)], false));
             self.deep(&inner, own.as_deref(), kind)?;
         }
@@ -220,6 +227,12 @@ impl Reading {
         let entries = list(folder, self.layout)?;
         self.class.left_out.extend(entries.iter().filter(|path| is_foreign(path)).map(|path| LeftOut::foreign(path)));
         let (images, near) = beside(entries.into_iter().filter(|path| is_picture(path)).collect());
+        if let Some(first) = near.first() {
+            let (count, first) = (near.len(), first.display());
+            self.class
+                .remarks
+                .push(format!("{count} files such as {first} are taken for masks of the pictures beside them"));
+        }
         let Some(masks) = masks else {
             let item = |image| Item { image, masks: Vec::new(), anomalous: false, kind: kind.map(str::to_owned) };
             self.class.items.extend(images.into_iter().map(item));

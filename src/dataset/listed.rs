@@ -70,7 +70,7 @@ type Meta = BTreeMap<String, BTreeMap<String, Vec<MetaEntry>>>;
 struct MetaEntry {
     img_path: String,
     #[serde(default)]
-    mask_path: String,
+    mask_path: Option<String>,
     #[serde(default)]
     specie_name: Option<String>,
     anomaly: u8,
@@ -92,10 +92,12 @@ pub(super) fn meta(root: &Path, split: Split) -> Result<(PathBuf, Vec<ClassItems
         // The released code writes an entry without a picture for a class without training pictures.
         for (number, entry) in entries.into_iter().enumerate().filter(|(_, entry)| !entry.img_path.is_empty()) {
             let kind = entry.specie_name.filter(|kind| !kind.is_empty());
-            let item = item(&root, &entry.img_path, &entry.mask_path, entry.anomaly != 0, kind).map_err(|reason| {
-                let place = format!("'{}', class '{name}', entry {}", split.name(), number + 1);
-                DatasetError::Entry { list: list.clone(), place, reason }
-            })?;
+            let item =
+                item(&root, &entry.img_path, entry.mask_path.as_deref().unwrap_or_default(), entry.anomaly != 0, kind)
+                    .map_err(|reason| {
+                        let place = format!("'{}', class '{name}', entry {}", split.name(), number + 1);
+                        DatasetError::Entry { list: list.clone(), place, reason }
+                    })?;
             items.push(item);
         }
         classes.push(ClassItems::new(name, items));
@@ -103,9 +105,13 @@ pub(super) fn meta(root: &Path, split: Split) -> Result<(PathBuf, Vec<ClassItems
     Ok((root, classes))
 }
 
-/// Does a list of the released code lie in a folder?
+/// Does a list of the released code lie in a folder? A file of the same name may be something else.
 pub(super) fn has_meta(root: &Path) -> bool {
-    !matches!(meta_file(root), Err(DatasetError::List { reason, .. }) if reason.starts_with(NO_META)) && root.is_dir()
+    match meta_file(root) {
+        Ok(list) => std::fs::read(list).is_ok_and(|text| serde_json::from_slice::<Meta>(&text).is_ok()),
+        Err(DatasetError::List { reason, .. }) => !reason.starts_with(NO_META),
+        Err(_) => false,
+    }
 }
 
 /// The root itself when it is a file, else the one `meta.json` or `meta_NAME.json` in it.

@@ -61,23 +61,11 @@ const BAD: &[&str] = &[
     "abnormalities",
     "notnormal",
     "nonnormal",
-    "fault",
-    "faults",
-    "faulty",
     "fail",
     "failed",
-    "failure",
-    "failures",
     "reject",
     "rejected",
     "rejects",
-    "scrap",
-    "damage",
-    "damaged",
-    "broken",
-    "flaw",
-    "flaws",
-    "flawed",
     "nio",
     "schlecht",
     "schlechtteil",
@@ -93,6 +81,13 @@ const BAD: &[&str] = &[
     "异常",
     "缺陷",
 ];
+/// What says so as well, and is a kind of defect where others stand beside it.
+const BAD_OR_KIND: &[&str] = &[
+    "fault", "faults", "faulty", "failure", "failures", "scrap", "damage", "damaged", "broken", "flaw", "flaws",
+    "flawed",
+];
+/// What turns a word into its contrary.
+const NOT: &[&str] = &["not", "no", "non", "nicht", "kein", "keine", "never", "un"];
 /// Parts of which nobody has said what they are.
 const UNKNOWN: &[&str] = &[
     "unlabeled",
@@ -137,19 +132,33 @@ fn plain(name: &str) -> String {
 }
 
 fn is_one_of(name: &str, words: &[&str]) -> bool {
-    let name = plain(name);
-    let bare = NOUNS.iter().find_map(|noun| name.strip_suffix(noun)).unwrap_or(&name);
-    words.contains(&name.as_str()) || words.contains(&bare)
+    let plain = plain(name);
+    // A number before the word sorts folders: `00_good`.
+    let name = plain.trim_start_matches(|letter: char| letter.is_ascii_digit());
+    let bare = NOUNS.iter().find_map(|noun| name.strip_suffix(noun)).unwrap_or(name);
+    words.contains(&plain.as_str()) || words.contains(&name) || words.contains(&bare)
+}
+
+/// The same for the last of several words, as in `caps_good`, unless another one turns it round.
+fn ends_with_one_of(name: &str, words: &[&str]) -> bool {
+    let parts: Vec<String> = name.split(|letter: char| !letter.is_alphanumeric()).map(plain).collect();
+    let Some((last, others)) = parts.split_last().filter(|(_, others)| !others.is_empty()) else { return false };
+    words.contains(&last.as_str()) && !others.iter().any(|other| NOT.contains(&other.as_str()) || is_one_of(other, BAD))
 }
 
 /// Does the name say that the parts are good?
 pub(super) fn is_good(name: &str) -> bool {
-    is_one_of(name, GOOD)
+    is_one_of(name, GOOD) || (ends_with_one_of(name, GOOD) && !is_one_of(name, BAD))
 }
 
 /// Does it say that they are not?
 pub(super) fn is_bad(name: &str) -> bool {
-    is_one_of(name, BAD)
+    is_all_bad(name) || is_one_of(name, BAD_OR_KIND)
+}
+
+/// Does it say so of all that are not good?
+pub(super) fn is_all_bad(name: &str) -> bool {
+    is_one_of(name, BAD) || ends_with_one_of(name, BAD)
 }
 
 /// Does it say that nobody knows?
@@ -214,6 +223,13 @@ mod tests {
         for bad in ["ko", "NG", "n.i.O.", "not_ok", "Not Good", "Defect", "anomalies", "ABNORMAL", "bad_parts", "nok"] {
             assert!(is_bad(bad) && !is_good(bad), "{bad}");
         }
+        for good in ["00_good", "caps_ok", "Caps-Good", "2 normal"] {
+            assert!(is_good(good) && !is_bad(good), "{good}");
+        }
+        for bad in ["01_ng", "caps_not_ok", "caps_bad", "not_so_good"] {
+            assert!(!is_good(bad), "{bad}");
+        }
+        assert!(is_all_bad("caps_ng") && is_bad("broken") && !is_all_bad("broken"));
         for kind in ["scratch", "logical_anomalies", "broken_large", "goods_inward", "image", "parts"] {
             assert!(!is_good(kind) && !is_bad(kind), "{kind}");
         }

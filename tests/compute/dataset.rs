@@ -158,6 +158,10 @@ fn meta() {
     write(vec![entry("mvtec/cap/1.bmp", "", 0), entry("mvtec/cap/2.bmp", "", 1)]);
     let dataset = Dataset::open(root.path(), Layout::Meta, Split::Test).expect("a data set");
     assert_eq!(shape(&dataset), ["cap: mvtec/cap/1.bmp [] good, mvtec/cap/2.bmp [] cut"], "labels without masks count");
+    let mut null = entry("mvtec/cap/2.bmp", "", 1);
+    null["mask_path"] = serde_json::Value::Null;
+    write(vec![null]);
+    assert_eq!(Dataset::open(root.path(), Layout::Auto, Split::Test).expect("a data set").layout, Layout::Meta);
     write(vec![entry("mvtec/../../1.bmp", "", 0)]);
     assert!(refusal(root.path(), Layout::Meta, Split::Test).ends_with("does not stay below the root"));
     fs::write(&list, "{\"test\": 3}").expect("writable");

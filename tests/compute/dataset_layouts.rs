@@ -287,9 +287,23 @@ fn what_is_left_out_is_said() {
     assert_eq!(counts(&dataset), [("cap", [1, 2, 1, 0])]);
     assert!(dataset.classes[0].line().contains("kinds of defects: dent, scratch"));
 
+    let root = tree(&["cap/good/1.png", "cap/broken/1.png", "cap/scratch/1.png"]);
+    assert_eq!(counts(&open(root.path(), Layout::Folders, Split::Test)), [("cap", [1, 2, 0, 0])]);
+    // What looks like a mask beside a picture is said to be taken for one.
+    let root = tree(&["cap/test/good/1.png", "cap/test/good/1_label.png", "cap/test/cut/2.png"]);
+    let dataset = open(root.path(), Layout::Mvtec, Split::Test);
+    assert!(dataset.classes[0].line().contains("1_label.png are taken for masks"), "{}", dataset.classes[0].line());
+
     let root = tree(&["cap/a.png"]);
     let error = Dataset::open(root.path(), Layout::Auto, Split::Test).unwrap_err().to_string();
     assert!(error.contains("no layout of data sets fits") && error.contains("CLASS/test/good"), "{error}");
+}
+
+#[test]
+fn links_that_lead_up_are_not_followed() {
+    let root = tree(&["cap/test/good/1.png", "cap/test/cut/1.png"]);
+    std::os::unix::fs::symlink("..", root.path().join("cap/test/cut/again")).unwrap();
+    assert_eq!(counts(&open(root.path(), Layout::Mvtec, Split::Test)), [("cap", [1, 1, 0, 0])]);
 }
 
 #[test]
