@@ -18,7 +18,7 @@ pub enum DatasetError {
         source: std::io::Error,
     },
     /// No folder below the root looks like a class.
-    #[error("{}: no folder here holds {needed}; is it the root of a data set in the layout '{layout}'?", root.display())]
+    #[error("{}: no folder here holds {needed}; is it the root of a data set in the layout '{layout}'? --layout auto finds out", root.display())]
     NoClass {
         /// The root.
         root: PathBuf,

@@ -45,7 +45,11 @@ pub(super) fn plain(root: &Path) -> Result<Found, DatasetError> {
     let (classes, remarks) = classes(root, LAYOUT, "'good' or 'defect'", is_plain)?;
     let class = |(name, folder): (String, PathBuf)| -> Result<ClassItems, DatasetError> {
         let data = data_folder(&folder);
-        let truth = mask_folders(&[&data, &folder, &folder.join("Data")]);
+        let mut truth = mask_folders(&[&data, &folder, &folder.join("Data")]);
+        if let Some(parent) = folder.parent().filter(|_| words::is_split(&name)) {
+            // A split was given for the data set: its masks lie beside it.
+            truth.extend(mask_folders(&[parent]));
+        }
         let entries = list(&data, LAYOUT)?;
         let mut inner: Vec<&PathBuf> = entries.iter().filter(|path| path.is_dir()).collect();
         inner.sort_by_key(|path| !words::is_good(&name_of(path)));
@@ -104,10 +108,10 @@ pub(super) fn is_plain(folder: &Path) -> bool {
     names(&data_folder(folder)).iter().any(|name| words::is_good(name) || words::is_bad(name))
 }
 
-/// VisA, as it is published, has `Data/Images` between a class and its kinds.
+/// VisA, as it is published, has `Data/Images` between a class and its kinds; others have `images` beside `masks`.
 fn data_folder(folder: &Path) -> PathBuf {
-    let images = folder.join("Data/Images");
-    if images.is_dir() { images } else { folder.to_owned() }
+    let images = ["Data/Images", "images", "Images"].map(|name| folder.join(name));
+    images.into_iter().find(|path| path.is_dir()).unwrap_or_else(|| folder.to_owned())
 }
 
 fn split_folder(folder: &Path, split: Split) -> Option<PathBuf> {
@@ -122,12 +126,15 @@ fn leads_up(folder: &Path) -> bool {
     folder.parent().is_some_and(|parent| real(parent).starts_with(real(folder)))
 }
 
-/// Folders for masks in any of these.
+/// Folders for masks in any of these, and those for a split in them.
 fn mask_folders(places: &[&Path]) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = Vec::new();
     for path in places.iter().flat_map(|place| folders(place)).filter(|path| words::is_masks(&name_of(path))) {
-        if !found.contains(&path) {
-            found.push(path);
+        let inner = folders(&path).into_iter().filter(|inner| words::is_split(&name_of(inner)));
+        for path in inner.chain([path.clone()]) {
+            if !found.contains(&path) {
+                found.push(path);
+            }
         }
     }
     found

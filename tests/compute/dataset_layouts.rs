@@ -334,4 +334,20 @@ fn masks_lie_in_many_places() {
         let root = tree(&["caps/OK/1.jpg", "caps/NG/1.jpg", mask]);
         assert_eq!(counts(&open(root.path(), Layout::Folders, Split::Test)), [("caps", [1, 1, 1, 0])], "{mask}");
     }
+    for mask in [
+        "caps/ground_truth/test/cut/1.png",
+        "caps/test/masks/cut/1.png",
+        "caps/Masks/1_mask.png",
+        "caps/test/cut/1_GT.png",
+    ] {
+        let root = tree(&["caps/test/good/1.jpg", "caps/test/cut/1.jpg", mask]);
+        assert_eq!(counts(&open(root.path(), Layout::Mvtec, Split::Test)), [("caps", [1, 1, 1, 0])], "{mask}");
+    }
+    let root = tree(&["caps/test/good/1.jpg", "caps/test/cut/1.jpg", "caps/ground_truth/cut/1.png"]);
+    let one_split = open(&root.path().join("caps/test"), Layout::Folders, Split::Test);
+    assert_eq!(counts(&one_split), [("test", [1, 1, 1, 0])]);
+    let root = tree(&["hazelnut_toy/good/1.jpg", "hazelnut_toy/crack/1.jpg", "hazelnut_toy/mask/crack/1.jpg"]);
+    assert_eq!(counts(&open(root.path(), Layout::Folders, Split::Test)), [("hazelnut_toy", [1, 1, 1, 0])]);
+    let root = tree(&["caps/images/ok/1.jpg", "caps/images/ng/1.jpg", "caps/masks/ng/1.png"]);
+    assert_eq!(counts(&open(root.path(), Layout::Folders, Split::Test)), [("caps", [1, 1, 1, 0])]);
 }
