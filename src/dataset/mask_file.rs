@@ -45,7 +45,9 @@ impl MaskNote {
                 "are JPEG or lossy WebP: pixels of at least half of a mask's largest level count as anomalous; save masks as PNG"
             }
             Self::Grey => "are grey: pixels of at least half of a mask's largest level count as anomalous",
-            Self::Alpha => "mark with their alpha channel: pixels that are at least half opaque count as anomalous",
+            Self::Alpha => {
+                "mark with their alpha channel: pixels at least half as opaque as the most opaque one count as anomalous"
+            }
             Self::Palette => {
                 "have a palette that does not begin with black: colour 0 counts as good, or black where that leaves less to be anomalous"
             }
@@ -141,14 +143,15 @@ fn levels(image: &Image) -> Vec<u16> {
     }
 }
 
-/// Which pixels are at least half opaque; `None` where all are equally so, and alpha says nothing.
+/// Which pixels are at least half as opaque as the most opaque one; `None` where all are equal, and alpha says nothing.
 fn opaque(image: &Image) -> Option<Vec<bool>> {
     let step = match image.format {
         PixelFormat::GrayAlpha8 | PixelFormat::Rgba8 => image.format.bytes_per_pixel(),
         _ => return None,
     };
     let alpha = || image.data().chunks_exact(step).map(|pixel| pixel[step - 1]);
-    (alpha().max() != alpha().min()).then(|| alpha().map(|alpha| alpha >= 128).collect())
+    let most = alpha().max().unwrap_or(0);
+    (alpha().min() != Some(most)).then(|| alpha().map(|alpha| 2 * u16::from(alpha) >= u16::from(most)).collect())
 }
 
 /// What the palette of a PNG marks, where its colours do not say it: index 0 is good, as labelling programs have it.

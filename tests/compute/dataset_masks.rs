@@ -106,6 +106,7 @@ fn the_alpha_channel_marks() {
         ([0, 0, 0, 255], [255, 255, 255, 0]),
         ([255, 0, 0, 255], [0, 0, 0, 0]),
         ([255, 0, 0, 200], [90, 80, 70, 0]),
+        ([255, 0, 0, 127], [0, 0, 0, 0]),
     ] {
         image::RgbaImage::from_fn(WIDTH, HEIGHT, |x, y| Rgba(if inside(x, y) { marked } else { other }))
             .save(&path)
