@@ -6,7 +6,7 @@ use super::LeftOut;
 use super::mask_file::{self, MaskNote};
 use super::{DatasetError, Mask};
 use crate::frame::Image;
-use crate::source::image_file;
+use crate::source::image_file::{self, Upright};
 
 /// Which part of a data set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,7 +48,7 @@ impl Item {
         !self.anomalous || !self.masks.is_empty()
     }
 
-    /// Reads the picture, and the mask of an anomalous one if there is one, at their own size.
+    /// Reads the picture, and the mask of an anomalous one if there is one, at their own size, both upright.
     ///
     /// Errors when a file cannot be read or the mask is not as large as its picture.
     pub fn load(&self) -> Result<(Image, Option<Mask>), DatasetError> {
@@ -57,10 +57,11 @@ impl Item {
 
     /// Like [`Item::load`]; adds what was peculiar about the masks to `notes`.
     pub fn load_noting(&self, notes: &mut Vec<MaskNote>) -> Result<(Image, Option<Mask>), DatasetError> {
-        let image = image_file::load(&self.image)?;
+        let Upright { image, orientation } = image_file::load_upright(&self.image)?;
         let mut all: Option<Mask> = None;
         for path in &self.masks {
             let mask = mask_file::read(path, notes)?;
+            let mask = mask_file::fitted(mask, orientation, (image.width, image.height), notes)?;
             if (mask.width, mask.height) != (image.width, image.height) {
                 return Err(DatasetError::MaskSize {
                     mask: path.clone(),

@@ -9,7 +9,7 @@ use png::{Decoder, Transformations};
 
 use super::{DatasetError, Mask};
 use crate::frame::{Image, PixelFormat};
-use crate::source::image_file;
+use crate::source::image_file::{self, Orientation, Upright};
 
 /// So many different levels besides black are labels of kinds or regions, however they lie.
 const FEW_LEVELS: usize = 8;
@@ -35,6 +35,12 @@ pub enum MaskNote {
     MostMarked,
     /// Nothing is marked.
     Empty,
+    /// The picture is turned by EXIF, the mask says nothing of it and fits the turned one.
+    DrawnUpright,
+    /// The picture is turned by EXIF, the mask says nothing of it and fits the stored one: it is turned as well.
+    DrawnLying,
+    /// The mask is turned by EXIF and its picture is not.
+    TurnedAlone,
 }
 
 impl MaskNote {
@@ -55,20 +61,29 @@ impl MaskNote {
                 "mark more than half of their picture: are they inverted? Anomalous is what is not black"
             }
             Self::Empty => "mark nothing, though their picture is labelled as defective",
+            Self::DrawnUpright => {
+                "say nothing of the EXIF orientation that turns their picture: they are taken as drawn on the upright one, as \
+                 labelling programs show it"
+            }
+            Self::DrawnLying => {
+                "say nothing of the EXIF orientation that turns their picture, and have the size of the stored one: they are \
+                 turned with it"
+            }
+            Self::TurnedAlone => "have an EXIF orientation and their picture has none: check that they fit",
         }
     }
 }
 
-/// Reads a mask: every pixel that is not black is anomalous, as in the released data sets (`convert("L") > 0`).
+/// Reads a mask, upright by its own orientation, which is returned as well: every pixel that is not black is anomalous, as
+/// in the released data sets (`convert("L") > 0`).
 ///
 /// Where that would be wrong another rule is taken and noted: see [`MaskNote`].
-pub fn read(path: &Path, notes: &mut Vec<MaskNote>) -> Result<Mask, DatasetError> {
-    let image = image_file::load_as_stored(path)?;
+pub fn read(path: &Path, notes: &mut Vec<MaskNote>) -> Result<(Mask, Orientation), DatasetError> {
+    let Upright { image, orientation } = image_file::load_upright_as_stored(path)?;
     let (width, height) = (image.width, image.height);
     let head = head(path);
-    let mask = |anomalous| Mask { width, height, anomalous };
-    if let Some(anomalous) = indexed(path, &head, &image, notes) {
-        return Ok(mask(anomalous));
+    if let Some(stored) = indexed(path, &head, notes) {
+        return Ok((turned(stored, orientation)?, orientation));
     }
     let levels = levels(&image);
     let anomalous = match opaque(&image) {
@@ -84,13 +99,69 @@ pub fn read(path: &Path, notes: &mut Vec<MaskNote>) -> Result<Mask, DatasetError
         }
         None => marked(&levels, width as usize, is_lossy(&head), notes),
     };
-    Ok(mask(anomalous))
+    Ok((Mask { width, height, anomalous }, orientation))
+}
+
+/// Brings a mask to the picture it belongs to, which `orientation` has turned and which has `size` now.
+///
+/// Programs differ in what they draw masks on: most show pictures upright, some as they are stored. Where only one of the
+/// two says that it lies, sizes decide, and upright where they do not.
+pub(super) fn fitted(
+    (mask, own): (Mask, Orientation),
+    orientation: Orientation,
+    size: (u32, u32),
+    notes: &mut Vec<MaskNote>,
+) -> Result<Mask, DatasetError> {
+    let fits = |mask: &Mask| (mask.width, mask.height) == size;
+    match (orientation, own) {
+        (picture, mask) if picture == mask => {}
+        (_, Orientation::NoTransforms) => {
+            if !fits(&mask) {
+                let other = turned(mask.clone(), orientation)?;
+                if fits(&other) {
+                    notes.push(MaskNote::DrawnLying);
+                    return Ok(other);
+                }
+            }
+            notes.push(MaskNote::DrawnUpright);
+        }
+        (Orientation::NoTransforms, own) => {
+            notes.push(MaskNote::TurnedAlone);
+            if !fits(&mask) {
+                return turned(mask, inverse(own));
+            }
+        }
+        _ => notes.push(MaskNote::TurnedAlone),
+    }
+    Ok(mask)
+}
+
+fn turned(mask: Mask, orientation: Orientation) -> Result<Mask, DatasetError> {
+    if orientation == Orientation::NoTransforms {
+        return Ok(mask);
+    }
+    let impossible = |reason: String| DatasetError::List { list: "mask".into(), reason };
+    let levels = mask.anomalous.iter().map(|&anomalous| u8::from(anomalous)).collect();
+    let image = Image::new(mask.width, mask.height, PixelFormat::Gray8, levels);
+    let image = image_file::turned(image.map_err(|error| impossible(error.to_string()))?, orientation);
+    let image = image.map_err(impossible)?;
+    let anomalous = image.data().iter().map(|&level| level > 0).collect();
+    Ok(Mask { width: image.width, height: image.height, anomalous })
+}
+
+/// What takes back what an orientation turns.
+fn inverse(orientation: Orientation) -> Orientation {
+    match orientation {
+        Orientation::Rotate90 => Orientation::Rotate270,
+        Orientation::Rotate270 => Orientation::Rotate90,
+        other => other,
+    }
 }
 
 impl Mask {
     /// Reads a mask; see [`read`] for what counts as anomalous.
     pub fn load(path: &Path) -> Result<Self, DatasetError> {
-        read(path, &mut Vec::new())
+        read(path, &mut Vec::new()).map(|(mask, _)| mask)
     }
 }
 
@@ -154,8 +225,8 @@ fn opaque(image: &Image) -> Option<Vec<bool>> {
     (alpha().min() != Some(most)).then(|| alpha().map(|alpha| 2 * u16::from(alpha) >= u16::from(most)).collect())
 }
 
-/// What the palette of a PNG marks, where its colours do not say it: index 0 is good, as labelling programs have it.
-fn indexed(path: &Path, head: &[u8], image: &Image, notes: &mut Vec<MaskNote>) -> Option<Vec<bool>> {
+/// What the palette of a PNG marks, as it is stored, where its colours do not say it: index 0 is good, as labelling programs have it.
+fn indexed(path: &Path, head: &[u8], notes: &mut Vec<MaskNote>) -> Option<Mask> {
     // The colour type of a PNG's header; 3 is a palette.
     if !head.starts_with(b"\x89PNG") || head.get(25) != Some(&3) {
         return None;
@@ -170,9 +241,6 @@ fn indexed(path: &Path, head: &[u8], image: &Image, notes: &mut Vec<MaskNote>) -
     let (width, height) = (frame.width as usize, frame.height as usize);
     let rows = packed.chunks_exact(frame.line_size).take(height);
     let indices: Vec<u8> = rows.flat_map(|row| (0..width).map(move |x| index(row, x))).collect();
-    if indices.len() != (image.width * image.height) as usize {
-        return None;
-    }
     let palette = reader.info().palette.as_deref().unwrap_or_default();
     let colour = |index: u8| palette.get(usize::from(index) * 3..).and_then(|rest| rest.first_chunk::<3>()).copied();
     let colour = |index: u8| colour(index).unwrap_or_default();
@@ -185,20 +253,21 @@ fn indexed(path: &Path, head: &[u8], image: &Image, notes: &mut Vec<MaskNote>) -
         // A grey picture with a palette.
         return None;
     }
+    let mask = |anomalous| Some(Mask { width: frame.width, height: frame.height, anomalous });
     let by_index = || indices.iter().map(|&index| index > 0).collect::<Vec<_>>();
     let by_colour = || indices.iter().map(|&index| !black(&index)).collect::<Vec<_>>();
     if black(&0) || blacks == 0 {
         if !black(&0) {
             notes.push(MaskNote::Palette);
         }
-        return Some(by_index());
+        return mask(by_index());
     }
     // The first colour is not black and another one is: programs that save space sort colours as they like. What is
     // anomalous is the smaller part.
     notes.push(MaskNote::Palette);
     let marked = |mask: &Vec<bool>| mask.iter().filter(|&&anomalous| anomalous).count();
     let (index, colour) = (by_index(), by_colour());
-    Some(if marked(&colour) <= marked(&index) { colour } else { index })
+    mask(if marked(&colour) <= marked(&index) { colour } else { index })
 }
 
 fn head(path: &Path) -> Vec<u8> {

@@ -170,3 +170,58 @@ fn a_mask_on_its_side_is_told() {
     assert!(error.contains("m.png has 3x5 pixels"), "{error}");
     assert!(error.ends_with("must be equal; one of the two lies on its side"), "{error}");
 }
+
+/// A JPEG of a grey picture whose EXIF says how it lies.
+fn lying_jpeg(path: &Path, picture: &GrayImage, orientation: u8) {
+    let mut encoder = image::codecs::jpeg::JpegEncoder::new_with_quality(std::fs::File::create(path).unwrap(), 95);
+    let entry = [0x12, 1, 3, 0, 1, 0, 0, 0, orientation, 0, 0, 0];
+    let exif = [&b"II*\0\x08\0\0\0\x01\0"[..], &entry, &[0; 4]].concat();
+    encoder.set_exif_metadata(exif).unwrap();
+    encoder.write_image(picture, picture.width(), picture.height(), ExtendedColorType::L8).unwrap();
+}
+
+#[test]
+fn masks_fit_pictures_that_lie() {
+    use image::metadata::Orientation;
+    let folder = tempfile::tempdir().unwrap();
+    let (image, path) = (folder.path().join("p.jpg"), folder.path().join("m.png"));
+    for value in 1..=8 {
+        let orientation = Orientation::from_exif(value).unwrap();
+        lying_jpeg(&image, &grey(255, 0), value);
+        let item = Item { image: image.clone(), masks: vec![path.clone()], anomalous: true, kind: None };
+        let mut upright = image::DynamicImage::from(grey(255, 0));
+        upright.apply_orientation(orientation);
+        let upright = upright.into_luma8();
+        let truth: Vec<bool> = upright.pixels().map(|level| level.0[0] > 0).collect();
+        let load = || {
+            let mut notes = Vec::new();
+            let mask = item.load_noting(&mut notes).unwrap().1.unwrap();
+            assert_eq!((mask.width, mask.height), upright.dimensions());
+            (mask.anomalous, notes)
+        };
+        // As labelling programs draw it.
+        upright.save(&path).unwrap();
+        let note = (value > 1).then_some(MaskNote::DrawnUpright);
+        assert_eq!(load(), (truth.clone(), note.into_iter().collect()), "{value}");
+        // As it is stored, where the size tells.
+        if value > 4 {
+            grey(255, 0).save(&path).unwrap();
+            assert_eq!(load(), (truth.clone(), vec![MaskNote::DrawnLying]), "{value}");
+            palette(&path, &[[0, 0, 0], [0, 0, 0]], |x, y| u8::from(inside(x, y)));
+            assert_eq!(load(), (truth.clone(), vec![MaskNote::DrawnLying]), "{value}");
+        }
+        // Lying in the same way, and saying so.
+        lying_jpeg(&path, &grey(255, 0), value);
+        let (mask, notes) = load();
+        assert_eq!(notes, [MaskNote::Lossy]);
+        assert!(mask.iter().zip(&truth).filter(|(found, truth)| found != truth).count() < 12);
+    }
+    // The mask alone turns: where it fits only as it is stored, it is taken so.
+    GrayImage::new(WIDTH, HEIGHT).save(&image.with_extension("png")).unwrap();
+    lying_jpeg(&path, &grey(255, 0), 6);
+    let item = Item { image: image.with_extension("png"), masks: vec![path], anomalous: true, kind: None };
+    let mut notes = Vec::new();
+    let mask = item.load_noting(&mut notes).unwrap().1.unwrap();
+    assert_eq!(notes, [MaskNote::Lossy, MaskNote::TurnedAlone]);
+    assert!(mask.anomalous.iter().zip(truth()).filter(|(found, truth)| **found != *truth).count() < 12);
+}

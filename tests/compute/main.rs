@@ -18,6 +18,8 @@ mod eval_datasets;
 mod golden;
 mod hostile_bytes;
 mod image_file;
+mod image_upright;
+mod image_whole;
 mod metrics;
 mod odd_sizes;
 mod onnx;
