@@ -1,12 +1,5 @@
 //! Where the anomaly is, pixel by pixel, and at the model's size as the released code brings it there.
 
-use std::path::Path;
-use std::sync::Once;
-
-use super::DatasetError;
-use crate::frame::{Image, PixelFormat};
-use crate::source::image_file::{self, ImageFileError, Orientation, Upright};
-
 /// Fraction bits of a weight in Pillow's 8-bit path.
 const FRACTION_BITS: u32 = 32 - 8 - 2;
 /// From here on an 8-bit level lies above one half: 127 / 255 < 0.5 < 128 / 255.
@@ -24,36 +17,9 @@ pub struct Mask {
 }
 
 impl Mask {
-    /// Reads a mask: every pixel that is not black is anomalous, as in the released data sets (`convert("L") > 0`).
-    pub fn load(path: &Path) -> Result<Self, DatasetError> {
-        Ok(Self::of(&image_file::load_as_stored(path)?))
-    }
-
-    /// Reads the mask of `picture`. Drawing programs show pictures upright and save masks so; a script that works on the
-    /// stored pixels saves them lying. Only the size tells which, and one of the pair turning alone is worth a warning.
-    pub fn load_beside(path: &Path, picture: &Upright) -> Result<Self, DatasetError> {
-        let mask = image_file::load_upright_as_stored(path)?;
-        if mask.orientation == picture.orientation {
-            return Ok(Self::of(&mask.image));
-        }
-        let size = (mask.image.width, mask.image.height);
-        let silent = mask.orientation == Orientation::NoTransforms;
-        let lies = silent && size == picture.stored_size() && size != (picture.image.width, picture.image.height);
-        static TOLD: Once = Once::new();
-        TOLD.call_once(|| {
-            let done = if lies { "the mask is turned as its picture is" } else { "the mask is taken as upright" };
-            tracing::warn!(
-                mask = %path.display(), picture = ?picture.orientation, mask_orientation = ?mask.orientation,
-                "the EXIF orientation of picture and mask differ: {done}; others like this are not named"
-            );
-        });
-        let image = if lies { image_file::turned(mask.image, picture.orientation) } else { Ok(mask.image) };
-        let image = image.map_err(|reason| ImageFileError::Undecodable { path: path.to_owned(), reason })?;
-        Ok(Self::of(&image))
-    }
-
-    fn of(image: &Image) -> Self {
-        Self { width: image.width, height: image.height, anomalous: not_black(image) }
+    /// Marks what another mask of the same size marks.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.anomalous.iter_mut().zip(&other.anomalous).for_each(|(own, &other)| *own |= other);
     }
 
     /// At the model's size, S×S: black and white are resized with Pillow's antialiased bilinear filter, 8 bits a pass,
@@ -73,26 +39,6 @@ impl Mask {
             down(&across(&pixels, width, size), size, height, size)
         };
         resized.into_iter().map(|level| level >= HALF).collect()
-    }
-}
-
-/// Reads a mask at the model's size S×S, row by row; see [`Mask::resized`].
-pub fn load_mask(path: &Path, size: usize) -> Result<Vec<bool>, DatasetError> {
-    Ok(Mask::load(path)?.resized(size))
-}
-
-/// Pixels whose 8-bit luminance is not zero. Pillow computes it with 16-bit weights of ITU-R 601-2, rounded.
-fn not_black(image: &Image) -> Vec<bool> {
-    let step = image.format.bytes_per_pixel();
-    let pixels = image.data().chunks_exact(step);
-    let luminance =
-        |r: u8, g: u8, b: u8| (u32::from(r) * 19595 + u32::from(g) * 38470 + u32::from(b) * 7471 + 0x8000) >> 16;
-    match image.format {
-        PixelFormat::Gray8 | PixelFormat::GrayAlpha8 => pixels.map(|p| p[0] > 0).collect(),
-        // 16-bit grey is cut off at 255 there, not scaled: one is not black.
-        PixelFormat::Gray16 => pixels.map(|p| p[0] > 0 || p[1] > 0).collect(),
-        PixelFormat::Rgb8 | PixelFormat::Rgba8 => pixels.map(|p| luminance(p[0], p[1], p[2]) > 0).collect(),
-        PixelFormat::Bgr8 => pixels.map(|p| luminance(p[2], p[1], p[0]) > 0).collect(),
     }
 }
 

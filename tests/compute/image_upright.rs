@@ -131,7 +131,7 @@ fn an_orientation_that_says_nothing_turns_nothing() {
 fn masks_fit_pictures_that_are_stored_lying() {
     let folder = tempfile::tempdir().unwrap();
     let (picture, mask) = (folder.path().join("picture.tif"), folder.path().join("mask.png"));
-    let item = Item { image: picture.clone(), mask: Some(mask.clone()), anomalous: true, kind: None };
+    let item = Item { image: picture.clone(), masks: vec![mask.clone()], anomalous: true, kind: None };
     for value in 1..=8 {
         std::fs::write(&picture, tiff(value, false)).unwrap();
         let upright = load(&picture).unwrap();

@@ -11,7 +11,10 @@ mod cuda_compile;
 #[cfg(feature = "cuda")]
 mod cuda_kernels;
 mod dataset;
+mod dataset_layouts;
+mod dataset_masks;
 mod eval_binary;
+mod eval_datasets;
 mod golden;
 mod hostile_bytes;
 mod image_file;
