@@ -83,6 +83,7 @@ pub fn run(arguments: &InspectArguments) -> anyhow::Result<()> {
             part: None,
             captured: SystemClock.now(),
             clock: ClockSource::System,
+            file: None,
             image,
         };
         let predictions = engine.infer(&[&frame]).with_context(|| format!("{}", path.display()))?;

@@ -11,6 +11,7 @@ use super::sink::EventSink;
 use super::station::Station;
 use crate::camera::CameraState;
 use crate::source::{Source, SourceError};
+use crate::verdict::NoVerdictReason;
 
 /// How soon a camera thread notices the stop while no frame comes.
 const POLL: Duration = Duration::from_millis(100);
@@ -108,22 +109,36 @@ impl CameraThread {
 
     /// Frames keep counting where they stopped when the camera is opened again.
     fn pump(&self, source: &mut dyn Source, next_seq: &mut u64) -> Pause {
-        let base = *next_seq;
+        let (base, writer) = (*next_seq, self.station.writer());
         let mut size = None;
         loop {
             if self.stopped_within(Duration::ZERO) {
                 return Pause::Stopped;
             }
-            let mut frame = match source.next(POLL) {
-                Ok(Some(frame)) => frame,
-                Ok(None) => continue,
-                Err(error) => return Pause::from(error),
-            };
-            frame.seq += base;
-            if let Some(before) = frame.seq.checked_sub(1) {
-                self.station.lost(before, frame.seq.saturating_sub(*next_seq));
+            if let Some(to) = writer.answered_to() {
+                source.answered(to);
             }
-            *next_seq = frame.seq + 1;
+            let (seq, frame) = match source.next(POLL) {
+                Ok(Some(frame)) => (frame.seq + base, Some(frame)),
+                Ok(None) => continue,
+                Err(error) => match error {
+                    SourceError::Damaged { seq, .. } => {
+                        tracing::warn!("{error}");
+                        (seq + base, None)
+                    }
+                    error => return Pause::from(error),
+                },
+            };
+            if let Some(before) = seq.checked_sub(1) {
+                self.station.lost(before, seq.saturating_sub(*next_seq));
+            }
+            *next_seq = seq + 1;
+            source.hand_over(writer.session(), seq);
+            let Some(mut frame) = frame else {
+                self.station.frame_in_vain(seq, NoVerdictReason::CameraLost);
+                continue;
+            };
+            frame.seq = seq;
             let this_size = (frame.image.width, frame.image.height);
             if size != Some(this_size) {
                 if let Err(source) = self.station.frames_have(this_size.0, this_size.1) {
@@ -135,7 +150,7 @@ impl CameraThread {
                 return Pause::Stopped;
             }
             // Only what a source that can wait has shown is ever offered again.
-            while !self.station.writer().offer_again() {
+            while !writer.offer_again() {
                 if self.stopped_within(AGAIN) {
                     return Pause::Stopped;
                 }

@@ -183,6 +183,19 @@ impl Station {
         self.carry_out(book, output)
     }
 
+    /// Frame `seq` shows nothing: where every frame is a part, it is owed an event all the same.
+    pub fn frame_in_vain(&self, seq: u64, reason: NoVerdictReason) {
+        if self.plan.mode != TriggerMode::Hardware {
+            return self.writer.skipped(seq, 1);
+        }
+        let mut book = self.book();
+        book.matcher.parts_until(seq, None).iter().for_each(|part| {
+            self.writer.owe(part).ok();
+        });
+        let output = book.matcher.frame_in_vain(seq, self.clock.now(), reason);
+        self.carry_out(book, output);
+    }
+
     /// A frame of a camera that runs free; its source may know a part all the same.
     fn free(&self, frame: Frame) -> bool {
         if frame.part.as_ref().is_some_and(|part| self.writer.owe(part).is_err()) {
@@ -354,7 +367,7 @@ impl Station {
             // A verdict without a frame cannot be: the matcher decides by frames.
             (Outcome::Verdict(_), None) => {}
             (Outcome::NoVerdict(reason), shot) => {
-                let begun = shot.map_or(triggered, |shot| shot.captured);
+                let begun = shot.as_ref().map_or(triggered, |shot| shot.captured);
                 let waited = self.clock.now().monotonic.saturating_duration_since(begun.monotonic);
                 self.writer.write(Entry {
                     part: Some(part),
@@ -457,8 +470,8 @@ fn verdict(part: Option<Part>, shot: Shot, judged: &Judged, inspection: Inspecti
     let Judged { waited, times, recipe, .. } = judged;
     Entry {
         part,
-        shot: Some(shot),
         begun: shot.captured,
+        shot: Some(shot),
         due: None,
         inspection,
         waited: *waited,

@@ -129,6 +129,7 @@ fn frame(camera: &str, seq: u64, pixel: u8) -> Frame {
         part: None,
         captured: SystemClock.now(),
         clock: ClockSource::System,
+        file: None,
         image: Image::new(8, 6, PixelFormat::Gray8, vec![pixel; 48]).expect("valid"),
     }
 }

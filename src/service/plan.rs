@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::commands::CommandSpec;
 use super::error::ServiceError;
+use super::folders;
 use super::kept::KeptRecipes;
 use super::snapshot::Snapshots;
 use super::spec::{EngineMaker, Service};
@@ -96,7 +97,11 @@ fn ask(config: &mut LineConfig) -> Result<Ask, ServiceError> {
 fn cameras(config: &LineConfig) -> Result<Vec<(CameraPlan, SourceOpener)>, ServiceError> {
     let camera = |camera: &CameraConfig| {
         let of = || format!("camera '{}'", camera.plan.name);
-        let spec = source(camera).map_err(|source| ServiceError::SecretOf { of: of(), source })?;
+        let mut spec = source(camera).map_err(|source| ServiceError::SecretOf { of: of(), source })?;
+        if let SourceSpec::Directory(spec) = &mut spec {
+            let (state, outbox) = (config.commands.directory.as_deref(), &config.outbox.directory);
+            folders::remember(spec, &camera.plan.name, camera.plan.trigger.mode, state, outbox);
+        }
         Ok((camera.plan.clone(), opener(spec, context(&camera.plan))))
     };
     config.cameras.iter().map(camera).collect()
