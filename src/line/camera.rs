@@ -11,7 +11,6 @@ use super::sink::EventSink;
 use super::station::Station;
 use crate::camera::CameraState;
 use crate::source::{Source, SourceError};
-use crate::verdict::NoVerdictReason;
 
 /// How soon a camera thread notices the stop while no frame comes.
 const POLL: Duration = Duration::from_millis(100);
@@ -119,13 +118,10 @@ impl CameraThread {
                 source.answered(to);
             }
             let (seq, frame) = match source.next(POLL) {
-                Ok(Some(frame)) => (frame.seq + base, Some(frame)),
+                Ok(Some(frame)) => (frame.seq + base, Ok(frame)),
                 Ok(None) => continue,
                 Err(error) => match error {
-                    SourceError::Damaged { seq, .. } => {
-                        tracing::warn!("{error}");
-                        (seq + base, None)
-                    }
+                    SourceError::Damaged { seq, .. } => (seq + base, Err(error)),
                     error => return Pause::from(error),
                 },
             };
@@ -134,9 +130,13 @@ impl CameraThread {
             }
             *next_seq = seq + 1;
             source.hand_over(writer.session(), seq);
-            let Some(mut frame) = frame else {
-                self.station.frame_in_vain(seq, NoVerdictReason::CameraLost);
-                continue;
+            let mut frame = match frame {
+                Ok(frame) => frame,
+                Err(error) => {
+                    tracing::warn!("{error}");
+                    self.station.damaged(seq, error);
+                    continue;
+                }
             };
             frame.seq = seq;
             let this_size = (frame.image.width, frame.image.height);

@@ -16,8 +16,9 @@ use super::queue::{FrameQueue, Pushed, WhenFull};
 use super::recipe::{RecipeError, RecipeSpec, no_verdict};
 use super::sink::{Debt, Refused};
 use crate::anomaly::{AnomalyMap, StageTimes};
-use crate::clock::{Clock, Moment};
+use crate::clock::{Clock, ClockSource, Moment};
 use crate::frame::{Frame, Part};
+use crate::source::SourceError;
 use crate::verdict::{Inspection, NoVerdictReason};
 
 /// The engine's answer for one frame, and how it came about.
@@ -183,16 +184,23 @@ impl Station {
         self.carry_out(book, output)
     }
 
-    /// Frame `seq` shows nothing: where every frame is a part, it is owed an event all the same.
-    pub fn frame_in_vain(&self, seq: u64, reason: NoVerdictReason) {
+    /// Frame `seq` is no whole picture: where every frame is a part, it is owed an event all the same.
+    pub fn damaged(&self, seq: u64, how: SourceError) {
         if self.plan.mode != TriggerMode::Hardware {
             return self.writer.skipped(seq, 1);
         }
+        let captured = self.clock.now();
+        let shot = match how {
+            SourceError::Damaged { file, size: Some((width, height)), .. } => {
+                Some(Shot { seq, width, height, captured, clock: ClockSource::System, file: Some(file) })
+            }
+            _ => None,
+        };
         let mut book = self.book();
         book.matcher.parts_until(seq, None).iter().for_each(|part| {
             self.writer.owe(part).ok();
         });
-        let output = book.matcher.frame_in_vain(seq, self.clock.now(), reason);
+        let output = book.matcher.frame_in_vain(seq, captured, shot, NoVerdictReason::FrameDamaged);
         self.carry_out(book, output);
     }
 

@@ -94,7 +94,9 @@ pub enum SourceError {
         /// The number that it has among the frames.
         seq: u64,
         /// The file, relative to the camera's folder.
-        file: String,
+        file: Arc<str>,
+        /// Columns and rows, as far as the file says so.
+        size: Option<(u32, u32)>,
         /// What is wrong with it.
         reason: String,
     },

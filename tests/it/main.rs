@@ -41,3 +41,4 @@ mod source_synthetic;
 mod sparkplug;
 mod systemd;
 mod terminal;
+mod watched_folder;

@@ -149,7 +149,13 @@ impl<F, V> Matcher<F, V> {
 
     /// Frame `seq` has come and shows nothing: its part, where every frame is one, has no verdict; another mode's parts go
     /// on waiting.
-    pub fn frame_in_vain(&mut self, seq: u64, at: Moment, reason: NoVerdictReason) -> Vec<Output<F, V>> {
+    pub fn frame_in_vain(
+        &mut self,
+        seq: u64,
+        at: Moment,
+        shot: Option<Shot>,
+        reason: NoVerdictReason,
+    ) -> Vec<Output<F, V>> {
         let mut out = Vec::new();
         if self.plan.mode == TriggerMode::Hardware {
             let mut parts = self.parts_until(seq, None);
@@ -160,7 +166,7 @@ impl<F, V> Matcher<F, V> {
                 self.push(missing, at, None, Stage::Decided(lost));
             }
             if let Some(part) = own {
-                self.push(part, at, None, Stage::Decided(Outcome::NoVerdict(reason)));
+                self.push(part, at, shot, Stage::Decided(Outcome::NoVerdict(reason)));
             }
         }
         self.settle(&mut out);

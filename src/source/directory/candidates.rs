@@ -211,7 +211,7 @@ mod tests {
             candidates.note(Path::new(name), still, how, t);
         }
         candidates.note(Path::new("earlier"), look(6, 3), How::Renamed, t);
-        let mut at = |candidates: &mut Candidates, ms: u32| {
+        let at = |candidates: &mut Candidates, ms: u32| {
             let same = |name: &Path| Some(if name == Path::new("earlier") { look(6, 3) } else { still });
             assert_eq!(candidates.settle(t + ms * MS, same), None);
             names(candidates)

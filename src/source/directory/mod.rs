@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use image::ImageReader;
 use uuid::Uuid;
 
 use super::image_file::{self, EXTENSIONS};
@@ -168,12 +169,9 @@ impl DirectorySource {
     fn damaged(&mut self, name: &Path, look: Look, reason: String) -> SourceError {
         self.last = Some((name.to_owned(), look));
         let seq = self.number();
-        SourceError::Damaged {
-            camera: self.context.camera.to_string(),
-            seq,
-            file: name.to_string_lossy().into(),
-            reason,
-        }
+        let size = image_size(&self.spec.path.join(name));
+        let (camera, file) = (self.context.camera.to_string(), name.to_string_lossy().into());
+        SourceError::Damaged { camera, seq, file, size, reason }
     }
 
     /// Counted from the previous due time, so that the rate holds on average; never in a burst.
@@ -235,6 +233,12 @@ impl Source for DirectorySource {
     fn stop(&mut self) {
         self.stopped = true;
     }
+}
+
+/// What the head of a file says, whatever follows it.
+fn image_size(path: &Path) -> Option<(u32, u32)> {
+    let size = ImageReader::open(path).ok()?.with_guessed_format().ok()?.into_dimensions().ok()?;
+    (size.0 > 0 && size.1 > 0).then_some(size)
 }
 
 fn endings(wanted: &[String]) -> String {

@@ -48,7 +48,7 @@ fn an_unreadable_image_leaves_a_gap() {
     let mut source = open(spec(folder.path())).expect("images");
     assert_eq!(next(&mut source), (0, 1));
     let error = source.next(SOON).expect_err("damaged");
-    assert!(matches!(&error, SourceError::Damaged { seq: 1, file, .. } if file == "2.png"), "{error}");
+    assert!(matches!(&error, SourceError::Damaged { seq: 1, file, .. } if &**file == "2.png"), "{error}");
     assert_eq!(next(&mut source), (2, 3));
 }
 
@@ -251,7 +251,7 @@ fn a_file_that_never_becomes_whole_is_told_once_and_holds_up_nobody() {
         }
     }
     told.sort();
-    let names: Vec<&str> = told.iter().map(|(_, file)| file.as_str()).collect();
+    let names: Vec<&str> = told.iter().map(|(_, file)| &**file).collect();
     assert_eq!((told[0].0, told[1].0), (1, 2));
     assert!(names.contains(&"1.png") && names.contains(&"2.png"));
     nothing(&mut source);
