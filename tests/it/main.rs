@@ -15,6 +15,7 @@ mod config_errors;
 mod deploy;
 mod disk_faults;
 mod http;
+mod inspect;
 mod install;
 mod layering;
 mod line_binary;

@@ -124,17 +124,17 @@ fn killed(mode: &str) {
     let mut line = Line::run_in(folder, &text, |_| {});
     let (mut messages, mut written) = (Vec::new(), 0);
     while written < FILES {
+        // Some die while they start, most among the files.
+        if dice.below(5) > 0 {
+            line.service.logged("camera open");
+        }
         let last = (written + 12).min(FILES);
         while written < last {
             picture(&inside.join("x.tmp.png"), written as u8);
             fs::rename(inside.join("x.tmp.png"), inside.join(format!("{written}.png"))).unwrap();
             written += 1;
         }
-        // Some die while they start, most among the files.
-        if dice.below(4) > 0 {
-            line.service.logged("camera open");
-        }
-        std::thread::sleep(Duration::from_millis(dice.below(250)));
+        std::thread::sleep(Duration::from_millis(dice.below(150)));
         line.service.signal("KILL");
         line.service.end();
         let Line { folder, .. } = line;
