@@ -190,6 +190,7 @@ impl EventWriter {
         let time = EventTime { captured: owed.accepted, clock: ClockSource::System, published: now.wall };
         let mut event = self.draft(Some(owed.part.clone()), no_verdict(NoVerdictReason::Restarted), time, recipe);
         event.historical = true;
+        event.frame.clone_from(&owed.frame);
         if !self.give(&mut self.sequence(), Unsaid { event, captured: now.monotonic, due: None }) {
             tracing::error!(camera = %self.camera, part = owed.part.id, "no room for the event of an earlier start's part");
         }
@@ -237,7 +238,7 @@ impl EventWriter {
             self.hand_on(sequence);
             return true;
         }
-        let frame = unsaid.event.frame.clone();
+        let frame = own_frame(&unsaid.event);
         let taken = self.offer(sequence, unsaid);
         if !taken {
             self.lose(sequence, frame);
@@ -277,7 +278,7 @@ impl EventWriter {
 
     fn lose_unsaid(&self, sequence: &mut Sequence) {
         for lost in std::mem::take(&mut sequence.unsaid) {
-            self.lose(sequence, lost.event.frame);
+            self.lose(sequence, own_frame(&lost.event));
         }
     }
 
@@ -293,7 +294,7 @@ impl EventWriter {
     fn offer(&self, sequence: &mut Sequence, Unsaid { mut event, captured, due }: Unsaid) -> bool {
         event.seq = sequence.seq + 1;
         let (verdict, scored, latency) = (event.verdict, event.score.is_some(), event.latency_ms);
-        let frame = event.frame.as_ref().map(|frame| frame.seq);
+        let frame = own_frame(&event).map(|frame| frame.seq);
         if let Err(refused) = self.context.sink.verdict(event, captured, due) {
             sequence.refused_since.get_or_insert_with(|| self.context.clock.now().monotonic);
             tracing::debug!(camera = %self.camera, %refused, "event refused");
@@ -313,6 +314,11 @@ impl EventWriter {
         }
         true
     }
+}
+
+/// The frame of an event, unless an earlier start has counted it.
+fn own_frame(event: &InspectionEvent) -> Option<FrameInfo> {
+    event.frame.clone().filter(|_| event.reason != Some(NoVerdictReason::Restarted))
 }
 
 /// Stretches of skipped frames kept apart.

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::record::{Kind, SEGMENT_HEAD, Step, Walk, leading_number};
 use super::survey::paths;
 use super::{OutboxError, OwedPart};
+use crate::verdict::NoVerdictReason;
 
 /// Segments that are read, from the newest on: more than lies between a frame and its event.
 const NEWEST: usize = 4;
@@ -30,6 +31,7 @@ pub struct Trace {
 struct Event {
     session: Uuid,
     camera: String,
+    reason: Option<NoVerdictReason>,
     frame: Option<Frame>,
 }
 
@@ -55,7 +57,10 @@ pub fn trace(directory: &Path, session: Uuid, camera: &str) -> Result<Trace, Out
                 Kind::Event => {
                     let json = leading_number(record.payload).map(|(_, json)| json).unwrap_or_default();
                     let event = serde_json::from_slice::<Event>(json).ok();
-                    let own = event.filter(|event| event.session == session && event.camera == camera);
+                    // A part of an earlier start has that start's frame.
+                    let earlier = |event: &Event| event.reason == Some(NoVerdictReason::Restarted);
+                    let own =
+                        event.filter(|event| event.session == session && event.camera == camera && !earlier(event));
                     trace.answered_to = trace.answered_to.max(own.and_then(|event| event.frame).map(|frame| frame.seq));
                 }
                 Kind::Acked | Kind::Settled => {}

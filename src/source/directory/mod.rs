@@ -235,8 +235,8 @@ impl Source for DirectorySource {
     }
 }
 
-/// What the head of a file says, whatever follows it.
-fn image_size(path: &Path) -> Option<(u32, u32)> {
+/// Columns and rows that the head of a file tells, whatever follows it.
+pub fn image_size(path: &Path) -> Option<(u32, u32)> {
     let size = ImageReader::open(path).ok()?.with_guessed_format().ok()?.into_dimensions().ok()?;
     (size.0 > 0 && size.1 > 0).then_some(size)
 }
