@@ -148,6 +148,9 @@ pub struct Frame {
     pub captured: Moment,
     /// Which clock said so.
     pub clock: ClockSource,
+    /// The file it came from, relative to the camera's folder; what is no UTF-8 in its name is replaced. `None` for what
+    /// no folder holds.
+    pub file: Option<Arc<str>>,
     /// The pixels.
     pub image: Image,
 }

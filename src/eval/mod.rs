@@ -137,6 +137,7 @@ impl<'a> Course<'a> {
             part: None,
             captured: SystemClock.now(),
             clock: ClockSource::System,
+            file: None,
             image,
         };
         let path = || item.image.clone();

@@ -242,6 +242,7 @@ fn warm_up(engine: &mut dyn Engine, clock: &dyn Clock) -> Result<(), LineError> 
         part: None,
         captured: clock.now(),
         clock: ClockSource::System,
+        file: None,
         image,
     };
     infer(engine, &[&frame], &Vec::new).map(|_| ()).map_err(LineError::Engine)

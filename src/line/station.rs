@@ -17,8 +17,9 @@ use super::queue::{FrameQueue, Pushed, WhenFull};
 use super::recipe::{RecipeError, RecipeSpec, no_verdict};
 use super::sink::{Debt, Refused};
 use crate::anomaly::{AnomalyMap, StageTimes};
-use crate::clock::{Clock, Moment};
+use crate::clock::{Clock, ClockSource, Moment};
 use crate::frame::{Frame, Part};
+use crate::source::SourceError;
 use crate::verdict::{Inspection, NoVerdictReason};
 
 /// The engine's answer for one frame, and how it came about.
@@ -194,6 +195,26 @@ impl Station {
         }
         let output = book.matcher.frame(shot, frame, own);
         self.carry_out(book, output)
+    }
+
+    /// Frame `seq` is no whole picture: where every frame is a part, it is owed an event all the same.
+    pub fn damaged(&self, seq: u64, how: SourceError) {
+        if self.plan.mode != TriggerMode::Hardware {
+            return self.writer.skipped(seq, 1);
+        }
+        let captured = self.clock.now();
+        let shot = match how {
+            SourceError::Damaged { file, size: Some((width, height)), .. } => {
+                Some(Shot { seq, width, height, captured, clock: ClockSource::System, file: Some(file) })
+            }
+            _ => None,
+        };
+        let mut book = self.book();
+        book.matcher.parts_until(seq, None).iter().for_each(|part| {
+            self.writer.owe(part).ok();
+        });
+        let output = book.matcher.frame_in_vain(seq, captured, shot, NoVerdictReason::FrameDamaged);
+        self.carry_out(book, output);
     }
 
     /// A frame of a camera that runs free; its source may know a part all the same.
@@ -372,7 +393,7 @@ impl Station {
             // A verdict without a frame cannot be: the matcher decides by frames.
             (Outcome::Verdict(_), None) => {}
             (Outcome::NoVerdict(reason), shot) => {
-                let begun = shot.map_or(triggered, |shot| shot.captured);
+                let begun = shot.as_ref().map_or(triggered, |shot| shot.captured);
                 let waited = self.clock.now().monotonic.saturating_duration_since(begun.monotonic);
                 self.writer.write(Entry {
                     part: Some(part),
@@ -475,8 +496,8 @@ fn verdict(part: Option<Part>, shot: Shot, judged: &Judged, inspection: Inspecti
     let Judged { waited, times, recipe, .. } = judged;
     Entry {
         part,
-        shot: Some(shot),
         begun: shot.captured,
+        shot: Some(shot),
         due: None,
         inspection,
         waited: *waited,

@@ -324,7 +324,7 @@ fn receive(sink: &AppSink, mailbox: Arc<Mailbox<Fault>>, damage: Damage, context
         };
         image.damaged = condition.damaged;
         let camera = Arc::clone(&context.camera);
-        let frame = Frame { camera, seq, part: None, captured, clock: ClockSource::System, image };
+        let frame = Frame { camera, seq, part: None, captured, clock: ClockSource::System, file: None, image };
         if mailbox.put(frame) { Ok(gst::FlowSuccess::Ok) } else { Err(gst::FlowError::Flushing) }
     });
     sink.set_callbacks(callbacks.build());
