@@ -322,7 +322,14 @@ fn starting_model(
             path
         }
     };
-    bundle(request, &vcp, sizes.taps, folder.join("start"), report)
+    let start = bundle(request, &vcp, sizes.taps, folder.join("start"), report)?;
+    if start.manifest().architecture.direct_prompts {
+        return Err(LearnError::Settings(format!(
+            "{} is of VCP-CLIP+, which can be run and not trained here; start from a file of VCP-CLIP",
+            vcp.display()
+        )));
+    }
+    Ok(start)
 }
 
 /// Writes what was learned: the file of its own if asked for, and the bundle.
@@ -349,6 +356,7 @@ fn bundle(
     let settings = &request.settings;
     let import = ImportRequest {
         clip: request.clip.clone(),
+        second_tower: None,
         vcp: vcp.to_owned(),
         image_size: settings.image_size,
         taps: Some(taps),

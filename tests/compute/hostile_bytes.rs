@@ -147,6 +147,11 @@ fn weights() {
 }
 
 #[test]
+fn indices() {
+    feed("index", entries::index, &[], 2000);
+}
+
+#[test]
 fn checkpoints() {
     feed("checkpoint", entries::checkpoint, &[], 4000);
 }

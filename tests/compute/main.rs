@@ -39,3 +39,5 @@ mod train_resume;
 mod train_step;
 mod weights;
 mod weights_hostile;
+mod weights_layouts;
+mod weights_plus;

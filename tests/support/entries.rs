@@ -88,6 +88,24 @@ pub fn weights(bytes: &[u8]) {
     fs::write(&file, bytes).expect("writable");
     if let Err(error) = weights::tensor_names(&file) {
         assert!(!error.to_string().is_empty());
+        return;
+    }
+    for vcp in [false, true] {
+        if let Err(error) = weights::read_all(std::slice::from_ref(&file), vcp) {
+            assert!(!error.to_string().is_empty());
+        }
+    }
+}
+
+/// The index of weights in several files, beside one that is good.
+pub fn index(bytes: &[u8]) {
+    const GOOD: &[u8] = br#"{"visual.conv1.weight":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}    "#;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let shard = [&(GOOD.len() as u64).to_le_bytes()[..], GOOD, &[0; 4]].concat();
+    fs::write(folder.path().join("a.safetensors"), shard).expect("writable");
+    fs::write(folder.path().join("model.safetensors.index.json"), bytes).expect("writable");
+    if let Err(error) = weights::read_all(&[folder.path().to_owned()], false) {
+        assert!(!error.to_string().is_empty());
     }
 }
 

@@ -37,6 +37,7 @@ pub fn model() -> &'static Path {
             deep_prompts: 1,
             taps: vec![1, 2],
             post_heads: 8,
+            direct_prompts: false,
         };
         weights::random(&folder, &sizes, 7).unwrap();
         folder

@@ -20,4 +20,5 @@ pub mod schema;
 pub mod seeded;
 pub mod spark;
 pub mod tiny;
+pub mod torch_save;
 pub mod verdicts;
