@@ -22,6 +22,7 @@ demo: setup ## a simulated line: camera, model, broker, verdicts on the terminal
 	@$(with_openvino) cargo run --no-default-features --features openvino -- demo
 
 test: setup ## every test
+	@scripts/brokers.sh >/dev/null
 	@$(with_all) cargo test
 
 lint: ## format and clippy, warnings denied, for each set of features

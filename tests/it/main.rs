@@ -30,6 +30,7 @@ mod live_boot;
 mod log_lost;
 mod outbox_door;
 mod outbox_faults;
+mod peers;
 mod publish_mqtt;
 mod publish_secure;
 mod run_packages;
