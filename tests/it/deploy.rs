@@ -17,7 +17,7 @@ fn the_example_line_is_a_line() {
     assert_eq!((config.name.as_str(), config.cameras.len()), ("caps", 1));
     // The unit's comment hands the password over under the same name.
     let (user, file) = config.mqtt.user.expect("a user");
-    assert_eq!((user.as_str(), file), ("line", PathBuf::from("/etc/vcp-line/mqtt-password")));
+    assert_eq!((user.as_str(), file), ("line", Some(PathBuf::from("/etc/vcp-line/mqtt-password"))));
     assert!(read("deploy/vcp-line@.service").contains("\nLoadCredential=mqtt-password:vcp-line.%i.mqtt-password\n"));
     // Else a second trigger within 40 ms is delivered a frame or two late.
     assert!(read("deploy/mosquitto.conf").contains("\nset_tcp_nodelay true\n"));

@@ -20,6 +20,7 @@ mod layering;
 mod line_binary;
 mod line_broker;
 mod line_commands;
+mod line_controllers;
 mod line_parts;
 mod line_secure;
 mod line_service;

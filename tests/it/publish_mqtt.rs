@@ -151,7 +151,7 @@ fn a_broker_killed_without_memory_gets_everything_that_it_had_not_acknowledged()
     broker.add_user("reader", "r");
     let session = Uuid::now_v7();
     let mut spec = spec("127.0.0.1", broker.port);
-    spec.credentials = Some(Credentials { user: "line".into(), password: Secret::new("s3cret") });
+    spec.credentials = Some(Credentials { user: "line".into(), password: Some(Secret::new("s3cret")) });
     let publisher = start(spec, session);
     let door = publisher.door();
     broker.kill();
@@ -215,7 +215,7 @@ fn a_probe_names_what_is_wrong() {
              check username and password_file in [mqtt] and the broker's user list"
         )
     );
-    spec.credentials = Some(Credentials { user: "line".into(), password: Secret::new("wrong") });
+    spec.credentials = Some(Credentials { user: "line".into(), password: Some(Secret::new("wrong")) });
     assert_eq!(
         error(&spec),
         format!(
@@ -223,7 +223,7 @@ fn a_probe_names_what_is_wrong() {
              check username and password_file in [mqtt] and the broker's user list"
         )
     );
-    spec.credentials = Some(Credentials { user: "line".into(), password: Secret::new("s3cret") });
+    spec.credentials = Some(Credentials { user: "line".into(), password: Some(Secret::new("s3cret")) });
     probe(&spec).expect("the right password");
 
     spec.port = free_port();

@@ -186,7 +186,19 @@ impl Subscriber {
         // Without stdbuf, what is printed into a pipe waits until 4 KiB have come together.
         let mut child = Command::new("stdbuf")
             .args(["-oL", "mosquitto_sub"])
-            .args(["-h", "127.0.0.1", "-p", &port.to_string(), "-q", "1", "-d", "-t", filter, "-F", "MESSAGE %r %t %p"])
+            .args([
+                "-h",
+                "127.0.0.1",
+                "-p",
+                &port.to_string(),
+                "-q",
+                "1",
+                "-d",
+                "-t",
+                filter,
+                "-F",
+                "MESSAGE %r\t%t\t%p",
+            ])
             .args(extra)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -201,7 +213,7 @@ impl Subscriber {
                 for line in output.lines().map_while(Result::ok) {
                     let message = match line.strip_prefix("MESSAGE ") {
                         Some(text) => {
-                            let mut parts = text.splitn(3, ' ');
+                            let mut parts = text.splitn(3, '\t');
                             let mut part = || parts.next().unwrap_or_default().to_string();
                             Some(Message { retained: part() == "1", topic: part(), payload: part() })
                         }
