@@ -153,12 +153,12 @@ pub(super) fn is_good(name: &str) -> bool {
 
 /// Does it say that they are not?
 pub(super) fn is_bad(name: &str) -> bool {
-    is_all_bad(name) || is_one_of(name, BAD_OR_KIND)
+    is_all_bad(name) || is_one_of(name, BAD_OR_KIND) || ends_with_one_of(name, BAD)
 }
 
 /// Does it say so of all that are not good?
 pub(super) fn is_all_bad(name: &str) -> bool {
-    is_one_of(name, BAD) || ends_with_one_of(name, BAD)
+    is_one_of(name, BAD)
 }
 
 /// Does it say that nobody knows?
@@ -229,9 +229,9 @@ mod tests {
         for bad in ["01_ng", "caps_not_ok", "caps_bad", "not_so_good"] {
             assert!(!is_good(bad), "{bad}");
         }
-        assert!(is_all_bad("caps_ng") && is_bad("broken") && !is_all_bad("broken"));
+        assert!(is_bad("caps_ng") && is_bad("broken") && is_all_bad("01_NG") && !is_all_bad("broken"));
         for kind in ["scratch", "logical_anomalies", "broken_large", "goods_inward", "image", "parts"] {
-            assert!(!is_good(kind) && !is_bad(kind), "{kind}");
+            assert!(!is_good(kind) && !is_all_bad(kind), "{kind}");
         }
         assert!(is_masks("Ground_Truth") && is_masks("Label") && is_masks("GT") && !is_masks("good"));
         assert_eq!(split_rank("test_public", Split::Test), Some(2));

@@ -289,6 +289,8 @@ fn what_is_left_out_is_said() {
 
     let root = tree(&["cap/good/1.png", "cap/broken/1.png", "cap/scratch/1.png"]);
     assert_eq!(counts(&open(root.path(), Layout::Folders, Split::Test)), [("cap", [1, 2, 0, 0])]);
+    let root = tree(&["cap/good/1.png", "cap/logical_anomalies/1.png", "cap/scratch/1.png"]);
+    assert_eq!(counts(&open(root.path(), Layout::Folders, Split::Test)), [("cap", [1, 2, 0, 0])]);
     // What looks like a mask beside a picture is said to be taken for one.
     let root = tree(&["cap/test/good/1.png", "cap/test/good/1_label.png", "cap/test/cut/2.png"]);
     let dataset = open(root.path(), Layout::Mvtec, Split::Test);

@@ -23,14 +23,14 @@ fn exif(value: u8, little: bool) -> Vec<u8> {
 
 fn in_jpeg(value: u8) -> Vec<u8> {
     let bytes = std::fs::read(fixture("rgb.jpg")).unwrap();
-    let content = [b"Exif\0\0", &exif(value, value % 2 == 0)[..]].concat();
+    let content = [b"Exif\0\0", &exif(value, value.is_multiple_of(2))[..]].concat();
     let length = (content.len() as u16 + 2).to_be_bytes();
     [&bytes[..2], &[0xFF, 0xE1], &length, &content, &bytes[2..]].concat()
 }
 
 fn in_png(value: u8) -> Vec<u8> {
     let bytes = std::fs::read(fixture("rgb16.png")).unwrap();
-    let content = [b"eXIf", &exif(value, value % 2 == 0)[..]].concat();
+    let content = [b"eXIf", &exif(value, value.is_multiple_of(2))[..]].concat();
     let (length, sum) = (content.len() as u32 - 4, crc32fast::hash(&content));
     let header = 8 + 25;
     [&bytes[..header], &length.to_be_bytes(), &content, &sum.to_be_bytes(), &bytes[header..]].concat()
@@ -38,7 +38,7 @@ fn in_png(value: u8) -> Vec<u8> {
 
 fn in_webp(value: u8) -> Vec<u8> {
     let bytes = std::fs::read(fixture("rgb.webp")).unwrap();
-    let content = exif(value, value % 2 == 0);
+    let content = exif(value, value.is_multiple_of(2));
     // Flags say that EXIF data follows; then the size of the picture less one.
     let extended = [b"VP8X\x0A\0\0\0", &[8, 0, 0, 0][..], &[22, 0, 0], &[13, 0, 0]].concat();
     let length = (content.len() as u32).to_le_bytes();
@@ -89,12 +89,13 @@ fn expected(stored: &Image, value: u8) -> (u32, u32, Vec<u8>) {
 fn every_format_that_says_how_it_lies_is_turned_upright() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("picture");
-    let kinds: [(&str, &dyn Fn(u8) -> Vec<u8>); 5] = [
-        ("JPEG", &in_jpeg),
-        ("PNG", &in_png),
-        ("WebP", &in_webp),
-        ("TIFF", &|value| tiff(value, false)),
-        ("BigTIFF", &|value| tiff(value, true)),
+    type Write = fn(u8) -> Vec<u8>;
+    let kinds: [(&str, Write); 5] = [
+        ("JPEG", in_jpeg),
+        ("PNG", in_png),
+        ("WebP", in_webp),
+        ("TIFF", |value| tiff(value, false)),
+        ("BigTIFF", |value| tiff(value, true)),
     ];
     for (kind, write) in kinds {
         std::fs::write(&path, write(1)).unwrap();

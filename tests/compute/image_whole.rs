@@ -200,6 +200,31 @@ fn a_strip_that_is_not_all_there_is_noticed() {
     }
 }
 
+/// Found by fuzzing: depths that the decoder takes and nobody writes, and tags that another reader sees otherwise.
+#[test]
+fn a_tiff_of_an_odd_depth_is_refused_by_name() {
+    let whole = fixture("grey.tif");
+    let bits = entry(&whole, 258);
+    for depth in [0, 3, 5, 7, 12, 14, 24, 32, 64, 255] {
+        let mut other = whole.clone();
+        other[bits + 8] = depth;
+        let reason = from_bytes(&other).unwrap_err();
+        assert!(!reason.contains("panicked"), "{depth}: {reason}");
+        if [3, 5, 7].contains(&depth) {
+            assert_eq!(reason, format!("has {depth} bits a channel; save it with 8 or 16"));
+        }
+    }
+    // The number of the depth as bytes, and as a number too large for the tag.
+    for kind in [1, 4, 16] {
+        for width in [2, 4] {
+            let mut other = whole.clone();
+            other[bits + 2] = kind;
+            other[bits + 8..bits + 8 + width].fill(255);
+            assert!(from_bytes(&other).is_err(), "{kind} {width}");
+        }
+    }
+}
+
 /// A BMP of 8-bit indices, run-length coded: rows of 6 pixels from the bottom up.
 fn run_length_coded(data: &[u8]) -> Vec<u8> {
     let palette: Vec<u8> = (0..=255u8).flat_map(|level| [level, level / 2, 0, 0]).collect();
@@ -223,7 +248,7 @@ fn a_webp_whose_lengths_were_mended_is_refused() {
     for name in ["lossy.webp", "rgb.webp"] {
         let whole = fixture(name);
         for lost in [20, 60, 120] {
-            let mut cut = whole[..whole.len() - lost & !1].to_vec();
+            let mut cut = whole[..(whole.len() - lost) & !1].to_vec();
             let (all, chunk) = (cut.len() as u32 - 8, cut.len() as u32 - 20);
             cut[4..8].copy_from_slice(&all.to_le_bytes());
             cut[16..20].copy_from_slice(&chunk.to_le_bytes());

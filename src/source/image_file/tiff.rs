@@ -64,6 +64,12 @@ pub(crate) fn decode(bytes: &[u8], wanted: Depth) -> Result<(Image, Orientation)
     let mut decoder = Decoder::new(Cursor::new(bytes.as_ref())).map_err(refused)?.with_limits(limits());
     chunks_are_there(&mut decoder, &bytes, samples.compression)?;
     let colour = decoder.colortype().map_err(refused)?;
+    if usize::from(colour.bit_depth()) != samples.bits {
+        return Err(Refusal::damaged("its tags contradict each other"));
+    }
+    if !matches!(samples.bits, 1 | 2 | 4 | 8 | 16) {
+        return Err(Refusal::because(format!("has {} bits a channel; save it with 8 or 16", samples.bits)));
+    }
     let mut result = DecodingResult::U8(Vec::new());
     let layout = decoder.read_image_to_buffer(&mut result).map_err(refused)?;
     let planes = if layout.planes > 1 { samples.count } else { 1 };
