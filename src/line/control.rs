@@ -195,7 +195,7 @@ impl Control {
             paused: station.is_paused(),
             recipe: station.recipe().info.clone(),
             parts: station.counters(),
-            damaged: station.damaged_frames(),
+            damaged: station.damaged_frames.count(),
         };
         self.stations.iter().map(report).collect()
     }

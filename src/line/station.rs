@@ -4,12 +4,12 @@
 //! does so outside the lock: frames are pushed after it, because a queue that waits for the engine would otherwise keep the
 //! engine's answers waiting; and a camera that can wait offers again, in its own thread, what the sink had no room for.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 
+use super::damaged::DamagedFrames;
 use super::event_writer::{Entry, EventWriter, LineContext};
 use super::parts::{Matcher, Outcome, Output, Pairing, PartCounters, Shot, TriggerMode, TriggerPlan};
 use super::plan::CameraPlan;
@@ -85,7 +85,7 @@ pub(super) struct Station {
     /// Wakes the deadline thread.
     bell: Sender<()>,
     /// Frames that their source calls damaged.
-    damaged_frames: AtomicU64,
+    pub damaged_frames: DamagedFrames,
     queue: Mutex<Option<Arc<FrameQueue>>>,
     book: Mutex<Book>,
     recipes: Mutex<Recipes>,
@@ -118,7 +118,7 @@ impl Station {
             writer: EventWriter::new(Arc::clone(context), Arc::clone(&plan.name), plan.when_full == WhenFull::Wait),
             clock: Arc::clone(&context.clock),
             bell,
-            damaged_frames: AtomicU64::new(0),
+            damaged_frames: DamagedFrames::default(),
             queue: Mutex::new(Some(Arc::new(queue))),
             book: Mutex::new(Book { matcher: Matcher::new(plan.trigger), due: None }),
             recipes: Mutex::new(Recipes { configured, current, size: None }),
@@ -141,11 +141,6 @@ impl Station {
 
     pub fn counters(&self) -> PartCounters {
         self.book().matcher.counters()
-    }
-
-    /// Frames that their source called damaged, since the start.
-    pub fn damaged_frames(&self) -> u64 {
-        self.damaged_frames.load(Ordering::Relaxed)
     }
 
     pub fn is_paused(&self) -> bool {
@@ -178,10 +173,7 @@ impl Station {
 
     /// Takes a frame from the camera. False when nobody takes frames any more.
     pub fn frame(&self, mut frame: Frame) -> bool {
-        if frame.image.damaged && self.damaged_frames.fetch_add(1, Ordering::Relaxed) == 0 {
-            tracing::warn!(camera = %self.camera, frame = frame.seq,
-                "the source calls this frame damaged: it gets no verdict, and neither do others like it, which are counted");
-        }
+        self.damaged_frames.look_at(&frame);
         if self.runs_free() {
             return self.free(frame);
         }
