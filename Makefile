@@ -30,7 +30,7 @@ lint: ## format and clippy, warnings denied, for each set of features
 	cargo clippy --all-targets --no-default-features -- -D warnings
 	cargo clippy --all-targets -- -D warnings
 	cargo clippy --test gpu -- -D warnings
-	shellcheck scripts/*.sh deploy/*.sh tests/*.sh tests/support/*.sh .ci/run
+	shellcheck scripts/*.sh findings/*.sh deploy/*.sh tests/*.sh tests/support/*.sh .ci/run
 
 # Minutes of the last part, four conveyors under random faults.
 SOAK ?= 30
