@@ -22,6 +22,7 @@ demo: setup ## a simulated line: camera, model, broker, verdicts on the terminal
 	@$(with_openvino) cargo run --no-default-features --features openvino -- demo
 
 test: setup ## every test
+	@scripts/brokers.sh >/dev/null
 	@$(with_all) cargo test
 
 lint: ## format and clippy, warnings denied, for each set of features
@@ -29,7 +30,7 @@ lint: ## format and clippy, warnings denied, for each set of features
 	cargo clippy --all-targets --no-default-features -- -D warnings
 	cargo clippy --all-targets -- -D warnings
 	cargo clippy --test gpu -- -D warnings
-	shellcheck scripts/*.sh deploy/*.sh tests/*.sh tests/support/*.sh .ci/run
+	shellcheck scripts/*.sh findings/*.sh deploy/*.sh tests/*.sh tests/support/*.sh .ci/run
 
 # Minutes of the last part, four conveyors under random faults.
 SOAK ?= 30

@@ -265,6 +265,7 @@ mod tests {
             part: None,
             captured: SystemClock.now(),
             clock: ClockSource::System,
+            file: None,
             image: Image::new(60, 40, PixelFormat::Rgb8, data).unwrap(),
         }
     }

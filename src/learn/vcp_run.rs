@@ -36,11 +36,13 @@ pub struct DataRequest {
     pub splits: Vec<Split>,
     /// Which classes; none named: all.
     pub classes: Vec<String>,
+    /// More than a tenth of the pictures may be left out.
+    pub allow_missing: bool,
 }
 
 impl DataRequest {
     fn open(&self) -> Result<Pictures, LearnError> {
-        Pictures::open(&self.root, self.layout, &self.splits, &self.classes)
+        Pictures::open(&self.root, self.layout, &self.splits, &self.classes, self.allow_missing)
     }
 }
 
@@ -120,10 +122,12 @@ pub fn run(request: &VcpRequest, report: &mut dyn FnMut(Event<'_>)) -> Result<Bu
     let _lock = request.checkpoint.as_ref().map(|kept| checkpoint::lock(&kept.folder)).transpose()?;
 
     let all = request.data.open()?;
+    all.found().iter().for_each(|line| report(Event::Found(line)));
     let data = all.identity(&request.data.root);
     let (pictures, mut validation) = all.hold_out(settings.hold_out, settings.seed);
     if let Some(other) = &request.validate {
         validation = other.open()?;
+        validation.found().iter().for_each(|line| report(Event::Found(line)));
     }
     if pictures.is_empty() {
         return Err(LearnError::Settings(

@@ -64,6 +64,9 @@ impl CommandLink {
             acks: AckSender(acks),
             outbox,
             began: Instant::now(),
+            asked: false,
+            hung_up: 0,
+            unheard: false,
             flooded: false,
         };
         let thread = std::thread::Builder::new()
@@ -109,16 +112,30 @@ struct CommandConnection {
     outbox: mpsc::Receiver<Vec<u8>>,
     /// When the present connection was asked for.
     began: Instant,
+    /// The subscription has no answer yet.
+    asked: bool,
+    /// How often in a row the connection ended instead of one.
+    hung_up: u32,
+    /// Said once, until the broker confirms the subscription.
+    unheard: bool,
     /// Said once, until commands come in again.
     flooded: bool,
 }
 
 impl CommandConnection {
-    fn subscribed(&self, refused: usize) {
-        let topic = self.topics.commands();
+    fn subscribed(&mut self, refused: usize) {
+        (self.asked, self.hung_up) = (false, 0);
         if refused == 0 {
-            tracing::info!(topic, "commands can come in");
+            self.unheard = false;
+            tracing::info!(topic = self.topics.commands(), "commands can come in");
         } else {
+            self.refused();
+        }
+    }
+
+    fn refused(&mut self) {
+        if !std::mem::replace(&mut self.unheard, true) {
+            let topic = self.topics.commands();
             tracing::error!(
                 "the broker does not let this line listen to {topic}; allow it in the broker's access list, or set \
                  mqtt = false in [commands]"
@@ -135,7 +152,7 @@ impl Connection for CommandConnection {
     }
 
     fn wish(&mut self) -> Wish {
-        self.began = Instant::now();
+        (self.began, self.asked) = (Instant::now(), false);
         let client_id = self.reconnect.spec.client_id.clone();
         Wish { client_id, clean: true, will: None, requests: ACKS, packet_ids: None }
     }
@@ -162,6 +179,7 @@ impl Connection for CommandConnection {
     fn heard(&mut self, client: &mut Client, signal: Signal) -> Option<End> {
         match signal {
             Signal::Connected => {
+                self.asked = true;
                 if let Err(error) = client.try_subscribe(&self.topics.commands()) {
                     tracing::error!(%error, "commands cannot be subscribed to");
                 }
@@ -195,9 +213,12 @@ impl Connection for CommandConnection {
                     tracing::error!("no commands come in from {topics}: {error}; clear it there if it was retained");
                 }
             }
+            // A broker that cannot refuse a subscription hangs up instead: RabbitMQ. Once is chance.
+            PublishError::Connection { .. } if self.asked && self.hung_up > 0 => self.refused(),
             // The connection for verdicts goes to the same broker, and says so for people.
             error => tracing::debug!("commands cannot come in: {error}"),
         }
+        self.hung_up = if self.asked { self.hung_up.saturating_add(1) } else { 0 };
         if self.began.elapsed() > STEADY {
             self.reconnect.backoff.reset();
         }

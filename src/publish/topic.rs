@@ -39,7 +39,10 @@ impl Topics {
 
     /// The name of the command that was sent to this topic.
     pub fn command<'a>(&self, topic: &'a str) -> Option<&'a str> {
-        topic.strip_prefix(&self.root)?.strip_prefix("/cmd/")
+        let below = topic.strip_prefix(&self.root);
+        // RabbitMQ keeps levels apart by dots, and hands on a dot as another level.
+        let below = below.or_else(|| topic.strip_prefix(&self.root.replace('.', "/")));
+        below?.strip_prefix("/cmd/")
     }
 
     /// Acknowledgements of commands.

@@ -11,10 +11,15 @@ mod cuda_compile;
 #[cfg(feature = "cuda")]
 mod cuda_kernels;
 mod dataset;
+mod dataset_layouts;
+mod dataset_masks;
 mod eval_binary;
+mod eval_datasets;
 mod golden;
 mod hostile_bytes;
 mod image_file;
+mod image_upright;
+mod image_whole;
 mod metrics;
 mod odd_sizes;
 mod onnx;

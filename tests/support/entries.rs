@@ -9,6 +9,7 @@ use vcp_line::command;
 use vcp_line::learn::checkpoint;
 use vcp_line::publish::outbox::survey;
 use vcp_line::publish::{sparkplug, watch};
+use vcp_line::source::image_file;
 use vcp_line::{config, weights};
 
 /// The settings of a line.
@@ -35,6 +36,36 @@ pub fn command(bytes: &[u8]) {
     match command::parse(NAMES[usize::from(*first) % NAMES.len()], payload) {
         Ok(request) => assert!(!request.command.name().is_empty()),
         Err(refusal) => assert!(!format!("{refusal:?}").is_empty()),
+    }
+}
+
+/// A picture of any format.
+pub fn image(bytes: &[u8]) {
+    match image_file::from_bytes(bytes) {
+        Ok(image) => {
+            let pixels = image.width as usize * image.height as usize;
+            assert_eq!(image.data().len(), pixels * image.format.bytes_per_pixel());
+        }
+        Err(reason) => assert!(!reason.is_empty()),
+    }
+}
+
+/// A TIFF or BigTIFF. The first byte chooses its kind.
+pub fn tiff(bytes: &[u8]) {
+    const KINDS: [&[u8; 4]; 4] = [b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"];
+    let mut bytes = bytes.to_vec();
+    if let Some(kind) = bytes.first().map(|first| KINDS[usize::from(*first) % 4]).filter(|_| bytes.len() > 4)
+        && !KINDS.iter().any(|kind| bytes.starts_with(*kind))
+    {
+        bytes[..4].copy_from_slice(kind);
+    }
+    image(&bytes);
+}
+
+/// A JPEG, followed to its end without computing its pixels, and with them.
+pub fn jpeg(bytes: &[u8]) {
+    if image_file::whole_jpeg(bytes).is_ok() {
+        image(bytes);
     }
 }
 

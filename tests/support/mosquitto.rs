@@ -1,6 +1,7 @@
 //! A real broker and an independent client: Debian's `mosquitto` on a free loopback port, and `mosquitto_sub`.
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeSet, VecDeque};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
@@ -176,6 +177,8 @@ impl Message {
 /// `mosquitto_sub` listening to a topic filter; it reconnects by itself.
 pub struct Subscriber {
     child: Child,
+    /// What came before the confirmation: retained, or kept for a session that goes on.
+    early: RefCell<VecDeque<Message>>,
     lines: Receiver<Option<Message>>,
     reader: Option<JoinHandle<()>>,
 }
@@ -226,14 +229,16 @@ impl Subscriber {
                 }
             })
             .expect("a thread");
-        let subscriber = Self { child, lines, reader: Some(reader) };
-        let confirmed = subscriber.lines.recv_timeout(PATIENCE).expect("the broker confirms the subscription");
-        assert!(confirmed.is_none(), "a message before the confirmation: {confirmed:?}");
-        subscriber
+        let early = std::iter::from_fn(|| lines.recv_timeout(PATIENCE).expect("the broker confirms the subscription"));
+        let early = RefCell::new(early.collect());
+        Self { child, early, lines, reader: Some(reader) }
     }
 
     /// The next message, or `None` when none comes in time.
     pub fn next(&self, patience: Duration) -> Option<Message> {
+        if let Some(message) = self.early.borrow_mut().pop_front() {
+            return Some(message);
+        }
         let end = Instant::now() + patience;
         loop {
             match self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {
