@@ -36,7 +36,7 @@ lint: ## format and clippy, warnings denied, for each set of features
 SOAK ?= 30
 soak: setup ## the long form of the fault tests: 200 kills, outages of a minute, then half an hour under random faults
 	@$(with_openvino) VCP_LINE_SOAK=$(SOAK) cargo test --test it -- --nocapture --test-threads 1 \
-		outbox_faults:: disk_faults:: camera_faults:: soak::
+		outbox_faults:: disk_faults:: line_faults:: camera_faults:: soak::
 
 live-boot: setup ## the service under a real systemd on a minimal Debian, made for it (root; 1 GB of disk, four minutes)
 	@$(with_openvino) cargo test --test it live_boot:: -- --ignored --nocapture

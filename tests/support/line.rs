@@ -158,6 +158,14 @@ impl Running {
         Self { child, out, err, readers }
     }
 
+    /// With its log going elsewhere, wherever that is.
+    pub fn start_logging_to(mut command: Command, log: impl Into<Stdio>) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        let out = Arc::<Text>::default();
+        let readers = vec![out.follow(child.stdout.take().unwrap(), "stdout")];
+        Self { child, out, err: Arc::default(), readers }
+    }
+
     pub fn stdout(&self) -> String {
         self.out.text.lock().unwrap().clone()
     }
