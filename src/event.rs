@@ -1,5 +1,7 @@
 //! The public contract, schema 1: one event per inspected part, as JSON. `tests/schema/verdict.schema.json` judges it.
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -34,6 +36,9 @@ pub struct FrameInfo {
     pub height: u32,
     /// Frames of this camera that were skipped since the event before this one.
     pub skipped_before: u64,
+    /// The file it came from, relative to the camera's folder; only with folders.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<Arc<str>>,
 }
 
 /// When things happened, UTC.

@@ -18,6 +18,8 @@ pub enum NoVerdictReason {
     WarmingUp,
     /// Inspection was paused on request.
     Paused,
+    /// The frame came, and is no whole picture.
+    FrameDamaged,
     /// The service ended before the part had its verdict, and this is what the next start knows of it.
     Restarted,
 }

@@ -34,4 +34,18 @@ impl EngineArguments {
             plan: PlanSpec { file: self.plan.clone(), rebuild: false },
         }
     }
+
+    /// A line's engine for one frame at a time, with what is asked for otherwise here.
+    pub fn over(&self, line: EngineSpec) -> EngineSpec {
+        let asked = self.spec(&line.bundle, 1);
+        let (engine, precision) = (EngineChoice::default(), Precision::default());
+        EngineSpec {
+            bundle: line.bundle,
+            engine: if asked.engine == engine { line.engine } else { asked.engine },
+            precision: if asked.precision == precision { line.precision } else { asked.precision },
+            max_batch: 1,
+            threads: asked.threads.or(line.threads),
+            plan: PlanSpec { file: asked.plan.file.or(line.plan.file), rebuild: false },
+        }
+    }
 }

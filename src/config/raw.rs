@@ -253,8 +253,10 @@ pub enum RawKind {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RawDirectory {
-    /// Folder of images, taken in the order of their names.
+    /// Folder of images, taken in the order of their names; watched, in that of their times.
     pub path: Key<PathBuf>,
+    /// Its subfolders, too.
+    pub recursive: Key<bool>,
     /// Start again at the end.
     #[serde(rename = "loop")]
     pub repeat: Key<bool>,
@@ -262,7 +264,7 @@ pub struct RawDirectory {
     pub extensions: Key<Vec<String>>,
     /// Frames per second at most; absent: as fast as they are inspected.
     pub fps: Key<f64>,
-    /// Wait for new files after the last image instead of ending.
+    /// Wait for new files instead of ending; each is taken once, also across a restart.
     pub watch: Key<bool>,
 }
 

@@ -268,9 +268,11 @@ fn source(kind: &RawKind, base: &Path, rules: &mut Rules<'_>) -> Option<SourceCo
         RawKind::Directory(raw) => SourceConfig::Directory(DirectorySpec {
             path: base.join(rules.required(&raw.path, "path", "name a folder of images")?),
             extensions: value(&raw.extensions).unwrap_or_default(),
+            recursive: value(&raw.recursive).unwrap_or(false),
             repeat: value(&raw.repeat).unwrap_or(false),
             fps: rules.bounded_option(&raw.fps, "fps", 0.001..=1000.0, " frames per second"),
             watch: value(&raw.watch).unwrap_or(false),
+            memory: None,
         }),
         RawKind::V4l2(raw) => SourceConfig::V4l2(V4l2Spec {
             device: rules.required(&raw.device, "device", "name a device such as /dev/video0")?,
@@ -337,7 +339,10 @@ pub fn look_for_files(raw: &RawLine, config: &LineConfig, report: &mut Report) {
     for (raw, camera) in raw.cameras.iter().zip(&config.cameras) {
         let key = |key: &str| format!("camera '{}'.{key}", camera.plan.name);
         match (&raw.kind, &camera.source) {
-            (Some(RawKind::Directory(raw)), SourceConfig::Directory(DirectorySpec { path, .. })) if !path.is_dir() => {
+            // A watched one may be mounted later.
+            (Some(RawKind::Directory(raw)), SourceConfig::Directory(DirectorySpec { path, watch: false, .. }))
+                if !path.is_dir() =>
+            {
                 report.add(
                     at(&raw.path),
                     &key("path"),

@@ -65,6 +65,7 @@ fn look(engine: &mut dyn Engine, seed: u64) -> Result<Prediction, EngineError> {
         part: None,
         captured: SystemClock.now(),
         clock: ClockSource::System,
+        file: None,
         image: picture(engine.info().image_size, seed),
     };
     let answer = engine.infer(&[&frame])?.pop();

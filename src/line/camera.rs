@@ -108,22 +108,37 @@ impl CameraThread {
 
     /// Frames keep counting where they stopped when the camera is opened again.
     fn pump(&self, source: &mut dyn Source, next_seq: &mut u64) -> Pause {
-        let base = *next_seq;
+        let (base, writer) = (*next_seq, self.station.writer());
         let mut size = None;
         loop {
             if self.stopped_within(Duration::ZERO) {
                 return Pause::Stopped;
             }
-            let mut frame = match source.next(POLL) {
-                Ok(Some(frame)) => frame,
-                Ok(None) => continue,
-                Err(error) => return Pause::from(error),
-            };
-            frame.seq += base;
-            if let Some(before) = frame.seq.checked_sub(1) {
-                self.station.lost(before, frame.seq.saturating_sub(*next_seq));
+            if let Some(to) = writer.answered_to() {
+                source.answered(to);
             }
-            *next_seq = frame.seq + 1;
+            let (seq, frame) = match source.next(POLL) {
+                Ok(Some(frame)) => (frame.seq + base, Ok(frame)),
+                Ok(None) => continue,
+                Err(error) => match error {
+                    SourceError::Damaged { seq, .. } => (seq + base, Err(error)),
+                    error => return Pause::from(error),
+                },
+            };
+            if let Some(before) = seq.checked_sub(1) {
+                self.station.lost(before, seq.saturating_sub(*next_seq));
+            }
+            *next_seq = seq + 1;
+            source.hand_over(writer.session(), seq);
+            let mut frame = match frame {
+                Ok(frame) => frame,
+                Err(error) => {
+                    tracing::warn!("{error}");
+                    self.station.damaged(seq, error);
+                    continue;
+                }
+            };
+            frame.seq = seq;
             let this_size = (frame.image.width, frame.image.height);
             if size != Some(this_size) {
                 if let Err(source) = self.station.frames_have(this_size.0, this_size.1) {
@@ -135,7 +150,7 @@ impl CameraThread {
                 return Pause::Stopped;
             }
             // Only what a source that can wait has shown is ever offered again.
-            while !self.station.writer().offer_again() {
+            while !writer.offer_again() {
                 if self.stopped_within(AGAIN) {
                     return Pause::Stopped;
                 }

@@ -79,6 +79,8 @@ struct Sequence {
     unsaid: VecDeque<Unsaid>,
     /// Since when the sink has taken nothing.
     refused_since: Option<Instant>,
+    /// Up to this frame, all have an event or were told to be skipped.
+    answered_to: Option<u64>,
     /// Waiting has not helped: events are refused at once until the sink takes one again.
     hopeless: bool,
 }
@@ -130,8 +132,8 @@ impl EventWriter {
         let (inspection, times) = (no_verdict(reason), StageTimes::default());
         self.write(Entry {
             part,
-            shot: Some(shot),
             begun: shot.captured,
+            shot: Some(shot),
             due: None,
             inspection,
             waited,
@@ -140,9 +142,19 @@ impl EventWriter {
         });
     }
 
+    /// The frame up to which all have an event, or were skipped; a camera's frames are answered in their order.
+    pub fn answered_to(&self) -> Option<u64> {
+        self.sequence().answered_to
+    }
+
     /// Whose events it writes.
     pub fn camera(&self) -> &str {
         &self.camera
+    }
+
+    /// This service start.
+    pub fn session(&self) -> Uuid {
+        self.context.session
     }
 
     /// A writer for a camera that the line has no more. Its numbers start at 1.
@@ -154,7 +166,7 @@ impl EventWriter {
     pub fn write(&self, entry: Entry<'_>) {
         let Entry { part, shot, begun, due, inspection, waited, times, recipe } = entry;
         let mut sequence = self.sequence();
-        let skipped_before = shot.map_or(0, |shot| sequence.told_before(shot.seq));
+        let skipped_before = shot.as_ref().map_or(0, |shot| sequence.told_before(shot.seq));
         let now = self.context.clock.now();
         let latency = Latency {
             queue: ms(waited),
@@ -163,11 +175,12 @@ impl EventWriter {
             postprocess: ms(times.postprocess),
             total: ms(now.monotonic.saturating_duration_since(begun.monotonic)),
         };
-        let clock = shot.map_or(ClockSource::System, |shot| shot.clock);
+        let clock = shot.as_ref().map_or(ClockSource::System, |shot| shot.clock);
         let time = EventTime { captured: begun.wall, clock, published: now.wall };
         let mut event = self.draft(part, inspection, time, recipe);
         event.latency_ms = latency;
-        event.frame = shot.map(|Shot { seq, width, height, .. }| FrameInfo { seq, width, height, skipped_before });
+        event.frame =
+            shot.map(|Shot { seq, width, height, file, .. }| FrameInfo { seq, width, height, skipped_before, file });
         self.give(&mut sequence, Unsaid { event, captured: begun.monotonic, due });
     }
 
@@ -177,6 +190,7 @@ impl EventWriter {
         let time = EventTime { captured: owed.accepted, clock: ClockSource::System, published: now.wall };
         let mut event = self.draft(Some(owed.part.clone()), no_verdict(NoVerdictReason::Restarted), time, recipe);
         event.historical = true;
+        event.frame.clone_from(&owed.frame);
         if !self.give(&mut self.sequence(), Unsaid { event, captured: now.monotonic, due: None }) {
             tracing::error!(camera = %self.camera, part = owed.part.id, "no room for the event of an earlier start's part");
         }
@@ -224,7 +238,7 @@ impl EventWriter {
             self.hand_on(sequence);
             return true;
         }
-        let frame = unsaid.event.frame.clone();
+        let frame = own_frame(&unsaid.event);
         let taken = self.offer(sequence, unsaid);
         if !taken {
             self.lose(sequence, frame);
@@ -264,7 +278,7 @@ impl EventWriter {
 
     fn lose_unsaid(&self, sequence: &mut Sequence) {
         for lost in std::mem::take(&mut sequence.unsaid) {
-            self.lose(sequence, lost.event.frame);
+            self.lose(sequence, own_frame(&lost.event));
         }
     }
 
@@ -280,6 +294,7 @@ impl EventWriter {
     fn offer(&self, sequence: &mut Sequence, Unsaid { mut event, captured, due }: Unsaid) -> bool {
         event.seq = sequence.seq + 1;
         let (verdict, scored, latency) = (event.verdict, event.score.is_some(), event.latency_ms);
+        let frame = own_frame(&event).map(|frame| frame.seq);
         if let Err(refused) = self.context.sink.verdict(event, captured, due) {
             sequence.refused_since.get_or_insert_with(|| self.context.clock.now().monotonic);
             tracing::debug!(camera = %self.camera, %refused, "event refused");
@@ -287,6 +302,7 @@ impl EventWriter {
         }
         sequence.seq += 1;
         (sequence.refused_since, sequence.hopeless) = (None, false);
+        sequence.answered_to = sequence.answered_to.max(frame);
         let mut stats = self.context.stats();
         match verdict {
             VerdictWord::Pass => stats.pass += 1,
@@ -300,11 +316,17 @@ impl EventWriter {
     }
 }
 
+/// The frame of an event, unless an earlier start has counted it.
+fn own_frame(event: &InspectionEvent) -> Option<FrameInfo> {
+    event.frame.clone().filter(|_| event.reason != Some(NoVerdictReason::Restarted))
+}
+
 /// Stretches of skipped frames kept apart.
 const MOST_STRETCHES: usize = 1024;
 
 impl Sequence {
     fn skip(&mut self, last: u64, count: u64) {
+        self.answered_to = self.answered_to.max(Some(last));
         // A gap before a new frame is noted before the queue gives up an older one, so stretches may come out of order.
         let at = self.skipped.partition_point(|stretch| stretch.0 < last);
         match at.checked_sub(1).and_then(|before| self.skipped.get_mut(before)) {

@@ -13,6 +13,7 @@ use super::recipe::RecipeSpec;
 use super::sink::{EventSink, Heartbeat};
 use crate::clock::Clock;
 use crate::engine::{Engine, EngineError};
+use crate::event::FrameInfo;
 use crate::frame::Part;
 use crate::source::{Source, SourceError};
 
@@ -43,7 +44,7 @@ pub struct CameraPlan {
 }
 
 /// A part that was accepted by an earlier start and never got its event.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Unanswered {
     /// Its camera, which this start may not know any more.
     pub camera: String,
@@ -51,6 +52,8 @@ pub struct Unanswered {
     pub part: Part,
     /// When its trigger was accepted.
     pub accepted: Timestamp,
+    /// Its frame, as that start counted, where it is remembered.
+    pub frame: Option<FrameInfo>,
 }
 
 /// What a line is made of.

@@ -265,6 +265,7 @@ mod tests {
             part: None,
             captured: SystemClock.now(),
             clock: ClockSource::System,
+            file: None,
             image: Image::new(1, 1, PixelFormat::Gray8, vec![0]).expect("one pixel"),
         }
     }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 
+use super::damaged::DamagedFrames;
 use super::event_writer::{Entry, EventWriter, LineContext};
 use super::parts::{Matcher, Outcome, Output, Pairing, PartCounters, Shot, TriggerMode, TriggerPlan};
 use super::plan::CameraPlan;
@@ -16,8 +17,9 @@ use super::queue::{FrameQueue, Pushed, WhenFull};
 use super::recipe::{RecipeError, RecipeSpec, no_verdict};
 use super::sink::{Debt, Refused};
 use crate::anomaly::{AnomalyMap, StageTimes};
-use crate::clock::{Clock, Moment};
+use crate::clock::{Clock, ClockSource, Moment};
 use crate::frame::{Frame, Part};
+use crate::source::SourceError;
 use crate::verdict::{Inspection, NoVerdictReason};
 
 /// The engine's answer for one frame, and how it came about.
@@ -82,6 +84,8 @@ pub(super) struct Station {
     clock: Arc<dyn Clock>,
     /// Wakes the deadline thread.
     bell: Sender<()>,
+    /// Frames that their source calls damaged.
+    pub damaged_frames: DamagedFrames,
     queue: Mutex<Option<Arc<FrameQueue>>>,
     book: Mutex<Book>,
     recipes: Mutex<Recipes>,
@@ -114,6 +118,7 @@ impl Station {
             writer: EventWriter::new(Arc::clone(context), Arc::clone(&plan.name), plan.when_full == WhenFull::Wait),
             clock: Arc::clone(&context.clock),
             bell,
+            damaged_frames: DamagedFrames::default(),
             queue: Mutex::new(Some(Arc::new(queue))),
             book: Mutex::new(Book { matcher: Matcher::new(plan.trigger), due: None }),
             recipes: Mutex::new(Recipes { configured, current, size: None }),
@@ -168,6 +173,7 @@ impl Station {
 
     /// Takes a frame from the camera. False when nobody takes frames any more.
     pub fn frame(&self, mut frame: Frame) -> bool {
+        self.damaged_frames.look_at(&frame);
         if self.runs_free() {
             return self.free(frame);
         }
@@ -181,6 +187,26 @@ impl Station {
         }
         let output = book.matcher.frame(shot, frame, own);
         self.carry_out(book, output)
+    }
+
+    /// Frame `seq` is no whole picture: where every frame is a part, it is owed an event all the same.
+    pub fn damaged(&self, seq: u64, how: SourceError) {
+        if self.plan.mode != TriggerMode::Hardware {
+            return self.writer.skipped(seq, 1);
+        }
+        let captured = self.clock.now();
+        let shot = match how {
+            SourceError::Damaged { file, size: Some((width, height)), .. } => {
+                Some(Shot { seq, width, height, captured, clock: ClockSource::System, file: Some(file) })
+            }
+            _ => None,
+        };
+        let mut book = self.book();
+        book.matcher.parts_until(seq, None).iter().for_each(|part| {
+            self.writer.owe(part).ok();
+        });
+        let output = book.matcher.frame_in_vain(seq, captured, shot, NoVerdictReason::FrameDamaged);
+        self.carry_out(book, output);
     }
 
     /// A frame of a camera that runs free; its source may know a part all the same.
@@ -197,6 +223,11 @@ impl Station {
     }
 
     fn push(&self, frame: Frame) -> bool {
+        // Of a camera that runs free it goes the way of all frames, so that the events keep their order.
+        if frame.image.damaged && !self.runs_free() {
+            self.failed(&frame, NoVerdictReason::FrameDamaged);
+            return true;
+        }
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(queue) = queue else {
             self.failed(&frame, NoVerdictReason::CameraLost);
@@ -354,7 +385,7 @@ impl Station {
             // A verdict without a frame cannot be: the matcher decides by frames.
             (Outcome::Verdict(_), None) => {}
             (Outcome::NoVerdict(reason), shot) => {
-                let begun = shot.map_or(triggered, |shot| shot.captured);
+                let begun = shot.as_ref().map_or(triggered, |shot| shot.captured);
                 let waited = self.clock.now().monotonic.saturating_duration_since(begun.monotonic);
                 self.writer.write(Entry {
                     part: Some(part),
@@ -457,8 +488,8 @@ fn verdict(part: Option<Part>, shot: Shot, judged: &Judged, inspection: Inspecti
     let Judged { waited, times, recipe, .. } = judged;
     Entry {
         part,
-        shot: Some(shot),
         begun: shot.captured,
+        shot: Some(shot),
         due: None,
         inspection,
         waited: *waited,

@@ -16,7 +16,7 @@ use super::*;
 use crate::anomaly::{AnomalyMap, Prediction, StageTimes};
 use crate::clock::{Clock, ClockSource, SystemClock};
 use crate::engine::{Engine, EngineChoice, EngineError, Precision};
-use crate::event::{InspectionEvent, RecipeInfo, VerdictWord};
+use crate::event::{FrameInfo, InspectionEvent, RecipeInfo, VerdictWord};
 use crate::frame::{Frame, Image, Part, PixelFormat};
 use crate::source::{Source, SourceError};
 use crate::verdict::NoVerdictReason;
@@ -129,6 +129,7 @@ fn frame(camera: &str, seq: u64, pixel: u8) -> Frame {
         part: None,
         captured: SystemClock.now(),
         clock: ClockSource::System,
+        file: None,
         image: Image::new(8, 6, PixelFormat::Gray8, vec![pixel; 48]).expect("valid"),
     }
 }
@@ -402,6 +403,14 @@ fn parts_of_an_earlier_start_are_answered_first_and_refused_ones_are_owed_nothin
         camera: camera.into(),
         part: Part { id: format!("old-{trigger}"), trigger },
         accepted: Timestamp::UNIX_EPOCH,
+        // Remembered of an earlier start: no frame of this one.
+        frame: (trigger == 7).then(|| FrameInfo {
+            seq: 6,
+            width: 4,
+            height: 3,
+            skipped_before: 0,
+            file: Some("6.png".into()),
+        }),
     };
     let notebook = Arc::new(Notebook::default());
     let (feed, plan) = camera("a", 4, WhenFull::Reject);
@@ -440,7 +449,7 @@ fn parts_of_an_earlier_start_are_answered_first_and_refused_ones_are_owed_nothin
     assert_eq!(
         notebook.events().iter().map(told).collect::<Vec<_>>(),
         [
-            (a(), 1, "old-7".into(), restarted, true, None),
+            (a(), 1, "old-7".into(), restarted, true, Some(0)),
             (gone(), 1, "old-1".into(), restarted, true, None),
             (gone(), 2, "old-2".into(), restarted, true, None),
             (a(), 2, "old-8".into(), restarted, true, None),
@@ -452,6 +461,7 @@ fn parts_of_an_earlier_start_are_answered_first_and_refused_ones_are_owed_nothin
     assert_eq!(owed, ["part-0", "part-3"]);
 }
 
+mod damaged;
 mod full;
 mod kept;
 mod parts;

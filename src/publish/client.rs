@@ -143,7 +143,7 @@ pub(super) fn open(spec: &PublisherSpec, wish: Wish, tls: Option<&Loaded>) -> (C
             options.set_max_packet_size(MAX_INCOMING, MAX_PACKET);
             options.set_clean_session(wish.clean).set_transport(transport);
             if let Some(credentials) = &spec.credentials {
-                options.set_credentials(&credentials.user, credentials.password.reveal());
+                options.set_credentials(&credentials.user, credentials.password());
             }
             if let Some(will) = wish.will {
                 let will = rumqttc::LastWill::new(will.topic, will.payload, QoS::AtLeastOnce, will.retain);
@@ -165,7 +165,7 @@ pub(super) fn open(spec: &PublisherSpec, wish: Wish, tls: Option<&Loaded>) -> (C
             options.set_session_expiry_interval(Some(session));
             options.set_clean_start(wish.clean).set_transport(transport);
             if let Some(credentials) = &spec.credentials {
-                options.set_credentials(&credentials.user, credentials.password.reveal());
+                options.set_credentials(&credentials.user, credentials.password());
             }
             if let Some(will) = wish.will {
                 let qos = v5::mqttbytes::QoS::AtLeastOnce;

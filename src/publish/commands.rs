@@ -66,6 +66,9 @@ impl CommandLink {
             acks: AckSender(acks),
             outbox,
             began: Instant::now(),
+            asked: false,
+            hung_up: 0,
+            unheard: false,
             flooded: false,
         };
         let thread = std::thread::Builder::new()
@@ -111,16 +114,30 @@ struct CommandConnection {
     outbox: mpsc::Receiver<Vec<u8>>,
     /// When the present connection was asked for.
     began: Instant,
+    /// The subscription has no answer yet.
+    asked: bool,
+    /// How often in a row the connection ended instead of one.
+    hung_up: u32,
+    /// Said once, until the broker confirms the subscription.
+    unheard: bool,
     /// Said once, until commands come in again.
     flooded: bool,
 }
 
 impl CommandConnection {
-    fn subscribed(&self, refused: usize) {
-        let topic = self.topics.commands();
+    fn subscribed(&mut self, refused: usize) {
+        (self.asked, self.hung_up) = (false, 0);
         if refused == 0 {
-            tracing::info!(topic, "commands can come in");
+            self.unheard = false;
+            tracing::info!(topic = self.topics.commands(), "commands can come in");
         } else {
+            self.refused();
+        }
+    }
+
+    fn refused(&mut self) {
+        if !std::mem::replace(&mut self.unheard, true) {
+            let topic = self.topics.commands();
             tracing::error!(
                 "the broker does not let this line listen to {topic}; allow it in the broker's access list, or set \
                  mqtt = false in [commands]"
@@ -137,7 +154,7 @@ impl Connection for CommandConnection {
     }
 
     fn wish(&mut self) -> Wish {
-        self.began = Instant::now();
+        (self.began, self.asked) = (Instant::now(), false);
         let client_id = self.reconnect.spec.client_id.clone();
         Wish { client_id, clean: true, will: None, requests: ACKS, packet_ids: None }
     }
@@ -165,6 +182,7 @@ impl Connection for CommandConnection {
         match signal {
             Signal::Connected(granted) => {
                 client.granted = granted;
+                self.asked = true;
                 let filters =
                     if granted.wildcards { vec![self.topics.commands()] } else { self.topics.each_command(&NAMES) };
                 for filter in filters {
@@ -203,9 +221,12 @@ impl Connection for CommandConnection {
                     tracing::error!("no commands come in from {topics}: {error}; clear it there if it was retained");
                 }
             }
+            // A broker that cannot refuse a subscription hangs up instead: RabbitMQ. Once is chance.
+            PublishError::Connection { .. } if self.asked && self.hung_up > 0 => self.refused(),
             // The connection for verdicts goes to the same broker, and says so for people.
             error => tracing::debug!("commands cannot come in: {error}"),
         }
+        self.hung_up = if self.asked { self.hung_up.saturating_add(1) } else { 0 };
         if self.began.elapsed() > STEADY {
             self.reconnect.backoff.reset();
         }

@@ -12,6 +12,7 @@ mod commands;
 mod drops;
 mod ending;
 mod error;
+mod folders;
 mod kept;
 mod manager;
 pub mod plan;

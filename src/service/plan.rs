@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use super::commands::CommandSpec;
 use super::error::ServiceError;
+use super::folders;
 use super::kept::KeptRecipes;
 use super::snapshot::Snapshots;
-use super::spec::{EngineMaker, Service};
+use super::spec::{EngineMaker, OwedFile, Service};
 use super::ways_in::Ask;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, CameraConfig, LineConfig, SecretError, SourceConfig};
@@ -36,14 +37,16 @@ pub enum SourceSpec {
 pub fn service(config: &mut LineConfig) -> Result<Service, ServiceError> {
     // First, because it gives recipes to the cameras.
     let ask = ask(config)?;
+    let mut files = Vec::new();
     Ok(Service {
         line: config.name.clone(),
-        cameras: cameras(config)?,
+        cameras: cameras(config, &mut files)?,
         engine: engine(config.engine.clone()),
         publisher: publisher(config)?,
         ask,
         sparkplug: sparkplug(config)?,
         stop_deadline: config.stop_deadline,
+        files,
     })
 }
 
@@ -92,11 +95,15 @@ fn ask(config: &mut LineConfig) -> Result<Ask, ServiceError> {
     Ok(Ask { commands: CommandSpec { max_age, snapshots, kept }, mqtt: commands.mqtt, http: http.transpose()? })
 }
 
-/// The line's cameras with their openers.
-fn cameras(config: &LineConfig) -> Result<Vec<(CameraPlan, SourceOpener)>, ServiceError> {
+/// The line's cameras with their openers; the files of those that watch folders are added.
+fn cameras(config: &LineConfig, files: &mut Vec<OwedFile>) -> Result<Vec<(CameraPlan, SourceOpener)>, ServiceError> {
     let camera = |camera: &CameraConfig| {
         let of = || format!("camera '{}'", camera.plan.name);
-        let spec = source(camera).map_err(|source| ServiceError::SecretOf { of: of(), source })?;
+        let mut spec = source(camera).map_err(|source| ServiceError::SecretOf { of: of(), source })?;
+        if let SourceSpec::Directory(spec) = &mut spec {
+            let (state, outbox) = (config.commands.directory.as_deref(), &config.outbox.directory);
+            files.extend(folders::remember(spec, &camera.plan.name, camera.plan.trigger.mode, state, outbox));
+        }
         Ok((camera.plan.clone(), opener(spec, context(&camera.plan))))
     };
     config.cameras.iter().map(camera).collect()
@@ -123,7 +130,8 @@ pub fn publisher(config: &LineConfig) -> Result<PublisherSpec, SecretError> {
     spec.max_queue = mqtt.max_queue;
     spec.outbox = Some(config.outbox.clone());
     if let Some((user, file)) = &mqtt.user {
-        spec.credentials = Some(Credentials { user: user.clone(), password: config::secret::read(file)? });
+        let password = file.as_deref().map(config::secret::read).transpose()?;
+        spec.credentials = Some(Credentials { user: user.clone(), password });
     }
     Ok(spec)
 }

@@ -41,7 +41,7 @@ pub struct Running {
 impl Running {
     /// Opens the ways out, then the ways in, then the line; only when it inspects is anybody told that it is ready.
     pub fn start(service: Service, stop: &CancellationToken) -> Result<Self, ServiceError> {
-        let Service { line: name, cameras, engine, publisher, ask, sparkplug, stop_deadline } = service;
+        let Service { line: name, cameras, engine, publisher, ask, sparkplug, stop_deadline, files } = service;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let session = Uuid::now_v7();
         let manager = ServiceManager::from_env()?;
@@ -49,7 +49,7 @@ impl Running {
         let plans = cameras.iter().map(|(plan, _)| plan);
         let ways_out = WaysOut::open(publisher, sparkplug, session, plans, &clock)?;
         let voice = ways_out.voice();
-        let unanswered = ways_out.unanswered();
+        let unanswered = ways_out.unanswered(&files);
         let mut ways_in = WaysIn::open(ask, broker, name.clone(), session, voice, &clock)?;
 
         let count = cameras.len();

@@ -160,6 +160,7 @@ mod tests {
             part: None,
             captured: SystemClock.now(),
             clock: ClockSource::System,
+            file: None,
             image: Image::new(8, 6, PixelFormat::Gray8, vec![90; 48]).expect("valid"),
         };
         Inspected { frame, map: AnomalyMap::new(2, vec![0.0, 0.9, 0.0, 0.0]), defect_threshold: 0.5 }

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use super::ways_in::Ask;
+use crate::event::FrameInfo;
+use crate::frame::Part;
 use crate::line::{CameraPlan, EngineOpener, SourceOpener};
 use crate::publish::PublisherSpec;
 use crate::publish::sparkplug::SparkplugSpec;
@@ -26,4 +30,26 @@ pub struct Service {
     pub sparkplug: Option<SparkplugSpec>,
     /// Time from the stop request to the end of the process.
     pub stop_deadline: Duration,
+    /// Files of watched folders whose parts an earlier start may have left without an event.
+    pub files: Vec<OwedFile>,
+}
+
+/// A file of a watched folder whose part was accepted by an earlier start.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OwedFile {
+    /// Configured name of the camera.
+    pub camera: String,
+    /// The part's trigger.
+    pub trigger: u64,
+    /// When the part was accepted, milliseconds since 1970.
+    pub accepted: i64,
+    /// The file's frame, as that start counted.
+    pub frame: FrameInfo,
+}
+
+impl OwedFile {
+    /// Whether it shows this part.
+    pub fn is_of(&self, camera: &str, part: &Part, accepted: Timestamp) -> bool {
+        (self.camera.as_str(), self.trigger, self.accepted) == (camera, part.trigger, accepted.as_millisecond())
+    }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use uuid::Uuid;
 
 use super::error::ServiceError;
+use super::spec::OwedFile;
 use super::voice::Voice;
 use crate::camera::CameraState;
 use crate::clock::Clock;
@@ -73,13 +74,17 @@ impl WaysOut {
         self.publisher.broken().or_else(|| self.sparkplug.as_ref().and_then(Sparkplug::broken))
     }
 
-    /// Parts that an earlier start has accepted and not answered.
-    pub fn unanswered(&self) -> Vec<Unanswered> {
+    /// Parts that an earlier start has accepted and not answered, with what is remembered of their files.
+    pub fn unanswered(&self, files: &[OwedFile]) -> Vec<Unanswered> {
         let owed = self.publisher.door().owed();
         let unanswered = owed.iter().map(|owed| Unanswered {
             camera: owed.camera.clone(),
             part: owed.part.clone(),
             accepted: owed.accepted,
+            frame: files
+                .iter()
+                .find(|file| file.is_of(&owed.camera, &owed.part, owed.accepted))
+                .map(|file| file.frame.clone()),
         });
         unanswered.collect()
     }

@@ -7,6 +7,8 @@ pub mod synthetic;
 use std::sync::Arc;
 use std::time::Duration;
 
+use uuid::Uuid;
+
 use crate::clock::Clock;
 use crate::frame::Frame;
 
@@ -19,7 +21,13 @@ pub mod gstreamer_spec;
 pub trait Source: Send {
     /// Waits up to `timeout` for the next frame. `Ok(None)` is idle by right (no trigger, nothing new yet);
     /// [`SourceError::Ended`] is the orderly end of a finite source.
+    /// [`SourceError::Damaged`] is a frame that shows nothing; the source goes on.
     fn next(&mut self, timeout: Duration) -> Result<Option<Frame>, SourceError>;
+    /// What came last is about to become this frame of the line, by the line's own count. Sources that outlast a start
+    /// remember it before the line does.
+    fn hand_over(&mut self, _session: Uuid, _frame: u64) {}
+    /// Every frame up to this one, by the line's own count, has its event.
+    fn answered(&mut self, _to: u64) {}
     /// Ends the delivery and gives the camera back. Calling it twice is allowed.
     fn stop(&mut self);
 }
@@ -76,6 +84,20 @@ pub enum SourceError {
         /// Device, URL or serial number.
         address: String,
         /// What the driver said.
+        reason: String,
+    },
+    /// A frame came that shows no whole picture. The source goes on.
+    #[error("camera '{camera}': {file}: no picture: {reason}")]
+    Damaged {
+        /// Configured name.
+        camera: String,
+        /// The number that it has among the frames.
+        seq: u64,
+        /// The file, relative to the camera's folder.
+        file: Arc<str>,
+        /// Columns and rows, as far as the file says so.
+        size: Option<(u32, u32)>,
+        /// What is wrong with it.
         reason: String,
     },
     /// A file or folder cannot be read.

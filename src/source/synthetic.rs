@@ -127,6 +127,7 @@ impl SyntheticSource {
             part: Some(part),
             captured,
             clock: ClockSource::System,
+            file: None,
             image,
         })
     }

@@ -19,7 +19,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("logging", &[]),
     ("eval", &["dataset", "source", "engine", "vcp_clip", "weights", "output"]),
     ("dataset", &["source"]),
-    ("source", &["synth"]),
+    ("source", &["synth", "output"]),
     ("engine", &["vcp_clip", "weights", "cuda", "output"]),
     ("cuda", &["vcp_clip", "output"]),
     ("weights", &["vcp_clip", "output"]),

@@ -153,7 +153,7 @@ fn a_broker_killed_without_memory_gets_everything_that_it_had_not_acknowledged()
     broker.add_user("reader", "r");
     let session = Uuid::now_v7();
     let mut spec = spec("127.0.0.1", broker.port);
-    spec.credentials = Some(Credentials { user: "line".into(), password: Secret::new("s3cret") });
+    spec.credentials = Some(Credentials { user: "line".into(), password: Some(Secret::new("s3cret")) });
     let publisher = start(spec, session);
     let door = publisher.door();
     broker.kill();
@@ -217,7 +217,7 @@ fn a_probe_names_what_is_wrong() {
              check username and password_file in [mqtt] and the broker's user list"
         )
     );
-    spec.credentials = Some(Credentials { user: "line".into(), password: Secret::new("wrong") });
+    spec.credentials = Some(Credentials { user: "line".into(), password: Some(Secret::new("wrong")) });
     assert_eq!(
         error(&spec),
         format!(
@@ -225,7 +225,7 @@ fn a_probe_names_what_is_wrong() {
              check username and password_file in [mqtt] and the broker's user list"
         )
     );
-    spec.credentials = Some(Credentials { user: "line".into(), password: Secret::new("s3cret") });
+    spec.credentials = Some(Credentials { user: "line".into(), password: Some(Secret::new("s3cret")) });
     probe(&spec).expect("the right password");
 
     spec.port = free_port();

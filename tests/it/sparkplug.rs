@@ -76,7 +76,7 @@ fn start(spec: SparkplugSpec) -> Sparkplug {
 
 /// Everything that is published in the namespace, as bytes in hexadecimal.
 fn host(port: u16) -> Subscriber {
-    Subscriber::start(port, "spBv1.0/plant/#", &["-F", "MESSAGE %r %t %x"])
+    Subscriber::start(port, "spBv1.0/plant/#", &["-F", "MESSAGE %r\t%t\t%x"])
 }
 
 fn until(host: &Subscriber, mut last: impl FnMut(&Spark) -> bool) -> Vec<Spark> {

@@ -139,7 +139,7 @@ is_installed() {
   last=${last/\/etc\/vcp-line\/example.toml.sample/\/usr\/share\/vcp-line\/pipelines\/synthetic.toml}
   inside sh -c "umask 077; $last"
   inside sed -i 's/^line = .*/line = "demo"/' /etc/vcp-line/demo.toml
-  inside sh -c 'echo "fps = 10.0" >>/etc/vcp-line/demo.toml'
+  inside sh -c 'printf "fps = 10.0\n[commands]\nsnapshots = \"snapshots\"\n" >>/etc/vcp-line/demo.toml'
   expect "the line's settings belong to" "$(inside stat -c %U:%G:%a /etc/vcp-line/demo.toml)" root:vcp-line:640
   expect "settings copied without a thought" \
     "$(inside sh -c 'umask 027; cp /etc/vcp-line/demo.toml /etc/vcp-line/more.toml; stat -c %G:%a /etc/vcp-line/more.toml')" \
@@ -213,6 +213,19 @@ inspects() {
   expect "verdicts reach the broker" "$(more_events_than 3 && echo yes)" yes
   expect "the state at the broker" "$(nsenter --target "$leader" --net mosquitto_sub -h 127.0.0.1 -W 5 -C 1 \
     -t vcp-line/demo/state | sed -n 's/.*"state":"\([a-z]*\)".*/\1/p')" online
+}
+
+# A folder that is named without a place lies in the line's state folder, which alone it may write to.
+keeps_snapshots() {
+  local answer
+  nsenter --target "$leader" --net mosquitto_sub -h 127.0.0.1 -W 10 -C 1 -t vcp-line/demo/ack >"$work/answer" 2>&1 &
+  local listener=$!
+  sleep 0.5
+  nsenter --target "$leader" --net mosquitto_pub -h 127.0.0.1 -q 1 -t vcp-line/demo/cmd/snapshot -m '{"correlation_id":"s"}'
+  wait "$listener" || true
+  answer=$(sed -n 's/.*"path":"\([^"]*\)".*/\1/p' "$work/answer")
+  expect "a snapshot lies in" "$(dirname "$answer")" /var/lib/vcp-line/demo/snapshots
+  expect "and belongs to" "$(inside stat -c %U "$answer")" vcp-line
 }
 
 speaks() {
@@ -345,6 +358,7 @@ is_checked_before_it_runs
 starts
 is_checked "while it runs"
 inspects
+keeps_snapshots
 speaks
 is_confined
 is_watched

@@ -43,6 +43,7 @@ pub fn bundle() -> (tempfile::TempDir, PathBuf) {
     let out = folder.path().join("tiny");
     let request = ImportRequest {
         clip: fixture("clip.pt"),
+        second_tower: None,
         vcp: fixture("vcp.pth"),
         image_size: SIZE,
         taps: Some(TAPS.to_vec()),
@@ -68,7 +69,8 @@ pub fn picture(name: &str) -> Image {
 /// A picture as a camera's frame.
 pub fn frame(image: Image) -> Frame {
     let camera = Arc::from("golden");
-    Frame { camera, seq: 0, part: None, captured: SystemClock.now(), clock: ClockSource::System, image }
+    let (captured, clock) = (SystemClock.now(), ClockSource::System);
+    Frame { camera, seq: 0, part: None, captured, clock, file: None, image }
 }
 
 /// What makes pictures into a model's input of side `size`.

@@ -41,7 +41,7 @@ pub fn event(session: Uuid, seq: u64) -> Outgoing {
             mean: 0.81,
             polygon: vec![[412, 100], [430, 96], [469, 126]],
         }],
-        frame: Some(FrameInfo { seq, width: 640, height: 480, skipped_before: 0 }),
+        frame: Some(FrameInfo { seq, width: 640, height: 480, skipped_before: 0, file: None }),
         time: EventTime { captured: now.wall, clock: ClockSource::System, published: now.wall },
         latency_ms: Latency::default(),
         recipe: RecipeInfo { id: "cap-38mm".into(), version: 3 },

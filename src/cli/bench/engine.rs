@@ -83,6 +83,7 @@ fn frame(width: u32, height: u32) -> anyhow::Result<Frame> {
         part: None,
         captured: SystemClock.now(),
         clock: ClockSource::System,
+        file: None,
         image: Image::new(width, height, PixelFormat::Rgb8, pixels.collect())?,
     })
 }

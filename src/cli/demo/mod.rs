@@ -159,6 +159,7 @@ impl DemoArguments {
             ask: service::Ask { commands, mqtt: true, http: None },
             sparkplug: None,
             stop_deadline: Duration::from_secs(5),
+            files: Vec::new(),
         }
     }
 

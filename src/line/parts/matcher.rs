@@ -147,6 +147,32 @@ impl<F, V> Matcher<F, V> {
         out
     }
 
+    /// Frame `seq` has come and shows nothing: its part, where every frame is one, has no verdict; another mode's parts go
+    /// on waiting.
+    pub fn frame_in_vain(
+        &mut self,
+        seq: u64,
+        at: Moment,
+        shot: Option<Shot>,
+        reason: NoVerdictReason,
+    ) -> Vec<Output<F, V>> {
+        let mut out = Vec::new();
+        if self.plan.mode == TriggerMode::Hardware {
+            let mut parts = self.parts_until(seq, None);
+            self.next_seq = seq + 1;
+            let own = parts.pop();
+            for missing in parts {
+                let lost = Outcome::NoVerdict(NoVerdictReason::CameraLost);
+                self.push(missing, at, None, Stage::Decided(lost));
+            }
+            if let Some(part) = own {
+                self.push(part, at, shot, Stage::Decided(Outcome::NoVerdict(reason)));
+            }
+        }
+        self.settle(&mut out);
+        out
+    }
+
     fn every_frame_is_a_part(&mut self, shot: Shot, frame: F, own: Option<Part>, out: &mut Vec<Output<F, V>>) {
         let mut parts = self.parts_until(shot.seq, own);
         self.next_seq = shot.seq + 1;
@@ -170,7 +196,7 @@ impl<F, V> Matcher<F, V> {
 
     /// A frame goes to the first part that awaits it, else it waits for its command; while paused none is to be expected.
     fn find_part(&mut self, shot: Shot, frame: F, out: &mut Vec<Output<F, V>>) {
-        self.newest = Some(shot);
+        self.newest = Some(shot.clone());
         for at in 0..self.open.len() {
             if !matches!(self.open[at].stage, Stage::AwaitsFrame) {
                 continue;
@@ -198,7 +224,7 @@ impl<F, V> Matcher<F, V> {
     /// newer one, was let go, nobody can say any more which one it meant.
     fn claim(&mut self, number: u64, at: Moment, out: &mut Vec<Output<F, V>>) -> Claim<F> {
         let command = (number, at);
-        if self.forgotten.is_some_and(|shot| self.fit(command, &shot) != Fit::FrameIsOlder) {
+        if self.forgotten.as_ref().is_some_and(|shot| self.fit(command, shot) != Fit::FrameIsOlder) {
             return Claim::Gone(NoVerdictReason::Overrun);
         }
         if self.plan.mode == TriggerMode::Matched {
@@ -213,7 +239,7 @@ impl<F, V> Matcher<F, V> {
             return Claim::Frame(spare);
         }
         // Frames come in order: after a newer one this command's own will not come.
-        match self.newest.is_some_and(|shot| self.fit(command, &shot) == Fit::FrameIsNewer) {
+        match self.newest.as_ref().is_some_and(|shot| self.fit(command, shot) == Fit::FrameIsNewer) {
             true => Claim::Gone(NoVerdictReason::CameraLost),
             false => Claim::NotYet,
         }
@@ -343,8 +369,8 @@ impl<F, V> Matcher<F, V> {
 
     fn forget(&mut self, shot: Shot, out: &mut Vec<Output<F, V>>) {
         self.counters.unclaimed += 1;
-        self.forgotten = Some(shot);
         out.push(Output::Forget { seq: shot.seq });
+        self.forgotten = Some(shot);
     }
 
     fn forget_spare(&mut self, out: &mut Vec<Output<F, V>>) {
@@ -358,8 +384,9 @@ impl<F, V> Matcher<F, V> {
     }
 
     fn with_engine(&self, seq: u64) -> Option<usize> {
-        let is =
-            |open: &Open<V>| matches!(open.stage, Stage::WithEngine) && open.shot.is_some_and(|shot| shot.seq == seq);
+        let is = |open: &Open<V>| {
+            matches!(open.stage, Stage::WithEngine) && open.shot.as_ref().is_some_and(|shot| shot.seq == seq)
+        };
         self.open.iter().position(is)
     }
 

@@ -14,6 +14,7 @@ mod pairing;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -86,7 +87,7 @@ impl TriggerPlan {
 }
 
 /// What is remembered of a frame after its pixels have moved on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Shot {
     /// The camera's frame counter.
     pub seq: u64,
@@ -98,6 +99,8 @@ pub struct Shot {
     pub captured: Moment,
     /// Which clock said so.
     pub clock: ClockSource,
+    /// The file it came from, if any.
+    pub file: Option<Arc<str>>,
 }
 
 impl From<&Frame> for Shot {
@@ -108,6 +111,7 @@ impl From<&Frame> for Shot {
             height: frame.image.height,
             captured: frame.captured,
             clock: frame.clock,
+            file: frame.file.clone(),
         }
     }
 }

@@ -83,7 +83,7 @@ impl Bench {
     }
 
     fn shot(&self, seq: u64) -> Shot {
-        Shot { seq, width: 1, height: 1, captured: self.moment(), clock: ClockSource::System }
+        Shot { seq, width: 1, height: 1, captured: self.moment(), clock: ClockSource::System, file: None }
     }
 
     /// What was said, as text; frames that were served go to the engine.

@@ -8,7 +8,7 @@ use crate::publish::payload::{Parcel, StoredVerdict};
 
 impl PublisherState {
     /// The broker does not take this verdict in any form. Without an outbox there is no other place for it.
-    pub(super) fn set_aside(&self, id: RecordId) -> bool {
+    pub(in crate::publish) fn set_aside(&self, id: RecordId) -> bool {
         let mut inner = self.lock();
         let kept = inner.outbox.is_some();
         if inner.ledger.set_aside(id) && !kept {
@@ -23,7 +23,7 @@ impl PublisherState {
     }
 
     /// Events of an earlier start that the broker did not take then. `None`: there is no room for it.
-    pub(super) fn once_more(&self, verdict: StoredVerdict) -> Option<RecordId> {
+    pub(in crate::publish) fn once_more(&self, verdict: StoredVerdict) -> Option<RecordId> {
         let parcel = Parcel::Stored(Arc::new(verdict));
         let camera = parcel.camera().to_owned();
         let mut inner = self.lock();
@@ -32,7 +32,7 @@ impl PublisherState {
     }
 
     /// The broker takes this verdict without its details, which the outbox keeps.
-    pub(super) fn copy_aside(&self, id: RecordId) {
+    pub(in crate::publish) fn copy_aside(&self, id: RecordId) {
         let mut inner = self.lock();
         if inner.outbox.is_some() {
             inner.ledger.copy_aside(id);

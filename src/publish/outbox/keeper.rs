@@ -211,7 +211,8 @@ impl OutboxThread {
         {
             due = due.min(synced_at + pause);
         }
-        if self.shared.lock().ledger.acked_to() > self.acks.0 {
+        // A broken disk gets none before it is tried again.
+        if !self.is_broken() && self.shared.lock().ledger.acked_to() > self.acks.0 {
             due = due.min(self.acks.1 + ACKS);
         }
         due

@@ -44,6 +44,7 @@ mod store;
 pub mod survey;
 mod terms;
 mod time;
+pub mod trace;
 
 use std::io;
 use std::path::{Path, PathBuf};

@@ -88,7 +88,7 @@ pub fn read(directory: &Path) -> Result<Survey, OutboxError> {
 }
 
 /// The segments in their order.
-fn paths(directory: &Path) -> Result<Vec<PathBuf>, OutboxError> {
+pub(super) fn paths(directory: &Path) -> Result<Vec<PathBuf>, OutboxError> {
     let list = || {
         let entries = fs::read_dir(directory)?;
         entries.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<PathBuf>>>()

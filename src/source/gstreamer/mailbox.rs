@@ -161,7 +161,8 @@ mod tests {
 
     fn frame(seq: u64) -> Frame {
         let image = Image::new(1, 1, PixelFormat::Gray8, vec![0]).unwrap();
-        Frame { camera: "top".into(), seq, part: None, captured: SystemClock.now(), clock: ClockSource::System, image }
+        let (captured, clock) = (SystemClock.now(), ClockSource::System);
+        Frame { camera: "top".into(), seq, part: None, captured, clock, file: None, image }
     }
 
     fn taken(mailbox: &Mailbox<&'static str>) -> String {

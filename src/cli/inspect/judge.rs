@@ -1,0 +1,56 @@
+//! The recipe of a line's camera, taken from its settings: images are judged as the line judges its frames.
+
+use std::path::Path;
+
+use crate::anomaly::Prediction;
+use crate::cli::failure::wrong_arguments;
+use crate::config::{self, CameraConfig, LineConfig};
+use crate::line::recipe::{Recipe, RecipeError, RecipeSpec, no_verdict};
+use crate::verdict::{Inspection, NoVerdictReason};
+
+/// Judges as a camera of a line does.
+pub struct Judge {
+    /// Configured name.
+    pub camera: String,
+    recipe: Recipe,
+}
+
+/// The line's settings, and the judge of the camera of this name, which may be left out when there is one.
+pub fn open(file: &Path, camera: Option<&str>) -> anyhow::Result<(LineConfig, Judge)> {
+    // Nothing but model and recipe is used: what else the settings name need not be here.
+    let text =
+        std::fs::read_to_string(file).map_err(|source| config::ConfigError::Read { path: file.to_owned(), source })?;
+    let config = config::parse(&text, file)?;
+    let names: Vec<&str> = config.cameras.iter().map(|camera| &*camera.plan.name).collect();
+    let chosen = match camera {
+        Some(name) => config.cameras.iter().find(|camera| &*camera.plan.name == name),
+        None if names.len() == 1 => config.cameras.first(),
+        None => {
+            let message =
+                format!("{} has several cameras; name one with --camera: {}", file.display(), names.join(", "));
+            return Err(wrong_arguments(message));
+        }
+    };
+    let Some(CameraConfig { plan, .. }) = chosen else {
+        let message =
+            format!("--camera {}: {} has the cameras {}", camera.unwrap_or_default(), file.display(), names.join(", "));
+        return Err(wrong_arguments(message));
+    };
+    let judge = Judge { camera: plan.name.to_string(), recipe: Recipe::new(plan.recipe.clone()) };
+    Ok((config, judge))
+}
+
+impl Judge {
+    /// What judges.
+    pub fn spec(&self) -> &RecipeSpec {
+        self.recipe.spec()
+    }
+
+    /// The verdict on a picture of this size. Errors when the recipe's regions do not fit it, which ends a line.
+    pub fn inspect(&mut self, prediction: &Prediction, (width, height): (u32, u32)) -> Result<Inspection, RecipeError> {
+        match self.recipe.inspect(prediction, width, height) {
+            Err(RecipeError::NotFinite | RecipeError::Regions(_)) => Ok(no_verdict(NoVerdictReason::EngineError)),
+            judged => judged,
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! `vcp-line inspect`: image files through the model, one line each, and with a line's recipe its verdict.
+
+mod images;
+mod judge;
+mod npy;
+mod report;
+
+use std::ffi::{OsStr, OsString};
+use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+use clap::Args;
+
+use super::engine_arguments::EngineArguments;
+use super::failure::{self, wrong_arguments};
+use super::terminal::{self, note};
+use crate::clock::{Clock, ClockSource, SystemClock};
+use crate::engine;
+use crate::frame::Frame;
+use crate::overlay;
+use crate::source::image_file::{self, ImageFileError};
+use report::{Found, report};
+
+#[derive(Args)]
+pub struct InspectArguments {
+    /// Model bundle [default: that of --recipe, with its engine and precision]
+    #[arg(long, value_name = "BUNDLE", required_unless_present = "recipe")]
+    model: Option<PathBuf>,
+    /// Judge by the recipe in this line's settings: verdict, defects and their area, as the line gives them. A recipe that
+    /// came to the line by command is not in its settings.
+    #[arg(long, value_name = "LINE.toml")]
+    recipe: Option<PathBuf>,
+    /// Whose recipe, when the line has several cameras.
+    #[arg(long, value_name = "NAME", requires = "recipe")]
+    camera: Option<String>,
+    #[command(flatten)]
+    engine: EngineArguments,
+    /// Write each anomaly map as NAME.npy into this folder: float32, S×S, blended and smoothed.
+    #[arg(long, value_name = "DIR")]
+    maps: Option<PathBuf>,
+    /// Write each image with its anomaly map over it as NAME.png into this folder.
+    #[arg(long, value_name = "DIR")]
+    overlays: Option<PathBuf>,
+    /// Map value (0 … 1) from which the overlay outlines a region [default: that of --recipe, else 0.5]
+    #[arg(long, value_name = "VALUE", value_parser = map_value)]
+    outline: Option<f32>,
+    /// One JSON object per line; also the default when the output is not a terminal.
+    #[arg(long)]
+    json: bool,
+    /// PNG, JPEG, BMP, TIFF or WebP files, or folders of them: with their subfolders, without hidden files.
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<PathBuf>,
+}
+
+fn map_value(text: &str) -> Result<f32, String> {
+    text.parse().ok().filter(|value| (0.0..=1.0).contains(value)).ok_or_else(|| "a number from 0 to 1".to_owned())
+}
+
+pub fn run(arguments: &InspectArguments) -> anyhow::Result<()> {
+    let recipe = arguments.recipe.as_deref().map(|file| judge::open(file, arguments.camera.as_deref())).transpose()?;
+    let (config, mut judge) = recipe.unzip();
+    let spec = match (&arguments.model, config) {
+        (Some(bundle), _) => arguments.engine.spec(bundle, 1),
+        (None, Some(config)) => arguments.engine.over(config.engine),
+        (None, None) => bail!("no model; name one with --model"),
+    };
+    failure::bundle_there(&spec.bundle)?;
+    let (images, unreadable) = images::find(&arguments.images)?;
+    let names = match (&arguments.maps, &arguments.overlays) {
+        // Without outputs no two of them can have the same name.
+        (None, None) => vec![OsString::new(); images.len()],
+        _ => {
+            terminal::goes_on_without();
+            images::output_names(&images)?
+        }
+    };
+    for folder in [&arguments.maps, &arguments.overlays].into_iter().flatten() {
+        make_folder(folder)?;
+    }
+    let mut engine = engine::open(&spec)?;
+    let json = arguments.json || !std::io::stdout().is_terminal();
+    let outline = arguments.outline.or(judge.as_ref().map(|judge| judge.spec().defect_threshold)).unwrap_or(0.5);
+    let (mut failed, mut absent) = (0, 0);
+    for (images::Image { path, .. }, name) in images.iter().zip(&names) {
+        let image = match image_file::load(path) {
+            Ok(image) => image,
+            Err(error) => {
+                // The other images are still worth looking at; the exit code tells.
+                note!("vcp-line: {error}");
+                failed += 1;
+                let no_such_file = |source| failure::is_absent(source);
+                absent +=
+                    usize::from(matches!(&error, ImageFileError::Unreadable { source, .. } if no_such_file(source)));
+                continue;
+            }
+        };
+        let frame = Frame {
+            camera: "inspect".into(),
+            seq: 0,
+            part: None,
+            captured: SystemClock.now(),
+            clock: ClockSource::System,
+            file: None,
+            image,
+        };
+        let predictions = engine.infer(&[&frame]).with_context(|| format!("{}", path.display()))?;
+        let Some(prediction) = predictions.into_iter().next() else { bail!("the engine gave no answer") };
+        let size = (frame.image.width, frame.image.height);
+        let inspection = match judge.as_mut().map(|judge| judge.inspect(&prediction, size)).transpose() {
+            Ok(inspection) => inspection,
+            Err(error) => {
+                note!("vcp-line: image {}: {error}", path.display());
+                failed += 1;
+                continue;
+            }
+        };
+        if let Some(folder) = &arguments.maps {
+            let file = output(folder, name, ".npy")?;
+            npy::write(&file, &prediction.map).with_context(|| format!("writing {}", file.display()))?;
+        }
+        if let Some(folder) = &arguments.overlays {
+            let file = output(folder, name, ".png")?;
+            overlay::draw(&frame.image, &prediction.map, outline)
+                .save(&file)
+                .with_context(|| format!("writing {}", file.display()))?;
+        }
+        let judged = judge.as_ref().zip(inspection);
+        report(&Found { path, image: &frame.image, prediction: &prediction, judged }, engine.info(), json)?;
+    }
+    if failed > 0 {
+        let message = format!(
+            "{failed} of {} images could not be {}",
+            names.len(),
+            if judge.is_some() { "judged" } else { "read" }
+        );
+        let arguments_alone = failed == absent && unreadable == 0;
+        return Err(if arguments_alone { wrong_arguments(message) } else { anyhow::Error::msg(message) });
+    }
+    if unreadable > 0 {
+        bail!("{unreadable} folders could not be read");
+    }
+    Ok(())
+}
+
+fn make_folder(folder: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(folder)
+        .with_context(|| format!("no folder at {}, and none can be made; name another", folder.display()))
+}
+
+/// The place of an output, whose folder is made.
+fn output(folder: &Path, name: &OsStr, ending: &str) -> anyhow::Result<PathBuf> {
+    let mut name = name.to_owned();
+    name.push(ending);
+    let file = folder.join(name);
+    if let Some(inner) = file.parent().filter(|inner| *inner != folder) {
+        make_folder(inner)?;
+    }
+    Ok(file)
+}

@@ -1,0 +1,106 @@
+//! What is said of one image: a line for a person, or a JSON object.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::Duration;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
+use serde_json::{Value, json};
+
+use super::judge::Judge;
+use crate::anomaly::Prediction;
+use crate::cli::terminal::{self, say};
+use crate::engine::EngineInfo;
+use crate::event::VerdictWord;
+use crate::frame::Image;
+use crate::verdict::{Inspection, NoVerdictReason, Verdict};
+
+/// What stands for itself in the bytes of a path.
+const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b'_').remove(b'-');
+
+/// An image with the engine's answer, and what the recipe makes of it where there is one.
+pub struct Found<'a> {
+    pub path: &'a Path,
+    pub image: &'a Image,
+    pub prediction: &'a Prediction,
+    pub judged: Option<(&'a Judge, Inspection)>,
+}
+
+/// Prints it.
+pub fn report(found: &Found<'_>, info: &EngineInfo, json: bool) -> anyhow::Result<()> {
+    let Found { path, prediction, .. } = found;
+    let peak = prediction.map.values().iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    if json {
+        terminal::json(&object(found, info, peak), false)?;
+        return Ok(());
+    }
+    let times = &prediction.times;
+    let took = ms(times.preprocess + times.inference + times.postprocess);
+    let verdict = found.judged.as_ref().map(|(_, inspection)| format!("{}  ", words(inspection))).unwrap_or_default();
+    say!("{}  {verdict}score {:.4}  peak {peak:.3}  {took:.1} ms", path.display(), prediction.score);
+    Ok(())
+}
+
+fn words(inspection: &Inspection) -> String {
+    let area = area(inspection);
+    match (inspection.verdict, inspection.defects.len()) {
+        (Verdict::Pass, _) => "pass".into(),
+        (Verdict::Fail, 0) => "FAIL by the score".into(),
+        (Verdict::Fail, 1) => format!("FAIL  1 defect, {area} px"),
+        (Verdict::Fail, count) => format!("FAIL  {count} defects, {area} px"),
+        (Verdict::NoVerdict(reason), _) => format!("no verdict: {}", word(reason)),
+    }
+}
+
+/// As in events.
+fn word(reason: NoVerdictReason) -> String {
+    json!(reason).as_str().unwrap_or_default().to_owned()
+}
+
+/// Pixels of all defects.
+fn area(inspection: &Inspection) -> u64 {
+    inspection.defects.iter().map(|defect| u64::from(defect.area_px)).sum()
+}
+
+fn ms(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
+}
+
+fn object(found: &Found<'_>, info: &EngineInfo, peak: f32) -> Value {
+    let Found { path, image, prediction, judged } = found;
+    let mut object = json!({
+        // What is no UTF-8 in a name is replaced.
+        "image": path.to_string_lossy(),
+        "score": prediction.score,
+        "peak": peak,
+        "width": image.width,
+        "height": image.height,
+        "latency_ms": {
+            "preprocess": ms(prediction.times.preprocess),
+            "inference": ms(prediction.times.inference),
+            "postprocess": ms(prediction.times.postprocess),
+        },
+        "model": {
+            "name": info.model, "sha256": info.sha256,
+            "engine": info.engine.to_string(), "precision": info.precision.to_string(),
+        },
+    });
+    if path.to_str().is_none() {
+        object["image_bytes"] = json!(percent_encode(path.as_os_str().as_bytes(), PLAIN).to_string());
+    }
+    if let Some((judge, inspection)) = judged {
+        let recipe = judge.spec();
+        object["camera"] = json!(judge.camera);
+        object["verdict"] = json!(VerdictWord::from(inspection.verdict));
+        object["reason"] = match inspection.verdict {
+            Verdict::NoVerdict(reason) => json!(reason),
+            Verdict::Pass | Verdict::Fail => Value::Null,
+        };
+        object["threshold"] = json!(recipe.threshold);
+        object["defect_threshold"] = json!(recipe.defect_threshold);
+        object["defects"] = json!(inspection.defects);
+        object["area_px"] = json!(area(inspection));
+        object["recipe"] = json!(recipe.info);
+    }
+    object
+}

@@ -1,0 +1,187 @@
+//! What a watched folder has given: remembered in the line's state folder, so that each file is taken once, also across a
+//! restart and a kill.
+//!
+//! A file is noted before the line has it, with the number of its frame; what the outbox knows of that frame tells the
+//! next start whether the file was answered ([`MemorySpec::settled`]).
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use uuid::Uuid;
+
+use super::journal::{self, Journal};
+use super::listing::Look;
+use super::taken::{Open, Taken, answered_line, taken_line};
+
+/// How long after its event was given a frame counts as answered whatever happens: the outbox has it on disk by then, or
+/// the disk fails, and then nothing is promised.
+const SURE: Duration = Duration::from_secs(2);
+/// Lines of the file beyond twice what it tells.
+const SLACK: usize = 10_000;
+
+/// Where a camera's memory is, and what has become of the frames of the start before.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MemorySpec {
+    /// The file; its folder is made when it is not there.
+    pub file: PathBuf,
+    /// An earlier session whose last frames were looked for in the outbox, and the files among them that have no event
+    /// there.
+    pub settled: Option<(Uuid, Vec<PathBuf>)>,
+}
+
+/// A session, and its frames without an event: where they lie, and what is known of them.
+pub type OpenFrames = (Uuid, Vec<(PathBuf, Open)>);
+
+/// Frames of the last session in a memory of which it does not know whether they have their events, oldest first.
+/// `None` when there are none. The folder has to be the camera's.
+pub fn open_frames(file: &Path, folder: &Path) -> io::Result<Option<OpenFrames>> {
+    let Some(read) = journal::read(file)?.filter(|read| read.folder == folder) else { return Ok(None) };
+    let mut open: Vec<(PathBuf, Open)> = read.taken.open().map(|(name, open)| (name.to_owned(), open)).collect();
+    open.sort_by_key(|(_, open)| (open.session, open.frame));
+    let Some((_, Open { session, .. })) = open.last() else { return Ok(None) };
+    let session = *session;
+    open.retain(|(_, open)| open.session == session);
+    Ok(Some((session, open)))
+}
+
+/// What was taken, and the file that tells the next start.
+pub struct Memory {
+    taken: Taken,
+    journal: Option<Journal>,
+    folder: PathBuf,
+    mount: Option<PathBuf>,
+    /// Lines of the file.
+    lines: usize,
+    /// Frames that wait for their events to be surely on disk: their numbers and files.
+    open: VecDeque<(u64, PathBuf)>,
+    /// Up to which frame events were given, and when.
+    given: VecDeque<(Instant, u64)>,
+    session: Uuid,
+}
+
+impl Memory {
+    /// Reads what an earlier start has left for this folder. `mounted` says whether something is mounted at a place; the
+    /// inner error is the place where the folder's file system was and is not now.
+    pub fn open(
+        spec: Option<&MemorySpec>,
+        folder: &Path,
+        mount: Option<PathBuf>,
+        mounted: impl Fn(&Path) -> bool,
+    ) -> io::Result<Result<Self, PathBuf>> {
+        let mut taken = Taken::default();
+        if let Some(spec) = spec
+            && let Some(read) = journal::read(&spec.file)?.filter(|read| read.folder == folder)
+        {
+            if let Some(was) = read.mount.filter(|was| !mounted(was)) {
+                return Ok(Err(was));
+            }
+            taken = read.taken;
+            if let Some((session, lost)) = &spec.settled {
+                taken.settle(*session, lost);
+            }
+        }
+        let text = taken.text(folder, mount.as_deref());
+        let journal = spec.map(|spec| Journal::start(&spec.file, text)).transpose()?;
+        let (lines, folder) = (taken.len(), folder.to_owned());
+        let (open, given, session) = (VecDeque::new(), VecDeque::new(), Uuid::nil());
+        Ok(Ok(Self { taken, journal, folder, mount, lines, open, given, session }))
+    }
+
+    /// Whether this very file was taken.
+    pub fn has(&self, name: &Path, look: Look) -> bool {
+        self.taken.has(name, look)
+    }
+
+    /// A file is taken; until [`Memory::hand_over`] in memory alone.
+    pub fn take(&mut self, name: &Path, look: Look) {
+        self.taken.mark(name, look, None);
+    }
+
+    /// A file was taken too early.
+    pub fn untake(&mut self, name: &Path) {
+        self.taken.forget(name);
+    }
+
+    /// The file becomes this frame. Returns when the system knows it.
+    pub fn hand_over(&mut self, name: &Path, look: Look, open: Open) {
+        self.session = open.session;
+        self.taken.mark(name, look, Some(open));
+        self.open.push_back((open.frame, name.to_owned()));
+        self.add(taken_line(name, look, open));
+    }
+
+    /// A file has another name now, and is no other file for it. True when it was taken.
+    pub fn renamed(&mut self, from: &Path, to: &Path, look: Look) -> bool {
+        if !self.taken.has(from, look) {
+            return false;
+        }
+        self.taken.mark(to, look, None);
+        self.whole();
+        true
+    }
+
+    /// A folder has another name now, and so has what was taken from it.
+    pub fn folder_renamed(&mut self, from: &Path, to: &Path) {
+        if self.taken.folder_renamed(from, to) {
+            self.whole();
+        }
+    }
+
+    /// Events were given for all frames up to this one.
+    pub fn answered(&mut self, to: u64) {
+        let now = Instant::now();
+        match self.given.back_mut() {
+            // Not one entry for each frame.
+            Some((at, last)) if now.duration_since(*at) < SURE / 10 => *last = to,
+            _ => self.given.push_back((now, to)),
+        }
+    }
+
+    /// Now and then: notes what is sure by now, and writes again what could not be written.
+    pub fn tick(&mut self) {
+        let mut sure = None;
+        while let Some((at, to)) = self.given.front().copied()
+            && at.elapsed() >= SURE
+        {
+            sure = Some(to);
+            self.given.pop_front();
+        }
+        if let Some(to) = sure {
+            let mut some = false;
+            while self.open.front().is_some_and(|(frame, _)| *frame <= to) {
+                if let Some((_, name)) = self.open.pop_front() {
+                    self.taken.close(&name);
+                    some = true;
+                }
+            }
+            if some {
+                self.add(answered_line(self.session, to));
+            }
+        }
+        let behind = self.journal.as_mut().is_some_and(Journal::is_behind);
+        if behind || self.lines > 2 * self.taken.len() + SLACK {
+            self.whole();
+        }
+    }
+
+    /// The whole folder was looked at, and this is in it.
+    pub fn seen<'a>(&mut self, names: impl Iterator<Item = &'a Path>) {
+        self.taken.seen(names);
+    }
+
+    fn add(&mut self, line: String) {
+        self.lines += 1;
+        if let Some(journal) = &mut self.journal {
+            journal.add(line);
+        }
+    }
+
+    fn whole(&mut self) {
+        if let Some(journal) = &mut self.journal {
+            journal.whole(self.taken.text(&self.folder, self.mount.as_deref()));
+            self.lines = self.taken.len();
+        }
+    }
+}
