@@ -86,6 +86,7 @@ fn an_event_has_exactly_the_documented_fields() {
     let schema: Value = serde_json::from_str(include_str!("../schema/verdict.schema.json")).expect("JSON");
     let mut outgoing = event(Uuid::now_v7(), 0);
     outgoing.event.part = Some(vcp_line::frame::Part { id: "A-001734".into(), trigger: 4711 });
+    outgoing.event.frame.as_mut().expect("a frame").file = Some("A-001734.png".into());
     let event = serde_json::to_value(&outgoing.event).expect("JSON");
     // Said only where it is true.
     let documented: Vec<&str> = keys(&schema["properties"]).into_iter().filter(|key| *key != "truncated").collect();
