@@ -31,9 +31,12 @@ pub struct MemorySpec {
     pub settled: Option<(Uuid, Vec<PathBuf>)>,
 }
 
+/// A session, and its frames without an event: where they lie, and what is known of them.
+pub type OpenFrames = (Uuid, Vec<(PathBuf, Open)>);
+
 /// Frames of the last session in a memory of which it does not know whether they have their events, oldest first.
 /// `None` when there are none. The folder has to be the camera's.
-pub fn open_frames(file: &Path, folder: &Path) -> io::Result<Option<(Uuid, Vec<(PathBuf, Open)>)>> {
+pub fn open_frames(file: &Path, folder: &Path) -> io::Result<Option<OpenFrames>> {
     let Some(read) = journal::read(file)?.filter(|read| read.folder == folder) else { return Ok(None) };
     let mut open: Vec<(PathBuf, Open)> = read.taken.open().map(|(name, open)| (name.to_owned(), open)).collect();
     open.sort_by_key(|(_, open)| (open.session, open.frame));
