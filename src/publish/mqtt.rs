@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::client::{Client, Granted, Keep, NotTaken, Signal, Will, Wish};
 use super::door::{Cargo, Load, Mode, PublisherState};
+use super::outbox::RecordId;
 use super::payload::{Encoded, Parcel};
 use super::reconnect::{Connection, End, Reconnect};
 use super::sizes::{Flight, Sizes};
@@ -94,6 +95,7 @@ impl VerdictConnection {
         shared: Arc<PublisherState>,
         clock: Arc<dyn Clock>,
         published: Option<crossbeam_channel::Sender<Published>>,
+        once_more: impl IntoIterator<Item = RecordId>,
     ) -> Self {
         Self {
             steady: Steady::new(&spec),
@@ -101,7 +103,7 @@ impl VerdictConnection {
             shared,
             clock,
             published,
-            sizes: Sizes::default(),
+            sizes: Sizes::new(once_more),
             retains: true,
             unwanted: BTreeMap::new(),
             handed: VecDeque::new(),
@@ -251,7 +253,12 @@ impl VerdictConnection {
             Load::Verdict { id, late, parcel } => {
                 let (now, camera) = (self.clock.now(), parcel.camera());
                 let topic = self.shared.topics.verdict(camera);
-                match parcel.encode(late, now, self.sizes.wanted(id, &topic)) {
+                let encoded = parcel.encode(late, now, self.sizes.wanted(id, &topic));
+                let encoded = encoded.and_then(|encoded| match self.sizes.shorter(encoded.bytes.len()) {
+                    Some(bytes) => parcel.encode(late, now, bytes),
+                    None => Ok(encoded),
+                });
+                match encoded {
                     Ok(Encoded { bytes: payload, whole }) => {
                         self.report(&parcel, now.monotonic);
                         if let (Some(whole), false) = (whole, self.told) {

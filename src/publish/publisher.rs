@@ -55,13 +55,15 @@ impl Publisher {
             .thread_name("vcp-mqtt-dns")
             .build()
             .map_err(PublishError::Thread)?;
+        let mut again = Vec::new();
         let keeper = opened.map(|(outbox, (store, found))| {
             found.say(&outbox.directory);
             let returning = once_more(&outbox, &shared);
+            again.extend(returning.iter().map(|(id, _)| *id));
             Keeper::start(store, &found, outbox, returning, shared.clone(), clock.clone())
         });
         let keeper = keeper.transpose().map_err(PublishError::Thread)?;
-        let mut connection = VerdictConnection::new(spec, shared.clone(), clock, published);
+        let mut connection = VerdictConnection::new(spec, shared.clone(), clock, published, again);
         let closing = shared.clone();
         let thread = std::thread::Builder::new()
             .name("vcp-mqtt".into())

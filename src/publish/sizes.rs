@@ -46,6 +46,16 @@ impl PartialEq for Flight {
 
 impl Eq for Flight {}
 
+/// What a broker that does not say how much it takes has shown.
+#[derive(Clone, Copy, Debug)]
+struct Learned {
+    /// It has hung up on a payload of so many bytes.
+    refused: usize,
+    /// It has taken one of so many.
+    taken: usize,
+    since: Instant,
+}
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Sizes {
@@ -53,19 +63,25 @@ pub(super) struct Sizes {
     packet: Option<usize>,
     /// Largest payload taken, by topic.
     taken: BTreeMap<String, usize>,
-    /// Payloads larger than this are shortened, and since when.
-    learned: Option<(usize, Instant)>,
-    /// The verdict that is sent without its details.
-    shortened: Option<RecordId>,
+    learned: Option<Learned>,
+    /// The verdict that is sent without its details, and its size with them.
+    shortened: Option<(RecordId, usize)>,
     /// Topics on which the broker hangs up.
     refused: BTreeSet<String>,
     /// What was on the wire when the last connection was lost.
     lost: Vec<Cargo>,
     /// So many messages still leave one at a time.
     careful: usize,
+    /// Verdicts of an earlier start that the broker did not take then: what is wrong is known to be their size.
+    once_more: BTreeSet<RecordId>,
 }
 
 impl Sizes {
+    /// Knows the verdicts that were set aside by an earlier start and are sent once more.
+    pub fn new(once_more: impl IntoIterator<Item = RecordId>) -> Self {
+        Self { once_more: once_more.into_iter().collect(), ..Self::default() }
+    }
+
     /// The broker has accepted a connection, and takes packets of so many bytes.
     pub fn connected(&mut self, packet: usize) {
         self.packet = Some(packet);
@@ -82,14 +98,19 @@ impl Sizes {
     }
 
     /// Largest payload that this verdict should have; it may have none of its details.
-    pub fn wanted(&mut self, id: RecordId, topic: &str) -> usize {
-        if self.shortened == Some(id) {
-            return 0;
-        }
-        if self.learned.is_some_and(|(_, since)| since.elapsed() >= REMEMBERED) {
-            self.learned = None;
-        }
-        self.learned.map_or(usize::MAX, |(bytes, _)| bytes).min(self.limit(topic))
+    pub fn wanted(&self, id: RecordId, topic: &str) -> usize {
+        if self.is_shortened(id) { 0 } else { self.limit(topic) }
+    }
+
+    /// To how many bytes a verdict is to be shortened that has so many: a size that the broker has taken, when it has
+    /// hung up on less. What lies between the two is tried.
+    pub fn shorter(&mut self, bytes: usize) -> Option<usize> {
+        self.learned = self.learned.filter(|learned| learned.since.elapsed() < REMEMBERED);
+        self.learned.filter(|learned| bytes >= learned.refused).map(|learned| learned.taken)
+    }
+
+    fn is_shortened(&self, id: RecordId) -> bool {
+        self.shortened.is_some_and(|(shortened, _)| shortened == id)
     }
 
     /// The broker has taken a message. True when it was a verdict without its details, which it had not taken with them.
@@ -99,12 +120,12 @@ impl Sizes {
         self.refused.remove(&flight.topic);
         let most = self.taken.entry(flight.topic.clone()).or_default();
         *most = flight.bytes.max(*most);
-        let shortened = matches!(flight.cargo, Cargo::Verdict(id) if self.shortened == Some(id));
-        if shortened {
-            self.shortened = None;
-            self.learned = Some((*most, Instant::now()));
+        let taken = *most;
+        let shortened = self.shortened.take_if(|(id, _)| flight.cargo == Cargo::Verdict(*id));
+        if let Some((_, refused)) = shortened {
+            self.learned = Some(Learned { refused, taken, since: Instant::now() });
         }
-        shortened
+        shortened.is_some()
     }
 
     /// The connection was lost while these were on the wire, by the broker's will or nobody's.
@@ -132,9 +153,13 @@ impl Sizes {
             return Judgement::Nothing;
         }
         match flight.cargo {
-            Cargo::Verdict(id) if self.shortened != Some(id) => {
-                self.shortened = Some(id);
+            Cargo::Verdict(id) if !self.is_shortened(id) => {
+                self.shortened = Some((id, flight.bytes));
                 Judgement::Shorten(flight.clone())
+            }
+            Cargo::Verdict(id) if taken.is_some() || self.once_more.contains(&id) => {
+                self.shortened = None;
+                Judgement::SetAside(flight.clone())
             }
             _ if taken.is_some() => {
                 self.shortened = None;
@@ -169,7 +194,11 @@ mod tests {
         assert_eq!(sizes.lost(&[verdict(3, 5000)]), Judgement::Shorten(verdict(3, 5000)));
         assert_eq!((sizes.wanted(RecordId(3), "t"), sizes.wanted(RecordId(4), "t") > 200_000), (0, true));
         assert!(sizes.taken(&verdict(3, 950)));
-        assert_eq!(sizes.wanted(RecordId(4), "t"), 950, "others of that size are spared the same");
+        assert_eq!(
+            (sizes.shorter(5000), sizes.shorter(4999)),
+            (Some(950), None),
+            "others of that size are spared the same"
+        );
         assert!(!sizes.taken(&verdict(4, 900)) && !sizes.one_at_a_time());
     }
 
@@ -183,6 +212,14 @@ mod tests {
             losses,
             [nothing.clone(), Judgement::Shorten(verdict(2, 0)), nothing, Judgement::SetAside(verdict(2, 0))]
         );
+    }
+
+    #[test]
+    fn one_that_was_set_aside_before_holds_up_no_later_start() {
+        let mut sizes = Sizes::new([RecordId(2)]);
+        let losses = [5000, 5000, 1400, 1400].map(|bytes| sizes.lost(&[verdict(2, bytes)]));
+        assert_eq!(losses[1], Judgement::Shorten(verdict(2, 0)));
+        assert_eq!(losses[3], Judgement::SetAside(verdict(2, 0)));
     }
 
     #[test]

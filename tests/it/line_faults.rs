@@ -69,8 +69,8 @@ fn flood_of_commands_and_a_log_that_stalls() {
                 .unwrap();
             let mut input = sender.stdin.take().unwrap();
             let lines = format!("{payload}\n").repeat(length);
-            let writing = std::thread::spawn(move || input.write_all(lines.as_bytes()));
-            (sender, writing)
+            let write = move || input.write_all(lines.as_bytes());
+            (sender, std::thread::Builder::new().name("stranger".into()).spawn(write).unwrap())
         })
         .collect();
     for (mut sender, writing) in senders {
