@@ -83,6 +83,7 @@ fn keeps_the_contract(peer: &Peer, habits: &Habits) {
     a_takeover_costs_nothing(peer, habits);
     a_reader_that_was_away_gets_what_it_missed(peer);
     commands_by_hand(peer);
+    version_5_is_refused_by_name(peer);
 }
 
 /// Listens like any client of this plant.
@@ -125,6 +126,20 @@ fn stopped(mut line: Line) -> Line {
 fn retained(peer: &Peer, filter: &str) -> Vec<Message> {
     let reader = listen(peer, filter, &[]);
     std::iter::from_fn(|| reader.next(Duration::from_millis(700))).collect()
+}
+
+fn version_5_is_refused_by_name(peer: &Peer) {
+    let folder = tempfile::tempdir().unwrap();
+    pictures(&folder.path().join("parts"));
+    fs::write(folder.path().join("password"), "any").unwrap();
+    let file = folder.path().join("line.toml");
+    fs::write(&file, settings_for(peer, &format!("version = 5\n{CAROUSEL}"))).unwrap();
+    let check = finished(&["check", file.to_str().unwrap()]);
+    let said = String::from_utf8(check.stdout).unwrap();
+    let wrong: Vec<&str> = said.lines().filter(|line| line.starts_with("FAIL")).collect();
+    // RabbitMQ hangs up without a word, so that there this can only be guessed.
+    let is_hint = |line: &str| line.contains("  broker ") && line.contains("3.1.1") && line.contains("version = 4");
+    assert!(wrong.len() == 1 && is_hint(wrong[0]), "{said}");
 }
 
 fn asked(peer: &Peer, reader: &Subscriber, name: &str, id: &str, mut command: Value) -> Value {
