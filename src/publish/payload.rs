@@ -261,7 +261,7 @@ pub(crate) mod tests {
         assert_eq!((whole.defects[39].polygon.len(), encoded.whole), (50, None));
         let stored = Parcel::Stored(Arc::new(StoredVerdict::new(encoded.bytes.clone()).expect("event")));
         for parcel in [live, stored] {
-            for (limit, corners) in [(encoded.bytes.len() - 1, 25), (10_000, 12), (7_000, 4)] {
+            for (limit, corners) in [(encoded.bytes.len() - 1, 25), (10_000, 12), (6_700, 4)] {
                 let (event, encoded) = sent(&parcel, limit);
                 assert_eq!((event.defects.len(), event.defects[0].polygon.len()), (40, corners), "{limit}");
                 assert!(encoded.whole.is_some_and(|whole| whole > limit));
