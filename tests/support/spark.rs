@@ -100,9 +100,11 @@ fn metric(bytes: &[u8]) -> Option<(String, Told)> {
             _ => return None,
         }
     }
+    // No UInt32: Eclipse Tahu's decoder for JavaScript (npm sparkplug-payload 1.0.3) looks for it in long_value, where
+    // others do not write it. And no value without its type: the same decoder then reads none.
     let fits = match (&told.value, told.datatype) {
-        (Value::Null, _) => null,
-        (Value::Int(_), 7) | (Value::Long(_), 4 | 8) | (Value::Float(_), 9) | (Value::Double(_), 10) => !null,
+        (Value::Null, 4 | 8..=12) => null,
+        (Value::Long(_), 4 | 8) | (Value::Float(_), 9) | (Value::Double(_), 10) => !null,
         (Value::Boolean(_), 11) | (Value::Text(_), 12) => !null,
         _ => false,
     };
