@@ -22,6 +22,7 @@ demo: setup ## a simulated line: camera, model, broker, verdicts on the terminal
 	@$(with_openvino) cargo run --no-default-features --features openvino -- demo
 
 test: setup ## every test
+	@scripts/brokers.sh >/dev/null
 	@$(with_all) cargo test
 
 lint: ## format and clippy, warnings denied, for each set of features
@@ -29,13 +30,13 @@ lint: ## format and clippy, warnings denied, for each set of features
 	cargo clippy --all-targets --no-default-features -- -D warnings
 	cargo clippy --all-targets -- -D warnings
 	cargo clippy --test gpu -- -D warnings
-	shellcheck scripts/*.sh deploy/*.sh tests/*.sh tests/support/*.sh .ci/run
+	shellcheck scripts/*.sh findings/*.sh deploy/*.sh tests/*.sh tests/support/*.sh .ci/run
 
 # Minutes of the last part, four conveyors under random faults.
 SOAK ?= 30
 soak: setup ## the long form of the fault tests: 200 kills, outages of a minute, then half an hour under random faults
 	@$(with_openvino) VCP_LINE_SOAK=$(SOAK) cargo test --test it -- --nocapture --test-threads 1 \
-		outbox_faults:: disk_faults:: camera_faults:: soak::
+		outbox_faults:: disk_faults:: line_faults:: camera_faults:: soak::
 
 live-boot: setup ## the service under a real systemd on a minimal Debian, made for it (root; 1 GB of disk, four minutes)
 	@$(with_openvino) cargo test --test it live_boot:: -- --ignored --nocapture

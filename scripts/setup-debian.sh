@@ -16,7 +16,7 @@ run=(
 )
 test=(
   g++ libgstrtspserver-1.0-dev aravis-tools mosquitto mosquitto-clients openssl iproute2 shellcheck
-  systemd systemd-container mmdebstrap procps
+  systemd systemd-container mmdebstrap procps rabbitmq-server
 )
 
 die() {
@@ -52,7 +52,7 @@ fi
 
 # Tests start their own broker; a freshly installed one must not take its port. A policy that is there stays.
 policy=/usr/sbin/policy-rc.d
-if [[ " ${missing[*]} " == *" mosquitto "* && ! -e $policy ]]; then
+if [[ " ${missing[*]} " =~ \ (mosquitto|rabbitmq-server)\  && ! -e $policy ]]; then
   printf '#!/bin/sh\nexit 101\n' | "${root[@]}" install -m 755 /dev/stdin "$policy"
   trap '"${root[@]}" rm -f "$policy"' EXIT
 fi

@@ -54,6 +54,8 @@ pub struct Image {
     pub format: PixelFormat,
     /// Filter to use when resizing.
     pub resampling: Resampling,
+    /// Its source says that it does not show what was there: a part of it is missing or guessed, and it gets no verdict.
+    pub damaged: bool,
     data: Arc<Vec<u8>>,
 }
 
@@ -75,7 +77,7 @@ impl Image {
         if needed == 0 || data.len() != needed {
             return Err(ImageError { width, height, format, needed, got: data.len() });
         }
-        Ok(Self { width, height, format, resampling: Resampling::default(), data: Arc::new(data) })
+        Ok(Self { width, height, format, resampling: Resampling::default(), damaged: false, data: Arc::new(data) })
     }
 
     /// Copies `height` rows that lie `stride` bytes apart, leaving the padding behind.

@@ -40,12 +40,16 @@ words!(Precision {
 });
 
 words!(Layout {
+    Auto => "auto", "One of the others, by what lies there; says which, and what it found";
     Mvtec => "mvtec",
-        "MVTec-AD: `CLASS/train/good`, `CLASS/test/KIND`, `CLASS/ground_truth/KIND/NAME_mask.png` (or `NAME.png`)";
+        "MVTec-AD: `CLASS/train/good`, `CLASS/test/KIND`, `CLASS/ground_truth/KIND/NAME_mask.png` (or `NAME.png`); also \
+         MVTec LOCO, MVTec AD 2, BTAD, MPDD";
     Visa => "visa", "VisA: `split_csv/1cls.csv` with the columns object, split, label, image, mask";
     Meta => "meta", "The released VCP-CLIP code: `meta.json` or `meta_NAME.json`; the root may be the file itself";
     Folders => "folders",
         "`CLASS/good`, `CLASS/defect`, `CLASS/ground_truth`, or the three at the root; there is no split";
+    Beside => "beside", "KolektorSDD, KolektorSDD2, DAGM: masks beside the pictures or in `Label`; no mask, or a black one, is good";
+    RealIad => "realiad", "Real-IAD: `CLASS.json` with the lists train and test";
 });
 
 words!(Split {

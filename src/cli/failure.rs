@@ -36,6 +36,14 @@ pub struct ChecksFailed {
     pub configuration: bool,
 }
 
+/// Another process has done the work and said what was wrong.
+#[derive(Debug, thiserror::Error)]
+#[error("see above")]
+pub struct Said {
+    /// With which code it ended.
+    pub code: u8,
+}
+
 /// The command line itself is at fault; the text names the argument and what would do.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -71,7 +79,9 @@ pub fn is_absent(error: &std::io::Error) -> bool {
 
 /// 2 when the command line is at fault, 78 when the configuration is, 1 otherwise.
 pub fn exit_code(error: &anyhow::Error) -> u8 {
-    if error.chain().any(is_wrong_arguments) {
+    if let Some(Said { code }) = error.downcast_ref() {
+        *code
+    } else if error.chain().any(is_wrong_arguments) {
         EXIT_ARGUMENTS
     } else if error.chain().any(is_configuration) {
         EXIT_CONFIG

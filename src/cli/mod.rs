@@ -111,8 +111,10 @@ pub fn main() -> ExitCode {
         Ok(()) => 0,
         Err(error) => failure::exit_code(error),
     };
-    if let Err(error) = result {
-        log.last_words(&told(&error));
+    if let Err(error) = result.as_ref()
+        && !error.is::<failure::Said>()
+    {
+        log.last_words(&told(error));
     }
     if let Some(error) = terminal::failure() {
         log.last_words(&terminal::unwritten(error));

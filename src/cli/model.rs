@@ -32,10 +32,11 @@ pub enum ModelCommand {
 
 #[derive(Args)]
 pub struct ImportArguments {
-    /// CLIP weights: OpenAI's TorchScript `.pt`, safetensors with OpenAI names, or a Hugging Face CLIPModel's safetensors.
-    #[arg(long, value_name = "FILE")]
-    clip: PathBuf,
-    /// VCP-CLIP weights: the released `.pth`, or its tensors flattened into safetensors.
+    /// CLIP weights: a file (TorchScript, torch.save or safetensors; names of OpenAI, open_clip or Hugging Face), an
+    /// index of several files, or a folder with one of these; twice for towers that are saved alone.
+    #[arg(long, value_name = "FILE", required = true, action = clap::ArgAction::Append)]
+    clip: Vec<PathBuf>,
+    /// VCP-CLIP weights: the released `.pth`, a checkpoint of its training, or the tensors flattened into safetensors.
     #[arg(long, value_name = "FILE")]
     vcp: PathBuf,
     /// Side of the model's square input, pixels; a multiple of the patch size (the published models use 518).
@@ -150,10 +151,18 @@ fn progress() -> impl FnMut(&str, u64, u64) {
 }
 
 fn import(arguments: &ImportArguments) -> anyhow::Result<()> {
-    failure::there("--clip", &arguments.clip)?;
+    let (clip, second_tower) = match &arguments.clip[..] {
+        [clip] => (clip, None),
+        [clip, other] => (clip, Some(other)),
+        _ => return Err(wrong_arguments("--clip: give one file, or two for towers that are saved alone".to_owned())),
+    };
+    for path in &arguments.clip {
+        failure::there("--clip", path)?;
+    }
     failure::there("--vcp", &arguments.vcp)?;
     let request = ImportRequest {
-        clip: arguments.clip.clone(),
+        clip: clip.clone(),
+        second_tower: second_tower.cloned(),
         vcp: arguments.vcp.clone(),
         image_size: arguments.image_size,
         taps: arguments.taps.clone(),

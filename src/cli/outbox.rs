@@ -5,12 +5,15 @@ use std::path::PathBuf;
 use anyhow::ensure;
 use clap::Args;
 use jiff::Timestamp;
+use serde_json::Value;
 
 use super::failure::wrong_arguments;
 use super::terminal::say;
 use crate::clock::{Clock, SystemClock};
+use crate::printable::printable;
 use crate::publish::OutboxSpec;
 use crate::publish::outbox::survey::{self, Look};
+use crate::publish::outbox::{Aside, SetAside};
 
 #[derive(Args)]
 pub struct OutboxArguments {
@@ -49,7 +52,28 @@ pub fn run(arguments: &OutboxArguments) -> anyhow::Result<()> {
     if survey.torn() > 0 {
         say!("last write          cut short, {} bytes; the next start removes them", survey.torn());
     }
+    let aside = Aside::new(directory).list();
+    say!("set aside           {} verdicts that the broker did not take, or not whole", aside.len());
+    for one in aside.iter().take(20) {
+        say!("                    {}", one_line(one));
+    }
     Ok(())
+}
+
+fn one_line(SetAside { path, json, shortened }: &SetAside) -> String {
+    let event: Value = serde_json::from_slice(json).unwrap_or_default();
+    let text = |key: &str| event[key].as_str().unwrap_or("?").to_owned();
+    let part = event["part"]["id"].as_str().map(|part| format!(" part {part}")).unwrap_or_default();
+    let fate = if *shortened { "sent without its defects" } else { "sent once more at the next start" };
+    let said = format!(
+        "{} #{} {}{part}, {}, {fate}: {}",
+        text("camera"),
+        event["seq"],
+        text("verdict"),
+        size(json.len() as u64),
+        path.display()
+    );
+    printable(&said).into_owned()
 }
 
 /// For `check`: whether it can be used, and what is in it.

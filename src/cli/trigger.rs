@@ -10,7 +10,7 @@ use super::terminal::say;
 use super::watch::BrokerArguments;
 use crate::command::{MAX_ID, is_id};
 use crate::printable::printable_json;
-use crate::publish::topic::{is_name, is_prefix};
+use crate::publish::topic::{is_name, prefix_mistake};
 use crate::publish::{self, BrokerUrl};
 
 #[derive(Args)]
@@ -37,7 +37,7 @@ pub struct TriggerArguments {
 pub fn run(arguments: &TriggerArguments) -> anyhow::Result<()> {
     let url: BrokerUrl = arguments.url.parse()?;
     let path = url.path.as_deref().and_then(|path| path.rsplit_once('/'));
-    let named = path.filter(|(prefix, line)| is_prefix(prefix) && is_name(line));
+    let named = path.filter(|(prefix, line)| prefix_mistake(prefix).is_none() && is_name(line));
     let (prefix, line) =
         named.ok_or_else(|| wrong_arguments("the URL must name prefix and line: mqtt://HOST/vcp-line/LINE"))?;
     for (name, id) in [("--camera", arguments.camera.as_ref()), ("--part", Some(&arguments.part))] {

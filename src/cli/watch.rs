@@ -8,6 +8,7 @@ use clap::Args;
 use super::failure::wrong_arguments;
 use super::terminal::say;
 use crate::config;
+use crate::publish::topic::prefix_mistake;
 use crate::publish::{self, BrokerUrl, ClientFiles, Credentials, PublisherSpec, TlsFiles};
 use crate::service;
 
@@ -55,12 +56,11 @@ impl BrokerArguments {
         spec.tls = url.tls.then_some(files);
         spec.client_id = format!("vcp-line-{kind}-{}", uuid::Uuid::now_v7().simple());
         match (&url.user, &self.password_file) {
-            (Some(user), Some(file)) => {
-                let password = config::secret::read(file).map_err(wrong_arguments)?;
+            (Some(user), file) => {
+                let password = file.as_deref().map(config::secret::read).transpose().map_err(wrong_arguments)?;
                 spec.credentials = Some(Credentials { user: user.clone(), password });
             }
             (None, None) => {}
-            (Some(user), None) => return Err(wrong_arguments(format!("user '{user}' needs --password-file FILE"))),
             (None, Some(_)) => {
                 let message = format!("--password-file needs a user in the URL: mqtt://USER@{}", url.host);
                 return Err(wrong_arguments(message));
@@ -75,9 +75,10 @@ pub fn run(arguments: &WatchArguments) -> anyhow::Result<()> {
     let url: BrokerUrl = arguments.url.parse()?;
     let prefix = url.path.as_deref().unwrap_or(DEFAULT_PREFIX);
     // Whole levels may be `+`: the same line in every plant.
-    if !prefix.split('/').all(|level| level == "+" || !(level.is_empty() || level.contains(['+', '#', '\0']))) {
-        let message = format!("\"{prefix}\" is no prefix; write mqtt://HOST/PREFIX or mqtt://HOST/PREFIX/LINE");
-        return Err(wrong_arguments(message));
+    let named: Vec<&str> = prefix.split('/').map(|level| if level == "+" { "x" } else { level }).collect();
+    if let Some(mistake) = prefix_mistake(&named.join("/")) {
+        let form = "write mqtt://HOST/PREFIX or mqtt://HOST/PREFIX/LINE, with %25 for a '%'";
+        return Err(wrong_arguments(format!("the prefix \"{prefix}\" {mistake}; {form}")));
     }
     let spec = arguments.broker.spec(&url, "watch")?;
     let stop = service::stop_on_signal()?;

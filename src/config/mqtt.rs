@@ -8,7 +8,7 @@ use super::raw::{Key, RawMqtt};
 use super::rules::{Rules, password_place, value};
 use super::secret;
 use crate::publish::client::SHORTEST_KEEP_ALIVE_V5;
-use crate::publish::topic::{MAX_PREFIX, is_prefix};
+use crate::publish::topic::prefix_mistake;
 use crate::publish::url::UrlError;
 use crate::publish::{BrokerUrl, ClientFiles, TlsError, TlsFiles, Version};
 
@@ -34,8 +34,8 @@ pub struct MqttConfig {
     pub prefix: String,
     /// Unique at the broker, the same at every start.
     pub client_id: String,
-    /// User and the file with the password.
-    pub user: Option<(String, PathBuf)>,
+    /// User, and the file with the password where there is one: some brokers know a user without.
+    pub user: Option<(String, Option<PathBuf>)>,
     /// Sign of life.
     pub keep_alive: Duration,
     /// First pause.
@@ -73,13 +73,8 @@ pub(super) fn resolve(raw: &RawMqtt, line: &str, base: &Path, report: &mut Repor
         only_with(&mut rules, &raw.verdict_expiry_s, "verdict_expiry_s", "version = 5");
     }
     let prefix = value(&raw.prefix).unwrap_or_else(|| "vcp-line".into());
-    if !is_prefix(&prefix) {
-        let message = if prefix.len() > MAX_PREFIX {
-            format!("has {} characters; allowed: 1 to {MAX_PREFIX}", prefix.chars().count())
-        } else {
-            format!("\"{prefix}\" is no prefix; allowed: names of letters, digits, '_' and '-', separated by '/'")
-        };
-        rules.wrong(raw.prefix.as_ref(), "prefix", message);
+    if let Some(mistake) = prefix_mistake(&prefix) {
+        rules.wrong(raw.prefix.as_ref(), "prefix", mistake);
     }
     let client_id = value(&raw.client_id).unwrap_or_else(|| format!("vcp-line-{line}"));
     if client_id.is_empty() {
@@ -122,15 +117,15 @@ fn only_with<T>(rules: &mut Rules<'_>, key: &Key<T>, name: &str, condition: &str
     }
 }
 
-fn user(raw: &RawMqtt, base: &Path, rules: &mut Rules<'_>) -> Option<(String, PathBuf)> {
+fn user(raw: &RawMqtt, base: &Path, rules: &mut Rules<'_>) -> Option<(String, Option<PathBuf>)> {
     match (value(&raw.username), value(&raw.password_file)) {
-        (Some(user), Some(file)) => Some((user, password_place(&file, base))),
-        (None, None) => None,
-        (Some(_), None) => {
-            let message = "needs password_file beside it; write the password into a file and name that".into();
+        (Some(user), _) if user.is_empty() => {
+            let message = "is empty; leave it out for a broker that asks nobody".into();
             rules.wrong(raw.username.as_ref(), "username", message);
             None
         }
+        (Some(user), file) => Some((user, file.map(|file| password_place(&file, base)))),
+        (None, None) => None,
         (None, Some(_)) => {
             rules.wrong(raw.password_file.as_ref(), "password_file", "needs username beside it".into());
             None
@@ -175,14 +170,16 @@ fn broker(url: &str) -> Result<BrokerUrl, String> {
         Err(UrlError::Address { .. }) => {
             Err(format!("\"{url}\": certificates are checked against a name; write the broker's name"))
         }
-        Ok(_) | Err(UrlError::Host { .. } | UrlError::Password) => Err(format!("\"{url}\" names no host; {allowed}")),
+        Ok(_) | Err(UrlError::Host { .. } | UrlError::Percent { .. } | UrlError::Password) => {
+            Err(format!("\"{url}\" names no host; {allowed}"))
+        }
     }
 }
 
 /// Adds a mistake for a password or certificate that cannot be used.
 pub(super) fn look_for_files(raw: &RawMqtt, config: &MqttConfig, report: &mut Report) {
     let at = |key: &Key<PathBuf>| key.as_ref().map(|key| key.span().start);
-    if let Some((_, file)) = &config.user
+    if let Some((_, Some(file))) = &config.user
         && let Err(error) = secret::read(file)
     {
         report.add(at(&raw.password_file), "mqtt.password_file", error.to_string());

@@ -17,10 +17,18 @@ pub enum SecretError {
         source: std::io::Error,
     },
     /// The first line is empty.
-    #[error("{path}: the first line is empty; it must be the password")]
+    #[error("{path}: the first line is empty; it must be the password, and for a user without one no file is named")]
     Empty {
         /// The file.
         path: PathBuf,
+    },
+    /// Written by an editor in another encoding, where each program sees another password.
+    #[error("{path}: {found}; save it as UTF-8 (in Windows' Notepad: Save as, Encoding UTF-8)")]
+    Encoding {
+        /// The file.
+        path: PathBuf,
+        /// What it is instead.
+        found: &'static str,
     },
     /// A token that can be guessed.
     #[error("{path}: the token has less than {LEAST_TOKEN} characters; make one with `openssl rand -hex 32`")]
@@ -38,13 +46,16 @@ pub enum SecretError {
     },
 }
 
-/// The first line of the file, without its end.
+/// The first line of the file, without its end, and without the marks that Windows' editors put at both ends of it.
 pub fn read(path: &Path) -> Result<Secret, SecretError> {
-    let text = std::fs::read_to_string(path).map_err(|source| SecretError::Read { path: path.to_owned(), source })?;
-    match text.lines().next() {
-        Some(line) if !line.is_empty() => Ok(Secret::new(line)),
-        _ => Err(SecretError::Empty { path: path.to_owned() }),
+    let bytes = std::fs::read(path).map_err(|source| SecretError::Read { path: path.to_owned(), source })?;
+    let encoding = |found| SecretError::Encoding { path: path.to_owned(), found };
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) || bytes.contains(&0) {
+        return Err(encoding("UTF-16, or no text at all"));
     }
+    let text = std::str::from_utf8(&bytes).map_err(|_| encoding("bytes that are no UTF-8"))?;
+    let first = text.trim_start_matches('\u{feff}').split(['\n', '\r']).next().unwrap_or_default();
+    if first.is_empty() { Err(SecretError::Empty { path: path.to_owned() }) } else { Ok(Secret::new(first)) }
 }
 
 /// Like [`read`] for what lets others in: long enough, and nobody's but the service's. systemd sees to its own credentials.
@@ -90,8 +101,26 @@ mod tests {
         std::fs::write(&path, "hunter2\nmore\n").expect("written");
         let secret = read(&path).expect("read");
         assert_eq!((secret.reveal(), format!("{secret:?}").as_str()), ("hunter2", "***"));
-        std::fs::write(&path, "\n").expect("written");
-        assert!(matches!(read(&path), Err(SecretError::Empty { .. })));
+        for empty in ["", "\n", "\r\n", "\u{feff}\r\n"] {
+            std::fs::write(&path, empty).expect("written");
+            assert!(matches!(read(&path), Err(SecretError::Empty { .. })));
+        }
+    }
+
+    #[test]
+    fn a_password_from_windows_is_the_same_word() {
+        let folder = tempfile::tempdir().expect("temp dir");
+        let path = folder.path().join("mqtt");
+        for same in ["hünter 2", "hünter 2\n", "hünter 2\r\n", "hünter 2\r", "\u{feff}hünter 2\r\nmore"] {
+            std::fs::write(&path, same).expect("written");
+            assert_eq!(read(&path).expect("read").reveal(), "hünter 2", "{same:?}");
+        }
+        let utf16 = |mark: u16| [mark, 104, 105, 13, 10].into_iter().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
+        for other in [utf16(0xfeff), utf16(0xfffe), b"h\0i\0".to_vec(), b"h\xfcnter".to_vec()] {
+            std::fs::write(&path, &other).expect("written");
+            let error = read(&path).expect_err("refused").to_string();
+            assert!(error.contains("save it as UTF-8") && !error.contains("nter"), "{error}");
+        }
     }
 
     #[test]

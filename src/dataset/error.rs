@@ -18,7 +18,7 @@ pub enum DatasetError {
         source: std::io::Error,
     },
     /// No folder below the root looks like a class.
-    #[error("{}: no folder here holds {needed}; is it the root of a data set in the layout '{layout}'?", root.display())]
+    #[error("{}: no folder here holds {needed}; is it the root of a data set in the layout '{layout}'? --layout auto finds out", root.display())]
     NoClass {
         /// The root.
         root: PathBuf,
@@ -28,12 +28,14 @@ pub enum DatasetError {
         needed: &'static str,
     },
     /// Nothing to look at.
-    #[error("{}: the split '{split}' holds no picture", root.display())]
+    #[error("{}: the split '{split}' holds no picture{reasons}", root.display())]
     Empty {
         /// The root.
         root: PathBuf,
         /// Name of the split.
         split: &'static str,
+        /// Why those that are there cannot be used, if there are any.
+        reasons: String,
     },
     /// A class was asked for that is not there.
     #[error("no class '{name}' in this split; there are: {there}")]
@@ -43,18 +45,33 @@ pub enum DatasetError {
         /// What there is.
         there: String,
     },
-    /// An anomalous picture without a mask.
-    #[error("{}: is anomalous but has no mask; there is no {}", image.display(), looked_for.display())]
-    NoMask {
-        /// The picture.
-        image: PathBuf,
-        /// The file that would do.
-        looked_for: PathBuf,
+    /// Too much of the data set would not be looked at.
+    #[error(
+        "{left_out} of {total} pictures are left out, more than a tenth: {reasons}. Mend the data set, or go on with the rest \
+         by --allow-missing"
+    )]
+    TooManyLeftOut {
+        /// Pictures that are not used.
+        left_out: usize,
+        /// All of them.
+        total: usize,
+        /// The first reasons.
+        reasons: String,
+    },
+    /// No layout fits.
+    #[error(
+        "{}: no layout of data sets fits what is here; expected one of: CLASS/test/good and CLASS/test/KIND (mvtec), CLASS/good \
+         and CLASS/defect (folders), pictures with their masks beside (beside), split_csv/1cls.csv (visa), meta.json (meta), \
+         CLASS.json (realiad)", root.display()
+    )]
+    NoLayout {
+        /// The root.
+        root: PathBuf,
     },
     /// The mask belongs to another picture.
     #[error(
-        "mask {} has {}x{} pixels, its image {} has {}x{}: they must be equal",
-        mask.display(), found.0, found.1, image.display(), expected.0, expected.1
+        "mask {} has {}x{} pixels, its image {} has {}x{}: they must be equal{}",
+        mask.display(), found.0, found.1, image.display(), expected.0, expected.1, lying(*found, *expected)
     )]
     MaskSize {
         /// The mask.
@@ -87,4 +104,14 @@ pub enum DatasetError {
     /// A picture or mask that cannot be read.
     #[error(transparent)]
     Image(#[from] ImageFileError),
+}
+
+/// A hint for sides that are swapped.
+fn lying(found: (u32, u32), expected: (u32, u32)) -> &'static str {
+    if found.0 != found.1 && found == (expected.1, expected.0) { "; one of the two lies on its side" } else { "" }
+}
+
+/// The first of some reasons, after a colon.
+pub(super) fn reasons(all: &[String]) -> String {
+    if all.is_empty() { String::new() } else { format!(" that can be used: {}", all[..all.len().min(3)].join("; ")) }
 }

@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use super::LeftOut;
+use super::mask_file::{self, MaskNote};
 use super::{DatasetError, Mask};
 use crate::frame::Image;
-use crate::source::image_file;
+use crate::source::image_file::{self, Upright};
 
 /// Which part of a data set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,9 +33,9 @@ impl Split {
 pub struct Item {
     /// The picture's file. It is not opened before [`Item::load`].
     pub image: PathBuf,
-    /// Where the anomaly is, which may be missing like the picture itself; always named for an anomalous picture, never
-    /// for a good one.
-    pub mask: Option<PathBuf>,
+    /// Where the anomaly is: what any of these files marks. Empty for a good picture, and for an anomalous one of which only
+    /// that is known.
+    pub masks: Vec<PathBuf>,
     /// Whether the part is anomalous.
     pub anomalous: bool,
     /// Kind of anomaly, such as `scratch`, where the layout tells; `good` for good parts of such a layout.
@@ -41,33 +43,47 @@ pub struct Item {
 }
 
 impl Item {
-    /// Reads the picture, and the mask of an anomalous one, at their own size.
+    /// Is it known of every pixel whether it is anomalous?
+    pub fn has_truth(&self) -> bool {
+        !self.anomalous || !self.masks.is_empty()
+    }
+
+    /// Reads the picture, and the mask of an anomalous one if there is one, at their own size, both upright.
     ///
     /// Errors when a file cannot be read or the mask is not as large as its picture.
     pub fn load(&self) -> Result<(Image, Option<Mask>), DatasetError> {
-        self.check_mask()?;
-        let image = image_file::load(&self.image)?;
-        let Some(path) = &self.mask else { return Ok((image, None)) };
-        let mask = Mask::load(path)?;
-        if (mask.width, mask.height) != (image.width, image.height) {
-            return Err(DatasetError::MaskSize {
-                mask: path.clone(),
-                found: (mask.width, mask.height),
-                image: self.image.clone(),
-                expected: (image.width, image.height),
-            });
-        }
-        Ok((image, Some(mask)))
+        self.load_noting(&mut Vec::new())
     }
 
-    /// Errors when the picture is anomalous and its mask is not there.
-    pub fn check_mask(&self) -> Result<(), DatasetError> {
-        match &self.mask {
-            Some(path) if !path.is_file() => {
-                Err(DatasetError::NoMask { image: self.image.clone(), looked_for: path.clone() })
+    /// Like [`Item::load`]; adds what was peculiar about the masks to `notes`.
+    pub fn load_noting(&self, notes: &mut Vec<MaskNote>) -> Result<(Image, Option<Mask>), DatasetError> {
+        let Upright { image, orientation } = image_file::load_upright(&self.image)?;
+        let mut all: Option<Mask> = None;
+        for path in &self.masks {
+            let mask = mask_file::read(path, notes)?;
+            let mask = mask_file::fitted(mask, orientation, (image.width, image.height), notes)?;
+            if (mask.width, mask.height) != (image.width, image.height) {
+                return Err(DatasetError::MaskSize {
+                    mask: path.clone(),
+                    found: (mask.width, mask.height),
+                    image: self.image.clone(),
+                    expected: (image.width, image.height),
+                });
             }
-            _ => Ok(()),
+            match &mut all {
+                None => all = Some(mask),
+                Some(all) => all.add(&mask),
+            }
         }
+        if let Some(mask) = &all {
+            let marked = mask.anomalous.iter().filter(|&&anomalous| anomalous).count();
+            if marked == 0 {
+                notes.push(MaskNote::Empty);
+            } else if 2 * marked > mask.anomalous.len() {
+                notes.push(MaskNote::MostMarked);
+            }
+        }
+        Ok((image, all))
     }
 }
 
@@ -78,4 +94,15 @@ pub struct ClassItems {
     pub name: String,
     /// In the order of the list, or of kinds and names where folders are read.
     pub items: Vec<Item>,
+    /// What lies there and is not used.
+    pub left_out: Vec<LeftOut>,
+    /// What a reader should know, each without a full stop.
+    pub remarks: Vec<String>,
+}
+
+impl ClassItems {
+    /// A class of which everything is used.
+    pub fn new(name: String, items: Vec<Item>) -> Self {
+        Self { name, items, left_out: Vec::new(), remarks: Vec::new() }
+    }
 }

@@ -5,11 +5,14 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::{ClassItems, DatasetError, Item, Split};
+use super::{ClassItems, DatasetError, Item, Split, words};
 
 /// VisA's split for one class at a time.
-const VISA_LIST: &str = "split_csv/1cls.csv";
+pub(super) const VISA_LIST: &str = "split_csv/1cls.csv";
 const VISA_COLUMNS: [&str; 5] = ["object", "split", "label", "image", "mask"];
+
+/// What a folder without a list is told.
+const NO_META: &str = "holds neither meta.json nor meta_NAME.json";
 
 /// One line of VisA's list.
 #[derive(Deserialize)]
@@ -44,9 +47,9 @@ pub(super) fn visa(root: &Path, split: Split) -> Result<Vec<ClassItems>, Dataset
         if ![Split::Train.name(), Split::Test.name()].contains(&part.as_str()) {
             return Err(refuse(format!("split '{part}' must be train or test")));
         }
-        let anomalous = match label.as_str() {
-            "normal" => false,
-            "anomaly" => true,
+        let anomalous = match (words::is_good(&label), words::is_bad(&label)) {
+            (true, _) => false,
+            (_, true) => true,
             _ => return Err(refuse(format!("label '{label}' must be normal or anomaly"))),
         };
         if part != split.name() {
@@ -56,7 +59,7 @@ pub(super) fn visa(root: &Path, split: Split) -> Result<Vec<ClassItems>, Dataset
         let item = item(root, &image, &mask.unwrap_or_default(), anomalous, kind).map_err(refuse)?;
         classes.entry(object).or_default().push(item);
     }
-    Ok(classes.into_iter().map(|(name, items)| ClassItems { name, items }).collect())
+    Ok(classes.into_iter().map(|(name, items)| ClassItems::new(name, items)).collect())
 }
 
 /// Split → class → entries.
@@ -67,7 +70,7 @@ type Meta = BTreeMap<String, BTreeMap<String, Vec<MetaEntry>>>;
 struct MetaEntry {
     img_path: String,
     #[serde(default)]
-    mask_path: String,
+    mask_path: Option<String>,
     #[serde(default)]
     specie_name: Option<String>,
     anomaly: u8,
@@ -89,15 +92,26 @@ pub(super) fn meta(root: &Path, split: Split) -> Result<(PathBuf, Vec<ClassItems
         // The released code writes an entry without a picture for a class without training pictures.
         for (number, entry) in entries.into_iter().enumerate().filter(|(_, entry)| !entry.img_path.is_empty()) {
             let kind = entry.specie_name.filter(|kind| !kind.is_empty());
-            let item = item(&root, &entry.img_path, &entry.mask_path, entry.anomaly != 0, kind).map_err(|reason| {
-                let place = format!("'{}', class '{name}', entry {}", split.name(), number + 1);
-                DatasetError::Entry { list: list.clone(), place, reason }
-            })?;
+            let item =
+                item(&root, &entry.img_path, entry.mask_path.as_deref().unwrap_or_default(), entry.anomaly != 0, kind)
+                    .map_err(|reason| {
+                        let place = format!("'{}', class '{name}', entry {}", split.name(), number + 1);
+                        DatasetError::Entry { list: list.clone(), place, reason }
+                    })?;
             items.push(item);
         }
-        classes.push(ClassItems { name, items });
+        classes.push(ClassItems::new(name, items));
     }
     Ok((root, classes))
+}
+
+/// Does a list of the released code lie in a folder? A file of the same name may be something else.
+pub(super) fn has_meta(root: &Path) -> bool {
+    match meta_file(root) {
+        Ok(list) => std::fs::read(list).is_ok_and(|text| serde_json::from_slice::<Meta>(&text).is_ok()),
+        Err(DatasetError::List { reason, .. }) => !reason.starts_with(NO_META),
+        Err(_) => false,
+    }
 }
 
 /// The root itself when it is a file, else the one `meta.json` or `meta_NAME.json` in it.
@@ -119,7 +133,7 @@ fn meta_file(root: &Path) -> Result<PathBuf, DatasetError> {
         [(_, path)] => Ok(path.clone()),
         [] => Err(DatasetError::List {
             list: root.to_owned(),
-            reason: "holds neither meta.json nor meta_NAME.json, which the layout 'meta' needs".to_owned(),
+            reason: format!("{NO_META}, which the layout 'meta' needs"),
         }),
         several => {
             let names = several.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
@@ -129,28 +143,26 @@ fn meta_file(root: &Path) -> Result<PathBuf, DatasetError> {
     }
 }
 
+/// A mask that is not named, or not there, is not known.
 fn item(root: &Path, image: &str, mask: &str, anomalous: bool, kind: Option<String>) -> Result<Item, String> {
     let place = |path: &str| below(root, path).ok_or_else(|| format!("'{path}' does not stay below the root"));
     if image.is_empty() {
         return Err("names no image".to_owned());
     }
     let image_path = place(image)?;
-    let mask = match (anomalous, mask) {
-        (false, _) => None,
-        (true, "") => return Err(format!("'{image}' is anomalous but names no mask")),
-        (true, mask) => Some(place(mask)?),
-    };
-    Ok(Item { image: image_path, mask, anomalous, kind })
+    let mask = if anomalous && !mask.is_empty() { Some(place(mask)?) } else { None };
+    let masks = mask.filter(|mask| mask.is_file()).into_iter().collect();
+    Ok(Item { image: image_path, masks, anomalous, kind })
 }
 
 /// `path` below `root`; `None` when it is absolute or climbs out.
-fn below(root: &Path, path: &str) -> Option<PathBuf> {
+pub(super) fn below(root: &Path, path: &str) -> Option<PathBuf> {
     // Lists written on Windows separate with backslashes.
     let path = path.replace('\\', "/");
     let inside = |part| matches!(part, Component::Normal(_) | Component::CurDir);
     Path::new(&path).components().all(inside).then(|| root.join(&path))
 }
 
-fn read(list: &Path, layout: &'static str) -> Result<Vec<u8>, DatasetError> {
+pub(super) fn read(list: &Path, layout: &'static str) -> Result<Vec<u8>, DatasetError> {
     std::fs::read(list).map_err(|source| DatasetError::Missing { path: list.to_owned(), layout, source })
 }

@@ -1,11 +1,5 @@
 //! Where the anomaly is, pixel by pixel, and at the model's size as the released code brings it there.
 
-use std::path::Path;
-
-use super::DatasetError;
-use crate::frame::{Image, PixelFormat};
-use crate::source::image_file;
-
 /// Fraction bits of a weight in Pillow's 8-bit path.
 const FRACTION_BITS: u32 = 32 - 8 - 2;
 /// From here on an 8-bit level lies above one half: 127 / 255 < 0.5 < 128 / 255.
@@ -23,10 +17,9 @@ pub struct Mask {
 }
 
 impl Mask {
-    /// Reads a mask: every pixel that is not black is anomalous, as in the released data sets (`convert("L") > 0`).
-    pub fn load(path: &Path) -> Result<Self, DatasetError> {
-        let image = image_file::load_as_stored(path)?;
-        Ok(Self { width: image.width, height: image.height, anomalous: not_black(&image) })
+    /// Marks what another mask of the same size marks.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.anomalous.iter_mut().zip(&other.anomalous).for_each(|(own, &other)| *own |= other);
     }
 
     /// At the model's size, S×S: black and white are resized with Pillow's antialiased bilinear filter, 8 bits a pass,
@@ -46,26 +39,6 @@ impl Mask {
             down(&across(&pixels, width, size), size, height, size)
         };
         resized.into_iter().map(|level| level >= HALF).collect()
-    }
-}
-
-/// Reads a mask at the model's size S×S, row by row; see [`Mask::resized`].
-pub fn load_mask(path: &Path, size: usize) -> Result<Vec<bool>, DatasetError> {
-    Ok(Mask::load(path)?.resized(size))
-}
-
-/// Pixels whose 8-bit luminance is not zero. Pillow computes it with 16-bit weights of ITU-R 601-2, rounded.
-fn not_black(image: &Image) -> Vec<bool> {
-    let step = image.format.bytes_per_pixel();
-    let pixels = image.data().chunks_exact(step);
-    let luminance =
-        |r: u8, g: u8, b: u8| (u32::from(r) * 19595 + u32::from(g) * 38470 + u32::from(b) * 7471 + 0x8000) >> 16;
-    match image.format {
-        PixelFormat::Gray8 | PixelFormat::GrayAlpha8 => pixels.map(|p| p[0] > 0).collect(),
-        // 16-bit grey is cut off at 255 there, not scaled: one is not black.
-        PixelFormat::Gray16 => pixels.map(|p| p[0] > 0 || p[1] > 0).collect(),
-        PixelFormat::Rgb8 | PixelFormat::Rgba8 => pixels.map(|p| luminance(p[0], p[1], p[2]) > 0).collect(),
-        PixelFormat::Bgr8 => pixels.map(|p| luminance(p[2], p[1], p[0]) > 0).collect(),
     }
 }
 

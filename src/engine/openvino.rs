@@ -154,7 +154,7 @@ fn compile(core: &mut Core, bundle: Bundle, inline_limit: u64, input: &[i64; 4])
     };
     let constants = finish::text_constants(&bundle)?;
     if bundle.manifest().weights.bytes <= inline_limit {
-        let graph = onnx::encode(&bundle, &constants, Storage::Inline);
+        let graph = onnx::encode(&bundle, &constants, Storage::Inline)?;
         let mut model = core.read_model_from_buffer(&graph, None).map_err(runtime("reading the network"))?;
         return fix_and_compile(core, &mut model);
     }
@@ -169,8 +169,8 @@ fn compile(core: &mut Core, bundle: Bundle, inline_limit: u64, input: &[i64; 4])
         ExpandError::Io { path, source } => EngineError::Io { path, source },
     })?;
     let graph = folder_path.join("network.onnx");
-    std::fs::write(&graph, onnx::encode(&bundle, &constants, Storage::Expanded(&expanded))).map_err(io(&graph))?;
-    // Everything has been read from the bundle: its pages need not be resident beside those of the new file.
+    let network = onnx::encode(&bundle, &constants, Storage::Expanded(&expanded))?;
+    std::fs::write(&graph, network).map_err(io(&graph))?;
     drop(bundle);
     drop(constants);
     let mut model = None;
@@ -188,7 +188,7 @@ pub fn network_tail(spec: &EngineSpec, rounds: u32) -> Result<Duration, EngineEr
     let mut core = core(spec)?;
     let bundle = Bundle::open(&spec.bundle)?;
     let arch = &bundle.manifest().architecture;
-    let graph = onnx::encode_tail(&bundle, &finish::text_constants(&bundle)?);
+    let graph = onnx::encode_tail(&bundle, &finish::text_constants(&bundle)?)?;
     let mut model = core.read_model_from_buffer(&graph, None).map_err(runtime("reading the network"))?;
     let tokens = [1, arch.patches() as i64, arch.vision_width as i64];
     let feature = [1, 1, arch.text_width as i64];
@@ -253,6 +253,7 @@ mod tests {
             deep_prompts: 1,
             taps: vec![1, 2, 3, 4],
             post_heads: 8,
+            direct_prompts: false,
         }
     }
 

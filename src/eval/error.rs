@@ -13,6 +13,9 @@ pub enum EvalError {
     /// A picture cannot be read, and that was to be an error.
     #[error("{0}; without --strict it would be left out")]
     Strict(#[source] DatasetError),
+    /// Too many pictures cannot be used.
+    #[error(transparent)]
+    TooManyLeftOut(DatasetError),
     /// The engine failed.
     #[error("image {}: {source}", image.display())]
     Engine {

@@ -41,6 +41,8 @@ pub struct ClassFigures {
     pub good: usize,
     /// Anomalous pictures looked at.
     pub anomalous: usize,
+    /// Those of them without a mask: they count for the figures of whole pictures alone.
+    pub without_mask: usize,
     /// Values normalised over the class: the paper's column.
     pub normalised: Figures,
     /// Values as they are.
@@ -62,14 +64,52 @@ pub struct MethodFigures {
     pub pooled: Figures,
 }
 
+/// Which kinds of pixels or pictures there are.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Kinds {
+    pub(super) normal: bool,
+    pub(super) anomalous: bool,
+}
+
+impl Kinds {
+    /// What these labels have.
+    pub(super) fn of<'a>(labels: impl IntoIterator<Item = &'a bool>) -> Self {
+        let mut kinds = Self::default();
+        for &anomalous in labels {
+            if anomalous {
+                kinds.anomalous = true
+            } else {
+                kinds.normal = true
+            }
+            if kinds.both() {
+                break;
+            }
+        }
+        kinds
+    }
+
+    pub(super) fn both(self) -> bool {
+        self.normal && self.anomalous
+    }
+}
+
+impl PixelMetrics {
+    /// No figure at all.
+    pub(super) fn none() -> Self {
+        let none = f64::NAN;
+        Self { auroc: none, aupro: none, ap: none, f1: none, threshold: f32::NAN, iou: none }
+    }
+}
+
 impl Figures {
-    /// Without the figures that mean nothing where nothing is anomalous; the definitions call some of them 0.
-    pub(super) fn only_defined(mut self, anomalous_pixels: bool, anomalous_pictures: bool) -> Self {
-        if !anomalous_pixels {
+    /// Without the figures that mean nothing where one kind is absent: where nothing is anomalous the definitions call
+    /// some of them 0, where nothing is normal 1.
+    pub(super) fn only_defined(mut self, pixels: Kinds, pictures: Kinds) -> Self {
+        if !pixels.both() {
             let PixelMetrics { ap, f1, iou, threshold, .. } = &mut self.pixel;
             (*ap, *f1, *iou, *threshold) = (f64::NAN, f64::NAN, f64::NAN, f32::NAN);
         }
-        if !anomalous_pictures {
+        if !pictures.both() {
             let ImageMetrics { ap, f1, threshold, .. } = &mut self.image;
             (*ap, *f1, *threshold) = (f64::NAN, f64::NAN, f32::NAN);
         }
@@ -103,6 +143,7 @@ pub(super) fn mean(classes: &[ClassFigures]) -> ClassFigures {
         class: "mean".to_owned(),
         good: classes.iter().map(|class| class.good).sum(),
         anomalous: classes.iter().map(|class| class.anomalous).sum(),
+        without_mask: classes.iter().map(|class| class.without_mask).sum(),
         normalised: figures(|class| &class.normalised),
         raw: figures(|class| &class.raw),
         shared: AtSharedThreshold {

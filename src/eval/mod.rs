@@ -18,10 +18,11 @@ pub use error::EvalError;
 pub use evaluation::{Evaluation, LeftOut, Progress};
 
 use crate::clock::{Clock, ClockSource, SystemClock};
-use crate::dataset::{ClassItems, Dataset, Item};
+use crate::dataset::{ClassItems, Dataset, DatasetError, Item, most_left_out};
 use crate::engine::Engine;
 use crate::frame::{Frame, Image};
 use baseline::Baseline;
+use evaluation::{Peculiar, missing};
 use report::Report;
 use stream::Loaded;
 use tally::Tally;
@@ -38,6 +39,8 @@ pub struct Options {
     pub baseline: Option<Baseline>,
     /// A picture that cannot be read ends the evaluation.
     pub strict: bool,
+    /// More than a tenth of the pictures may be left out.
+    pub allow_missing: bool,
 }
 
 /// Looks at every picture of `dataset` and measures; pictures for `report` are drawn on the way.
@@ -58,13 +61,18 @@ pub fn run(
         items: Vec::new(),
     };
     let mut left_out = Vec::new();
+    let mut peculiar = Peculiar::default();
+    // What was left out before counts as well.
+    let all = dataset.len() + dataset.left_out();
+    let most = most_left_out(all).saturating_sub(dataset.left_out());
     let (mut done, mut looked_at, total) = (0, 0, dataset.len());
-    stream::for_each(dataset, size, |Loaded { class, item, picture }| {
+    stream::for_each(dataset, size, |Loaded { class, item, picture, notes }| {
         let class = &dataset.classes[class];
         course.enter(class, &mut report)?;
         match picture {
             Ok((image, mask)) => {
                 course.look(engine, options.baseline, &class.items[item], image, mask)?;
+                peculiar.add(&class.name, &class.items[item].image, notes);
                 looked_at += 1;
             }
             Err(error) if options.strict => return Err(EvalError::Strict(error)),
@@ -73,6 +81,11 @@ pub fn run(
                     LeftOut { image: class.items[item].image.display().to_string(), reason: error.to_string() };
                 watch(Progress::LeftOut(&missing));
                 left_out.push(missing);
+                if !options.allow_missing && left_out.len() > most {
+                    let reasons = left_out.iter().map(|left: &LeftOut| left.reason.clone());
+                    let so_far = left_out.len() + dataset.left_out();
+                    return Err(EvalError::TooManyLeftOut(DatasetError::too_many_left_out(so_far, all, reasons)));
+                }
             }
         }
         done += 1;
@@ -85,8 +98,10 @@ pub fn run(
         return Err(EvalError::NothingReadable { total, first });
     }
     let pool = |source| EvalError::Metrics { class: "all".into(), source };
-    let methods = course.tallies.into_iter().map(Tally::finish).collect::<Result<_, _>>().map_err(pool)?;
-    Ok(Evaluation { methods, left_out, looked_at })
+    let methods: Vec<_> = course.tallies.into_iter().map(Tally::finish).collect::<Result<_, _>>().map_err(pool)?;
+    let classes = methods.first().map(|method| method.figures.classes.as_slice()).unwrap_or_default();
+    let warnings = classes.iter().flat_map(missing).chain(peculiar.sentences()).collect();
+    Ok(Evaluation { methods, left_out, looked_at, warnings })
 }
 
 /// The class that is being looked at.
@@ -94,7 +109,7 @@ struct Course<'a> {
     size: usize,
     tallies: Vec<Tally>,
     class: Option<&'a ClassItems>,
-    masks: Vec<Vec<bool>>,
+    masks: Vec<Option<Vec<bool>>>,
     items: Vec<&'a Item>,
 }
 
@@ -114,7 +129,7 @@ impl<'a> Course<'a> {
         baseline: Option<Baseline>,
         item: &'a Item,
         image: Image,
-        mask: Vec<bool>,
+        mask: Option<Vec<bool>>,
     ) -> Result<(), EvalError> {
         let frame = Frame {
             camera: "eval".into(),

@@ -2,7 +2,7 @@
 
 use crossbeam_channel::bounded;
 
-use crate::dataset::{Dataset, DatasetError};
+use crate::dataset::{Dataset, DatasetError, MaskNote};
 use crate::frame::Image;
 
 /// Decoded pictures that wait for the engine. Decoding is faster; more would only fill memory.
@@ -14,8 +14,10 @@ pub struct Loaded {
     pub class: usize,
     /// Which item of the class.
     pub item: usize,
-    /// The picture, and its mask at the model's size; or why there is none.
-    pub picture: Result<(Image, Vec<bool>), DatasetError>,
+    /// The picture, and its mask at the model's size, `None` where nobody knows it; or why there is no picture.
+    pub picture: Result<(Image, Option<Vec<bool>>), DatasetError>,
+    /// What was peculiar about its mask.
+    pub notes: Vec<MaskNote>,
 }
 
 /// Hands over every picture of `dataset` in order, masks S×S with S = `size`. An error of `visit` ends it early.
@@ -29,11 +31,12 @@ pub fn for_each<E: From<std::io::Error>>(
         let decode = move || {
             for (class, items) in dataset.classes.iter().enumerate() {
                 for (item, labelled) in items.items.iter().enumerate() {
-                    let picture = labelled.load().map(|(image, mask)| {
-                        let mask = mask.map_or_else(|| vec![false; size * size], |mask| mask.resized(size));
-                        (image, mask)
+                    let mut notes = Vec::new();
+                    let picture = labelled.load_noting(&mut notes).map(|(image, mask)| {
+                        let good = || (!labelled.anomalous).then(|| vec![false; size * size]);
+                        (image, mask.map(|mask| mask.resized(size)).or_else(good))
                     });
-                    if sender.send(Loaded { class, item, picture }).is_err() {
+                    if sender.send(Loaded { class, item, picture, notes }).is_err() {
                         // Nobody wants more.
                         return;
                     }

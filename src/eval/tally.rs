@@ -1,7 +1,7 @@
 //! What a method said about the pictures: gathered class by class, measured at the end of each, pooled at the end of all.
 
 use super::curves::Curves;
-use super::figures::{AtSharedThreshold, ClassFigures, Figures, MethodFigures, mean};
+use super::figures::{AtSharedThreshold, ClassFigures, Figures, Kinds, MethodFigures, mean};
 use super::metrics::counts::{Counts, Decided};
 use super::metrics::{Labelled, MetricsError, PixelMetrics, image, normalise, pixel};
 
@@ -21,6 +21,7 @@ struct Measured {
     raw: Figures,
     counts: Counts,
     scores: Vec<(f32, bool)>,
+    without_mask: usize,
     curves: Curves,
 }
 
@@ -52,14 +53,15 @@ impl Tally {
         self.scores.push(score);
     }
 
-    /// Measures the class whose pictures were added since the last one; `masks` and `anomalous` in the same order.
+    /// Measures the class whose pictures were added since the last one; `masks` and `anomalous` in the same order. A
+    /// picture whose mask nobody knows does not count for the figures of pixels.
     ///
     /// Afterwards [`Tally::normalised`] gives the class's maps normalised, until [`Tally::forget`].
     pub fn end_class(
         &mut self,
         class: &str,
         width: usize,
-        masks: &[Vec<bool>],
+        masks: &[Option<Vec<bool>>],
         anomalous: &[bool],
     ) -> Result<(), MetricsError> {
         let raw = self.measure(width, masks, anomalous)?;
@@ -72,15 +74,16 @@ impl Tally {
         normalise(&mut self.maps);
         normalise(std::slice::from_mut(&mut self.scores));
         let normalised = self.measure(width, masks, anomalous)?;
-        self.classes.push(Measured { class: class.to_owned(), normalised, raw, counts, scores, curves });
+        let without_mask = masks.iter().filter(|mask| mask.is_none()).count();
+        self.classes.push(Measured { class: class.to_owned(), normalised, raw, counts, scores, without_mask, curves });
         Ok(())
     }
 
-    fn measure(&self, width: usize, masks: &[Vec<bool>], anomalous: &[bool]) -> Result<Figures, MetricsError> {
-        let figures =
-            Figures { pixel: pixel(&labelled(width, &self.maps, masks))?, image: image(&self.scores, anomalous)? };
-        let pixels = masks.iter().flatten().any(|&anomalous| anomalous);
-        Ok(figures.only_defined(pixels, anomalous.contains(&true)))
+    fn measure(&self, width: usize, masks: &[Option<Vec<bool>>], anomalous: &[bool]) -> Result<Figures, MetricsError> {
+        let known = labelled(width, &self.maps, masks);
+        let pixel = if known.is_empty() { PixelMetrics::none() } else { pixel(&known)? };
+        let figures = Figures { pixel, image: image(&self.scores, anomalous)? };
+        Ok(figures.only_defined(Kinds::of(masks.iter().flatten().flatten()), Kinds::of(anomalous)))
     }
 
     /// Name of the method.
@@ -118,15 +121,16 @@ impl Tally {
             },
             image: image(&values, &labels)?,
         };
-        let any_pixel = self.pooled.decide(0.0).found > 0;
-        let pooled = pooled.only_defined(any_pixel, labels.contains(&true));
+        let all = self.pooled.decide(0.0);
+        let pixels = Kinds { normal: all.alarms > 0, anomalous: all.found > 0 };
+        let pooled = pooled.only_defined(pixels, Kinds::of(&labels));
         let (mut classes, mut curves) = (Vec::new(), Vec::new());
         for measured in self.classes {
             let shared = shared(&measured, &pooled);
-            let Measured { class, normalised, raw, scores, curves: drawn, .. } = measured;
+            let Measured { class, normalised, raw, scores, without_mask, curves: drawn, .. } = measured;
             let anomalous = scores.iter().filter(|score| score.1).count();
             let good = scores.len() - anomalous;
-            classes.push(ClassFigures { class, good, anomalous, normalised, raw, shared });
+            classes.push(ClassFigures { class, good, anomalous, without_mask, normalised, raw, shared });
             curves.push(drawn);
         }
         let figures = MethodFigures { method: self.method, mean: mean(&classes), classes, pooled };
@@ -134,7 +138,7 @@ impl Tally {
     }
 }
 
-/// What the class gets from the pool's thresholds; NaN where the class has nothing anomalous to find.
+/// What the class gets from the pool's thresholds; NaN where one kind is absent, which makes every threshold look good or bad.
 fn shared(class: &Measured, pooled: &Figures) -> AtSharedThreshold {
     let mut pictures = Decided::default();
     for &(score, anomalous) in &class.scores {
@@ -146,14 +150,18 @@ fn shared(class: &Measured, pooled: &Figures) -> AtSharedThreshold {
         }
     }
     let pixels = class.counts.decide(pooled.pixel.threshold);
-    let defined = |decided: &Decided, figure: f64| if decided.found + decided.missed > 0 { figure } else { f64::NAN };
+    let both = |kinds: Decided| kinds.found > 0 && kinds.alarms > 0;
+    let defined = |both: bool, figure: f64| if both { figure } else { f64::NAN };
+    let (any_pixels, kinds) = (both(class.counts.decide(0.0)), class.scores.iter().map(|score| &score.1));
     AtSharedThreshold {
-        pixel_f1: defined(&pixels, pixels.f1()),
-        pixel_iou: defined(&pixels, pixels.iou()),
-        image_f1: defined(&pictures, pictures.f1()),
+        pixel_f1: defined(any_pixels, pixels.f1()),
+        pixel_iou: defined(any_pixels, pixels.iou()),
+        image_f1: defined(Kinds::of(kinds).both(), pictures.f1()),
     }
 }
 
-fn labelled<'a>(width: usize, maps: &'a [Vec<f32>], masks: &'a [Vec<bool>]) -> Vec<Labelled<'a>> {
-    maps.iter().zip(masks).map(|(map, mask)| Labelled { width, map, mask }).collect()
+/// Maps whose truth is known.
+fn labelled<'a>(width: usize, maps: &'a [Vec<f32>], masks: &'a [Option<Vec<bool>>]) -> Vec<Labelled<'a>> {
+    let known = maps.iter().zip(masks).filter_map(|(map, mask)| Some((map, mask.as_deref()?)));
+    known.map(|(map, mask)| Labelled { width, map, mask }).collect()
 }

@@ -63,7 +63,7 @@ pub fn tune(
     let (mut done, mut pictures) = (0, 0);
     // One class at a time: a set of counts for each point of the grid is some megabytes.
     for class in &thinned.classes {
-        let one = Dataset { root: thinned.root.clone(), classes: vec![class.clone()] };
+        let one = Dataset { classes: vec![class.clone()], ..thinned.clone() };
         let mut counts = vec![Counts::default(); grid.len()];
         stream::for_each(&one, size, |loaded| {
             let read = match loaded.picture {
@@ -75,7 +75,8 @@ pub fn tune(
                     None
                 }
             };
-            if let Some((image, mask)) = read {
+            // Of what has no mask nothing can be learned here.
+            if let Some((image, Some(mask))) = read {
                 let rgb = resize_to_rgb(&image, size);
                 let mut known: Option<(usize, Vec<f32>)> = None;
                 for (baseline, counts) in grid.iter().zip(&mut counts) {

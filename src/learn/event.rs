@@ -8,6 +8,8 @@ use super::vcp_training::Losses;
 /// What happens during a training.
 #[derive(Clone, Copy, Debug)]
 pub enum Event<'a> {
+    /// A line about what was found of the data set.
+    Found(&'a str),
     /// What is learned from, before anything is computed.
     Data {
         /// Pictures learned from.

@@ -1,12 +1,13 @@
 //! The pictures that are learned from: read, changed at random, and brought to the model's size with their masks.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
 use super::LearnError;
 use super::augment::{self, Augmentation, Picture};
-use crate::dataset::{Dataset, Item, Layout, Split};
+use crate::dataset::{Dataset, DatasetError, Item, Layout, Split, most_left_out};
 use crate::dice::Dice;
 use crate::vcp_clip::preprocess::Preprocessor;
 
@@ -17,6 +18,7 @@ const HOLD_OUT: u64 = u64::from_le_bytes(*b"holdout ");
 #[derive(Clone, Debug)]
 pub struct Pictures {
     items: Vec<Labelled>,
+    found: Vec<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -34,18 +36,49 @@ pub struct Input {
 }
 
 impl Pictures {
-    /// Lists the pictures of the named classes (none named: all) in some splits.
-    pub fn open(root: &Path, layout: Layout, splits: &[Split], classes: &[String]) -> Result<Self, LearnError> {
-        let mut items = Vec::new();
+    /// Lists the pictures of the named classes (none named: all) in some splits. Defective pictures without a mask cannot
+    /// be learned from; when more than a tenth of all is left out, that is an error unless `allow_missing`.
+    pub fn open(
+        root: &Path,
+        layout: Layout,
+        splits: &[Split],
+        classes: &[String],
+        allow_missing: bool,
+    ) -> Result<Self, LearnError> {
+        let (mut items, mut found, mut reasons) = (Vec::new(), Vec::new(), Vec::new());
+        let mut left_out = 0;
+        // Layouts without splits give everything for each of them.
+        let mut seen = BTreeSet::new();
         for &split in splits {
-            for class in Dataset::open(root, layout, split)?.only(classes)?.classes {
-                items.extend(class.items.into_iter().map(|item| Labelled { class: class.name.clone(), item }));
+            let dataset = Dataset::open(root, layout, split)?.only(classes)?;
+            found.extend(dataset.lines());
+            for class in dataset.classes {
+                left_out += class.left_out();
+                reasons.extend(class.left_out.iter().map(|left| format!("{} {}", left.path.display(), left.reason)));
+                let new = class.items.into_iter().filter(|item| seen.insert(item.image.clone()));
+                let (known, unknown): (Vec<_>, Vec<_>) = new.partition(Item::has_truth);
+                if let Some(first) = unknown.first() {
+                    let (count, first) = (unknown.len(), first.image.display());
+                    let reason =
+                        format!("{count} defective pictures of '{}' have no mask, such as {first}", class.name);
+                    found.push(format!("{reason}: they cannot be learned from"));
+                    reasons.push(reason);
+                    left_out += count;
+                }
+                items.extend(known.into_iter().map(|item| Labelled { class: class.name.clone(), item }));
             }
         }
-        // Found now rather than in the midst of an epoch.
-        items.iter().try_for_each(|labelled: &Labelled| labelled.item.check_mask())?;
+        let total = items.len() + left_out;
+        if !allow_missing && left_out > most_left_out(total) {
+            return Err(DatasetError::too_many_left_out(left_out, total, reasons).into());
+        }
         items.sort_by(|a, b| a.class.cmp(&b.class));
-        Ok(Self { items })
+        Ok(Self { items, found })
+    }
+
+    /// What was found, a line each, for whoever started the training.
+    pub fn found(&self) -> &[String] {
+        &self.found
     }
 
     /// Number of pictures.
@@ -94,7 +127,7 @@ impl Pictures {
                 if order[..count].contains(&at) { taken.push(labelled) } else { left.push(labelled) }
             }
         }
-        (Self { items: left }, Self { items: taken })
+        (Self { items: left, found: self.found }, Self { items: taken, found: Vec::new() })
     }
 
     /// SHA-256 over classes, labels and files: names below `root`, and lengths.
@@ -107,7 +140,7 @@ impl Pictures {
                 let length = std::fs::metadata(path).map_or(0, |data| data.len());
                 format!("{}:{length}", path.strip_prefix(root).unwrap_or(path).display())
             };
-            let mask = item.mask.as_deref().map(file).unwrap_or_default();
+            let mask = item.masks.iter().map(|mask| file(mask)).collect::<Vec<_>>().join(",");
             hasher.update(format!("{class}\n{}\n{}\n{mask}\n", item.anomalous, file(&item.image)));
         }
         hex::encode(hasher.finalize())
@@ -172,12 +205,17 @@ mod tests {
     fn a_hold_out_takes_its_share_of_every_class_and_label() {
         let labelled = |class: &str, anomalous: bool, at: usize| Labelled {
             class: class.to_owned(),
-            item: Item { image: format!("{class}/{anomalous}/{at}.png").into(), mask: None, anomalous, kind: None },
+            item: Item {
+                image: format!("{class}/{anomalous}/{at}.png").into(),
+                masks: Vec::new(),
+                anomalous,
+                kind: None,
+            },
         };
         let mut items: Vec<_> = (0..10).map(|at| labelled("bolt", false, at)).collect();
         items.extend((0..5).map(|at| labelled("bolt", true, at)));
         items.extend((0..4).map(|at| labelled("nut", false, at)));
-        let split = |seed| Pictures { items: items.clone() }.hold_out(0.2, seed);
+        let split = |seed| Pictures { items: items.clone(), found: Vec::new() }.hold_out(0.2, seed);
         let (left, taken) = split(1);
         assert_eq!((left.len(), taken.len()), (15, 4));
         assert_eq!((taken.anomalous(), taken.classes()), (1, vec!["bolt", "nut"]));

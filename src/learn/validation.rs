@@ -7,7 +7,7 @@ use super::LearnError;
 use super::features::{Cache, Sample};
 use super::pictures::Pictures;
 use super::vcp_training::{Losses, VcpTraining};
-use crate::eval::metrics::{self, Labelled};
+use crate::eval::metrics::{self, ImageMetrics, Labelled, PixelMetrics};
 use crate::vcp_clip::maps::MapFusion;
 use crate::vcp_clip::{Architecture, Constants};
 
@@ -94,7 +94,7 @@ impl Validation {
             maps.iter().zip(&masks).map(|(map, mask)| Labelled { width: self.size, map, mask }).collect();
         let pixel = metrics::pixel(&labelled)?;
         let image = metrics::image(&scores, &labels)?;
-        Ok((losses, [pixel.auroc, pixel.aupro, pixel.ap, image.auroc, image.ap]))
+        Ok((losses, defined(pixel, image)))
     }
 
     /// Map and score of one picture from the differences `[2·layers, count, G·G]`.
@@ -104,5 +104,37 @@ impl Validation {
         let path = |first: usize| (first..first + self.layers).map(map).collect::<Vec<_>>();
         let fused = self.fusion.fuse(&path(0), &path(self.layers));
         (fused.map, fused.score)
+    }
+}
+
+/// The five figures of a class. Where one kind of pixel or picture is absent, an average precision of 0 or 1 says nothing, as
+/// little as the area under the ROC curve, which is no number there.
+fn defined(pixel: PixelMetrics, image: ImageMetrics) -> [f64; 5] {
+    let with = |auroc: f64, figure: f64| if auroc.is_finite() { figure } else { f64::NAN };
+    let pixels = [pixel.auroc, pixel.aupro, pixel.ap].map(|figure| with(pixel.auroc, figure));
+    let [image_auroc, image_ap] = [image.auroc, image.ap].map(|figure| with(image.auroc, figure));
+    let [pixel_auroc, pixel_aupro, pixel_ap] = pixels;
+    [pixel_auroc, pixel_aupro, pixel_ap, image_auroc, image_ap]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_kind_alone_has_no_figures() {
+        let map = [0.1, 0.9, 0.3, 0.4];
+        let class = |mask: [bool; 4], scores: &[f32], labels: &[bool]| {
+            let labelled = Labelled { width: 2, map: &map, mask: &mask };
+            defined(metrics::pixel(&[labelled]).unwrap(), metrics::image(scores, labels).unwrap())
+        };
+        let spot = [false, true, false, false];
+        assert!(class(spot, &[0.2, 0.7], &[false, true])[3..] == [1.0, 1.0]);
+        for labels in [[true, true], [false, false]] {
+            assert!(class(spot, &[0.2, 0.7], &labels)[3..].iter().all(|figure| figure.is_nan()), "{labels:?}");
+        }
+        for mask in [[false; 4], [true; 4]] {
+            assert!(class(mask, &[0.2, 0.7], &[false, true])[..3].iter().all(|figure| figure.is_nan()));
+        }
     }
 }

@@ -85,7 +85,7 @@ pub fn differences(
         }
     };
     let start = Start::compute(eager, arch, states, prompts);
-    let class_vectors = pre_vcp::class_vectors(eager, &seen.feature);
+    let class_vectors = pre_vcp::class_vectors(eager, arch, &seen.feature);
     let text = text::encode(eager, arch, states, &start, &class_vectors);
     let mut maps = pre_vcp_maps(eager, arch, seen, &text);
     maps.push(post_vcp_maps(eager, arch, seen, &text));

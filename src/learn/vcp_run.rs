@@ -36,11 +36,13 @@ pub struct DataRequest {
     pub splits: Vec<Split>,
     /// Which classes; none named: all.
     pub classes: Vec<String>,
+    /// More than a tenth of the pictures may be left out.
+    pub allow_missing: bool,
 }
 
 impl DataRequest {
     fn open(&self) -> Result<Pictures, LearnError> {
-        Pictures::open(&self.root, self.layout, &self.splits, &self.classes)
+        Pictures::open(&self.root, self.layout, &self.splits, &self.classes, self.allow_missing)
     }
 }
 
@@ -120,10 +122,12 @@ pub fn run(request: &VcpRequest, report: &mut dyn FnMut(Event<'_>)) -> Result<Bu
     let _lock = request.checkpoint.as_ref().map(|kept| checkpoint::lock(&kept.folder)).transpose()?;
 
     let all = request.data.open()?;
+    all.found().iter().for_each(|line| report(Event::Found(line)));
     let data = all.identity(&request.data.root);
     let (pictures, mut validation) = all.hold_out(settings.hold_out, settings.seed);
     if let Some(other) = &request.validate {
         validation = other.open()?;
+        validation.found().iter().for_each(|line| report(Event::Found(line)));
     }
     if pictures.is_empty() {
         return Err(LearnError::Settings(
@@ -318,7 +322,14 @@ fn starting_model(
             path
         }
     };
-    bundle(request, &vcp, sizes.taps, folder.join("start"), report)
+    let start = bundle(request, &vcp, sizes.taps, folder.join("start"), report)?;
+    if start.manifest().architecture.direct_prompts {
+        return Err(LearnError::Settings(format!(
+            "{} is of VCP-CLIP+, which can be run and not trained here; start from a file of VCP-CLIP",
+            vcp.display()
+        )));
+    }
+    Ok(start)
 }
 
 /// Writes what was learned: the file of its own if asked for, and the bundle.
@@ -345,6 +356,7 @@ fn bundle(
     let settings = &request.settings;
     let import = ImportRequest {
         clip: request.clip.clone(),
+        second_tower: None,
         vcp: vcp.to_owned(),
         image_size: settings.image_size,
         taps: Some(taps),

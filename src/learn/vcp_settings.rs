@@ -133,6 +133,7 @@ impl VcpSettings {
             deep_prompts: clip.text_layers.saturating_sub(1),
             taps,
             post_heads: self.post_heads,
+            direct_prompts: false,
         })
     }
 

@@ -116,6 +116,8 @@ pub struct CameraReport {
     pub recipe: RecipeInfo,
     /// Its parts.
     pub parts: PartCounters,
+    /// Frames since the start that their source called damaged; none of them has a verdict.
+    pub damaged: u64,
 }
 
 /// A part that is owed exactly one event.
@@ -193,6 +195,7 @@ impl Control {
             paused: station.is_paused(),
             recipe: station.recipe().info.clone(),
             parts: station.counters(),
+            damaged: station.damaged_frames.count(),
         };
         self.stations.iter().map(report).collect()
     }

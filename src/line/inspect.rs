@@ -99,7 +99,10 @@ impl Inspector<'_> {
         loop {
             match collector.take_batch(max_batch, IDLE) {
                 Batch::Frames(frames) if self.too_late() => self.give_up(&frames, NoVerdictReason::Deadline),
-                Batch::Frames(frames) => self.inspect(frames, &|| collector.coming(max_batch)),
+                Batch::Frames(frames) => self.inspect(frames, &|| {
+                    let coming = collector.coming(max_batch);
+                    coming.into_iter().filter(|image| !image.damaged).collect()
+                }),
                 Batch::Idle => {}
                 Batch::Closed => break,
             }
@@ -123,6 +126,7 @@ impl Inspector<'_> {
 
     fn give_up(&self, batch: &[(usize, Frame)], reason: NoVerdictReason) {
         for (camera, frame) in batch {
+            let reason = if frame.image.damaged { NoVerdictReason::FrameDamaged } else { reason };
             self.post.stations[*camera].failed(frame, reason);
             self.heartbeat.step();
         }
@@ -131,12 +135,12 @@ impl Inspector<'_> {
     fn inspect(&mut self, mut batch: Vec<(usize, Frame)>, coming: &dyn Fn() -> Vec<Image>) {
         // Parts that were given up while their frames waited cost the engine nothing.
         batch.retain(|(camera, frame)| self.post.stations[*camera].wants(frame));
-        if batch.is_empty() {
-            return;
+        let frames: Vec<&Frame> = batch.iter().map(|(_, frame)| frame).filter(|frame| !frame.image.damaged).collect();
+        if frames.is_empty() {
+            return self.give_up(&batch, NoVerdictReason::FrameDamaged);
         }
         self.let_go();
         let taken = self.clock.now().monotonic;
-        let frames: Vec<&Frame> = batch.iter().map(|(_, frame)| frame).collect();
         let answer = infer(self.engine, &frames, coming);
         {
             let mut stats = self.post.context.stats();
@@ -145,7 +149,13 @@ impl Inspector<'_> {
         }
         match answer {
             Ok(predictions) => {
-                for ((camera, frame), prediction) in batch.into_iter().zip(predictions) {
+                let mut predictions = predictions.into_iter();
+                for (camera, frame) in batch {
+                    let prediction = if frame.image.damaged { None } else { predictions.next() };
+                    let Some(prediction) = prediction else {
+                        self.give_up(&[(camera, frame)], NoVerdictReason::EngineError);
+                        continue;
+                    };
                     let waited = taken.saturating_duration_since(frame.captured.monotonic);
                     self.judge(camera, frame, prediction, waited);
                     self.heartbeat.step();

@@ -7,6 +7,7 @@
 
 mod camera;
 pub mod control;
+mod damaged;
 mod deadlines;
 mod error;
 mod event_writer;

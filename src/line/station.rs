@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 
+use super::damaged::DamagedFrames;
 use super::event_writer::{Entry, EventWriter, LineContext};
 use super::parts::{Matcher, Outcome, Output, Pairing, PartCounters, Shot, TriggerMode, TriggerPlan};
 use super::plan::CameraPlan;
@@ -83,6 +84,8 @@ pub(super) struct Station {
     clock: Arc<dyn Clock>,
     /// Wakes the deadline thread.
     bell: Sender<()>,
+    /// Frames that their source calls damaged.
+    pub damaged_frames: DamagedFrames,
     queue: Mutex<Option<Arc<FrameQueue>>>,
     book: Mutex<Book>,
     recipes: Mutex<Recipes>,
@@ -115,6 +118,7 @@ impl Station {
             writer: EventWriter::new(Arc::clone(context), Arc::clone(&plan.name), plan.when_full == WhenFull::Wait),
             clock: Arc::clone(&context.clock),
             bell,
+            damaged_frames: DamagedFrames::default(),
             queue: Mutex::new(Some(Arc::new(queue))),
             book: Mutex::new(Book { matcher: Matcher::new(plan.trigger), due: None }),
             recipes: Mutex::new(Recipes { configured, current, size: None }),
@@ -169,6 +173,7 @@ impl Station {
 
     /// Takes a frame from the camera. False when nobody takes frames any more.
     pub fn frame(&self, mut frame: Frame) -> bool {
+        self.damaged_frames.look_at(&frame);
         if self.runs_free() {
             return self.free(frame);
         }
@@ -218,6 +223,11 @@ impl Station {
     }
 
     fn push(&self, frame: Frame) -> bool {
+        // Of a camera that runs free it goes the way of all frames, so that the events keep their order.
+        if frame.image.damaged && !self.runs_free() {
+            self.failed(&frame, NoVerdictReason::FrameDamaged);
+            return true;
+        }
         let queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let Some(queue) = queue else {
             self.failed(&frame, NoVerdictReason::CameraLost);

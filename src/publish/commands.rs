@@ -11,14 +11,16 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::client::{self, Client, Keep, Signal, Wish};
+use super::client::{self, Client, Keep, NotTaken, Signal, Wish};
 use super::reconnect::{self, Connection, End, Reconnect};
 use super::topic::Topics;
 use super::{PublishError, PublisherSpec};
-use crate::command::Ack;
+use crate::command::{Ack, NAMES};
 
 /// Acknowledgements that may wait for the connection, a few hundred bytes each.
 const ACKS: usize = 4096;
+/// Characters of an error that is shortened.
+const BRIEF: usize = 120;
 /// A connection that has lasted this long was no accident of its own making.
 const STEADY: Duration = Duration::from_secs(10);
 
@@ -64,6 +66,9 @@ impl CommandLink {
             acks: AckSender(acks),
             outbox,
             began: Instant::now(),
+            asked: false,
+            hung_up: 0,
+            unheard: false,
             flooded: false,
         };
         let thread = std::thread::Builder::new()
@@ -109,16 +114,30 @@ struct CommandConnection {
     outbox: mpsc::Receiver<Vec<u8>>,
     /// When the present connection was asked for.
     began: Instant,
+    /// The subscription has no answer yet.
+    asked: bool,
+    /// How often in a row the connection ended instead of one.
+    hung_up: u32,
+    /// Said once, until the broker confirms the subscription.
+    unheard: bool,
     /// Said once, until commands come in again.
     flooded: bool,
 }
 
 impl CommandConnection {
-    fn subscribed(&self, refused: usize) {
-        let topic = self.topics.commands();
+    fn subscribed(&mut self, refused: usize) {
+        (self.asked, self.hung_up) = (false, 0);
         if refused == 0 {
-            tracing::info!(topic, "commands can come in");
+            self.unheard = false;
+            tracing::info!(topic = self.topics.commands(), "commands can come in");
         } else {
+            self.refused();
+        }
+    }
+
+    fn refused(&mut self) {
+        if !std::mem::replace(&mut self.unheard, true) {
+            let topic = self.topics.commands();
             tracing::error!(
                 "the broker does not let this line listen to {topic}; allow it in the broker's access list, or set \
                  mqtt = false in [commands]"
@@ -135,7 +154,7 @@ impl Connection for CommandConnection {
     }
 
     fn wish(&mut self) -> Wish {
-        self.began = Instant::now();
+        (self.began, self.asked) = (Instant::now(), false);
         let client_id = self.reconnect.spec.client_id.clone();
         Wish { client_id, clean: true, will: None, requests: ACKS, packet_ids: None }
     }
@@ -161,15 +180,22 @@ impl Connection for CommandConnection {
 
     fn heard(&mut self, client: &mut Client, signal: Signal) -> Option<End> {
         match signal {
-            Signal::Connected => {
-                if let Err(error) = client.try_subscribe(&self.topics.commands()) {
-                    tracing::error!(%error, "commands cannot be subscribed to");
+            Signal::Connected(granted) => {
+                client.granted = granted;
+                self.asked = true;
+                let filters =
+                    if granted.wildcards { vec![self.topics.commands()] } else { self.topics.each_command(&NAMES) };
+                for filter in filters {
+                    if let Err(error) = client.try_subscribe(&filter) {
+                        tracing::error!(%error, "commands cannot be subscribed to");
+                    }
                 }
             }
             Signal::Subscribed { refused } => self.subscribed(refused),
             Signal::Message { topic, payload, retained } => {
                 self.flooded = false;
-                if let Some(name) = self.topics.command(&topic) {
+                // The prefix may be another one than ours: RabbitMQ writes its own separators in place of dots.
+                if let Some((_, name)) = topic.rsplit_once("/cmd/") {
                     self.port.command(name, &payload, retained, &self.acks);
                 }
             }
@@ -195,9 +221,12 @@ impl Connection for CommandConnection {
                     tracing::error!("no commands come in from {topics}: {error}; clear it there if it was retained");
                 }
             }
+            // A broker that cannot refuse a subscription hangs up instead: RabbitMQ. Once is chance.
+            PublishError::Connection { .. } if self.asked && self.hung_up > 0 => self.refused(),
             // The connection for verdicts goes to the same broker, and says so for people.
             error => tracing::debug!("commands cannot come in: {error}"),
         }
+        self.hung_up = if self.asked { self.hung_up.saturating_add(1) } else { 0 };
         if self.began.elapsed() > STEADY {
             self.reconnect.backoff.reset();
         }
@@ -251,9 +280,13 @@ async fn converse(spec: &PublisherSpec, topic: &str, command: &[u8], correlation
     let wish = Wish { client_id: spec.client_id.clone(), clean: true, will: None, requests: 4, packet_ids: None };
     let (client, mut events) = client::open_now(spec, wish, &mut None)?;
     loop {
-        match events.next().await.map_err(|error| PublishError::of(spec, error))? {
+        let signal = match events.next().await {
+            Ok(signal) => signal,
+            Err(failure) => return Err(events.error(spec, failure).await.into()),
+        };
+        match signal {
             // The client's queue is empty at both places.
-            Signal::Connected => drop(client.try_subscribe(&answers)),
+            Signal::Connected(_) => drop(client.try_subscribe(&answers)),
             Signal::Subscribed { refused: 0 } => drop(client.try_publish(topic.into(), Keep::Sure, command.to_vec())),
             Signal::Subscribed { .. } => return Err(AskError::NotAllowed { topic: answers }),
             Signal::Message { payload, .. } => {
@@ -269,9 +302,20 @@ async fn converse(spec: &PublisherSpec, topic: &str, command: &[u8], correlation
 }
 
 fn acknowledge(client: &Client, topic: String, ack: Vec<u8>) {
-    if let Err(error) = client.try_publish(topic, Keep::Sure, ack) {
+    let done = match client.try_publish(topic.clone(), Keep::Sure, ack.clone()) {
+        Err(NotTaken::TooLarge { .. }) => client.try_publish(topic, Keep::Sure, brief(&ack)),
+        done => done,
+    };
+    if let Err(error) = done {
         tracing::warn!(%error, "an acknowledgement was left out");
     }
+}
+
+/// An acknowledgement that says no more than yes or no and why, for a broker that takes small packets only.
+fn brief(ack: &[u8]) -> Vec<u8> {
+    let Ok(ack) = serde_json::from_slice::<Ack>(ack) else { return Vec::new() };
+    let error = ack.error.map(|error| error.chars().take(BRIEF).collect());
+    serde_json::to_vec(&Ack { error, applied: None, ..ack }).unwrap_or_default()
 }
 
 #[cfg(test)]

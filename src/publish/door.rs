@@ -1,5 +1,7 @@
 //! The one bounded door from the line's threads to the publishing task, and what both sides share behind it.
 
+mod unwelcome;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};

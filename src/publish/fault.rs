@@ -17,6 +17,34 @@ pub(super) enum Failure {
     V5(v5::ConnectionError),
 }
 
+impl Failure {
+    /// The broker hung up, or said nothing that can be read.
+    pub(super) fn is_speechless(&self) -> bool {
+        match self {
+            Self::V4(_) => false,
+            Self::V5(v5::ConnectionError::Timeout(_)) => true,
+            Self::V5(v5::ConnectionError::MqttState(state)) => {
+                !matches!(state, v5::StateError::ServerDisconnect { .. })
+            }
+            Self::V5(v5::ConnectionError::Io(error)) => matches!(
+                error.kind(),
+                io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::UnexpectedEof
+            ),
+            Self::V5(_) => false,
+        }
+    }
+
+    /// The broker has answered the connection with a no; another version is not asked for.
+    pub(super) fn is_answer(&self) -> bool {
+        match self {
+            Self::V4(ConnectionError::ConnectionRefused(code)) => {
+                !matches!(code, ConnectReturnCode::RefusedProtocolVersion)
+            }
+            _ => false,
+        }
+    }
+}
+
 /// The broker cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
@@ -60,6 +88,35 @@ pub enum PublishError {
         client_id: String,
         /// The broker's answer.
         code: String,
+    },
+    /// It knows no other version.
+    #[error("broker {address} speaks MQTT 3.1.1 only; set version = 4 in [mqtt]")]
+    OldOnly {
+        /// `host:port`
+        address: String,
+    },
+    /// It no longer knows this version.
+    #[error("broker {address} does not speak MQTT 3.1.1; set version = 5 in [mqtt]")]
+    NotOld {
+        /// `host:port`
+        address: String,
+    },
+    /// Nothing is ever acknowledged there.
+    #[error(
+        "broker {address} takes no messages with QoS 1 (its Maximum QoS is 0), so that nobody would know whether verdicts \
+         arrive; allow QoS 1 there, or name another broker in [mqtt]"
+    )]
+    NoQos1 {
+        /// `host:port`
+        address: String,
+    },
+    /// Nothing is kept for later subscribers there.
+    #[error(
+        "broker {address} keeps no retained messages; allow them there, so that readers who come later see the state"
+    )]
+    NoRetain {
+        /// `host:port`
+        address: String,
     },
     /// Our own certificate files.
     #[error(transparent)]
@@ -134,6 +191,17 @@ pub enum PublishError {
         /// The broker's word for it.
         reason: String,
     },
+    /// It ends the connection whatever is published there, as brokers do that have no other way to refuse it.
+    #[error(
+        "broker {address} hangs up on what this line publishes to {topic}; check the broker's access list and its largest \
+         message"
+    )]
+    HangsUp {
+        /// `host:port`
+        address: String,
+        /// Where the messages went.
+        topic: String,
+    },
     /// Any other failure of the connection.
     #[error("connection to broker {address} failed; see the broker's log")]
     Connection {
@@ -154,7 +222,21 @@ pub enum PublishError {
 impl PublishError {
     /// Whether the broker knows the caller and says no: trying again with the same words changes nothing.
     pub fn is_refusal(&self) -> bool {
-        matches!(self, Self::Credentials { .. } | Self::Rejected { .. } | Self::Tls(_) | Self::Untrusted { .. })
+        matches!(
+            self,
+            Self::Credentials { .. }
+                | Self::Rejected { .. }
+                | Self::OldOnly { .. }
+                | Self::NotOld { .. }
+                | Self::NoQos1 { .. }
+                | Self::Tls(_)
+                | Self::Untrusted { .. }
+        )
+    }
+
+    /// Whether the broker may have ended the connection because of what was on it.
+    pub(super) fn may_be_about_a_message(&self) -> bool {
+        matches!(self, Self::Connection { .. } | Self::NoTls { .. })
     }
 
     pub(super) fn of(spec: &PublisherSpec, failure: Failure) -> Self {
@@ -162,6 +244,9 @@ impl PublishError {
         match failure {
             Failure::V4(error) => match error {
                 ConnectionError::NetworkTimeout => Self::Silent { address },
+                ConnectionError::ConnectionRefused(ConnectReturnCode::RefusedProtocolVersion) => {
+                    Self::NotOld { address }
+                }
                 ConnectionError::ConnectionRefused(code) => {
                     let bad = matches!(code, ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized);
                     Self::turned_away(spec, bad, format!("{code:?}"))
@@ -178,8 +263,15 @@ impl PublishError {
                 v5::ConnectionError::Timeout(_) => Self::Silent { address },
                 v5::ConnectionError::ConnectionRefused(code) => {
                     use v5::mqttbytes::v5::ConnectReturnCode;
-                    let bad = matches!(code, ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized);
-                    Self::turned_away(spec, bad, format!("{code:?}"))
+                    match code {
+                        ConnectReturnCode::UnsupportedProtocolVersion => Self::OldOnly { address },
+                        ConnectReturnCode::QoSNotSupported => Self::NoQos1 { address },
+                        ConnectReturnCode::RetainNotSupported => Self::NoRetain { address },
+                        ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized => {
+                            Self::turned_away(spec, true, format!("{code:?}"))
+                        }
+                        code => Self::turned_away(spec, false, format!("{code:?}")),
+                    }
                 }
                 v5::ConnectionError::MqttState(state) => match state {
                     v5::StateError::ServerDisconnect {

@@ -21,6 +21,7 @@ pub mod payload;
 pub mod probe;
 mod publisher;
 mod reconnect;
+mod sizes;
 pub mod sparkplug;
 mod spec;
 pub mod state;

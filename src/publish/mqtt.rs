@@ -1,16 +1,20 @@
 //! The connection that verdicts, states and alarms leave by, until it is told to stop.
 
-use std::collections::{HashMap, VecDeque};
+mod unwelcome;
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::future::pending;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::client::{Client, Keep, Signal, Will, Wish};
+use super::client::{Client, Granted, Keep, NotTaken, Signal, Will, Wish};
 use super::door::{Cargo, Load, Mode, PublisherState};
-use super::payload::Parcel;
+use super::outbox::RecordId;
+use super::payload::{Encoded, Parcel};
 use super::reconnect::{Connection, End, Reconnect};
+use super::sizes::{Flight, Sizes};
 use super::steady::Steady;
-use super::{MAX_PACKET, PublishError, PublisherSpec};
+use super::{PublishError, PublisherSpec};
 use crate::clock::Clock;
 
 /// Requests given to the client and not yet on the wire. Small, so that what is late waits in our own queue.
@@ -45,14 +49,24 @@ pub(super) struct VerdictConnection {
     shared: Arc<PublisherState>,
     clock: Arc<dyn Clock>,
     published: Option<crossbeam_channel::Sender<Published>>,
+    sizes: Sizes,
+    /// False once the broker has said that it keeps no retained messages.
+    retains: bool,
+    /// Retained messages that the broker does not take, by topic: not sent again in the same version.
+    unwanted: BTreeMap<String, u64>,
+    /// Handed to the client, packet id not known yet; the client takes them in this order.
+    handed: VecDeque<Flight>,
+    /// On the wire under this packet id.
+    flying: HashMap<u16, Flight>,
+    /// A verdict that was shortened for the broker's sake was told on this connection.
+    told: bool,
 }
 
 /// A message of ours, and what it is acknowledged as.
 struct Packet {
-    topic: String,
     keep: Keep,
     payload: Vec<u8>,
-    cargo: Cargo,
+    flight: Flight,
 }
 
 /// Why a working connection is given up for another one.
@@ -67,10 +81,6 @@ enum Leave {
 pub(super) struct Link {
     client: Client,
     up: bool,
-    /// Handed to the client, packet id not known yet; the client takes them in this order.
-    handed: VecDeque<(Cargo, String)>,
-    /// On the wire under this packet id, with the topic.
-    flying: HashMap<u16, (Cargo, String)>,
     /// Since when the broker has been owing an acknowledgement without giving any.
     unanswered: Option<Instant>,
     /// Nothing more is handed over, and the connection ends when the broker has answered what it has.
@@ -85,28 +95,53 @@ impl VerdictConnection {
         shared: Arc<PublisherState>,
         clock: Arc<dyn Clock>,
         published: Option<crossbeam_channel::Sender<Published>>,
+        once_more: impl IntoIterator<Item = RecordId>,
     ) -> Self {
-        Self { steady: Steady::new(&spec), reconnect: Reconnect::new(spec), shared, clock, published }
+        Self {
+            steady: Steady::new(&spec),
+            reconnect: Reconnect::new(spec),
+            shared,
+            clock,
+            published,
+            sizes: Sizes::new(once_more),
+            retains: true,
+            unwanted: BTreeMap::new(),
+            handed: VecDeque::new(),
+            flying: HashMap::new(),
+            told: false,
+        }
     }
 
     fn broker(&self) -> String {
         self.reconnect.spec.address()
     }
 
-    fn connected(&mut self, link: &mut Link) {
+    fn connected(&mut self, link: &mut Link, granted: Granted) -> Option<End> {
+        if !granted.sure {
+            return Some(End::Lost(PublishError::NoQos1 { address: self.broker() }));
+        }
+        if !granted.retain {
+            self.retains_nothing();
+        }
+        link.client.granted = granted;
         link.up = true;
+        self.sizes.connected(granted.packet);
         self.shared.connected();
         self.steady.accepted();
         self.reconnect.well();
         tracing::info!(broker = self.broker(), waiting = self.shared.unsent(), "connected to the broker");
+        None
     }
 
-    fn acked(&self, cargo: &Cargo, topic: &str) {
-        self.shared.acked(cargo);
-        self.steady.taken(topic, &self.shared);
+    fn acked(&mut self, flight: &Flight) {
+        if let (true, Cargo::Verdict(id)) = (self.sizes.taken(flight), &flight.cargo) {
+            self.shared.copy_aside(*id);
+        }
+        self.shared.acked(&flight.cargo);
+        self.steady.taken(&flight.topic, &self.shared);
     }
 
-    fn refused(&self, link: &mut Link, cargo: Cargo, topic: String, reason: String) {
+    fn refused(&self, link: &mut Link, Flight { cargo, topic, .. }: Flight, reason: String) {
         let error = PublishError::NotAllowed { address: self.broker(), topic, reason };
         self.steady.refused(&error, &self.shared);
         match cargo {
@@ -119,7 +154,7 @@ impl VerdictConnection {
     /// Something was acknowledged, one way or the other.
     fn answered(&mut self, link: &mut Link) {
         self.steady.answered(&self.shared);
-        link.unanswered = (!link.flying.is_empty()).then(Instant::now);
+        link.unanswered = (!self.flying.is_empty()).then(Instant::now);
     }
 
     fn ack_patience(&self) -> Duration {
@@ -155,7 +190,7 @@ impl VerdictConnection {
     }
 
     /// Moves an orderly stop forward: what waits, then `offline`, then the goodbye, all of it at once when it is `late`.
-    fn stop(&self, link: &mut Link, late: bool) {
+    fn stop(&mut self, link: &mut Link, late: bool) {
         // `offline` is said on this connection: the next one might come too late for it.
         link.leaving = None;
         self.hand_over(link);
@@ -171,39 +206,73 @@ impl VerdictConnection {
     }
 
     /// Gives the client whatever may be sent and it has room for.
-    fn hand_over(&self, link: &mut Link) {
+    fn hand_over(&mut self, link: &mut Link) {
         // One place stays free for DISCONNECT.
-        while link.handed.len() + 1 < CLIENT_QUEUE {
+        while self.handed.len() + 1 < CLIENT_QUEUE {
+            if self.sizes.one_at_a_time() && !(self.handed.is_empty() && self.flying.is_empty()) {
+                return;
+            }
             let Some(load) = self.shared.next() else { return };
-            let Some(Packet { topic, keep, payload, cargo }) = self.packet(load) else { continue };
-            match link.client.try_publish(topic.clone(), keep, payload) {
-                Ok(()) => link.handed.push_back((cargo, topic)),
+            let Some(Packet { keep, payload, flight }) = self.packet(load) else { continue };
+            match (link.client.try_publish(flight.topic.clone(), keep, payload), &flight.cargo) {
+                (Ok(()), _) => self.handed.push_back(flight),
+                (Err(NotTaken::TooLarge { needed, most }), Cargo::Verdict(id)) => {
+                    let why = format!("takes packets of {most} bytes, and not one of {needed}");
+                    self.set_aside(*id, &flight.topic, why);
+                }
+                (Err(error @ NotTaken::TooLarge { .. }), retained @ Cargo::Retained { .. }) => {
+                    self.shared.acked(retained);
+                    let message =
+                        format!("broker {} does not get {}: {error}; raise its limit", self.broker(), flight.topic);
+                    self.steady.too_large(message, &self.shared);
+                }
                 // Cannot be full (counted above); a topic with a wildcard in it would stay in the way for ever.
-                Err(error) => {
+                (Err(error), cargo) => {
                     tracing::error!(%error, ?cargo, "the MQTT client refuses a message; it is dropped");
                     match cargo {
-                        Cargo::Verdict(id) => self.shared.give_up(id),
-                        retained @ Cargo::Retained { .. } => self.shared.acked(&retained),
+                        Cargo::Verdict(id) => self.shared.give_up(*id),
+                        retained @ Cargo::Retained { .. } => self.shared.acked(retained),
                     }
                 }
             }
         }
     }
 
-    /// `None` for a verdict that cannot be written as JSON: it is given up.
-    fn packet(&self, load: Load) -> Option<Packet> {
+    /// `None` for a verdict that cannot be written as JSON, which is given up, and for what the broker does not want.
+    fn packet(&mut self, load: Load) -> Option<Packet> {
         match load {
             Load::Retained { topic, version, payload } => {
                 let cargo = Cargo::Retained { topic: topic.clone(), version };
-                Some(Packet { topic, keep: Keep::Retained, payload, cargo })
+                if self.unwanted.get(&topic) == Some(&version) {
+                    self.shared.acked(&cargo);
+                    return None;
+                }
+                let keep = if self.retains { Keep::Retained } else { Keep::Sure };
+                Some(Packet { keep, flight: Flight { cargo, topic, bytes: payload.len() }, payload })
             }
             Load::Verdict { id, late, parcel } => {
                 let (now, camera) = (self.clock.now(), parcel.camera());
-                match parcel.encode(late, now, MAX_PACKET) {
-                    Ok(payload) => {
+                let topic = self.shared.topics.verdict(camera);
+                let encoded = parcel.encode(late, now, self.sizes.wanted(id, &topic));
+                let encoded = encoded.and_then(|encoded| match self.sizes.shorter(encoded.bytes.len()) {
+                    Some(bytes) => parcel.encode(late, now, bytes),
+                    None => Ok(encoded),
+                });
+                match encoded {
+                    Ok(Encoded { bytes: payload, whole }) => {
                         self.report(&parcel, now.monotonic);
-                        let topic = self.shared.topics.verdict(camera);
-                        Some(Packet { topic, keep: Keep::Sure, payload, cargo: Cargo::Verdict(id) })
+                        if let (Some(whole), false) = (whole, self.told) {
+                            self.told = true;
+                            tracing::warn!(
+                                topic,
+                                whole,
+                                sent = payload.len(),
+                                "verdicts too large for the broker are sent with fewer corners, defects or no polygons; \
+                                 raise its limit, or the smallest defect area of the recipe"
+                            );
+                        }
+                        let flight = Flight { cargo: Cargo::Verdict(id), topic, bytes: payload.len() };
+                        Some(Packet { keep: Keep::Sure, payload, flight })
                     }
                     Err(error) => {
                         tracing::error!(camera, record = id.0, %error, "a verdict is no JSON and is dropped");
@@ -248,23 +317,17 @@ impl Connection for VerdictConnection {
         Wish {
             client_id: self.reconnect.spec.client_id.clone(),
             clean: false,
-            will: Some(Will { topic: self.shared.topics.state(), payload: self.shared.will(), retain: true }),
+            will: Some(Will { topic: self.shared.topics.state(), payload: self.shared.will(), retain: self.retains }),
             requests: CLIENT_QUEUE,
             packet_ids: Some(PACKET_IDS),
         }
     }
 
     fn opened(&mut self, client: Client) -> Link {
-        Link {
-            client,
-            up: false,
-            handed: VecDeque::new(),
-            flying: HashMap::new(),
-            unanswered: None,
-            leaving: None,
-            offline_said: false,
-            disconnecting: false,
-        }
+        self.handed.clear();
+        self.flying.clear();
+        self.told = false;
+        Link { client, up: false, unanswered: None, leaving: None, offline_said: false, disconnecting: false }
     }
 
     async fn woken(&mut self, link: &mut Link) -> Option<End> {
@@ -286,23 +349,23 @@ impl Connection for VerdictConnection {
 
     fn heard(&mut self, link: &mut Link, signal: Signal) -> Option<End> {
         match signal {
-            Signal::Connected => self.connected(link),
+            Signal::Connected(granted) => return self.connected(link, granted),
             Signal::Handed(id) => {
-                if let Some(message) = link.handed.pop_front() {
-                    link.flying.insert(id, message);
+                if let Some(flight) = self.handed.pop_front() {
+                    self.flying.insert(id, flight);
                     link.unanswered.get_or_insert_with(Instant::now);
                 }
             }
             Signal::Acked(id) => {
-                if let Some((cargo, topic)) = link.flying.remove(&id) {
+                if let Some(flight) = self.flying.remove(&id) {
                     self.answered(link);
-                    self.acked(&cargo, &topic);
+                    self.acked(&flight);
                 }
             }
             Signal::Refused(id, reason) => {
-                if let Some((cargo, topic)) = link.flying.remove(&id) {
+                if let Some(flight) = self.flying.remove(&id) {
                     self.answered(link);
-                    self.refused(link, cargo, topic, reason);
+                    self.refused(link, flight, reason);
                 }
             }
             Signal::Goodbye => return Some(self.left(link)),
@@ -328,7 +391,7 @@ impl Connection for VerdictConnection {
         }
         match deadline {
             Some(deadline) => self.stop(link, now >= deadline),
-            None if link.leaving.is_some() => link.disconnecting = link.handed.is_empty() && link.flying.is_empty(),
+            None if link.leaving.is_some() => link.disconnecting = self.handed.is_empty() && self.flying.is_empty(),
             None => self.hand_over(link),
         }
         if !link.disconnecting || link.client.try_disconnect().is_ok() {
@@ -344,6 +407,11 @@ impl Connection for VerdictConnection {
 
     fn lost(&mut self, error: &PublishError) {
         let was_up = self.steady.lost(error, &mut self.reconnect.backoff, &self.shared);
+        match error {
+            PublishError::NoRetain { .. } => self.retains_nothing(),
+            error if was_up && error.may_be_about_a_message() => self.judge(),
+            _ => {}
+        }
         if let Some(text) = self.reconnect.news(error) {
             let waiting = self.shared.unsent();
             tracing::warn!(waiting, "{}{text}", if was_up { "connection lost: " } else { "" });

@@ -20,9 +20,16 @@ pub fn probe(spec: &PublisherSpec) -> Result<(), PublishError> {
     let answer = runtime.block_on(async {
         let polite = async {
             loop {
-                match events.next().await.map_err(|error| PublishError::of(spec, error))? {
+                let signal = match events.next().await {
+                    Ok(signal) => signal,
+                    Err(failure) => return Err(events.error(spec, failure).await),
+                };
+                match signal {
+                    Signal::Connected(granted) if !granted.sure => {
+                        return Err(PublishError::NoQos1 { address: spec.address() });
+                    }
                     // The channel has room for one request and this is the first.
-                    Signal::Connected => client.try_disconnect().map_err(|_| silent())?,
+                    Signal::Connected(_) => client.try_disconnect().map_err(|_| silent())?,
                     Signal::Goodbye => return Ok(()),
                     _ => {}
                 }

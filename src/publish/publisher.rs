@@ -1,5 +1,6 @@
 //! Starts and stops what publishes verdicts: the connection to the broker and the outbox's thread, behind one door.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -8,7 +9,8 @@ use uuid::Uuid;
 
 use super::door::{Door, Mode, PublisherState};
 use super::mqtt::{MAX_IN_FLIGHT, Published, VerdictConnection};
-use super::outbox::{Keeper, Store};
+use super::outbox::{Aside, Keeper, OutboxSpec, RecordId, SetAside, Store};
+use super::payload::StoredVerdict;
 use super::state::LineState;
 use super::{PublishError, PublisherSpec, reconnect};
 use crate::clock::Clock;
@@ -53,12 +55,15 @@ impl Publisher {
             .thread_name("vcp-mqtt-dns")
             .build()
             .map_err(PublishError::Thread)?;
+        let mut again = Vec::new();
         let keeper = opened.map(|(outbox, (store, found))| {
             found.say(&outbox.directory);
-            Keeper::start(store, &found, outbox, shared.clone(), clock.clone())
+            let returning = once_more(&outbox, &shared);
+            again.extend(returning.iter().map(|(id, _)| *id));
+            Keeper::start(store, &found, outbox, returning, shared.clone(), clock.clone())
         });
         let keeper = keeper.transpose().map_err(PublishError::Thread)?;
-        let mut connection = VerdictConnection::new(spec, shared.clone(), clock, published);
+        let mut connection = VerdictConnection::new(spec, shared.clone(), clock, published, again);
         let closing = shared.clone();
         let thread = std::thread::Builder::new()
             .name("vcp-mqtt".into())
@@ -122,6 +127,25 @@ impl Drop for Publisher {
     }
 }
 
+/// Verdicts that the broker did not take from an earlier start are sent once more: it may take larger ones by now.
+/// Returns their records and files.
+fn once_more(spec: &OutboxSpec, shared: &PublisherState) -> Vec<(RecordId, PathBuf)> {
+    let aside = Aside::new(&spec.directory);
+    let unsent = aside.list().into_iter().filter(|one| !one.shortened);
+    let again = |one: SetAside| match StoredVerdict::new(one.json) {
+        Ok(verdict) => shared.once_more(verdict).map(|id| (id, one.path)),
+        Err(error) => {
+            tracing::warn!(file = %one.path.display(), %error, "a verdict that was set aside cannot be understood");
+            None
+        }
+    };
+    let again: Vec<_> = unsent.filter_map(again).collect();
+    if !again.is_empty() {
+        tracing::info!(verdicts = again.len(), "what the broker did not take from an earlier start is sent once more");
+    }
+    again
+}
+
 struct Closing(Arc<PublisherState>);
 
 impl Drop for Closing {
@@ -137,7 +161,6 @@ mod tests {
 
     use super::*;
     use crate::clock::{Moment, SystemClock};
-    use crate::publish::OutboxSpec;
     use crate::publish::state::StateWord;
 
     /// A clock that takes the thread that asks down with it.

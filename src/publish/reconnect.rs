@@ -163,7 +163,10 @@ async fn once<C: Connection>(connection: &mut C) -> End {
         };
         let end = match signal {
             Ok(signal) => connection.heard(&mut link, signal),
-            Err(failure) => Some(End::Lost(PublishError::of(&connection.reconnect().spec, failure))),
+            Err(failure) => {
+                let spec = connection.reconnect().spec.clone();
+                Some(End::Lost(events.error(&spec, failure).await))
+            }
         };
         if let Some(end) = end.or_else(|| connection.advance(&mut link)) {
             return end;

@@ -24,13 +24,20 @@ pub enum Version {
     V5,
 }
 
-/// Who the service is at the broker. The password is used only together with the user.
+/// Who the service is at the broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Credentials {
     /// User name.
     pub user: String,
-    /// Password.
-    pub password: Secret,
+    /// Password; `None` for a user without, such as an access token.
+    pub password: Option<Secret>,
+}
+
+impl Credentials {
+    /// The word that the client library takes; it sends no password at all for an empty one.
+    pub fn password(&self) -> &str {
+        self.password.as_ref().map_or("", Secret::reveal)
+    }
 }
 
 /// Everything the publisher needs to know, resolved.
@@ -125,7 +132,7 @@ mod tests {
     #[test]
     fn a_password_never_reaches_a_log() {
         let mut spec = PublisherSpec::new("broker", 1883, "caps");
-        spec.credentials = Some(Credentials { user: "line".into(), password: Secret::new("hunter2") });
+        spec.credentials = Some(Credentials { user: "line".into(), password: Some(Secret::new("hunter2")) });
         let shown = format!("{spec:?}");
         assert!(shown.contains("line") && !shown.contains("hunter2"), "{shown}");
     }

@@ -15,9 +15,15 @@ pub const REFUSED: &str = "broker_refuses";
 pub const CLIENT_ID: &str = "client_id";
 /// Alarm kind: the broker takes what it is sent and acknowledges nothing.
 pub const SILENT: &str = "broker_silent";
+/// Alarm kind: a message is larger than the broker takes.
+pub const TOO_LARGE: &str = "verdict_too_large";
+/// Alarm kind: the broker keeps no retained messages.
+pub const RETAIN: &str = "broker_retains_nothing";
 /// Alarm kind: renewed certificate files cannot be used.
 pub const CERTIFICATE: &str = "certificate";
 
+/// A message that was too large is told for so long.
+const TOLD: Duration = Duration::from_secs(600);
 /// So many connections lost one after the other soon after they were accepted are no accident.
 const BRIEF: u32 = 3;
 
@@ -31,11 +37,13 @@ pub(super) struct Steady {
     /// When it first acknowledged something: one that never does is no good, however long it lasts.
     answering: Option<Instant>,
     brief: u32,
+    /// When the last message was too large.
+    too_large: Option<Instant>,
 }
 
 impl Steady {
     pub(super) fn new(spec: &PublisherSpec) -> Self {
-        Self { lasting: spec.backoff_max * 2, since: None, answering: None, brief: 0 }
+        Self { lasting: spec.backoff_max * 2, since: None, answering: None, brief: 0, too_large: None }
     }
 
     pub(super) fn accepted(&mut self) {
@@ -105,12 +113,28 @@ impl Steady {
         }
     }
 
+    /// The broker does not take a message because of its size.
+    pub(super) fn too_large(&mut self, message: String, shared: &PublisherState) {
+        self.too_large = Some(Instant::now());
+        tracing::error!("{message}");
+        shared.trouble(TOO_LARGE, Some(message));
+    }
+
+    /// It is known why the broker has ended the last connections: nobody else takes them away.
+    pub(super) fn explained(&mut self) {
+        self.brief = 0;
+    }
+
     /// Now and then while connected. True when the certificate files have changed and can be used.
     pub(super) fn look(&mut self, reconnect: &mut Reconnect, shared: &PublisherState) -> bool {
         if self.has_lasted() {
             reconnect.backoff.reset();
             self.brief = 0;
             shared.trouble(CLIENT_ID, None);
+        }
+        if self.too_large.is_some_and(|since| since.elapsed() >= TOLD) {
+            self.too_large = None;
+            shared.trouble(TOO_LARGE, None);
         }
         let Some(files) = &reconnect.spec.tls else { return false };
         match files.load() {

@@ -2,6 +2,8 @@
 
 use std::str::FromStr;
 
+use percent_encoding::percent_decode_str;
+
 /// Port of MQTT without TLS.
 pub const DEFAULT_PORT: u16 = 1883;
 
@@ -19,7 +21,7 @@ pub struct BrokerUrl {
     pub port: u16,
     /// Whether the scheme is `mqtts://`.
     pub tls: bool,
-    /// What follows the host, without the slash at either end.
+    /// What follows the slash behind the host, without one at its end; `%20` and the like are what they stand for.
     pub path: Option<String>,
 }
 
@@ -54,6 +56,12 @@ pub enum UrlError {
         /// As written.
         url: String,
     },
+    /// Nobody knows what the path or the user is called.
+    #[error("broker \"{url}\": what is written with '%' is no UTF-8; write the letters themselves")]
+    Percent {
+        /// As written.
+        url: String,
+    },
     /// A password in a URL ends up in logs and process lists.
     #[error("a broker URL must not contain a password; put it into a file and name that as password_file")]
     Password,
@@ -76,7 +84,7 @@ impl FromStr for BrokerUrl {
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
         let (user, place) = match authority.rsplit_once('@') {
             Some((user, _)) if user.contains(':') => return Err(UrlError::Password),
-            Some((user, place)) => (Some(user.to_string()).filter(|user| !user.is_empty()), place),
+            Some((user, place)) => (Some(plain(user).ok_or_else(|| UrlError::Percent { url: written() })?), place),
             None => (None, authority),
         };
         let (host, port) = match place.strip_prefix('[') {
@@ -101,9 +109,15 @@ impl FromStr for BrokerUrl {
                 _ => return Err(UrlError::Port { url: written(), port: text.into() }),
             },
         };
-        let path = Some(path.trim_end_matches('/').to_string()).filter(|path| !path.is_empty());
+        let path = plain(path.trim_end_matches('/')).ok_or_else(|| UrlError::Percent { url: written() })?;
+        let (user, path) = (user.filter(|user| !user.is_empty()), Some(path).filter(|path| !path.is_empty()));
         Ok(Self { user, host: host.into(), port, tls, path })
     }
+}
+
+/// The text that stands for itself or for what its `%`s say.
+fn plain(text: &str) -> Option<String> {
+    Some(percent_decode_str(text).decode_utf8().ok()?.into_owned())
 }
 
 #[cfg(test)]
@@ -118,6 +132,10 @@ mod tests {
         assert_eq!(full.path.as_deref(), Some("vcp-line/caps"));
         let six: BrokerUrl = "mqtt://[::1]".parse().expect("valid");
         assert_eq!((six.host.as_str(), six.port, six.path, six.tls), ("::1", 1883, None, false));
+        let plant: BrokerUrl = "mqtt://line%40acme@h/acme.corp/Plant%201/k%C3%B6ln".parse().expect("valid");
+        assert_eq!((plant.user.as_deref(), plant.path.as_deref()), (Some("line@acme"), Some("acme.corp/Plant 1/köln")));
+        let rooted: BrokerUrl = "mqtt://h//factory/line/".parse().expect("valid");
+        assert_eq!(rooted.path.as_deref(), Some("/factory/line"));
         let secure: BrokerUrl = "mqtts://broker.plant".parse().expect("valid");
         assert_eq!((secure.host.as_str(), secure.port, secure.tls), ("broker.plant", 8883, true));
     }
@@ -129,6 +147,7 @@ mod tests {
         assert_eq!(error("mqtts://a:secret@b"), error("mqtt://a:secret@b"));
         assert!(error("mqtts://[::1]").contains("broker's name"));
         assert!(error("mqtt://").contains("names no host"));
+        assert!(error("mqtt://h/k%F6ln").contains("no UTF-8"));
         assert!(error("mqtt://h:0").contains("\"0\" is no port"));
         assert!(error("mqtt://h:99999").contains("65535"));
         assert!(error("mqtt://u:secret@h").contains("must not contain a password"));

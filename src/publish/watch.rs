@@ -88,7 +88,7 @@ async fn read(spec: &PublisherSpec, filter: &str, hear: &mut impl FnMut(Heard<'_
         let (client, mut events) = client::open_now(spec, wish, &mut None)?;
         let error = loop {
             match events.next().await {
-                Ok(Signal::Connected) => {
+                Ok(Signal::Connected(_)) => {
                     (accepted, told) = (true, false);
                     backoff.reset();
                     // The channel is empty; a refused request would mean that the filter is no filter.
@@ -104,7 +104,7 @@ async fn read(spec: &PublisherSpec, filter: &str, hear: &mut impl FnMut(Heard<'_
                     hear(Heard::Message { topic: &topic, payload: &payload });
                 }
                 Ok(_) => {}
-                Err(error) => break PublishError::of(spec, error),
+                Err(failure) => break events.error(spec, failure).await,
             }
         };
         if error.is_refusal() || !accepted {

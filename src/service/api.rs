@@ -49,6 +49,7 @@ impl Api for LineApi {
                     "paused": camera.paused,
                     "recipe": camera.recipe,
                     "parts": camera.parts,
+                    "damaged": camera.damaged,
                 })
             })
             .collect();

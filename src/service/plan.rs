@@ -130,7 +130,8 @@ pub fn publisher(config: &LineConfig) -> Result<PublisherSpec, SecretError> {
     spec.max_queue = mqtt.max_queue;
     spec.outbox = Some(config.outbox.clone());
     if let Some((user, file)) = &mqtt.user {
-        spec.credentials = Some(Credentials { user: user.clone(), password: config::secret::read(file)? });
+        let password = file.as_deref().map(config::secret::read).transpose()?;
+        spec.credentials = Some(Credentials { user: user.clone(), password });
     }
     Ok(spec)
 }

@@ -3,6 +3,8 @@
 //! The only module that names GStreamer. Pixels are copied where they arrive, on GStreamer's streaming thread, because
 //! a driver may fill its buffer again as soon as that thread moves on; this is also when a frame is stamped.
 
+mod conceal;
+mod damage;
 mod fault;
 mod mailbox;
 mod pipeline;
@@ -16,6 +18,7 @@ use gstreamer_app::{AppSink, AppSinkCallbacks};
 use gstreamer_video as gst_video;
 use gstreamer_video::prelude::*;
 
+use self::damage::Damage;
 use self::fault::Fault;
 use self::mailbox::{Mailbox, Overflow, Taken};
 use self::pipeline::Pipeline;
@@ -66,6 +69,7 @@ pub struct GStreamerSource {
     context: SourceContext,
     parts: Pipeline,
     mailbox: Arc<Mailbox<Fault>>,
+    damage: Damage,
     /// What GStreamer missed first; matters only when no frame comes.
     missing: Arc<OnceLock<String>>,
     live: bool,
@@ -92,7 +96,9 @@ impl GStreamerSource {
         let parts = pipeline::build(&spec, &camera)?;
         let file = matches!(spec.input, GStreamerInput::File(_));
         let mailbox = Arc::new(Mailbox::new(if file { Overflow::Wait } else { Overflow::DropOldest }));
-        receive(&parts.sink, Arc::clone(&mailbox), &context, counts_its_frames(&spec));
+        let damage = Damage::default();
+        damage.watch(&parts.pipeline);
+        receive(&parts.sink, Arc::clone(&mailbox), damage.clone(), &context, counts_its_frames(&spec));
         refuse_deep(&parts, &mailbox);
         let missing = Arc::new(OnceLock::new());
         listen(&parts.pipeline, Arc::clone(&mailbox), Arc::clone(&missing));
@@ -101,6 +107,7 @@ impl GStreamerSource {
             context,
             parts,
             mailbox,
+            damage,
             missing,
             live: !file,
             last_frame: Instant::now(),
@@ -194,6 +201,7 @@ impl GStreamerSource {
         }
         self.delivered_before_round = delivered;
         self.mailbox.reopen();
+        self.damage.forget();
         let flags = gst::SeekFlags::FLUSH | gst::SeekFlags::KEY_UNIT;
         self.parts
             .pipeline
@@ -208,6 +216,7 @@ impl GStreamerSource {
             return Err(self.error(fault));
         }
         self.mailbox.reopen();
+        self.damage.forget();
         self.start()?;
         tracing::debug!(camera = %self.context.camera, "no trigger for a while; the camera answers and was opened again");
         Ok(())
@@ -294,7 +303,7 @@ fn counts_its_frames(spec: &GStreamerSpec) -> bool {
 }
 
 /// Copies every sample that reaches the appsink into the mailbox.
-fn receive(sink: &AppSink, mailbox: Arc<Mailbox<Fault>>, context: &SourceContext, counted: bool) {
+fn receive(sink: &AppSink, mailbox: Arc<Mailbox<Fault>>, damage: Damage, context: &SourceContext, counted: bool) {
     let context = context.clone();
     let mut numbers = Numbers::default();
     let callbacks = AppSinkCallbacks::builder().new_sample(move |sink| {
@@ -303,14 +312,17 @@ fn receive(sink: &AppSink, mailbox: Arc<Mailbox<Fault>>, context: &SourceContext
             return Err(gst::FlowError::NotNegotiated);
         }
         let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
+        let condition = sample.buffer().map(|buffer| damage.of_frame(buffer)).unwrap_or_default();
+        numbers.skip(condition.lost);
         let seq = numbers.next(sample.buffer().map(|buffer| buffer.offset()).filter(|_| counted));
-        let image = match copied(&sample) {
+        let mut image = match copied(&sample) {
             Ok(image) => image,
             Err(reason) => {
                 mailbox.end(Fault::Unfit(reason));
                 return Err(gst::FlowError::NotSupported);
             }
         };
+        image.damaged = condition.damaged;
         let camera = Arc::clone(&context.camera);
         let frame = Frame { camera, seq, part: None, captured, clock: ClockSource::System, file: None, image };
         if mailbox.put(frame) { Ok(gst::FlowSuccess::Ok) } else { Err(gst::FlowError::Flushing) }
@@ -395,6 +407,11 @@ struct Numbers {
 }
 
 impl Numbers {
+    /// So many frames are missing that no counter of a driver knows of.
+    fn skip(&mut self, lost: u64) {
+        self.next += lost;
+    }
+
     fn next(&mut self, offset: Option<u64>) -> u64 {
         let offset = offset.filter(|&offset| offset != NO_OFFSET);
         // A counter that stands or runs backwards was restarted, and says nothing about what was lost.

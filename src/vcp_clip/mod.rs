@@ -49,6 +49,9 @@ pub struct Architecture {
     pub taps: Vec<usize>,
     /// h, heads of the Post-VCP cross-attention.
     pub post_heads: usize,
+    /// Is the only class vector a linear map of the image feature, as in VCP-CLIP+?
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub direct_prompts: bool,
 }
 
 impl Architecture {
@@ -67,6 +70,7 @@ impl Architecture {
             deep_prompts: 11,
             taps: vec![6, 12, 18, 24],
             post_heads: 8,
+            direct_prompts: false,
         }
     }
 

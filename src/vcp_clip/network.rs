@@ -72,7 +72,7 @@ pub fn behind_vision<O: Ops>(
     constants: &TextConstants,
     vision: Vision<O::Tensor>,
 ) -> Outputs<O::Tensor> {
-    let class_vectors = pre_vcp::class_vectors(ops, &vision.feature);
+    let class_vectors = pre_vcp::class_vectors(ops, arch, &vision.feature);
     let start = Start::constant(ops, arch, &constants.prefixes);
     let text = text::encode(ops, arch, &constants.states, &start, &class_vectors);
     let raw = pre_vcp::logits(ops, arch, &vision.tokens, &text, constants.temperature);

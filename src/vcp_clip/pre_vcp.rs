@@ -6,8 +6,19 @@ use super::ops::Ops;
 /// Taps of the convolution that spreads the image feature over the class vectors.
 const KERNEL: usize = 3;
 
+/// The linear map of VCP-CLIP+, `[Ct, Ct]`: what its own file has for the image feature.
+pub const DIRECT_WEIGHT: &str = "prompt_token_embedding.fusion_proj.weight";
+/// Its constant term, `[Ct]`, with all that does not depend on the image.
+pub const DIRECT_BIAS: &str = "prompt_token_embedding.fusion_proj.bias";
+
 /// z = `prompt_query` + conv(x): image feature `[B, 1, Ct]` → class vectors `[B, r, Ct]`.
-pub fn class_vectors<O: Ops>(ops: &mut O, feature: &O::Tensor) -> O::Tensor {
+///
+/// In VCP-CLIP+ (Im and Park, "VCP-CLIP+: stabilizing and optimizing VCP-CLIP with minimal architectural changes",
+/// Electronics 2026, 15, 2058) z = W x + b with r = 1: its learned tokens are the same for all images.
+pub fn class_vectors<O: Ops>(ops: &mut O, arch: &Architecture, feature: &O::Tensor) -> O::Tensor {
+    if arch.direct_prompts {
+        return ops.linear(feature, DIRECT_WEIGHT, Some(DIRECT_BIAS));
+    }
     let spread = ops.conv_columns(
         feature,
         "New_Lan_Embed.prompt_linear1.fc.weight",

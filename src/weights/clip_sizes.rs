@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::choose::Role;
 use super::container::Container;
 use super::detect::Asked;
 use super::error::ImportError;
@@ -22,7 +23,7 @@ pub struct ClipSizes {
 
 /// Reads the sizes that VCP modules depend on; [`super::import`] checks everything else about the file.
 pub fn clip_sizes(path: &Path) -> Result<ClipSizes, ImportError> {
-    let file = Container::open(path)?;
+    let file = Container::open(&[path.to_owned()], Role::Clip)?;
     let clip = Asked { file: &file, naming: Naming::of(&file) };
     let size = |name: &str, axis: usize, expected: &str| {
         clip.size(name, axis).filter(|&size| size > 0).ok_or_else(|| clip.missing(name, expected))

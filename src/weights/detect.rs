@@ -4,6 +4,7 @@ use super::container::Container;
 use super::error::ImportError;
 use super::layout::{DEEP_PROMPTS, TAP_LAYERS, TOKEN_TABLE, VISION_POSITIONS};
 use super::naming::Naming;
+use super::plus;
 use super::sizes::{MAX_BLOCKS, check_sizes};
 use crate::vcp_clip::Architecture;
 
@@ -43,7 +44,8 @@ pub(super) fn detect(
     let vocabulary = pair.vocabulary(text_width)?;
     pair.check_joint_embedding(text_width)?;
     pair.check_trained_with(text_width)?;
-    let class_vectors = pair.class_vectors(text_width)?;
+    let direct_prompts = plus::is(vcp);
+    let class_vectors = if direct_prompts { 1 } else { pair.class_vectors(text_width)? };
     let prompt_tokens = pair.prompt_tokens(text_width)?;
     let deep_prompts = pair.deep_prompts(prompt_tokens, text_width)?;
     let vision_layers = pair.vision_layers(vision_width)?;
@@ -62,6 +64,7 @@ pub(super) fn detect(
         deep_prompts,
         taps: taps(wanted.taps, tap_layers, vision_layers).map_err(ImportError::Sizes)?,
         post_heads: wanted.post_heads,
+        direct_prompts,
     };
     check_sizes(&sizes).map_err(ImportError::Sizes)?;
     Ok(Detected { sizes, native_grid, vocabulary })
@@ -94,11 +97,15 @@ impl Asked<'_> {
     }
 
     pub(super) fn missing(&self, name: &str, expected: impl Into<String>) -> ImportError {
-        ImportError::Missing { path: self.file.path.clone(), tensor: self.name(name), expected: expected.into() }
+        ImportError::Missing {
+            path: self.file.path_of(&self.name(name)),
+            tensor: self.name(name),
+            expected: expected.into(),
+        }
     }
 
     fn wrong(&self, name: &str, expected: String, found: Vec<usize>) -> ImportError {
-        ImportError::Shape { path: self.file.path.clone(), tensor: self.name(name), expected, found }
+        ImportError::Shape { path: self.file.path_of(&self.name(name)), tensor: self.name(name), expected, found }
     }
 
     /// Blocks of the vision tower; 0 when there are none.

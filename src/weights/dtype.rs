@@ -27,6 +27,13 @@ impl Element {
             "CharStorage" => Self::Other(1, "I8"),
             "ByteStorage" => Self::Other(1, "U8"),
             "BoolStorage" => Self::Other(1, "BOOL"),
+            "UntypedStorage" => Self::Other(1, "untyped"),
+            "ComplexHalfStorage" => Self::Other(4, "C32"),
+            "ComplexFloatStorage" => Self::Other(8, "C64"),
+            "ComplexDoubleStorage" => Self::Other(16, "C128"),
+            "QInt8Storage" => Self::Other(1, "QI8"),
+            "QUInt8Storage" => Self::Other(1, "QU8"),
+            "QInt32Storage" => Self::Other(4, "QI32"),
             _ => return None,
         })
     }
@@ -39,6 +46,16 @@ impl Element {
             Self::F64 => 8,
             Self::Other(bytes, _) => bytes,
         }
+    }
+
+    /// Turns the bytes of every element round.
+    pub(super) fn swap(self, bytes: &mut [u8]) {
+        // Of a complex number, each part.
+        let size = match self {
+            Self::Other(size, name) if name.starts_with('C') => size / 2,
+            other => other.bytes(),
+        };
+        bytes.chunks_exact_mut(size).for_each(<[u8]>::reverse);
     }
 
     /// Is this a kind of floating-point number?
@@ -71,6 +88,9 @@ impl Element {
 
 /// Elements along one axis; sums and products of a few of them stay far from overflow.
 pub(super) const MAX_AXIS: usize = 1 << 40;
+
+/// Elements of a tensor that repeats those of its storage: what is repeated are vectors, and small matrices.
+const MAX_REPEATED: usize = 1 << 22;
 
 /// Where the elements of a tensor lie in its storage, in elements.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,9 +126,9 @@ impl View {
             .iter()
             .zip(&self.strides)
             .try_fold(self.offset, |at, (&size, &stride)| at.checked_add((size - 1).checked_mul(stride)?));
-        // A view with more elements than its storage repeats some of them; torch never saves such weights, and
-        // refusing it bounds the memory a small file can ask for.
-        last.is_some_and(|last| last < storage) && count <= storage
+        // A view with more elements than its storage repeats some of them, as `expand` makes it. The bound is on the
+        // memory that a small file can ask for.
+        last.is_some_and(|last| last < storage) && count <= storage.max(MAX_REPEATED)
     }
 
     /// The tensor in C order as 32-bit floats; `None` if bytes are too few or no floats.
@@ -174,7 +194,8 @@ mod tests {
         assert!(!view(1, &[2, 3], &[3, 1]).fits(6));
         assert!(!view(0, &[2, 3], &[usize::MAX, 1]).fits(6));
         assert!(!view(0, &[usize::MAX, 2], &[0, 0]).fits(6));
-        assert!(!view(0, &[7], &[0]).fits(6));
+        assert!(view(0, &[7], &[0]).fits(6));
+        assert!(!view(0, &[1 << 23], &[0]).fits(6));
         assert!(view(6, &[0], &[1]).fits(6));
         assert!(!view(0, &[2], &[]).fits(6));
         assert!(!view(0, &[0, usize::MAX], &[1, 1]).fits(6));

@@ -1,8 +1,9 @@
 //! Why weight files cannot become a bundle.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::bundle::BundleError;
+use super::pickle::PickleError;
 use crate::vcp_clip::prompt::PromptError;
 
 /// Weight files that cannot be imported. Tensor names are the names of the user's file.
@@ -28,15 +29,6 @@ pub enum ImportError {
         /// What its first bytes look like.
         reason: String,
     },
-    /// torch.save before 1.6, or with the old format asked for.
-    #[error(
-        "{} was saved in the old torch.save format; load it and save it again with torch 1.6 or later",
-        path.display()
-    )]
-    LegacyTorch {
-        /// The file.
-        path: PathBuf,
-    },
     /// Truncated, contradictory or over a limit.
     #[error("weight file {} is truncated or damaged: {reason}; fetch it again", path.display())]
     Damaged {
@@ -45,7 +37,7 @@ pub enum ImportError {
         /// What does not fit.
         reason: String,
     },
-    /// The pickle asks for something that is no tensor data.
+    /// The pickle asks for something that acts on the machine.
     #[error(
         "weight file {} refused: its pickle asks for '{global}', which is no tensor data; nothing was executed",
         path.display()
@@ -123,4 +115,13 @@ pub enum ImportError {
     /// The bundle cannot be written.
     #[error(transparent)]
     Bundle(#[from] BundleError),
+}
+
+impl ImportError {
+    pub(super) fn of_pickle(path: &Path, error: PickleError) -> Self {
+        match error {
+            PickleError::Damaged(reason) => Self::Damaged { path: path.to_owned(), reason },
+            PickleError::Refused(global) => Self::RefusedGlobal { path: path.to_owned(), global },
+        }
+    }
 }

@@ -5,13 +5,16 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use super::bundle::{Bundle, Draft, Prompt, Prompts, SourceFile, check_temperature, hash, write};
+use super::choose::{Role, is_training_state};
 use super::container::Container;
 use super::detect::{Detected, Wanted, detect};
 use super::error::ImportError;
 use super::layout::{self, Named, TOKEN_ROWS, TOKEN_TABLE, VISION_POSITIONS};
 use super::naming::Naming;
+use super::plus::{self, Direct};
 use super::position;
 use crate::vcp_clip::Constants;
+use crate::vcp_clip::pre_vcp::{DIRECT_BIAS, DIRECT_WEIGHT};
 use crate::vcp_clip::prompt::{self, ABNORMAL_TEMPLATE, NORMAL_TEMPLATE, PromptError};
 
 /// A tensor that VCP-CLIP files have and the method never uses.
@@ -26,6 +29,8 @@ const LICENCE_NOTE: &str = "These weights keep the licences of the files they we
 pub struct ImportRequest {
     /// CLIP: a file, or a folder from Hugging Face.
     pub clip: PathBuf,
+    /// The other tower, when each is saved alone.
+    pub second_tower: Option<PathBuf>,
     /// VCP-CLIP.
     pub vcp: PathBuf,
     /// Side of the square input, pixels; a multiple of the patch size.
@@ -52,11 +57,12 @@ pub fn import(request: &ImportRequest, progress: &mut dyn FnMut(&str, u64, u64))
 /// [`import`] for a model whose constants are not those of the released evaluation.
 pub fn import_with(
     request: &ImportRequest,
-    constants: Constants,
+    mut constants: Constants,
     progress: &mut dyn FnMut(&str, u64, u64),
 ) -> Result<Bundle, ImportError> {
-    let mut clip = Container::open(&request.clip)?;
-    let mut vcp = Container::open(&request.vcp)?;
+    let clip_files: Vec<PathBuf> = [&request.clip].into_iter().chain(&request.second_tower).cloned().collect();
+    let mut clip = Container::open(&clip_files, Role::Clip)?;
+    let mut vcp = Container::open(std::slice::from_ref(&request.vcp), Role::Vcp)?;
     let naming = Naming::of(&clip);
     let wanted =
         Wanted { image_size: request.image_size, taps: request.taps.as_deref(), post_heads: request.post_heads };
@@ -68,13 +74,22 @@ pub fn import_with(
     for name in layout::TEMPERATURES {
         let values = vcp.load(name)?;
         check_temperature(name, &values)
-            .map_err(|reason| ImportError::Temperature { path: vcp.path.clone(), reason })?;
+            .map_err(|reason| ImportError::Temperature { path: vcp.path_of(name), reason })?;
     }
+
+    if let Some(raw_weight) = plus::raw_weight(&mut vcp)? {
+        constants.raw_weight = raw_weight;
+    }
+    let mut direct = match detected.sizes.direct_prompts {
+        true => Some(Direct::load(&mut vcp, detected.sizes.text_width)?),
+        false => None,
+    };
 
     let mut sources = Vec::new();
     let clip_kind = format!("{}, {}", clip.kind(), naming.describe());
     identify("clip", &clip.files(), &clip_kind, &mut sources, progress)?;
-    identify("vcp", &vcp.files(), vcp.kind(), &mut sources, progress)?;
+    let vcp_kind = format!("{}{}", vcp.kind(), if direct.is_some() { ", VCP-CLIP+" } else { "" });
+    identify("vcp", &vcp.files(), &vcp_kind, &mut sources, progress)?;
     let draft = Draft {
         name: request.name.clone().unwrap_or_else(|| folder_name(&request.out)),
         architecture: detected.sizes.clone(),
@@ -96,6 +111,8 @@ pub fn import_with(
                 position::resize(&native, detected.sizes.vision_width, detected.native_grid, detected.sizes.grid())
                     .unwrap_or(native)
             }
+            DIRECT_WEIGHT => direct.as_mut().map(|direct| std::mem::take(&mut direct.weight)).unwrap_or_default(),
+            DIRECT_BIAS => direct.as_mut().map(|direct| std::mem::take(&mut direct.bias)).unwrap_or_default(),
             _ if layout::is_vcp(name) => vcp.load(name)?,
             _ => load(&mut clip, naming, name)?,
         };
@@ -125,25 +142,35 @@ fn check_clip(clip: &Container, naming: Naming, detected: &Detected) -> Result<(
             known.insert(part);
         }
     }
-    check_surplus(clip, |name| known.contains(name) || naming.is_unused(name))
+    check_surplus(clip, |name| known.contains(name) || naming.is_unused(name) || layout::is_vcp(name))
 }
 
 fn check_vcp(vcp: &Container, detected: &Detected) -> Result<(), ImportError> {
-    let expected: Vec<Named> = layout::vcp(&detected.sizes);
+    let direct = detected.sizes.direct_prompts;
+    let mut expected: Vec<Named> = layout::vcp(&detected.sizes);
+    if direct {
+        expected.retain(|(name, _)| !plus::is_folded(name));
+        expected.extend(plus::file(vcp, detected.sizes.text_width));
+    }
     for (name, shape) in &expected {
         check_tensor(vcp, name, shape)?;
     }
     let known: BTreeSet<&str> = expected.iter().map(|(name, _)| name.as_str()).collect();
-    check_surplus(vcp, |name| known.contains(name) || name == UNUSED_VCP)
+    let unused = |name: &str| {
+        name == UNUSED_VCP || name == plus::ALPHA || layout::is_clip(name) || direct && plus::is_unused(name)
+    };
+    check_surplus(vcp, |name| known.contains(name) || unused(name))
 }
 
 fn check_tensor(file: &Container, name: &str, expected: &[usize]) -> Result<(), ImportError> {
-    let path = file.path.clone();
+    let path = file.path_of(name);
     let tensor = name.to_owned();
     let (Some(found), Some(element)) = (file.shape(name), file.element(name)) else {
         return Err(ImportError::Missing { path, tensor, expected: format!("{expected:?}") });
     };
-    if found != expected {
+    // One number is one number: numpy and others make a vector of a scalar.
+    let scalar = expected.is_empty() && found.iter().all(|&size| size == 1);
+    if found != expected && !scalar {
         let found = found.to_vec();
         return Err(ImportError::Shape { path, tensor, expected: format!("{expected:?}"), found });
     }
@@ -154,14 +181,32 @@ fn check_tensor(file: &Container, name: &str, expected: &[usize]) -> Result<(), 
 }
 
 fn check_surplus(file: &Container, known: impl Fn(&str) -> bool) -> Result<(), ImportError> {
-    match file.names().into_iter().find(|name| !known(name)) {
+    let beside = |name: &str| is_training_state(name) || is_buffer(name) || is_lone(file, name);
+    match file.names().into_iter().find(|name| !known(name) && !beside(name)) {
         None => Ok(()),
         Some(name) => Err(ImportError::Surplus {
-            path: file.path.clone(),
+            path: file.path_of(name),
             tensor: name.to_owned(),
             found: file.shape(name).unwrap_or_default().to_vec(),
         }),
     }
+}
+
+/// Is this a buffer that a module computes for itself? `torch.jit.script` stores also those that are in no state
+/// dictionary.
+fn is_buffer(name: &str) -> bool {
+    let last = name.rsplit('.').next().unwrap_or(name);
+    last.ends_with("_mask")
+        || matches!(last, "mask" | "position_ids" | "pos_ids" | "num_batches_tracked" | "logit_scale" | "logit_bias")
+        || matches!(name, "image_mean" | "image_std" | "pixel_mean" | "pixel_std")
+}
+
+/// Is this a number or a few of them in no module, such as a counter of the training? All that the models have of that
+/// kind is known, and what computes something else has matrices.
+fn is_lone(file: &Container, name: &str) -> bool {
+    let few = file.shape(name).is_some_and(|shape| shape.len() < 2);
+    let whole = file.element(name).is_some_and(|element| !element.is_float());
+    !name.contains('.') && (few || whole) && !layout::is_vcp(name) && name != plus::ALPHA
 }
 
 /// A CLIP tensor by its OpenAI name, put together from its parts.

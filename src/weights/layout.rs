@@ -1,6 +1,7 @@
 //! Which tensors a model has, and their shapes: as a function of its sizes alone.
 
 use crate::vcp_clip::Architecture;
+use crate::vcp_clip::pre_vcp::{DIRECT_BIAS, DIRECT_WEIGHT};
 
 /// Prefix of the linear layers of the taps, before the number.
 pub(super) const TAP_LAYERS: &str = "trainable_linearlayer.fc.";
@@ -81,7 +82,7 @@ fn transformer_block(prefix: &str, width: usize) -> Vec<Named> {
     shapes.iter().map(|(name, shape)| (format!("{prefix}.{name}"), shape.to_vec())).collect()
 }
 
-/// Every tensor of a VCP-CLIP file that the model uses, under its flattened name.
+/// Every tensor of a VCP-CLIP file that the model uses, under its flattened name; of VCP-CLIP+ as `plus` folds them.
 pub fn vcp(sizes: &Architecture) -> Vec<Named> {
     let Architecture { vision_width: vision, text_width: text, class_vectors: r, prompt_tokens: n, .. } = *sizes;
     let mut tensors = Vec::new();
@@ -90,10 +91,15 @@ pub fn vcp(sizes: &Architecture) -> Vec<Named> {
         add(&format!("{TAP_LAYERS}{tap}.weight"), &[text, vision]);
         add(&format!("{TAP_LAYERS}{tap}.bias"), &[text]);
     }
-    add("New_Lan_Embed.prompt_query", &[1, r, text]);
     add("New_Lan_Embed.prompt_temp", &[]);
-    add("New_Lan_Embed.prompt_linear1.fc.weight", &[r, 1, 3]);
-    add("New_Lan_Embed.prompt_linear1.fc.bias", &[r]);
+    if sizes.direct_prompts {
+        add(DIRECT_WEIGHT, &[text, text]);
+        add(DIRECT_BIAS, &[text]);
+    } else {
+        add("New_Lan_Embed.prompt_query", &[1, r, text]);
+        add("New_Lan_Embed.prompt_linear1.fc.weight", &[r, 1, 3]);
+        add("New_Lan_Embed.prompt_linear1.fc.bias", &[r]);
+    }
     add("Zero_try.prompt_temp_l1", &[]);
     add("Zero_try.q_proj_pre.weight", &[vision, text, 1]);
     add("Zero_try.q_proj_pre.bias", &[vision]);
@@ -115,4 +121,13 @@ pub(super) fn is_vcp(name: &str) -> bool {
     ["trainable_linearlayer.", "New_Lan_Embed.", "Zero_try.", "prompt_", "deep_prompt_"]
         .iter()
         .any(|prefix| name.starts_with(prefix))
+}
+
+/// Is this the name of a tensor of CLIP under OpenAI's names? Some save it all beside what they trained.
+pub(super) fn is_clip(name: &str) -> bool {
+    ["visual.", "transformer.", "token_embedding.", "ln_final."].iter().any(|prefix| name.starts_with(prefix))
+        || matches!(
+            name,
+            "positional_embedding" | "text_projection" | "input_resolution" | "context_length" | "vocab_size"
+        )
 }

@@ -1,117 +1,63 @@
-//! Tensors in safetensors files, one or several with an index.
+//! Tensors in a safetensors file.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::Read;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use safetensors::tensor::{Dtype, SafeTensors};
-use serde::Deserialize;
+use safetensors::tensor::Dtype;
 
 use super::dtype::{Element, MAX_AXIS};
 use super::error::ImportError;
-use super::mapped::Mapped;
-
-/// Files a sharded model may have.
-const MAX_SHARDS: usize = 64;
-/// Bytes of an index; those of the largest published models have less than one million.
-const MAX_INDEX: u64 = 64 << 20;
+use super::header::{self, HeaderError};
 
 /// Where one tensor lies.
 pub(super) struct Entry {
     pub(super) element: Element,
     pub(super) shape: Vec<usize>,
-    shard: usize,
-    range: Range<usize>,
+    range: Range<u64>,
 }
 
-/// Open files.
+/// An open file.
 pub(super) struct SafetensorsFile {
-    shards: Vec<File>,
-    pub(super) files: Vec<PathBuf>,
+    path: PathBuf,
+    file: File,
     pub(super) tensors: BTreeMap<String, Entry>,
 }
 
-/// `model.safetensors.index.json` as Hugging Face writes it.
-#[derive(Deserialize)]
-struct Index {
-    weight_map: BTreeMap<String, String>,
-}
-
 impl SafetensorsFile {
-    /// Opens one file.
+    /// Reads the header.
     pub(super) fn open(path: &Path) -> Result<Self, ImportError> {
-        let mut file = Self { shards: Vec::new(), files: Vec::new(), tensors: BTreeMap::new() };
-        file.add(path)?;
-        Ok(file)
-    }
-
-    /// Opens the files that an index names, which lie beside it.
-    pub(super) fn open_index(path: &Path) -> Result<Self, ImportError> {
         let io = |source| ImportError::Io { path: path.to_owned(), source };
-        let mut text = Vec::new();
-        File::open(path).map_err(io)?.take(MAX_INDEX + 1).read_to_end(&mut text).map_err(io)?;
-        if text.len() as u64 > MAX_INDEX {
-            return Err(damaged(path, format!("an index of more than {MAX_INDEX} bytes")));
-        }
-        let index: Index = serde_json::from_slice(&text).map_err(|error| ImportError::Unrecognised {
-            path: path.to_owned(),
-            reason: format!("a JSON file that is no index of safetensors files ({error})"),
+        let file = File::open(path).map_err(io)?;
+        let length = file.metadata().map_err(io)?.len();
+        let (data, metadata) = header::read(&file, length).map_err(|error| match error {
+            HeaderError::Io(source) => io(source),
+            HeaderError::Damaged(reason) => damaged(path, reason),
         })?;
-        let shards: BTreeSet<&String> = index.weight_map.values().collect();
-        if shards.len() > MAX_SHARDS {
-            return Err(damaged(path, format!("it names {} files, more than {MAX_SHARDS}", shards.len())));
-        }
-        let folder = path.parent().unwrap_or(Path::new(""));
-        let mut file = Self { shards: Vec::new(), files: Vec::new(), tensors: BTreeMap::new() };
-        for shard in shards {
-            if Path::new(shard).components().count() != 1 || !shard.ends_with(".safetensors") {
-                return Err(damaged(path, format!("it names '{shard}', which is no safetensors file beside it")));
+        let mut tensors = BTreeMap::new();
+        for (name, info) in metadata.tensors() {
+            let (from, to) = info.data_offsets;
+            if info.shape.iter().any(|&size| size > MAX_AXIS) {
+                return Err(damaged(path, format!("tensor '{name}' claims the shape {:?}", info.shape)));
             }
-            file.add(&folder.join(shard))?;
+            let range = data + from as u64..data + to as u64;
+            tensors.insert(name, Entry { element: element(info.dtype), shape: info.shape.clone(), range });
         }
-        match index.weight_map.keys().find(|name| !file.tensors.contains_key(*name)) {
-            Some(name) => Err(damaged(path, format!("tensor '{name}' is in none of its files"))),
-            None => Ok(file),
-        }
+        Ok(Self { path: path.to_owned(), file, tensors })
     }
 
     /// The bytes of a tensor, read so that not the whole file stays in memory.
     pub(super) fn bytes(&self, entry: &Entry) -> Result<Vec<u8>, ImportError> {
-        let mut bytes = vec![0; entry.range.len()];
-        match self.shards[entry.shard].read_exact_at(&mut bytes, entry.range.start as u64) {
+        let mut bytes = vec![0; (entry.range.end - entry.range.start) as usize];
+        match self.file.read_exact_at(&mut bytes, entry.range.start) {
             Ok(()) => Ok(bytes),
-            Err(source) => Err(ImportError::Io { path: self.files[entry.shard].clone(), source }),
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {
+                Err(damaged(&self.path, "it became shorter while it was read"))
+            }
+            Err(source) => Err(ImportError::Io { path: self.path.clone(), source }),
         }
-    }
-
-    fn add(&mut self, path: &Path) -> Result<(), ImportError> {
-        let io = |source| ImportError::Io { path: path.to_owned(), source };
-        let file = File::open(path).map_err(io)?;
-        // Mapped for the header alone.
-        let map = Mapped::open(path).map_err(io)?;
-        let (header, metadata) = SafeTensors::read_metadata(&map).map_err(|error| damaged(path, error))?;
-        let data = header + 8;
-        for (name, info) in metadata.tensors() {
-            let (from, to) = info.data_offsets;
-            let range = data + from..data + to;
-            if map.get(range.clone()).is_none() {
-                return Err(damaged(path, format!("tensor '{name}' lies outside the file")));
-            }
-            if info.shape.iter().any(|&size| size > MAX_AXIS) {
-                return Err(damaged(path, format!("tensor '{name}' claims the shape {:?}", info.shape)));
-            }
-            let entry =
-                Entry { element: element(info.dtype), shape: info.shape.clone(), shard: self.shards.len(), range };
-            if self.tensors.insert(name.clone(), entry).is_some() {
-                return Err(damaged(path, format!("tensor '{name}' is there twice")));
-            }
-        }
-        self.shards.push(file);
-        self.files.push(path.to_owned());
-        Ok(())
     }
 }
 

@@ -79,6 +79,7 @@ mod tests {
             deep_prompts: 3,
             taps: vec![3, 6, 9, 12],
             post_heads: 8,
+            direct_prompts: false,
         };
         assert_eq!(check_sizes(&good), Ok(()));
         for (bad, said) in [

@@ -1,6 +1,5 @@
-//! Tensors in the zip archives that torch writes: TorchScript modules and `torch.save` dictionaries.
+//! Tensors in the zip archives that torch writes: TorchScript modules and what `torch.save` is given.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -10,7 +9,8 @@ use std::rc::Rc;
 use zip::{CompressionMethod, ZipArchive};
 
 use super::error::ImportError;
-use super::pickle::{self, Node, PickleError, Pickled, PickledTensor, Value};
+use super::pickle::{self, PickledTensor};
+use super::walk;
 
 /// Bytes of the pickle itself; OpenAI's largest has less than one million.
 const MAX_PICKLE: u64 = 64 << 20;
@@ -18,14 +18,6 @@ const MAX_PICKLE: u64 = 64 << 20;
 const MAX_STORAGE: u64 = 4 << 30;
 /// Bytes of one storage that is compressed: torch stores its tensors as they are, and a small file may claim any length.
 const MAX_DEFLATED: u64 = 512 << 20;
-/// Bytes of a tensor's name; CLIP's longest has 60.
-const MAX_NAME: usize = 1024;
-/// Dictionaries or modules within each other.
-const MAX_DEPTH: usize = 64;
-/// Values visited while looking for tensors; shared values count again each time.
-const MAX_VISITS: usize = 4_000_000;
-/// What training scripts wrap a state dictionary in.
-const WRAPPERS: [&str; 3] = ["state_dict.", "model.", "module."];
 
 /// An open archive.
 pub(super) struct TorchFile {
@@ -34,6 +26,8 @@ pub(super) struct TorchFile {
     /// Folder of the archive that everything lies in, with its slash.
     root: String,
     pub(super) script: bool,
+    /// Are its numbers the other way round?
+    big_endian: bool,
     pub(super) tensors: BTreeMap<String, Rc<PickledTensor>>,
     /// The storage read last: tensors that share one are neighbours.
     last: Option<(String, Vec<u8>)>,
@@ -57,17 +51,18 @@ impl TorchFile {
         };
         let root = root.to_owned();
         let script = names.iter().any(|name| name.starts_with(&format!("{root}code/")));
-        let mut file = Self { path: path.to_owned(), archive, root, script, tensors: BTreeMap::new(), last: None };
-        if file.has("byteorder") && file.entry("byteorder", 16)? != b"little" {
-            return Err(damaged(path, "it was saved on a big-endian machine"));
+        let (tensors, big_endian) = (BTreeMap::new(), false);
+        let mut file = Self { path: path.to_owned(), archive, root, script, big_endian, tensors, last: None };
+        if file.has("byteorder") {
+            file.big_endian = match &*file.entry("byteorder", 16)? {
+                b"little" => false,
+                b"big" => true,
+                _ => return Err(damaged(path, "its byteorder is neither little nor big")),
+            };
         }
-        let pickled = pickle::read(&file.entry("data.pkl", MAX_PICKLE)?).map_err(|error| match error {
-            PickleError::Damaged(reason) => damaged(path, reason),
-            PickleError::Refused(global) => ImportError::RefusedGlobal { path: path.to_owned(), global },
-        })?;
-        let mut walk = Walk { pickled: &pickled, found: BTreeMap::new(), visits: 0 };
-        walk.visit(&pickled.root, "", 0).map_err(|reason| damaged(path, reason))?;
-        file.tensors = unwrap(walk.found);
+        let pickled = pickle::read(&file.entry("data.pkl", MAX_PICKLE)?);
+        let pickled = pickled.map_err(|error| ImportError::of_pickle(path, error))?;
+        file.tensors = walk::tensors(&pickled).map_err(|reason| damaged(path, reason))?;
         for name in file.tensors.keys().cloned().collect::<Vec<_>>() {
             file.check_storage(&name)?;
         }
@@ -81,7 +76,13 @@ impl TorchFile {
         let bytes = match self.last.take() {
             Some((last, bytes)) if last == key && bytes.len() as u64 == size => bytes,
             // Freed before the next one is read: two large storages are never held at once.
-            _ => self.entry(&key, size)?,
+            _ => {
+                let mut bytes = self.entry(&key, size)?;
+                if self.big_endian {
+                    tensor.storage.element.swap(&mut bytes);
+                }
+                bytes
+            }
         };
         if bytes.len() as u64 != size {
             return Err(damaged(&self.path, format!("entry '{key}' has {} bytes, expected {size}", bytes.len())));
@@ -145,76 +146,4 @@ impl TorchFile {
 
 fn damaged(path: &Path, reason: impl ToString) -> ImportError {
     ImportError::Damaged { path: path.to_owned(), reason: reason.to_string() }
-}
-
-/// Collects tensors under the names that `state_dict()` would give them.
-struct Walk<'a> {
-    pickled: &'a Pickled,
-    found: BTreeMap<String, Rc<PickledTensor>>,
-    visits: usize,
-}
-
-impl Walk<'_> {
-    fn visit(&mut self, value: &Value, name: &str, depth: usize) -> Result<(), String> {
-        self.visits += 1;
-        if self.visits > MAX_VISITS || depth > MAX_DEPTH {
-            return Err("its dictionaries nest too deep".to_owned());
-        }
-        if let Value::Tensor(tensor) = value {
-            return match self.found.insert(name.to_owned(), Rc::clone(tensor)) {
-                Some(_) => Err(format!("tensor '{name}' is there twice")),
-                None => Ok(()),
-            };
-        }
-        let pickled = self.pickled;
-        match pickled.node(value) {
-            Some(Node::Dict(items)) => {
-                for (key, value) in items {
-                    let key = match key {
-                        Value::Str(key) => Cow::Borrowed(&**key),
-                        Value::Int(key) => Cow::Owned(key.to_string()),
-                        _ => return Err(format!("a key below '{name}' is no text")),
-                    };
-                    self.visit(value, &join(name, &key)?, depth + 1)?;
-                }
-            }
-            Some(Node::Object(Some(state))) => self.visit(state, name, depth + 1)?,
-            Some(Node::Tuple(items) | Node::List(items)) => {
-                for (index, value) in items.iter().enumerate() {
-                    self.visit(value, &join(name, &index.to_string())?, depth + 1)?;
-                }
-            }
-            Some(Node::Object(None)) | None => {}
-        }
-        Ok(())
-    }
-}
-
-fn join(name: &str, key: &str) -> Result<String, String> {
-    if name.len() + key.len() >= MAX_NAME {
-        return Err(format!("a name below '{name}' has more than {MAX_NAME} bytes"));
-    }
-    Ok(if name.is_empty() { key.to_owned() } else { format!("{name}.{key}") })
-}
-
-/// Takes off what is common to all names because a script wrapped the dictionary.
-fn unwrap(mut tensors: BTreeMap<String, Rc<PickledTensor>>) -> BTreeMap<String, Rc<PickledTensor>> {
-    for wrapper in WRAPPERS {
-        if !tensors.is_empty() && tensors.keys().all(|name| name.starts_with(wrapper)) {
-            tensors = tensors.into_iter().map(|(name, tensor)| (name[wrapper.len()..].to_owned(), tensor)).collect();
-        }
-    }
-    tensors
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_has_an_end() {
-        assert_eq!(join("a", "b").as_deref(), Ok("a.b"));
-        assert_eq!(join("", &"x".repeat(MAX_NAME - 1)).map(|name| name.len()), Ok(MAX_NAME - 1));
-        assert_eq!(join("a", &"x".repeat(MAX_NAME)), Err("a name below 'a' has more than 1024 bytes".to_owned()));
-    }
 }

@@ -22,8 +22,8 @@ fn tree(files: &[&str]) -> tempfile::TempDir {
 fn shape(dataset: &Dataset) -> Vec<String> {
     let relative = |path: &Path| path.strip_prefix(&dataset.root).expect("below").to_string_lossy().into_owned();
     let item = |item: &Item| {
-        assert_eq!(item.anomalous, item.mask.is_some());
-        let mask = item.mask.as_deref().map(relative).unwrap_or_default();
+        assert!(item.anomalous || item.masks.is_empty());
+        let mask = item.masks.iter().map(|mask| relative(mask)).collect::<Vec<_>>().join("+");
         format!("{} [{mask}] {}", relative(&item.image), item.kind.as_deref().unwrap_or("-"))
     };
     let class = |class: &ClassItems| {
@@ -118,7 +118,6 @@ fn visa() {
     for (line, reason) in [
         ("candle,test,odd,candle/b.png,", "line 3: label 'odd' must be normal or anomaly"),
         ("candle,val,normal,candle/b.png,", "line 3: split 'val' must be train or test"),
-        ("candle,test,anomaly,candle/b.png,", "line 3: 'candle/b.png' is anomalous but names no mask"),
         ("candle,test,normal,../b.png,", "line 3: '../b.png' does not stay below the root"),
         ("candle,test,anomaly,candle/b.png,/etc/m.png", "line 3: '/etc/m.png' does not stay below the root"),
         ("candle,test,normal,,", "line 3: names no image"),
@@ -157,9 +156,12 @@ fn meta() {
     assert!(error.ends_with("the split 'train' holds no picture"), "{error}");
 
     write(vec![entry("mvtec/cap/1.bmp", "", 0), entry("mvtec/cap/2.bmp", "", 1)]);
-    let error = refusal(root.path(), Layout::Meta, Split::Test);
-    let reason = "'test', class 'cap', entry 2: 'mvtec/cap/2.bmp' is anomalous but names no mask";
-    assert!(error.contains("meta_mvtec.json") && error.ends_with(reason), "{error}");
+    let dataset = Dataset::open(root.path(), Layout::Meta, Split::Test).expect("a data set");
+    assert_eq!(shape(&dataset), ["cap: mvtec/cap/1.bmp [] good, mvtec/cap/2.bmp [] cut"], "labels without masks count");
+    let mut null = entry("mvtec/cap/2.bmp", "", 1);
+    null["mask_path"] = serde_json::Value::Null;
+    write(vec![null]);
+    assert_eq!(Dataset::open(root.path(), Layout::Auto, Split::Test).expect("a data set").layout, Layout::Meta);
     write(vec![entry("mvtec/../../1.bmp", "", 0)]);
     assert!(refusal(root.path(), Layout::Meta, Split::Test).ends_with("does not stay below the root"));
     fs::write(&list, "{\"test\": 3}").expect("writable");
@@ -175,11 +177,12 @@ fn meta() {
 #[test]
 fn what_is_missing_is_named() {
     let root = tree(&["cap/test/cut/1.png", "cap/ground_truth/cut/2_mask.png"]);
-    // One mask is missing: that picture cannot be looked at, the data set can.
+    // One mask is missing: that picture counts as a whole, and what lies there instead is named.
     let dataset = Dataset::open(root.path(), Layout::Mvtec, Split::Test).expect("a data set");
-    let error = dataset.classes[0].items[0].load().expect_err("no mask").to_string();
-    assert!(error.contains("cut/1.png: is anomalous but has no mask; there is no "), "{error}");
-    assert!(error.ends_with("cap/ground_truth/cut/1_mask.png"), "{error}");
+    let item = &dataset.classes[0].items[0];
+    assert!(item.anomalous && !item.has_truth() && item.load().expect("a picture").1.is_none());
+    let line = dataset.classes[0].line();
+    assert!(line.contains("1 pictures in ") && line.contains("cut/2_mask.png belongs to none of them"), "{line}");
     let error = refusal(root.path(), Layout::Mvtec, Split::Train);
     assert!(error.contains("cap/train: No such file") && error.contains("the layout 'mvtec' needs it"), "{error}");
     let error = refusal(root.path(), Layout::Folders, Split::Test);

@@ -208,6 +208,11 @@ fn unreadable_pictures_are_named_counted_and_left_out() {
     let small = GrayImage::from_pixel(3, 3, Luma([255]));
     small.save(root.path().join("cap/ground_truth/spot/002_mask.png")).unwrap();
     let output = eval(root.path(), "mvtec", &["--json", "-"]);
+    assert_eq!(output.status.code(), Some(1), "more than a tenth");
+    let error = text(&output.stderr);
+    assert!(error.contains("2 of 14 pictures are left out, more than a tenth: ") && error.contains("--allow-missing"));
+    assert!(output.stdout.is_empty());
+    let output = eval(root.path(), "mvtec", &["--json", "-", "--allow-missing"]);
     let found = json_of(&output);
     assert_eq!(found["pictures"]["looked_at"], 12);
     let left_out = found["pictures"]["left_out"].as_array().unwrap();
@@ -229,7 +234,7 @@ fn unreadable_pictures_are_named_counted_and_left_out() {
         let kind = if anomalous { "spot" } else { "good" };
         fs::write(root.path().join(format!("{class}/test/{kind}/{number:03}.png")), "damaged").unwrap();
     });
-    let output = eval(root.path(), "mvtec", &[]);
+    let output = eval(root.path(), "mvtec", &["--allow-missing"]);
     assert_eq!(output.status.code(), Some(1));
     assert!(text(&output.stderr).contains("none of the 14 pictures could be read; the first: image "));
 }

@@ -112,9 +112,43 @@ fn pickles() {
     feed("pickle", entries::pickle, &[], 50_000);
 }
 
+const PICTURES: &str = "tests/fixtures/images";
+
+/// The pictures of these endings, from the fixtures.
+fn pictures(endings: &[&str]) -> Vec<String> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(PICTURES);
+    let names = fs::read_dir(folder).expect("readable").map(|entry| entry.expect("readable").file_name());
+    let names = names.map(|name| name.into_string().expect("UTF-8"));
+    let names = names.filter(|name| endings.iter().any(|ending| name.ends_with(ending)));
+    names.map(|name| format!("{PICTURES}/{name}")).collect()
+}
+
+#[test]
+fn images() {
+    let names = pictures(&[".png", ".jpg", ".bmp", ".webp"]);
+    feed("image", entries::image, &names.iter().map(String::as_str).collect::<Vec<_>>(), 20_000);
+}
+
+#[test]
+fn tiffs() {
+    let names = pictures(&[".tif"]);
+    feed("tiff", entries::tiff, &names.iter().map(String::as_str).collect::<Vec<_>>(), 20_000);
+}
+
+#[test]
+fn jpegs() {
+    let names = pictures(&[".jpg"]);
+    feed("jpeg", entries::jpeg, &names.iter().map(String::as_str).collect::<Vec<_>>(), 20_000);
+}
+
 #[test]
 fn weights() {
     feed("weights", entries::weights, &["tests/fixtures/oracle/tiny/vcp.pth"], 2000);
+}
+
+#[test]
+fn indices() {
+    feed("index", entries::index, &[], 2000);
 }
 
 #[test]

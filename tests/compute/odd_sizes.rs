@@ -26,6 +26,7 @@ fn sizes() -> Architecture {
         deep_prompts: 2,
         taps: vec![1, 2, 4, 5, 7],
         post_heads: 6,
+        direct_prompts: false,
     }
 }
 /// Patches along one side at the size that the weights are for.
@@ -69,6 +70,7 @@ fn every_size_is_read_and_none_assumed() {
     let vcp = write(&folder.path().join("vcp"), &seeded::vcp("odd", &sizes), Store::F32, false);
     let request = ImportRequest {
         clip,
+        second_tower: None,
         vcp,
         image_size: sizes.image_size,
         taps: Some(sizes.taps.clone()),

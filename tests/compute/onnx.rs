@@ -96,7 +96,7 @@ fn large_weights_lie_beside_the_file() {
         assert_eq!(length, tensor.dims.iter().product::<i64>() as usize * bytes, "{}", tensor.name);
         // The name of a weight ends with the shape it is used in: the stored name comes before it.
         let name = tensor.name.split('[').next().unwrap().to_owned();
-        assert_eq!(&data[offset..offset + length], bundle.tensor(&name).unwrap().bytes, "{name}");
+        assert_eq!(&data[offset..offset + length], bundle.bytes(&name).unwrap(), "{name}");
         beside.insert(name);
     }
     let missing: Vec<_> = bundle.names().filter(|name| onnx::is_in_graph(name) && !beside.contains(*name)).collect();

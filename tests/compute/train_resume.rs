@@ -287,6 +287,17 @@ fn what_cannot_be_learned_from_is_said_before_anything_is_computed() {
     assert!(text.contains("--beta2 1: give a number from 0, less than 1"), "{text}");
     let text = said(&["--device", "cuda"]);
     assert!(text.contains("rebuild with `cargo build --release --features train-cuda`"), "{text}");
+    std::fs::remove_dir_all(root.join("bolt/ground_truth")).unwrap();
+    let text = said(&[]);
+    assert!(
+        text.contains("4 of 8 pictures are left out, more than a tenth: 4 defective pictures of 'bolt' have no mask")
+    );
+    assert!(text.contains("by --allow-missing"), "{text}");
+    let text = said(&["--allow-missing"]);
+    assert!(
+        text.contains("bolt: 4 good, 4 defective (0 with mask), 0 left out") && text.contains("cannot be learned from")
+    );
+    assert!(text.contains("has no anomalous picture to learn from"), "{text}");
     std::fs::remove_dir_all(root.join("bolt/defect")).unwrap();
     let text = said(&[]);
     assert!(text.contains("has no anomalous picture to learn from"), "{text}");

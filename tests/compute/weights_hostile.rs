@@ -5,6 +5,8 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::support::seeded;
+use vcp_line::engine::finish;
 use vcp_line::weights::{Bundle, ImportRequest, import};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
@@ -16,6 +18,7 @@ fn fixture(name: &str) -> PathBuf {
 fn request(clip: &Path, vcp: &Path, out: &Path) -> ImportRequest {
     ImportRequest {
         clip: clip.to_owned(),
+        second_tower: None,
         vcp: vcp.to_owned(),
         image_size: 98,
         taps: None,
@@ -185,8 +188,10 @@ fn files_of_other_kinds_say_what_they_are() {
     assert!(say(&index).contains("an index of more than 67108864 bytes"));
     assert_eq!(
         say(b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."),
-        "FILE was saved in the old torch.save format; load it and save it again with torch 1.6 or later"
+        "weight file FILE is truncated or damaged: pickle ends early; fetch it again"
     );
+    assert!(say(b"\x80\x04}.").contains("a pickle that torch.save did not write"));
+    assert!(say(b"version https://git-lfs.github.com/spec/v1\noid").contains("fetch it with `git lfs pull`"));
 }
 
 #[test]
@@ -223,6 +228,66 @@ fn a_damaged_bundle_is_refused_and_a_folder_is_not_overwritten() {
     std::fs::create_dir(&request.out).unwrap();
     assert!(error(&request).contains("photos is no model bundle, so it is not replaced"), "{}", error(&request));
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 2);
+}
+
+/// Weights are read when they are needed. Whoever shortens or rewrites the file between the check and that moment gets
+/// an error that names it, not a signal that ends the process, and never other numbers.
+#[test]
+fn weights_that_change_while_they_are_open_are_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("b");
+    import(&request(&fixture("clip.pt"), &fixture("vcp.pth"), &out), &mut |_, _, _| {}).unwrap();
+    let weights = out.join("weights.safetensors");
+    let good = std::fs::read(&weights).unwrap();
+    let change = |how: &dyn Fn(&std::fs::File)| {
+        std::fs::write(&weights, &good).unwrap();
+        let bundle = Bundle::open(&out).unwrap();
+        how(&std::fs::File::options().write(true).open(&weights).unwrap());
+        let read = bundle.f32("visual.conv1.weight").unwrap_err().to_string();
+        let graph = finish::text_constants(&bundle).unwrap_err().to_string();
+        let copy = bundle.copy_weights(&mut std::io::sink()).unwrap_err().to_string();
+        assert_eq!((&read, &read), (&graph, &copy));
+        read
+    };
+    let damaged = |how: &str| {
+        format!(
+            "model bundle damaged: {}: weights.safetensors {how} than it was when it was opened: something else writes \
+             to it; import it again with `vcp-line model import`",
+            out.display()
+        )
+    };
+    for length in [0, 4096] {
+        assert_eq!(change(&|file| file.set_len(length).unwrap()), damaged("is shorter"));
+    }
+    let zeros = vec![0; good.len()];
+    assert_eq!(
+        change(&|file| std::os::unix::fs::FileExt::write_all_at(file, &zeros, 0).unwrap()),
+        damaged("holds other numbers")
+    );
+    // One that is replaced by another is no concern of whoever has it open.
+    std::fs::write(&weights, &good).unwrap();
+    let bundle = Bundle::open(&out).unwrap();
+    std::fs::remove_file(&weights).unwrap();
+    std::fs::write(&weights, b"other").unwrap();
+    assert_eq!(bundle.f32("ln_final.bias").unwrap().0, [64]);
+}
+
+#[test]
+fn a_source_that_is_shortened_while_it_is_imported_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let vcp = dir.path().join("vcp.safetensors");
+    let sizes = seeded::tiny();
+    seeded::write(&vcp, &seeded::vcp("tiny", &sizes), seeded::Store::F32, false);
+    let mut cut = false;
+    let error = import(&request(&fixture("clip.pt"), &vcp, &dir.path().join("b")), &mut |stage, _, _| {
+        if stage == "tensors" && !std::mem::replace(&mut cut, true) {
+            std::fs::File::options().write(true).open(&vcp).unwrap().set_len(3000).unwrap();
+        }
+    });
+    let said = error.unwrap_err().to_string();
+    let expected = format!("weight file {} is truncated or damaged: it became shorter", vcp.display());
+    assert!(said.starts_with(&expected), "{said}");
+    assert!(!dir.path().join("b").exists());
 }
 
 #[test]

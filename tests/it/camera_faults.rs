@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::{Duration, Instant};
 
-use crate::support::commands::{ACK, Sender, http, part};
+use crate::support::commands::{ACK, Sender, http, part, publish};
 use crate::support::consumer::Consumer;
 use crate::support::conveyor::{PATIENCE, soak};
 use crate::support::line::{Line, settings, write_token};
@@ -193,4 +193,18 @@ fn restarted_with_another_format() {
     controller.until_judged(10, |event| event["frame"]["width"] == 320);
     let reasons = controller.end("camera restarted with another format");
     assert_camera_failed(&reasons, 10);
+}
+
+/// Somebody pauses the camera and the controller goes on: its parts are told at once why they have no verdict.
+#[test]
+fn paused_while_triggered() {
+    let mut controller =
+        Controller::start("source = \"synthetic\"\nclasses = [\"ring\"]\nsize = 64\npool = 4\nfps = 20.0\n", false);
+    controller.until_judged(10, |_| true);
+    publish(controller.broker.port, "pause", b"{}", &[]);
+    controller.triggers_for(outage());
+    publish(controller.broker.port, "resume", b"{}", &[]);
+    controller.until_judged(10, |_| true);
+    let reasons = controller.end(&format!("camera paused for {} s while triggered", outage().as_secs()));
+    assert!(reasons["paused"] >= outage().as_secs() as usize * 5 && reasons["judged"] >= 20, "{reasons:?}");
 }

@@ -349,16 +349,22 @@ fn names_that_no_command_can_say_are_refused() {
     );
     assert_eq!(
         with(&format!("prefix = \"{}\"", vec!["plant"; 100].join("/"))),
-        "line.toml:14: mqtt.prefix: has 599 characters; allowed: 1 to 512"
+        "line.toml:14: mqtt.prefix: has 599 bytes; allowed: 1 to 512"
     );
-    for prefix in ["plant/+", "#", "/plant", "plant/", "plant//caps", ""] {
-        assert_eq!(
-            with(&format!("prefix = \"{prefix}\"")),
-            format!(
-                "line.toml:14: mqtt.prefix: \"{prefix}\" is no prefix; allowed: names of letters, digits, '_' and '-', \
-                 separated by '/'"
-            )
-        );
+    for (prefix, mistake) in [
+        ("plant/+", "has a '+' or '#', with which only readers may ask for several topics; leave it out"),
+        ("#", "has a '+' or '#', with which only readers may ask for several topics; leave it out"),
+        ("plant/", "ends with '/', which would make an empty level; leave it out"),
+        ("$SYS/plant", "begins with '$', which is kept for the broker's own topics; leave it out"),
+        ("a\\nb", "has control characters; leave them out"),
+        ("", "is empty; write the first levels of every topic, such as vcp-line"),
+    ] {
+        assert_eq!(with(&format!("prefix = \"{prefix}\"")), format!("line.toml:14: mqtt.prefix: {mistake}"));
+    }
+    for prefix in ["acme.corp/Plant 1/line", "umh/v1/acme/k\u{f6}ln", "/factory/line", "plant//caps"] {
+        let text = good().replacen("url = ", &format!("prefix = \"{prefix}\"\nusername = \"TOKEN\"\nurl = "), 1);
+        let mqtt = parse(&text, Path::new("line.toml")).unwrap().mqtt;
+        assert_eq!((mqtt.prefix.as_str(), mqtt.user), (prefix, Some(("TOKEN".to_owned(), None))));
     }
     for line in ["+", "a/b", "#", "\u{fc}", ""] {
         assert_eq!(

@@ -169,6 +169,56 @@ fn outbox_deleted() {
     bench.end(&mut service, &mut consumer, "outbox deleted for a while");
 }
 
+/// The file system of the outbox is unmounted, with a folder of the same name under it, and mounted again.
+#[test]
+fn outbox_unmounted() {
+    let broker = Mosquitto::start(Rules::default());
+    let mut consumer = Consumer::start(broker.port);
+    let mut bench = Bench::new();
+    let outbox = bench.outbox();
+    let place = outbox.parent().unwrap().to_owned();
+    fs::create_dir_all(&outbox).unwrap();
+    let Some(mount) = Mount::tmpfs(&place, "40m") else { return };
+    let mut service = bench.run(broker.port, "127.0.0.1", None, 40.0, "");
+    consumer.until_parts(30, PATIENCE);
+    let began = Instant::now();
+    drop(mount);
+    service
+        .logged("is not there any more; mount or make it again, and check what it held; verdicts are kept in memory");
+    assert!(began.elapsed() < Duration::from_secs(2), "said after {:?}", began.elapsed());
+    consumer.until_parts(bench.delivered() + 30, PATIENCE);
+    let alarm = mosquitto::Subscriber::start(broker.port, "vcp-line/caps/top/alarm", &[]).next(PATIENCE).unwrap();
+    assert!(alarm.payload.contains("is not there any more"), "{alarm:?}");
+    // What would be written there would be out of sight with the next mount.
+    assert_eq!(fs::read_dir(&outbox).unwrap().count(), 0, "the folder under the mount is written");
+    let Some(mount) = Mount::tmpfs(&place, "40m") else { return };
+    fs::create_dir(&outbox).unwrap();
+    service.logged("the disk of the outbox takes records again");
+    consumer.until_parts(bench.delivered() + 30, PATIENCE);
+    assert!(fs::read_dir(&outbox).unwrap().count() >= 2, "nothing is written to the new file system");
+    bench.end(&mut service, &mut consumer, "outbox unmounted for a while");
+    drop(mount);
+}
+
+/// Ticks of /proc a second, the same on every Linux.
+const TICKS: u64 = 100;
+
+/// Processor time that a thread of a process has had.
+fn thread_time(process: u32, name: &str) -> Duration {
+    let tasks = fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    let mut ticks = 0;
+    for task in tasks.flatten() {
+        let stat = fs::read_to_string(task.path().join("stat")).unwrap_or_default();
+        if let Some((head, fields)) = stat.rsplit_once(')')
+            && head.ends_with(&format!("({name}"))
+        {
+            let fields: Vec<&str> = fields.split_whitespace().collect();
+            ticks += fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+        }
+    }
+    Duration::from_millis(ticks * 1000 / TICKS)
+}
+
 /// Every fsync fails where each record has one of its own: tried once a second, and not in a new segment each time.
 #[test]
 fn failing_disk_fsync_always() {
@@ -179,7 +229,9 @@ fn failing_disk_fsync_always() {
     let failing = shim(
         bench.folder.path(),
         &format!(
-            "int fdatasync(int f) {{ if (!access(\"{}\", F_OK)) {{ errno = EIO; return -1; }} return syscall(SYS_fdatasync, f); }}\n",
+            "static int fails(void) {{ if (access(\"{}\", F_OK)) return 0; errno = EIO; return 1; }}\n\
+             int fdatasync(int f) {{ return fails() ? -1 : syscall(SYS_fdatasync, f); }}\n\
+             int fsync(int f) {{ return fails() ? -1 : syscall(SYS_fsync, f); }}\n",
             flag.display()
         ),
     );
@@ -196,11 +248,17 @@ fn failing_disk_fsync_always() {
     let before = newest(&bench.outbox());
     fs::write(&flag, "").unwrap();
     service.logged("fsync: Input/output error (os error 5); check the disk; verdicts are kept in memory alone");
+    let (began, busy) = (Instant::now(), thread_time(service.id(), "vcp-outbox"));
     std::thread::sleep(Duration::from_secs(6));
+    let share = (thread_time(service.id(), "vcp-outbox") - busy).as_secs_f64() / began.elapsed().as_secs_f64();
+    assert!(share < 0.1, "the outbox thread is busy for {:.0} % of the time with a disk that fails", share * 100.0);
     let segments = newest(&bench.outbox()) - before;
     assert!(segments <= 3, "{segments} segments were begun in 6 s");
     let so_far = bench.delivered();
     consumer.until_parts(so_far + 20, PATIENCE);
+    // Each failure is said once, not with every attempt.
+    let said = service.stderr().lines().filter(|line| line.contains("check the disk")).count();
+    assert!(said <= 6, "{said} lines: {}", service.stderr());
     fs::remove_file(&flag).unwrap();
     service.logged("the disk of the outbox takes records again");
     consumer.until_parts(bench.delivered() + 20, PATIENCE);

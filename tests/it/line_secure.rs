@@ -80,7 +80,7 @@ impl Plant {
         let mut arguments = self.arguments(Some(user));
         if filter.starts_with("spBv1.0") {
             // Its payloads are no text.
-            arguments.extend(["-F", "MESSAGE %r %t %x"].map(str::to_owned));
+            arguments.extend(["-F", "MESSAGE %r\t%t\t%x"].map(str::to_owned));
         }
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         Subscriber::start(self.broker.port, filter, &arguments)

@@ -269,6 +269,7 @@ fn engine_too_slow() {
         deep_prompts: 1,
         taps: vec![2, 4, 6],
         post_heads: 8,
+        direct_prompts: false,
     };
     weights::random(&bundle, &sizes, 7).unwrap();
     bench.bundle = Some(bundle);

@@ -127,6 +127,20 @@ fn frames_of_more_than_8_bits_are_refused_by_name() {
     );
 }
 
+/// Somebody sets the camera to 16 bits while it delivers: no frame of those is taken for one of 8.
+#[test]
+fn a_camera_that_changes_to_16_bits_is_refused_by_name() {
+    let part = |format: &str, count: u32| {
+        format!("videotestsrc num-buffers={count} ! video/x-raw,format={format},width=64,height=48 ! c.")
+    };
+    let spec = launch(&format!("{} {} concat name=c", part("GRAY8", 4), part("GRAY16_LE", 6)));
+    let (frames, error) = drain(&mut open(spec));
+    assert!((1..=4).contains(&frames.len()), "{} frames", frames.len());
+    assert!(frames.iter().all(|frame| frame.image.format == PixelFormat::Gray8));
+    assert!(error.to_string().contains("delivers what is refused: GRAY16_LE has 16 bits a channel"), "{error}");
+    assert!(!error.is_transient());
+}
+
 /// A recording of 10 bits a channel.
 #[test]
 fn a_video_file_of_more_than_8_bits_is_refused_by_name() {

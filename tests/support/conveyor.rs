@@ -65,6 +65,13 @@ impl Bench {
         more: &str,
         change: impl FnOnce(&mut Command),
     ) -> Running {
+        let mut command = self.command(port, host, count, fps, more);
+        change(&mut command);
+        Running::start(command)
+    }
+
+    /// What [`Bench::run`] starts.
+    pub fn command(&mut self, port: u16, host: &str, count: Option<u64>, fps: f64, more: &str) -> Command {
         let cameras: String = self.cameras.iter().map(|camera| self.conveyor(camera, count, fps)).collect();
         self.truths
             .extend((0..self.cameras.len()).map(|offset| self.truth(self.truths.len() + offset)).collect::<Vec<_>>());
@@ -80,8 +87,7 @@ impl Bench {
         fs::write(&file, text).unwrap();
         let mut command = program(&["run", file.to_str().unwrap()]);
         command.env("STATE_DIRECTORY", self.folder.path().join("state"));
-        change(&mut command);
-        Running::start(command)
+        command
     }
 
     fn truth(&self, number: usize) -> PathBuf {

@@ -9,6 +9,7 @@ use vcp_line::command;
 use vcp_line::learn::checkpoint;
 use vcp_line::publish::outbox::survey;
 use vcp_line::publish::{sparkplug, watch};
+use vcp_line::source::image_file;
 use vcp_line::{config, weights};
 
 /// The settings of a line.
@@ -38,6 +39,36 @@ pub fn command(bytes: &[u8]) {
     }
 }
 
+/// A picture of any format.
+pub fn image(bytes: &[u8]) {
+    match image_file::from_bytes(bytes) {
+        Ok(image) => {
+            let pixels = image.width as usize * image.height as usize;
+            assert_eq!(image.data().len(), pixels * image.format.bytes_per_pixel());
+        }
+        Err(reason) => assert!(!reason.is_empty()),
+    }
+}
+
+/// A TIFF or BigTIFF. The first byte chooses its kind.
+pub fn tiff(bytes: &[u8]) {
+    const KINDS: [&[u8; 4]; 4] = [b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"];
+    let mut bytes = bytes.to_vec();
+    if let Some(kind) = bytes.first().map(|first| KINDS[usize::from(*first) % 4]).filter(|_| bytes.len() > 4)
+        && !KINDS.iter().any(|kind| bytes.starts_with(*kind))
+    {
+        bytes[..4].copy_from_slice(kind);
+    }
+    image(&bytes);
+}
+
+/// A JPEG, followed to its end without computing its pixels, and with them.
+pub fn jpeg(bytes: &[u8]) {
+    if image_file::whole_jpeg(bytes).is_ok() {
+        image(bytes);
+    }
+}
+
 /// A Sparkplug host's command.
 pub fn births(bytes: &[u8]) {
     sparkplug::asks_for_births(bytes);
@@ -56,6 +87,24 @@ pub fn weights(bytes: &[u8]) {
     let file = folder.path().join("weights");
     fs::write(&file, bytes).expect("writable");
     if let Err(error) = weights::tensor_names(&file) {
+        assert!(!error.to_string().is_empty());
+        return;
+    }
+    for vcp in [false, true] {
+        if let Err(error) = weights::read_all(std::slice::from_ref(&file), vcp) {
+            assert!(!error.to_string().is_empty());
+        }
+    }
+}
+
+/// The index of weights in several files, beside one that is good.
+pub fn index(bytes: &[u8]) {
+    const GOOD: &[u8] = br#"{"visual.conv1.weight":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}    "#;
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let shard = [&(GOOD.len() as u64).to_le_bytes()[..], GOOD, &[0; 4]].concat();
+    fs::write(folder.path().join("a.safetensors"), shard).expect("writable");
+    fs::write(folder.path().join("model.safetensors.index.json"), bytes).expect("writable");
+    if let Err(error) = weights::read_all(&[folder.path().to_owned()], false) {
         assert!(!error.to_string().is_empty());
     }
 }

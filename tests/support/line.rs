@@ -37,6 +37,7 @@ pub fn model() -> &'static Path {
             deep_prompts: 1,
             taps: vec![1, 2],
             post_heads: 8,
+            direct_prompts: false,
         };
         weights::random(&folder, &sizes, 7).unwrap();
         folder
@@ -155,6 +156,14 @@ impl Running {
             err.follow(child.stderr.take().unwrap(), "stderr"),
         ];
         Self { child, out, err, readers }
+    }
+
+    /// With its log going elsewhere, wherever that is.
+    pub fn start_logging_to(mut command: Command, log: impl Into<Stdio>) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(log).spawn().unwrap();
+        let out = Arc::<Text>::default();
+        let readers = vec![out.follow(child.stdout.take().unwrap(), "stdout")];
+        Self { child, out, err: Arc::default(), readers }
     }
 
     pub fn stdout(&self) -> String {

@@ -1,6 +1,7 @@
 //! What tests of several programs share: brokers, cameras, cables, disks, small models, and independent judges.
 #![allow(dead_code, reason = "each test program uses its part")]
 
+pub mod brokers;
 pub mod certs;
 pub mod commands;
 pub mod consumer;
@@ -20,4 +21,5 @@ pub mod schema;
 pub mod seeded;
 pub mod spark;
 pub mod tiny;
+pub mod torch_save;
 pub mod verdicts;

@@ -1,6 +1,7 @@
 //! A real broker and an independent client: Debian's `mosquitto` on a free loopback port, and `mosquitto_sub`.
 
-use std::collections::BTreeSet;
+use std::cell::RefCell;
+use std::collections::{BTreeSet, VecDeque};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
@@ -176,6 +177,8 @@ impl Message {
 /// `mosquitto_sub` listening to a topic filter; it reconnects by itself.
 pub struct Subscriber {
     child: Child,
+    /// What came before the confirmation: retained, or kept for a session that goes on.
+    early: RefCell<VecDeque<Message>>,
     lines: Receiver<Option<Message>>,
     reader: Option<JoinHandle<()>>,
 }
@@ -186,7 +189,19 @@ impl Subscriber {
         // Without stdbuf, what is printed into a pipe waits until 4 KiB have come together.
         let mut child = Command::new("stdbuf")
             .args(["-oL", "mosquitto_sub"])
-            .args(["-h", "127.0.0.1", "-p", &port.to_string(), "-q", "1", "-d", "-t", filter, "-F", "MESSAGE %r %t %p"])
+            .args([
+                "-h",
+                "127.0.0.1",
+                "-p",
+                &port.to_string(),
+                "-q",
+                "1",
+                "-d",
+                "-t",
+                filter,
+                "-F",
+                "MESSAGE %r\t%t\t%p",
+            ])
             .args(extra)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -201,7 +216,7 @@ impl Subscriber {
                 for line in output.lines().map_while(Result::ok) {
                     let message = match line.strip_prefix("MESSAGE ") {
                         Some(text) => {
-                            let mut parts = text.splitn(3, ' ');
+                            let mut parts = text.splitn(3, '\t');
                             let mut part = || parts.next().unwrap_or_default().to_string();
                             Some(Message { retained: part() == "1", topic: part(), payload: part() })
                         }
@@ -214,14 +229,16 @@ impl Subscriber {
                 }
             })
             .expect("a thread");
-        let subscriber = Self { child, lines, reader: Some(reader) };
-        let confirmed = subscriber.lines.recv_timeout(PATIENCE).expect("the broker confirms the subscription");
-        assert!(confirmed.is_none(), "a message before the confirmation: {confirmed:?}");
-        subscriber
+        let early = std::iter::from_fn(|| lines.recv_timeout(PATIENCE).expect("the broker confirms the subscription"));
+        let early = RefCell::new(early.collect());
+        Self { child, early, lines, reader: Some(reader) }
     }
 
     /// The next message, or `None` when none comes in time.
     pub fn next(&self, patience: Duration) -> Option<Message> {
+        if let Some(message) = self.early.borrow_mut().pop_front() {
+            return Some(message);
+        }
         let end = Instant::now() + patience;
         loop {
             match self.lines.recv_timeout(end.saturating_duration_since(Instant::now())) {

@@ -30,6 +30,7 @@ pub fn tiny() -> Architecture {
         deep_prompts: 3,
         taps: vec![3, 6, 9, 12],
         post_heads: 8,
+        direct_prompts: false,
     }
 }
 

@@ -43,6 +43,7 @@ pub fn bundle() -> (tempfile::TempDir, PathBuf) {
     let out = folder.path().join("tiny");
     let request = ImportRequest {
         clip: fixture("clip.pt"),
+        second_tower: None,
         vcp: fixture("vcp.pth"),
         image_size: SIZE,
         taps: Some(TAPS.to_vec()),

@@ -2,14 +2,22 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// Where the unit looks for `NAME.toml`.
 const SETTINGS: &str = "/etc/vcp-line";
 /// Where `install.sh` has put OpenVINO for the unit.
 const LIBRARIES: &str = "/usr/lib/vcp-line/openvino";
 const USER: &str = "vcp-line";
+/// Where `install.sh` has put the program for the unit.
+const PROGRAM: &str = "/usr/bin/vcp-line";
+/// Folders of the unit, each with one for every line.
+const FOLDERS: [(&str, &str); 2] = [("StateDirectory", "/var/lib"), ("CacheDirectory", "/var/cache")];
+/// Set where a check runs as the service, so that it never starts another.
+const INSIDE: &str = "VCP_LINE_CHECKED_AS_SERVICE";
 /// What the unit hands over as credentials, under these names.
 const CREDENTIALS: [&str; 4] = ["mqtt-password", "client-key", "camera-password", "http-token"];
 
@@ -20,6 +28,42 @@ pub struct Difference {
     pub missing: Vec<&'static str>,
     /// How to check as the service.
     pub command: String,
+    line: String,
+}
+
+impl Difference {
+    /// Whether this process can check as the service: the installed program, run by root where systemd is at work.
+    pub fn can_be_closed(&self) -> bool {
+        own_user() == Some(0)
+            && std::env::var_os(INSIDE).is_none()
+            && Path::new("/run/systemd/system").is_dir()
+            && std::env::current_exe().is_ok_and(|program| program == Path::new(PROGRAM))
+    }
+
+    /// Checks as the service, whose findings go where this program's would; its exit code. Folders that systemd makes
+    /// for it are gone afterwards.
+    pub fn check_as_service(&self, json: bool) -> io::Result<u8> {
+        let folders = FOLDERS.map(|(_, above)| PathBuf::from(above).join("vcp-line").join(&self.line));
+        let new: Vec<&PathBuf> = folders.iter().filter(|folder| !folder.exists()).collect();
+        let mut command = Command::new("systemd-run");
+        command.args(["--pipe", "--wait", "--collect", "--quiet"]).arg(format!("--setenv={INSIDE}=1"));
+        if let Some(filter) = std::env::var_os("VCP_LINE_LOG") {
+            let mut set = OsString::from("--setenv=VCP_LINE_LOG=");
+            set.push(filter);
+            command.arg(set);
+        }
+        for property in properties(&self.line) {
+            command.arg("-p").arg(property);
+        }
+        command.args([PROGRAM, "check"]).arg(Path::new(SETTINGS).join(format!("{}.toml", self.line)));
+        command.args(json.then_some("--json"));
+        let ended = command.status();
+        // Only when empty.
+        for folder in new {
+            fs::remove_dir(folder).ok();
+        }
+        Ok(ended?.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
+    }
 }
 
 /// Nothing for settings that no unit runs, and as the service itself.
@@ -45,7 +89,7 @@ fn between(
         (libraries, "libraries"),
     ];
     let missing: Vec<&str> = is_there.into_iter().filter(|(same, _)| !same).map(|(_, what)| what).collect();
-    (!missing.is_empty()).then(|| Difference { missing, command: command(line) })
+    (!missing.is_empty()).then(|| Difference { missing, command: command(line), line: line.to_owned() })
 }
 
 /// The line that the unit `vcp-line@LINE` runs with these settings.
@@ -54,25 +98,25 @@ fn line(settings: &Path) -> Option<&str> {
     settings.file_stem()?.to_str().filter(|_| of_unit)
 }
 
-/// Runs `check` with the properties of the unit that decide what it finds.
-fn command(line: &str) -> String {
-    let mut text = String::from("sudo systemd-run --pipe --wait --collect --quiet");
-    let mut add = |property: &str| text += &format!(" -p '{property}'");
-    for property in ["User=vcp-line", "Group=vcp-line", "SupplementaryGroups=video plugdev render"] {
-        add(property);
-    }
-    add(&format!("StateDirectory=vcp-line/{line}"));
-    add(&format!("CacheDirectory=vcp-line/{line}"));
-    add(&format!("Environment=XDG_CACHE_HOME=/var/cache/vcp-line/{line}"));
-    add(&format!("Environment=LD_LIBRARY_PATH={LIBRARIES}"));
+/// The properties of the unit that decide what a check finds.
+fn properties(line: &str) -> Vec<String> {
+    let mut all: Vec<String> =
+        ["User=vcp-line", "Group=vcp-line", "SupplementaryGroups=video plugdev render"].map(String::from).into();
+    all.extend(FOLDERS.map(|(property, _)| format!("{property}=vcp-line/{line}")));
+    all.push(format!("Environment=XDG_CACHE_HOME=/var/cache/vcp-line/{line}"));
+    all.push(format!("Environment=LD_LIBRARY_PATH={LIBRARIES}"));
     for name in CREDENTIALS {
-        add(&format!("LoadCredential={name}:vcp-line.{line}.{name}"));
-        add(&format!("SetCredential={name}:\\n"));
+        all.push(format!("LoadCredential={name}:vcp-line.{line}.{name}"));
+        all.push(format!("SetCredential={name}:\\n"));
     }
-    for property in ["ProtectSystem=strict", "ProtectHome=yes", "PrivateTmp=yes"] {
-        add(property);
-    }
-    text + &format!(" /usr/bin/vcp-line check {SETTINGS}/{line}.toml")
+    all.extend(["ProtectSystem=strict", "ProtectHome=yes", "PrivateTmp=yes"].map(String::from));
+    all
+}
+
+/// Runs `check` with them.
+fn command(line: &str) -> String {
+    let properties: String = properties(line).iter().map(|property| format!(" -p '{property}'")).collect();
+    format!("sudo systemd-run --pipe --wait --collect --quiet{properties} {PROGRAM} check {SETTINGS}/{line}.toml")
 }
 
 fn own_user() -> Option<u32> {

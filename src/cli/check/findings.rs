@@ -74,7 +74,8 @@ impl Findings {
     pub fn end(&self, other: Option<&Difference>) -> anyhow::Result<()> {
         let ready = self.problems == 0;
         if self.json {
-            let not_as_service = other.map(|Difference { missing, command }| NotAsService { other: missing, command });
+            let not_as_service =
+                other.map(|Difference { missing, command, .. }| NotAsService { other: missing, command });
             return Ok(terminal::json(&Report { checks: &self.checks, ready, not_as_service }, true)?);
         }
         match self.problems {

@@ -9,6 +9,7 @@ use std::time::Instant;
 use anyhow::Context;
 use clap::Args;
 
+use super::failure::Said;
 use super::outbox;
 use super::terminal::say;
 use crate::config::{self, LineConfig, SecretError};
@@ -47,7 +48,16 @@ pub fn run(arguments: &CheckArguments) -> anyhow::Result<()> {
         return opened.map(drop);
     }
     let other = as_service::difference(&arguments.line);
-    if let Some(Difference { missing, command }) = other.as_ref().filter(|_| !arguments.json) {
+    if let Some(other) = other.as_ref().filter(|other| other.can_be_closed()) {
+        if !arguments.json {
+            say!("note  checked as the service runs, with its {}", other.missing.join(", "));
+        }
+        return match other.check_as_service(arguments.json).context("systemd-run could not be started")? {
+            0 => Ok(()),
+            code => Err(Said { code }.into()),
+        };
+    }
+    if let Some(Difference { missing, command, .. }) = other.as_ref().filter(|_| !arguments.json) {
         say!("note  not checked as the service runs, which has another {}; as the service:", missing.join(", "));
         say!("      {command}");
     }

@@ -49,6 +49,7 @@ pub fn random(folder: &Path, seed: u64) -> anyhow::Result<PathBuf> {
         deep_prompts: 1,
         taps: vec![1, 2, 3, 4],
         post_heads: 8,
+        direct_prompts: false,
     };
     weights::random(&bundle, &architecture, seed)?;
     Ok(bundle)

@@ -16,7 +16,7 @@ use super::failure;
 use super::json_file;
 use super::terminal::{self, note};
 use crate::clock::{Clock, SystemClock};
-use crate::dataset::{Dataset, Layout, Split};
+use crate::dataset::{ClassItems, Dataset, Layout, LeftOut, Split};
 use crate::engine::{self, EngineInfo};
 use crate::eval::baseline::Baseline;
 use crate::eval::report::{Report, Subject};
@@ -42,7 +42,7 @@ pub struct EvalArguments {
     #[arg(long, value_name = "ROOT")]
     data: PathBuf,
     /// How the files lie below the root.
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, default_value_t = Layout::Auto)]
     layout: Layout,
     /// Which part of the data set.
     #[arg(long, value_enum, default_value_t)]
@@ -59,6 +59,9 @@ pub struct EvalArguments {
     /// Stop at a picture or mask that cannot be read, instead of naming it and going on.
     #[arg(long)]
     strict: bool,
+    /// Go on when more than a tenth of the pictures cannot be used.
+    #[arg(long)]
+    allow_missing: bool,
     /// Measure a classical baseline on the same pictures: distance from the local median, smoothed.
     #[arg(long)]
     baseline: bool,
@@ -94,11 +97,16 @@ pub fn run(arguments: &EvalArguments) -> anyhow::Result<()> {
         failure::there("--tune-data", root)?;
     }
     let dataset = Dataset::open(&arguments.data, arguments.layout, arguments.split)?.only(&arguments.classes)?;
+    found(&dataset, arguments.allow_missing)?;
     let tuning = match arguments.tune_baseline.as_slice() {
         [] => None,
         classes => {
             let root = arguments.tune_data.as_ref().unwrap_or(&arguments.data);
-            Some(Dataset::open(root, arguments.layout, arguments.split)?.only(classes)?)
+            let data = Dataset::open(root, arguments.layout, arguments.split)?.only(classes)?;
+            if !arguments.allow_missing {
+                data.check_left_out()?;
+            }
+            Some(data)
         }
     };
     if let Some(path) = arguments.json.as_deref().filter(|path| *path != Path::new("-")) {
@@ -108,7 +116,7 @@ pub fn run(arguments: &EvalArguments) -> anyhow::Result<()> {
     let mut engine = engine::open(&arguments.engine.spec(&arguments.model, 1))?;
     let tuned = tuning.map(|data| tuned(&data, &dataset, engine.info().image_size, arguments.strict)).transpose()?;
     let baseline = arguments.baseline(tuned.as_ref());
-    let options = Options { baseline, strict: arguments.strict };
+    let options = Options { baseline, strict: arguments.strict, allow_missing: arguments.allow_missing };
 
     let mut display = Display::new();
     let watch = &mut |progress: Progress<'_>| display.show(progress);
@@ -116,7 +124,7 @@ pub fn run(arguments: &EvalArguments) -> anyhow::Result<()> {
     display.finish();
 
     // Files first: whoever reads standard output may go away.
-    let json = arguments.json(engine.info(), &evaluation, baseline, tuned.as_ref());
+    let json = arguments.json(&dataset, engine.info(), &evaluation, baseline, tuned.as_ref());
     let to_stdout = arguments.json.as_deref() == Some(Path::new("-"));
     if let Some(path) = arguments.json.as_deref().filter(|_| !to_stdout) {
         json_file::write(path, &json)?;
@@ -126,7 +134,7 @@ pub fn run(arguments: &EvalArguments) -> anyhow::Result<()> {
         text.push_str(&table::tuned(tuned));
     }
     if let Some(report) = report {
-        let page = report.finish(&arguments.subject(engine.info(), baseline, tuned), &evaluation)?;
+        let page = report.finish(&arguments.subject(&dataset, engine.info(), baseline, tuned), &evaluation)?;
         note!("report: {}", page.display());
     }
     if to_stdout {
@@ -134,9 +142,23 @@ pub fn run(arguments: &EvalArguments) -> anyhow::Result<()> {
     } else {
         terminal::lines(&text);
     }
+    for warning in &evaluation.warnings {
+        note!("vcp-line: {warning}");
+    }
     if !evaluation.left_out.is_empty() {
         let (left_out, all) = (evaluation.left_out.len(), dataset.len());
         note!("vcp-line: {left_out} of {all} pictures could not be read and count nowhere; they are named above");
+    }
+    Ok(())
+}
+
+/// Says what was found, and refuses when too much of it cannot be used.
+fn found(dataset: &Dataset, allow_missing: bool) -> anyhow::Result<()> {
+    for line in dataset.lines() {
+        note!("{line}");
+    }
+    if !allow_missing {
+        dataset.check_left_out()?;
     }
     Ok(())
 }
@@ -170,6 +192,7 @@ impl EvalArguments {
 
     fn json(
         &self,
+        dataset: &Dataset,
         info: &EngineInfo,
         evaluation: &Evaluation,
         baseline: Option<Baseline>,
@@ -178,7 +201,7 @@ impl EvalArguments {
         json!({
             "schema": SCHEMA,
             "data": self.data.display().to_string(),
-            "layout": self.layout.name(),
+            "layout": dataset.layout.name(),
             "split": self.split.name(),
             "model": {
                 "name": info.model, "sha256": info.sha256,
@@ -186,24 +209,45 @@ impl EvalArguments {
             },
             "image_size": info.image_size,
             "pictures": { "looked_at": evaluation.looked_at, "left_out": evaluation.left_out },
+            "found": dataset.classes.iter().map(class_found).collect::<Vec<_>>(),
+            "warnings": evaluation.warnings,
             "baseline": baseline,
             "tuned": tuned,
             "methods": evaluation.methods.iter().map(|method| &method.figures).collect::<Vec<_>>(),
         })
     }
 
-    fn subject(&self, info: &EngineInfo, baseline: Option<Baseline>, tuned: Option<Tuned>) -> Subject {
+    fn subject(
+        &self,
+        dataset: &Dataset,
+        info: &EngineInfo,
+        baseline: Option<Baseline>,
+        tuned: Option<Tuned>,
+    ) -> Subject {
         Subject {
             model: info.model.clone(),
             sha256: info.sha256.chars().take(HASH_DIGITS).collect(),
             engine: format!("{} {}", info.engine, info.precision),
             data: self.data.display().to_string(),
-            layout: format!("{}, {}", self.layout.name(), self.split.name()),
+            layout: format!("{}, {}", dataset.layout.name(), self.split.name()),
             date: SystemClock.now().wall.strftime("%Y-%m-%d").to_string(),
             tuned,
             baseline,
         }
     }
+}
+
+/// What was found of a class before looking at it.
+fn class_found(class: &ClassItems) -> serde_json::Value {
+    let left_out = |left: &LeftOut| json!({ "path": left.path.display().to_string(), "pictures": left.pictures, "reason": left.reason });
+    json!({
+        "class": class.name,
+        "good": class.good(),
+        "anomalous": class.defective(),
+        "with_mask": class.with_mask(),
+        "left_out": class.left_out.iter().map(left_out).collect::<Vec<_>>(),
+        "remarks": class.remarks,
+    })
 }
 
 /// A bar on a terminal, plain lines otherwise; both on standard error.

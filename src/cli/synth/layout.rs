@@ -7,6 +7,9 @@ use serde_json::{Value, json};
 use crate::dataset::Layout;
 use crate::synth::{self, Class, Defect, DefectKind};
 
+/// Layouts that a synthetic data set can have.
+pub const WRITTEN: [Layout; 4] = [Layout::Mvtec, Layout::Visa, Layout::Meta, Layout::Folders];
+
 /// Everything that decides about the pictures but their size and place.
 pub struct Plan {
     pub classes: Vec<Class>,
@@ -88,11 +91,11 @@ impl Places {
         let class = self.class.name();
         let kind = defect.map_or("good", |defect| defect.kind.name());
         let folder = match (self.layout, defect) {
-            (Layout::Mvtec | Layout::Meta, _) => format!("{class}/{split}/{kind}"),
             (Layout::Visa, None) => format!("{class}/Data/Images/Normal"),
             (Layout::Visa, Some(_)) => format!("{class}/Data/Images/Anomaly"),
             (Layout::Folders, None) => format!("{class}/good"),
             (Layout::Folders, Some(_)) => format!("{class}/defect/{kind}"),
+            _ => format!("{class}/{split}/{kind}"),
         };
         let count = self.counts.entry(folder.clone()).or_default();
         let number = *count;
@@ -133,7 +136,7 @@ impl Picture {
 /// Name and content of the file that lists the pictures, in layouts that have one.
 pub fn list(layout: Layout, pictures: &[Picture]) -> Option<(&'static str, String)> {
     match layout {
-        Layout::Mvtec | Layout::Folders => None,
+        Layout::Mvtec | Layout::Folders | Layout::Auto | Layout::Beside | Layout::RealIad => None,
         Layout::Visa => {
             let line = |picture: &Picture| {
                 let label = if picture.defect.is_some() { "anomaly" } else { "normal" };

@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use clap::{ArgGroup, Args};
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{ArgGroup, Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use rayon::prelude::*;
 use serde_json::json;
@@ -21,7 +22,7 @@ use crate::cli::terminal::{self, note, say};
 use crate::dataset::Layout;
 use crate::output::{self, NewFolder};
 use crate::synth::{self, Class, DefectKind, Request, UnknownName};
-use layout::{Picture, Plan, list};
+use layout::{Picture, Plan, WRITTEN, list};
 
 #[derive(Args)]
 #[command(group = ArgGroup::new("target").args(["out", "sheet"]).multiple(true).required(true))]
@@ -60,7 +61,7 @@ pub struct SynthArguments {
     #[arg(long, value_name = "S", default_value_t = 0)]
     seed: u64,
     /// How the files are arranged.
-    #[arg(long, value_enum, default_value_t = Layout::Mvtec)]
+    #[arg(long, value_parser = written(), default_value = "mvtec")]
     layout: Layout,
 }
 
@@ -93,6 +94,12 @@ fn picked<T: Copy + PartialEq>(picks: &[Pick<T>], all: &[T]) -> Vec<T> {
         }
     }
     chosen
+}
+
+/// The layouts that can be written.
+fn written() -> impl TypedValueParser<Value = Layout> {
+    let values = WRITTEN.iter().filter_map(ValueEnum::to_possible_value);
+    PossibleValuesParser::new(values).try_map(|word| Layout::from_str(&word, false))
 }
 
 fn range(text: &str) -> Result<(f32, f32), String> {

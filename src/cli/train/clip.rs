@@ -116,6 +116,7 @@ impl ClipArguments {
                 deep_prompts: self.text_layers.saturating_sub(1),
                 taps: vec![self.vision_layers],
                 post_heads: 8,
+                direct_prompts: false,
             },
             steps: self.steps,
             batch: self.batch,

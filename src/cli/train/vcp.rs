@@ -32,8 +32,11 @@ pub struct VcpArguments {
     #[arg(long, value_name = "ROOT")]
     data: PathBuf,
     /// How the data set is arranged.
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, default_value_t = Layout::Auto)]
     layout: Layout,
+    /// Go on when more than a tenth of the pictures cannot be used.
+    #[arg(long)]
+    allow_missing: bool,
     /// Classes to learn from [default: all]
     #[arg(long, value_name = "CLASS,…", value_delimiter = ',')]
     classes: Vec<String>,
@@ -102,10 +105,11 @@ enum SplitChoice {
 
 impl VcpArguments {
     fn request(&self, interrupts: &Interrupts) -> anyhow::Result<VcpRequest> {
+        let layout = self.layout.resolve(&self.data)?;
         // One part is the whole of a layout without splits.
         let splits = match self.split {
             SplitChoice::Train => vec![Split::Train],
-            SplitChoice::All if self.layout != Layout::Folders => vec![Split::Train, Split::Test],
+            SplitChoice::All if layout != Layout::Folders => vec![Split::Train, Split::Test],
             SplitChoice::Test | SplitChoice::All => vec![Split::Test],
         };
         if self.cache_memory.is_nan() || self.cache_memory < 0.0 {
@@ -118,13 +122,14 @@ impl VcpArguments {
             layout: self.layout,
             splits,
             classes: classes.to_vec(),
+            allow_missing: self.allow_missing,
         };
         Ok(VcpRequest {
             clip: self.clip.clone(),
             start: self.start.clone(),
             data: data(&self.data, &self.classes, splits),
             validate: self.validate.as_ref().map(|root| data(root, &self.validate_classes, vec![Split::Test])),
-            settings: self.learn.settings(&self.model, self.augment.augmentation(self.layout), &self.augment),
+            settings: self.learn.settings(&self.model, self.augment.augmentation(layout), &self.augment),
             device: self.device,
             checkpoint,
             most_memory: (self.cache_memory * GIB) as u64,
@@ -210,6 +215,7 @@ impl Screen {
 
     fn show(&mut self, event: Event<'_>) {
         match event {
+            Event::Found(line) => self.line(line),
             Event::Data { pictures, anomalous, validation } => {
                 let kept = if validation > 0 { format!(", {validation} for validation") } else { String::new() };
                 self.line(&format!("{pictures} pictures, {anomalous} of them anomalous{kept}"));

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::output::{self, NewFile};
 use crate::vcp_clip::network::{self, TextConstants};
-use crate::weights::bundle::Bundle;
+use crate::weights::bundle::{Bundle, BundleError};
 
 pub mod expanded;
 mod file;
@@ -29,8 +29,8 @@ use recorder::Recorder;
 /// Weights up to this many bytes go into the `.onnx` file itself; protocol buffers end at 2 GiB.
 pub const INLINE_LIMIT: u64 = 64 << 20;
 
-/// Records the network of `bundle`; the bytes of an `.onnx` file.
-pub fn encode(bundle: &Bundle, constants: &TextConstants, storage: Storage<'_>) -> Vec<u8> {
+/// Records the network of `bundle`; the bytes of an `.onnx` file. An error when a weight cannot be read any more.
+pub fn encode(bundle: &Bundle, constants: &TextConstants, storage: Storage<'_>) -> Result<Vec<u8>, BundleError> {
     let manifest = bundle.manifest();
     let arch = &manifest.architecture;
     let mut recorder = Recorder::new(bundle, storage);
@@ -44,17 +44,17 @@ pub fn encode(bundle: &Bundle, constants: &TextConstants, storage: Storage<'_>) 
         recorder.name(value, name);
     }
 
-    let mut graph = recorder.into_graph();
+    let mut graph = recorder.into_graph()?;
     graph.input = vec![value_info(INPUT, FLOAT, &[3, arch.image_size, arch.image_size])];
     graph.output = names.tokens.iter().map(|n| value_info(n, FLOAT, &[arch.patches(), arch.vision_width])).collect();
     graph.output.push(value_info(&names.text, FLOAT, &[2, arch.text_width]));
     graph.output.extend(names.raw.iter().map(|n| value_info(n, FLOAT, &[arch.patches(), 2])));
 
-    file(bundle, graph)
+    Ok(file(bundle, graph))
 }
 
 /// The network behind the vision tower alone, from `feature` `[batch, 1, Ct]` and `tokens.L`: what `bench` times.
-pub fn encode_tail(bundle: &Bundle, constants: &TextConstants) -> Vec<u8> {
+pub fn encode_tail(bundle: &Bundle, constants: &TextConstants) -> Result<Vec<u8>, BundleError> {
     let arch = &bundle.manifest().architecture;
     let names = OutputNames::new(&arch.taps);
     let mut recorder = Recorder::new(bundle, Storage::Inline);
@@ -64,11 +64,11 @@ pub fn encode_tail(bundle: &Bundle, constants: &TextConstants) -> Vec<u8> {
     for (value, name) in outputs.raw.iter().zip(&names.raw) {
         recorder.name(value, name);
     }
-    let mut graph = recorder.into_graph();
+    let mut graph = recorder.into_graph()?;
     graph.input = names.tokens.iter().map(|n| value_info(n, FLOAT, &[arch.patches(), arch.vision_width])).collect();
     graph.input.push(value_info(FEATURE, FLOAT, &[1, arch.text_width]));
     graph.output = names.raw.iter().map(|n| value_info(n, FLOAT, &[arch.patches(), 2])).collect();
-    file(bundle, graph)
+    Ok(file(bundle, graph))
 }
 
 /// Writes `path` and, when the weights file has more than `inline_limit` bytes ([`INLINE_LIMIT`]), `path` + `.data`
@@ -82,18 +82,18 @@ pub fn export(bundle: &Bundle, constants: &TextConstants, path: &Path, inline_li
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),
     };
-    let large = std::fs::metadata(bundle.weights_path())?.len() > inline_limit;
+    let large = bundle.manifest().weights.bytes > inline_limit;
     let data_name = format!("{file_name}.data");
     let mut written = vec![];
     if large {
         let path = folder.join(&data_name);
         let mut data = NewFile::beside(&path)?;
-        io::copy(&mut std::fs::File::open(bundle.weights_path())?, &mut data)?;
+        bundle.copy_weights(&mut data).map_err(io::Error::other)?;
         data.put()?;
         written.push(path);
     }
     let storage = if large { Storage::Beside(&data_name) } else { Storage::Inline };
-    output::write(path, &encode(bundle, constants, storage))?;
+    output::write(path, &encode(bundle, constants, storage).map_err(io::Error::other)?)?;
     written.push(path.to_owned());
     Ok(written)
 }

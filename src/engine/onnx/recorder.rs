@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use crate::vcp_clip::ops::Ops;
-use crate::weights::bundle::{Bundle, Dtype};
+use crate::weights::bundle::{Bundle, BundleError, Dtype};
 
 use super::expanded::Expanded;
 use super::names::INPUT;
@@ -51,6 +51,8 @@ pub struct Recorder<'a> {
     converted: HashMap<(String, i32), String>,
     /// Where the weights of a typed graph go, in place of `storage`.
     placement: Option<Placement>,
+    /// The first weight that could not be read: no operation can fail, so the graph does at its end.
+    failed: Option<BundleError>,
 }
 
 fn int(name: &str, value: i64) -> Attribute {
@@ -80,6 +82,7 @@ impl<'a> Recorder<'a> {
             image: FLOAT,
             converted: HashMap::new(),
             placement: None,
+            failed: None,
         }
     }
 
@@ -95,9 +98,12 @@ impl<'a> Recorder<'a> {
         Value { name: name.into(), rows, columns, kind: FLOAT }
     }
 
-    /// The graph so far.
-    pub fn into_graph(self) -> Graph {
-        self.graph
+    /// The graph so far; an error when one of its weights could not be read.
+    pub fn into_graph(self) -> Result<Graph, BundleError> {
+        match self.failed {
+            Some(error) => Err(error),
+            None => Ok(self.graph),
+        }
     }
 
     /// The graph so far, and where its weights belong.
@@ -214,9 +220,12 @@ impl<'a> Recorder<'a> {
             ..Tensor::default()
         };
         match self.storage {
-            Storage::Inline => tensor.raw_data = Some(stored.bytes.to_vec()),
+            Storage::Inline => match self.bundle.bytes(name) {
+                Ok(bytes) => tensor.raw_data = Some(bytes),
+                Err(error) => self.failed = self.failed.take().or(Some(error)),
+            },
             Storage::Beside(file) => {
-                tensor.place(file, stored.offset_in_file, stored.bytes.len());
+                tensor.place(file, stored.offset_in_file, stored.length);
             }
             Storage::Expanded(expanded) => {
                 tensor.place(Expanded::FILE, expanded.offset(name), elements * size_of::<f32>());

@@ -86,6 +86,24 @@ pub fn default_path(bundle: &Path, flavour: Flavour, precision: Precision) -> Pa
     bundle.join(format!("{flavour}-{precision}.plan"))
 }
 
+/// Where a plan is looked for, in this order; it is built at the last of them. A service may write to its `state` folder
+/// alone, and each of its bundles has a plan of its own there.
+pub fn places(
+    file: Option<&Path>,
+    bundle: &Path,
+    flavour: Flavour,
+    precision: Precision,
+    state: Option<&Path>,
+) -> Vec<PathBuf> {
+    if let Some(file) = file {
+        return vec![file.to_owned()];
+    }
+    let beside = default_path(bundle, flavour, precision);
+    let own = state.zip(bundle.file_name()).map(|(state, name)| state.join("plans").join(name));
+    let own = own.map(|folder| default_path(&folder, flavour, precision));
+    [beside].into_iter().chain(own).collect()
+}
+
 /// The identity file of a plan.
 pub fn identity_path(plan: &Path) -> PathBuf {
     let mut name = plan.as_os_str().to_owned();
@@ -211,6 +229,20 @@ fn put(path: &Path, bytes: &[u8]) -> Result<(), PlanError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Under the unit the bundle's folder is root's and cannot be written.
+    #[test]
+    fn a_service_builds_its_plan_in_its_state_folder() {
+        let places = |file: Option<&str>, state: Option<&str>| {
+            let bundle = Path::new("/var/lib/vcp-line/models/caps");
+            places(file.map(Path::new), bundle, Flavour::TensorrtRtx, Precision::Fp16, state.map(Path::new))
+        };
+        let beside = default_path(Path::new("/var/lib/vcp-line/models/caps"), Flavour::TensorrtRtx, Precision::Fp16);
+        let own = Path::new("/var/lib/vcp-line/demo/plans/caps").join(beside.file_name().unwrap());
+        assert_eq!(places(None, None), std::slice::from_ref(&beside));
+        assert_eq!(places(None, Some("/var/lib/vcp-line/demo")), [beside, own], "what root has built is read first");
+        assert_eq!(places(Some("/x/cap.plan"), Some("/var/lib/vcp-line/demo")), [PathBuf::from("/x/cap.plan")]);
+    }
 
     fn identity() -> PlanIdentity {
         PlanIdentity {

@@ -9,4 +9,6 @@ mod identity;
 pub use architectures::RTX_SMS;
 pub use error::PlanError;
 pub use flavour::Flavour;
-pub use identity::{Card, FORMAT, MAX_BATCH, PlanIdentity, Wanted, build_command, default_path, identity_path, sha256};
+pub use identity::{
+    Card, FORMAT, MAX_BATCH, PlanIdentity, Wanted, build_command, default_path, identity_path, places, sha256,
+};

@@ -54,8 +54,7 @@ impl TensorrtEngine {
         let version = library::load()?;
         let bundle = Bundle::open(&spec.bundle)?;
         let driver = gpu::driver(&properties);
-        let path = plan_path(spec);
-        let build = plan::build_command(&spec.bundle, &path, spec.precision, Some(properties.sm));
+        let places = plan_places(spec);
         let wanted = Wanted {
             model_sha256: bundle.sha256(),
             graph_version: typed::GRAPH_VERSION,
@@ -64,17 +63,18 @@ impl TensorrtEngine {
             card: Card { name: &properties.name, sm: properties.sm, driver: &driver },
             precision: spec.precision,
         };
-        let (identity, plan) = match fitting_plan(&path, &build, &wanted) {
-            Err(error @ (PlanError::Absent { .. } | PlanError::Damaged { .. } | PlanError::Misfit { .. }))
-                if spec.plan.rebuild =>
-            {
+        let (identity, plan) = match (first_fitting(spec, &places, &wanted), places.last()) {
+            (
+                Err(error @ (PlanError::Absent { .. } | PlanError::Damaged { .. } | PlanError::Misfit { .. })),
+                Some(place),
+            ) if spec.plan.rebuild => {
                 tracing::warn!(%error, "the TensorRT plan is built anew, which takes minutes for a large model");
                 tell("building engine");
-                rebuild(spec, &path, properties.sm)?;
+                rebuild(spec, place, properties.sm)?;
                 tell("");
-                fitting_plan(&path, &build, &wanted)?
+                first_fitting(spec, std::slice::from_ref(place), &wanted)?
             }
-            other => other?,
+            (other, _) => other?,
         };
         let max_batch = spec.max_batch.clamp(1, identity.max_batch);
         if max_batch < spec.max_batch {
@@ -113,9 +113,33 @@ impl TensorrtEngine {
     }
 }
 
-/// The plan's file.
-fn plan_path(spec: &EngineSpec) -> PathBuf {
-    spec.plan.file.clone().unwrap_or_else(|| plan::default_path(&spec.bundle, FLAVOUR, spec.precision))
+/// Where the plan may be; systemd's state folder is the service's own.
+fn plan_places(spec: &EngineSpec) -> Vec<PathBuf> {
+    let state = std::env::var_os("STATE_DIRECTORY").filter(|folders| !folders.is_empty());
+    let state = state.and_then(|folders| std::env::split_paths(&folders).next());
+    plan::places(spec.plan.file.as_deref(), &spec.bundle, FLAVOUR, spec.precision, state.as_deref())
+}
+
+/// Reads the first plan that fits; else the error says what is wrong with one that is there.
+fn first_fitting(
+    spec: &EngineSpec,
+    places: &[PathBuf],
+    wanted: &Wanted<'_>,
+) -> Result<(PlanIdentity, Vec<u8>), PlanError> {
+    let mut wrong = None;
+    for place in places {
+        let build = plan::build_command(&spec.bundle, place, spec.precision, Some(wanted.card.sm));
+        match fitting_plan(place, &build, wanted) {
+            Err(error) => {
+                let absent = |error: &PlanError| matches!(error, PlanError::Absent { .. });
+                if wrong.is_none() || (wrong.as_ref().is_some_and(absent) && !absent(&error)) {
+                    wrong = Some(error);
+                }
+            }
+            Ok(fitting) => return Ok(fitting),
+        }
+    }
+    Err(wrong.unwrap_or_else(|| PlanError::Absent { path: spec.bundle.clone(), build: String::new() }))
 }
 
 /// Reads a plan after its identity has been found to fit.
@@ -136,6 +160,10 @@ fn rebuild(spec: &EngineSpec, path: &Path, sm: u32) -> Result<(), EngineError> {
         max_batch: spec.max_batch.max(1),
         output: Some(path.to_owned()),
     };
+    if let Some(folder) = path.parent() {
+        let write = |source| PlanError::Io { action: "make", path: folder.to_owned(), source };
+        std::fs::create_dir_all(folder).map_err(write)?;
+    }
     let start = Instant::now();
     let mut last = String::new();
     let progress = move |phase: &str, _, _| {
@@ -154,8 +182,6 @@ pub fn check_plan(spec: &EngineSpec, card: Card<'_>) -> Result<PlanIdentity, Eng
     FLAVOUR.covers(card.sm)?;
     let version = library::load()?;
     let bundle = Bundle::open(&spec.bundle)?;
-    let path = plan_path(spec);
-    let build = plan::build_command(&spec.bundle, &path, spec.precision, Some(card.sm));
     let wanted = Wanted {
         model_sha256: bundle.sha256(),
         graph_version: typed::GRAPH_VERSION,
@@ -164,7 +190,7 @@ pub fn check_plan(spec: &EngineSpec, card: Card<'_>) -> Result<PlanIdentity, Eng
         card,
         precision: spec.precision,
     };
-    Ok(fitting_plan(&path, &build, &wanted)?.0)
+    Ok(first_fitting(spec, &plan_places(spec), &wanted)?.0)
 }
 
 /// Where compiled kernels of this plan on this card are kept: systemd's cache folder, or the user's.

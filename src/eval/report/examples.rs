@@ -59,7 +59,7 @@ pub(super) fn draw(
     class: usize,
     items: &[&Item],
     size: usize,
-    masks: &[Vec<bool>],
+    masks: &[Option<Vec<bool>>],
     tallies: &[Tally],
 ) -> Result<Vec<Example>, ReportError> {
     let Some(model) = tallies.first() else { return Ok(Vec::new()) };
@@ -72,9 +72,10 @@ pub(super) fn draw(
         let Ok(image) = image_file::load(&item.image) else { continue };
         let small = shrunk(&image);
         let mut panels = vec![("picture".to_owned(), as_rgb(&small))];
+        let mask = masks[picture].as_deref().unwrap_or_default();
         if item.anomalous {
             let mut truth = as_rgb(&small);
-            outline(&mut truth, &masks[picture], size);
+            outline(&mut truth, mask, size);
             panels.push(("truth".to_owned(), truth));
         }
         for tally in tallies {
@@ -82,7 +83,7 @@ pub(super) fn draw(
             // A class without anomalies has no threshold; half of the range shows where the map is high.
             let from = if threshold.is_finite() { threshold } else { 0.5 };
             let mut over = overlay::draw(&small, &AnomalyMap::new(size, maps[picture].clone()), from);
-            outline(&mut over, &masks[picture], size);
+            outline(&mut over, mask, size);
             panels.push((tally.method().to_owned(), over));
         }
         let number = examples.len();
@@ -107,16 +108,17 @@ pub(super) fn draw(
 fn choose(
     size: usize,
     maps: &[Vec<f32>],
-    masks: &[Vec<bool>],
+    masks: &[Option<Vec<bool>>],
     items: &[&Item],
     score: &dyn Fn(usize) -> f32,
 ) -> Vec<(Sort, usize, Option<f64>)> {
     let ap = |picture: usize| {
-        pixel(&[Labelled { width: size, map: &maps[picture], mask: &masks[picture] }])
-            .map_or(f64::NAN, |found| found.ap)
+        let mask = masks[picture].as_deref().unwrap_or_default();
+        pixel(&[Labelled { width: size, map: &maps[picture], mask }]).map_or(f64::NAN, |found| found.ap)
     };
     // An anomaly may be too thin to survive the resizing of its mask: such a picture has no AP.
-    let visible = |picture: &usize| items[*picture].anomalous && masks[*picture].contains(&true);
+    let marked = |picture: usize| masks[picture].as_ref().is_some_and(|mask| mask.contains(&true));
+    let visible = |picture: &usize| items[*picture].anomalous && marked(*picture);
     let mut anomalous: Vec<(usize, f64)> = (0..items.len()).filter(visible).map(|i| (i, ap(i))).collect();
     anomalous.sort_by(|a, b| b.1.total_cmp(&a.1));
     let best = BEST.min(anomalous.len().div_ceil(2));
@@ -149,9 +151,12 @@ fn as_rgb(image: &Image) -> RgbImage {
     RgbImage::from_fn(image.width, image.height, |x, y| Rgb(image.rgb_at(x, y)))
 }
 
-/// Outlines the truth from outside: a thin scratch stays visible within.
+/// Outlines the truth from outside: a thin scratch stays visible within. An empty mask has no outline.
 fn outline(picture: &mut RgbImage, mask: &[bool], size: usize) {
     let (width, height) = picture.dimensions();
+    if mask.is_empty() {
+        return;
+    }
     let place = |at: u32, of: u32| (at as usize * size / of as usize).min(size - 1);
     let inside = |x: u32, y: u32| mask[place(y, height) * size + place(x, width)];
     overlay::draw_outline(picture, TRUTH, |x, y| {

@@ -47,7 +47,7 @@ impl Report {
         &mut self,
         items: &[&Item],
         size: usize,
-        masks: &[Vec<bool>],
+        masks: &[Option<Vec<bool>>],
         tallies: &[Tally],
     ) -> Result<(), ReportError> {
         let number = self.examples.len();

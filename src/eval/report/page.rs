@@ -94,6 +94,7 @@ pub(super) fn render(
                         (pooled)
                     }
                     @for class in &classes { (class) }
+                    (warnings(evaluation))
                     (left_out(evaluation))
                 }
                 footer { "Written by " (GENERATOR) ". Definitions: those of the released VCP-CLIP evaluation." }
@@ -269,6 +270,17 @@ fn example_card(example: &Example) -> Markup {
                 @for (caption, path) in &example.panels {
                     figure { img src=(path) alt={ (caption) " of " (example.name) } loading="lazy"; figcaption { (caption) } }
                 }
+            }
+        }
+    }
+}
+
+fn warnings(evaluation: &Evaluation) -> Markup {
+    html! {
+        @if !evaluation.warnings.is_empty() {
+            section {
+                h2 { "Of the data set" }
+                ul { @for warning in &evaluation.warnings { li { (warning) } } }
             }
         }
     }

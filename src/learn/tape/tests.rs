@@ -30,6 +30,7 @@ fn sizes() -> Architecture {
         deep_prompts: 1,
         taps: vec![1, 2],
         post_heads: 8,
+        direct_prompts: false,
     }
 }
 
@@ -109,7 +110,7 @@ fn vision_tower_and_maps_are_differentiated() {
     fn network<O: Ops>(ops: &mut O) -> O::Tensor {
         let sizes = sizes();
         let vision::Vision { tokens, feature } = vision::encode(ops, &sizes);
-        let classes = pre_vcp::class_vectors(ops, &feature);
+        let classes = pre_vcp::class_vectors(ops, &sizes, &feature);
         let text = ops.l2_normalize(&classes);
         let logits = pre_vcp::logits(ops, &sizes, &tokens, &text, 3.0);
         ops.add(&logits[0], &logits[1])

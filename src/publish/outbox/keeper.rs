@@ -1,19 +1,22 @@
 //! The outbox thread: does on disk what the ledger decides, so that nobody else ever waits for the disk.
 
+mod unwelcome;
+
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
+use super::aside::Aside;
 use super::record::{Kind, RecordId};
 use super::store::{Deleted, Found, Store, StoreRecord};
 use super::terms::{Content, ToStore};
 use super::{Fsync, OutboxError, OutboxSpec, OutboxStatus, WhenLogFull};
 use crate::clock::Clock;
-use crate::publish::MAX_PACKET;
 use crate::publish::door::PublisherState;
-use crate::publish::payload::{Parcel, StoredVerdict};
+use crate::publish::payload::{MAX_EVENT, Parcel, StoredVerdict};
 
 /// Records written at once.
 const BATCH: usize = 512;
@@ -40,6 +43,7 @@ impl Keeper {
         store: Store,
         found: &Found,
         spec: OutboxSpec,
+        returning: Vec<(RecordId, PathBuf)>,
         shared: Arc<PublisherState>,
         clock: Arc<dyn Clock>,
     ) -> std::io::Result<Self> {
@@ -54,6 +58,8 @@ impl Keeper {
             failing: None,
             status: OutboxStatus { damaged: found.damage.stretches, ..OutboxStatus::default() },
             looked: None,
+            aside: Aside::new(&spec.directory),
+            returning,
             spec,
         };
         let work = move || {
@@ -150,6 +156,10 @@ struct OutboxThread {
     failing: Option<Failing>,
     status: OutboxStatus,
     looked: Option<Instant>,
+    /// Where verdicts go that the broker does not take.
+    aside: Aside,
+    /// Those of an earlier start that are to be sent once more: their files go when the log has them.
+    returning: Vec<(RecordId, PathBuf)>,
 }
 
 impl OutboxThread {
@@ -157,6 +167,7 @@ impl OutboxThread {
         loop {
             let closing = self.wait();
             self.write();
+            self.keep_aside();
             self.write_acks(closing);
             self.sync(closing);
             self.load();
@@ -177,6 +188,7 @@ impl OutboxThread {
     fn idle(&self) -> bool {
         self.store.synced_to() == self.store.written_to()
             && self.shared.lock().ledger.to_store(self.store.written_to(), 1).is_empty()
+            && self.shared.lock().ledger.to_keep_aside().is_none()
     }
 
     /// Waits for work, or for the time when something is due. True when this is to be the end.
@@ -199,7 +211,8 @@ impl OutboxThread {
         {
             due = due.min(synced_at + pause);
         }
-        if self.shared.lock().ledger.acked_to() > self.acks.0 {
+        // A broken disk gets none before it is tried again.
+        if !self.is_broken() && self.shared.lock().ledger.acked_to() > self.acks.0 {
             due = due.min(self.acks.1 + ACKS);
         }
         due
@@ -282,7 +295,7 @@ impl OutboxThread {
             Content::Owed(part) => (Kind::Owed, Vec::new(), serde_json::to_vec(&*part)),
             Content::Event { answers, item } => {
                 let debt = answers.map_or(0, |debt| debt.0).to_le_bytes().to_vec();
-                (Kind::Event, debt, item.encode(false, self.clock.now(), MAX_PACKET))
+                (Kind::Event, debt, item.encode(false, self.clock.now(), MAX_EVENT).map(|event| event.bytes))
             }
             Content::Settled(debt) => (Kind::Settled, debt.0.to_le_bytes().to_vec(), Ok(Vec::new())),
         };
@@ -324,6 +337,7 @@ impl OutboxThread {
         }
         self.shared.lock().ledger.stored(self.store.synced_to());
         self.shared.moved_on();
+        self.taken_back();
         synced
     }
 

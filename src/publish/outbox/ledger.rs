@@ -13,12 +13,14 @@
 //!   these are sent, too, and the debt is noted as settled as soon as the disk works.
 //! - Room is reserved when a part is accepted, so that its event is never refused.
 
+mod set_aside;
+
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 use super::debts::{Debts, OwedPart};
 use super::record::RecordId;
-use super::terms::{Content, Inherited, Limits, Next, Refusal, Refused, Safety, ToStore};
+use super::terms::{Content, Inherited, Leaving, Limits, Next, Refusal, Refused, Safety, ToStore};
 use crate::frame::Part;
 
 #[derive(Clone, Debug)]
@@ -46,6 +48,8 @@ pub struct Ledger<T> {
     fresh_events: usize,
     window: VecDeque<Entry<T>>,
     unsaved: usize,
+    /// Events that the broker does not take, on their way to a place beside the log.
+    aside: VecDeque<Leaving<T>>,
     /// The first ones of the window have been sent on the present connection.
     in_flight: usize,
     /// Events on disk after the last one of the window.
@@ -86,6 +90,7 @@ impl<T: Clone> Ledger<T> {
             fresh_events: 0,
             window: VecDeque::new(),
             unsaved: 0,
+            aside: VecDeque::new(),
             in_flight: 0,
             behind: inherited.waiting,
             loaded_to: inherited.acked_to,
@@ -101,7 +106,7 @@ impl<T: Clone> Ledger<T> {
 
     /// Events and owed parts that only memory holds, and parts whose events are yet to come.
     pub fn held(&self) -> usize {
-        self.fresh_events + self.unsaved + self.debts.len()
+        self.fresh_events + self.unsaved + self.aside.len() + self.debts.len()
     }
 
     /// Why nothing more would be taken, if so.
@@ -369,7 +374,9 @@ impl<T: Clone> Ledger<T> {
 
     /// The last event up to which everything was acknowledged.
     pub fn acked_to(&self) -> RecordId {
-        self.window.front().map_or(self.loaded_to, |entry| RecordId(entry.id.0 - 1))
+        let acked_to = self.window.front().map_or(self.loaded_to, |entry| RecordId(entry.id.0 - 1));
+        let aside = self.aside.iter().filter(|leaving| !leaving.sent).map(|leaving| RecordId(leaving.id.0 - 1)).min();
+        aside.map_or(acked_to, |aside| aside.min(acked_to))
     }
 
     /// The oldest record of a debt that a restart would still need.

@@ -35,15 +35,15 @@ pub fn lock(directory: &Path) -> Result<File, OutboxError> {
 pub struct Lock {
     directory: PathBuf,
     file: File,
-    /// Whether a file system of its own is mounted there.
-    mounted: bool,
+    /// Where its file system was mounted.
+    mounted: Option<PathBuf>,
 }
 
 impl Lock {
     /// Makes the directory where it is not there.
     pub fn take(directory: &Path) -> Result<Self, OutboxError> {
         let file = lock(directory)?;
-        Ok(Self { directory: directory.to_owned(), file, mounted: is_mounted(directory) })
+        Ok(Self { directory: directory.to_owned(), file, mounted: mount_point(directory) })
     }
 
     /// Whether the lock still lies in the folder.
@@ -57,18 +57,24 @@ impl Lock {
     pub fn again(&self) -> Option<Self> {
         if self.holds() {
             let file = self.file.try_clone().ok()?;
-            return Some(Self { directory: self.directory.clone(), file, mounted: self.mounted });
+            return Some(Self { directory: self.directory.clone(), file, mounted: self.mounted.clone() });
         }
-        if !self.directory.is_dir() || is_mounted(&self.directory) != self.mounted {
+        if !self.directory.is_dir() || mount_point(&self.directory) != self.mounted {
             return None;
         }
         Self::take(&self.directory).ok()
     }
 }
 
-fn is_mounted(directory: &Path) -> bool {
+/// Where the file system begins that the directory lies in, at it or above.
+fn mount_point(directory: &Path) -> Option<PathBuf> {
     let device = |path: &Path| fs::metadata(path).map(|found| found.dev()).ok();
-    device(directory) != device(&directory.join(".."))
+    let mut place = directory.canonicalize().ok()?;
+    let own = device(&place)?;
+    while let Some(above) = place.parent().filter(|above| device(above) == Some(own)) {
+        place = above.to_owned();
+    }
+    Some(place)
 }
 
 /// The process that uses the log of a directory, if one does. Makes and changes nothing; the lock is held for a moment.

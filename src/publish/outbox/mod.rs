@@ -29,8 +29,11 @@
 //!   answers whose debts are on disk: those wait for the disk, or use the space that every segment keeps back for
 //!   them; after 5 s they go on as well. Writing is tried again once a second. When memory is full, new parts are
 //!   refused.
+//! - The broker does not take a verdict, because it is too large for it: it is kept in a file beside the log, the others
+//!   go on. The next start sends it once more. A thousand are kept, then the oldest go.
 //! - A slow disk delays verdicts; camera and inference threads never wait for it until `max_queue` events do.
 
+mod aside;
 mod debts;
 mod keeper;
 mod ledger;
@@ -47,13 +50,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use aside::{Aside, SetAside};
 pub use debts::OwedPart;
 pub(super) use keeper::Keeper;
 pub use ledger::Ledger;
 pub use record::RecordId;
 pub use store::{Deleted, Found, Loaded, Store, StoreRecord};
 pub use survey::Damage;
-pub use terms::{Content, Inherited, Limits, Next, Refusal, Refused, Safety, ToStore};
+pub use terms::{Content, Inherited, Leaving, Limits, Next, Refusal, Refused, Safety, ToStore};
 
 /// Events read back from disk ahead of sending.
 pub(super) const WINDOW: usize = 1024;

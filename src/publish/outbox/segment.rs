@@ -81,27 +81,23 @@ impl Active {
     /// Makes a file of `size` bytes, allocated as far as the file system can; `durable` makes its name durable, too.
     pub fn create(directory: &Path, number: u64, size: u64, durable: bool) -> Result<Self, OutboxError> {
         let path = Segment::path(directory, number);
-        let made = Self::allocated(&path, number, size);
-        let file = match made {
-            Ok(file) => file,
-            Err(source) => {
-                // Half a segment would be in the way of the next attempt.
-                remove(&path);
-                return Err(OutboxError::io(&path, "making a segment")(source));
-            }
-        };
-        if durable {
-            sync_directory(directory)?;
+        // A file that is there already is somebody's, and stays.
+        let file = File::options().create_new(true).read(true).write(true).open(&path);
+        let file = file.map_err(OutboxError::io(&path, "making a segment"))?;
+        let prepared = Self::prepare(&file, number, size).map_err(OutboxError::io(&path, "making a segment"));
+        let named = if durable { prepared.and_then(|()| sync_directory(directory)) } else { prepared };
+        if let Err(error) = named {
+            // Half a segment would be in the way of the next attempt.
+            remove(&path);
+            return Err(error);
         }
         let segment = Segment { path, number, summary: Summary::default(), used: SEGMENT_HEAD as u64 };
         Ok(Self { file, synced: (segment.summary, segment.used), segment, size })
     }
 
-    fn allocated(path: &Path, number: u64, size: u64) -> io::Result<File> {
-        let file = File::options().create_new(true).read(true).write(true).open(path)?;
-        allocate(&file, size)?;
-        file.write_all_at(&segment_head(number), 0)?;
-        Ok(file)
+    fn prepare(file: &File, number: u64, size: u64) -> io::Result<()> {
+        allocate(file, size)?;
+        file.write_all_at(&segment_head(number), 0)
     }
 
     /// Whether so many bytes more have room.

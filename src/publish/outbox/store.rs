@@ -235,8 +235,12 @@ impl Store {
         let following = self.number.checked_add(1);
         let following =
             following.ok_or_else(|| OutboxError::Number(Segment::path(&self.spec.directory, self.number)))?;
-        let next = Active::create(&self.spec.directory, self.number, size, self.spec.fsync != Fsync::Never)?;
-        self.number = following;
+        let next = Active::create(&self.spec.directory, self.number, size, self.spec.fsync != Fsync::Never);
+        if next.is_ok() || Segment::path(&self.spec.directory, self.number).exists() {
+            // A file that nobody can remove must not be in the way for ever.
+            self.number = following;
+        }
+        let next = next?;
         self.retire();
         self.active = Some(next);
         Ok(())

@@ -75,6 +75,19 @@ pub struct ToStore<T> {
     pub content: Content<T>,
 }
 
+/// An event on its way to a place beside the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leaving<T> {
+    /// Its place in the log.
+    pub id: RecordId,
+    /// The debt on disk that it answers, while it is not itself on disk.
+    pub answers: Option<RecordId>,
+    /// The event.
+    pub item: T,
+    /// The broker has it, without its details.
+    pub sent: bool,
+}
+
 /// What to send next.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Next<'a, T> {

@@ -100,7 +100,9 @@ pub fn camera_state(camera: CameraState, now: u64) -> Metric {
 
 /// The metrics of one verdict; `at` in milliseconds since 1970.
 pub fn verdict(sample: Option<&Sample>, at: u64) -> Vec<Metric> {
-    use DataType::{Double, Float, String, UInt32, UInt64};
+    // No UInt32: decoders differ in the field that they read it from (npm's sparkplug-payload 1.0.3 from `long_value`,
+    // pysparkplug 0.6.1 from `int_value`, the schema's own choice); UInt64 lies in `long_value` for all.
+    use DataType::{Double, Float, String, UInt64};
     let counts = sample.map_or_else(Counts::default, |sample| sample.counts);
     let metric = |name, datatype, value: Option<Value>| Metric::new(name, datatype, value, at);
     let mut metrics = vec![
@@ -108,13 +110,13 @@ pub fn verdict(sample: Option<&Sample>, at: u64) -> Vec<Metric> {
         metric("Verdict/Reason", String, sample.and_then(|s| s.reason.clone()).and_then(text)),
         metric("Verdict/Score", Float, sample.and_then(|s| s.score).map(Value::Float)),
         metric("Verdict/Threshold", Float, sample.and_then(|s| s.threshold).map(Value::Float)),
-        metric("Verdict/Defects", UInt32, sample.map(|s| Value::Int(s.defects))),
+        metric("Verdict/Defects", UInt64, sample.map(|s| Value::Long(s.defects.into()))),
         metric("Verdict/Part", String, sample.and_then(|s| s.part.clone()).and_then(text)),
         metric("Verdict/Event", String, sample.and_then(|s| text(s.event_id.to_string()))),
         metric("Verdict/Seq", UInt64, sample.map(|s| Value::Long(s.seq))),
         metric("Verdict/Latency ms", Double, sample.map(|s| Value::Double(s.latency_ms))),
         metric("Recipe/Id", String, sample.and_then(|s| text(s.recipe.clone()))),
-        metric("Recipe/Version", UInt32, sample.map(|s| Value::Int(s.recipe_version))),
+        metric("Recipe/Version", UInt64, sample.map(|s| Value::Long(s.recipe_version.into()))),
         metric("Counters/Pass", UInt64, Some(Value::Long(counts.passed))),
         metric("Counters/Fail", UInt64, Some(Value::Long(counts.failed))),
         metric("Counters/No verdict", UInt64, Some(Value::Long(counts.without))),

@@ -290,7 +290,8 @@ impl Connection for NodeConnection {
 
     fn heard(&mut self, link: &mut Link, signal: Signal) -> Option<End> {
         match signal {
-            Signal::Connected => {
+            Signal::Connected(granted) => {
+                link.client.granted = granted;
                 (link.up, link.since) = (true, Instant::now());
                 self.subscribe(link);
             }
@@ -325,9 +326,10 @@ impl Connection for NodeConnection {
             let step = self.shared.lock().session.next(now)?;
             let done = match step {
                 Step::Publish { topic, payload, sure } => {
-                    link.handed += 1;
                     let keep = if sure { Keep::Sure } else { Keep::Fleeting };
-                    link.client.try_publish(topic, keep, payload)
+                    let done = link.client.try_publish(topic, keep, payload);
+                    link.handed += usize::from(done.is_ok());
+                    done
                 }
                 Step::Goodbye => link.client.try_disconnect(),
             };

@@ -8,8 +8,6 @@ use prost::{Message, Oneof};
 pub enum DataType {
     /// Signed, 64 bits.
     Int64 = 4,
-    /// Unsigned, 32 bits.
-    UInt32 = 7,
     /// Unsigned, 64 bits.
     UInt64 = 8,
     /// IEEE 754, 32 bits.

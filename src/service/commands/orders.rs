@@ -94,8 +94,8 @@ impl CommandPort for Inbox {
     fn command(&self, name: &str, payload: &[u8], retained: bool, acks: &AckSender) {
         let acks = acks.clone();
         let reply = move |ack: Ack| {
-            // Without a correlation nobody could tell whose answer it is.
-            if ack.correlation_id.is_some() {
+            // Without a correlation nobody could tell whose "done" it is; that something was refused is never kept silent.
+            if ack.correlation_id.is_some() || !ack.ok {
                 acks.send(&ack);
             }
         };

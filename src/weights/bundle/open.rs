@@ -1,39 +1,18 @@
-//! Opening a bundle: it is verified first, and its tensors are read where they lie in the file.
+//! Opening a bundle: it is verified first, and its tensors are read from the file when they are asked for.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Range;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use half::f16;
-use sha2::{Digest, Sha256};
 
 use super::error::BundleError;
-use super::manifest::{FORMAT, MANIFEST_FILE, Manifest, WEIGHTS_FILE};
-use crate::weights::dtype::elements;
+use super::manifest::{FORMAT, FileIdentity, MANIFEST_FILE, Manifest, WEIGHTS_FILE};
+use super::weights::{Dtype, Stored, Weights, WeightsError};
 use crate::weights::layout;
-use crate::weights::mapped::Mapped;
 
 /// Bytes a manifest may have; real ones have two thousand.
 const MAX_MANIFEST: u64 = 1 << 20;
-
-/// Element type in a bundle.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dtype {
-    /// 16-bit floats: every value of the tensor is one exactly.
-    F16,
-    /// 32-bit floats.
-    F32,
-}
-
-impl Dtype {
-    /// Bytes of one element.
-    pub fn bytes(self) -> usize {
-        match self {
-            Self::F16 => 2,
-            Self::F32 => 4,
-        }
-    }
-}
 
 /// A tensor of an open bundle.
 #[derive(Clone, Debug)]
@@ -44,9 +23,9 @@ pub struct TensorRef<'a> {
     pub shape: Vec<usize>,
     /// Its element type.
     pub dtype: Dtype,
-    /// Its elements, little-endian.
-    pub bytes: &'a [u8],
-    /// Where `bytes` begins in the weights file.
+    /// Bytes that its elements take, little-endian; [`Bundle::bytes`] reads them.
+    pub length: usize,
+    /// Where they begin in the weights file.
     pub offset_in_file: u64,
 }
 
@@ -55,15 +34,7 @@ pub struct TensorRef<'a> {
 pub struct Bundle {
     path: PathBuf,
     manifest: Manifest,
-    weights: Mapped,
-    tensors: BTreeMap<String, Stored>,
-}
-
-#[derive(Debug)]
-struct Stored {
-    shape: Vec<usize>,
-    dtype: Dtype,
-    range: Range<usize>,
+    weights: Weights,
 }
 
 impl Bundle {
@@ -77,23 +48,11 @@ impl Bundle {
         if manifest.weights.file != WEIGHTS_FILE {
             return Err(damaged(format!("{MANIFEST_FILE} names the weights '{}'", manifest.weights.file)));
         }
-        let weights = Mapped::open(&weights_path).map_err(|source| match source.kind() {
-            std::io::ErrorKind::NotFound => damaged(format!("{WEIGHTS_FILE} is missing")),
-            _ => BundleError::Io { action: "read", path: weights_path.clone(), source },
-        })?;
-        if weights.len() as u64 != manifest.weights.bytes {
-            return Err(damaged(format!(
-                "{WEIGHTS_FILE} has {} bytes, expected {}",
-                weights.len(),
-                manifest.weights.bytes
-            )));
-        }
-        if hex::encode(Sha256::digest(&*weights)) != manifest.weights.sha256 {
-            return Err(damaged(format!("{WEIGHTS_FILE} has another SHA-256 than {MANIFEST_FILE} says")));
-        }
-        let tensors = index(&weights).map_err(&damaged)?;
-        check_tensors(&manifest, &tensors).map_err(&damaged)?;
-        let bundle = Self { path: path.to_owned(), manifest, weights, tensors };
+        let FileIdentity { bytes, sha256, .. } = &manifest.weights;
+        let weights =
+            Weights::open(&weights_path, *bytes, sha256).map_err(|error| because(path, &weights_path, error))?;
+        check_tensors(&manifest, &weights.tensors).map_err(&damaged)?;
+        let bundle = Self { path: path.to_owned(), manifest, weights };
         for name in layout::TEMPERATURES {
             let (_, values) = bundle.f32(name)?;
             check_temperature(name, &values).map_err(&damaged)?;
@@ -128,21 +87,32 @@ impl Bundle {
 
     /// Names of all tensors, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.tensors.keys().map(String::as_str)
+        self.weights.tensors.keys().map(String::as_str)
     }
 
-    /// A tensor as it is stored.
+    fn stored(&self, name: &str) -> Result<(&str, &Stored), BundleError> {
+        let found = self.weights.tensors.get_key_value(name).map(|(name, stored)| (name.as_str(), stored));
+        found.ok_or_else(|| BundleError::NoTensor { name: name.to_owned() })
+    }
+
+    /// How a tensor is stored, and where.
     pub fn tensor(&self, name: &str) -> Result<TensorRef<'_>, BundleError> {
-        let Some((name, stored)) = self.tensors.get_key_value(name) else {
-            return Err(BundleError::NoTensor { name: name.to_owned() });
-        };
-        Ok(TensorRef {
-            name,
-            shape: stored.shape.clone(),
-            dtype: stored.dtype,
-            bytes: &self.weights[stored.range.clone()],
-            offset_in_file: stored.range.start as u64,
-        })
+        let (name, Stored { shape, dtype, range, .. }) = self.stored(name)?;
+        let length = (range.end - range.start) as usize;
+        Ok(TensorRef { name, shape: shape.clone(), dtype: *dtype, length, offset_in_file: range.start })
+    }
+
+    /// The elements of a tensor as they are stored, C order, little-endian.
+    ///
+    /// [`BundleError::Damaged`] when they are not those that were verified: the file was changed in its place.
+    pub fn bytes(&self, name: &str) -> Result<Vec<u8>, BundleError> {
+        let (_, stored) = self.stored(name)?;
+        self.weights.read(stored).map_err(|error| because(&self.path, &self.weights_path(), error))
+    }
+
+    /// Writes the whole weights file to `to`, as it was verified. An error of `to` is [`BundleError::Io`].
+    pub fn copy_weights(&self, to: &mut dyn Write) -> Result<(), BundleError> {
+        self.weights.copy(to).map_err(|error| because(&self.path, &self.weights_path(), error))
     }
 
     /// The error for a bundle whose parts do not fit each other.
@@ -152,14 +122,22 @@ impl Bundle {
 
     /// Shape and values of a tensor, C order.
     pub fn f32(&self, name: &str) -> Result<(Vec<usize>, Vec<f32>), BundleError> {
-        let tensor = self.tensor(name)?;
-        let (halves, _) = tensor.bytes.as_chunks::<2>();
-        let (words, _) = tensor.bytes.as_chunks::<4>();
-        let values = match tensor.dtype {
+        let (_, stored) = self.stored(name)?;
+        let bytes = self.bytes(name)?;
+        let (halves, _) = bytes.as_chunks::<2>();
+        let (words, _) = bytes.as_chunks::<4>();
+        let values = match stored.dtype {
             Dtype::F16 => halves.iter().map(|&bytes| f16::from_le_bytes(bytes).to_f32()).collect(),
             Dtype::F32 => words.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect(),
         };
-        Ok((tensor.shape, values))
+        Ok((stored.shape.clone(), values))
+    }
+}
+
+fn because(bundle: &Path, weights: &Path, error: WeightsError) -> BundleError {
+    match error {
+        WeightsError::Damaged(reason) => BundleError::Damaged { path: bundle.to_owned(), reason },
+        WeightsError::Io(source) => BundleError::Io { action: "read", path: weights.to_owned(), source },
     }
 }
 
@@ -188,29 +166,6 @@ fn read_manifest(path: &Path) -> Result<Manifest, BundleError> {
         None => return Err(damaged(format!("{MANIFEST_FILE} says no format"))),
     }
     serde_json::from_value(json).map_err(|error| damaged(format!("{MANIFEST_FILE}: {error}")))
-}
-
-/// The tensors of a safetensors file.
-fn index(weights: &[u8]) -> Result<BTreeMap<String, Stored>, String> {
-    let (header, metadata) =
-        safetensors::SafeTensors::read_metadata(weights).map_err(|error| format!("{WEIGHTS_FILE}: {error}"))?;
-    let data = header + 8;
-    let mut tensors = BTreeMap::new();
-    for (name, info) in metadata.tensors() {
-        let dtype = match info.dtype {
-            safetensors::Dtype::F16 => Dtype::F16,
-            safetensors::Dtype::F32 => Dtype::F32,
-            other => return Err(format!("tensor '{name}' holds {other:?}")),
-        };
-        let (from, to) = info.data_offsets;
-        let range = data + from..data + to;
-        let length = elements(&info.shape).and_then(|count| count.checked_mul(dtype.bytes()));
-        if weights.get(range.clone()).map(<[u8]>::len) != length {
-            return Err(format!("tensor '{name}' has {} bytes for shape {:?}", to - from, info.shape));
-        }
-        tensors.insert(name, Stored { shape: info.shape.clone(), dtype, range });
-    }
-    Ok(tensors)
 }
 
 /// A temperature is stored as its logarithm; what it stands for must be a number.

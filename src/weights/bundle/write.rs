@@ -9,7 +9,8 @@ use sha2::{Digest, Sha256};
 
 use super::error::BundleError;
 use super::manifest::{FORMAT, FileIdentity, MANIFEST_FILE, Manifest, Prompts, SourceFile, WEIGHTS_FILE};
-use super::open::{Bundle, Dtype};
+use super::open::Bundle;
+use super::weights::Dtype;
 use crate::output::{self, NewFolder};
 use crate::vcp_clip::{Architecture, Constants};
 use crate::weights::dtype::elements;

@@ -1,26 +1,33 @@
 //! Pickles read as data: a small interpreter that builds values and never calls anything.
 //!
-//! Only what torch writes is understood. A global is a name; calling one is possible for the few torch functions that
-//! describe tensors, and what they would do is done here. Everything else is refused by name.
+//! A global is a name. What the few torch functions that describe tensors would do is done here; whatever else a training
+//! script keeps beside its weights (settings, numbers of numpy, dates) becomes an object without behaviour. Names that
+//! act on the machine when Python loads them are refused.
 
+mod hostile;
 mod opcode;
 mod stack;
 mod torch;
 mod value;
 
-pub(super) use value::{Node, PickleError, Pickled, PickledTensor, Value};
+pub(super) use value::{Node, Object, PickleError, Pickled, PickledTensor, Value};
 
 use opcode::{Op, Opcodes, global};
 use stack::Stack;
 use value::damaged;
 
-/// Reads a pickle of protocol 2 to 5.
+/// Reads a pickle of protocol 0 to 5.
 pub(super) fn read(bytes: &[u8]) -> Result<Pickled, PickleError> {
+    read_first(bytes).map(|(pickled, _)| pickled)
+}
+
+/// Reads the pickle that `bytes` begin with, and says how many of them it has.
+pub(super) fn read_first(bytes: &[u8]) -> Result<(Pickled, usize), PickleError> {
     let mut opcodes = Opcodes { rest: bytes };
     let mut stack = Stack::default();
     loop {
         match opcodes.read()? {
-            Op::Stop => return stack.finish(),
+            Op::Stop => return Ok((stack.finish()?, bytes.len() - opcodes.rest.len())),
             op => run(op, &mut stack)?,
         }
     }
@@ -40,7 +47,7 @@ fn run(op: Op, stack: &mut Stack) -> Result<(), PickleError> {
         Op::Push(value) => stack.push(value),
         Op::PushNode(node) => stack.push_node(node),
         Op::Global => match (stack.pop()?, stack.pop()?) {
-            (Value::Str(name), Value::Str(module)) => stack.push(global(&module, &name)),
+            (Value::Str(name), Value::Str(module)) => stack.push(global(&module, &name)?),
             _ => damaged("pickle names a global by something that is no text"),
         },
         Op::Store(key) => stack.store(key),
@@ -61,6 +68,10 @@ fn run(op: Op, stack: &mut Stack) -> Result<(), PickleError> {
             let items = stack.pop_last(count)?;
             stack.push_node(Node::Tuple(items))
         }
+        Op::Frozen => {
+            stack.pop_mark()?;
+            stack.push(Value::Opaque)
+        }
         Op::Append => {
             let item = stack.pop()?;
             stack.append(vec![item])
@@ -79,11 +90,26 @@ fn run(op: Op, stack: &mut Stack) -> Result<(), PickleError> {
         }
         Op::Storage => {
             let id = stack.pop()?;
-            stack.push(torch::storage(stack, &id)?)
+            torch::storage(stack, &id)
         }
         Op::New => {
             let (arguments, class) = (stack.pop()?, stack.pop()?);
             torch::new_object(stack, &class, &arguments)
+        }
+        Op::NewNamed => {
+            let (_, arguments, class) = (stack.pop()?, stack.pop()?, stack.pop()?);
+            torch::new_object(stack, &class, &arguments)
+        }
+        Op::NewMarked => {
+            let mut values = stack.pop_mark()?.into_iter();
+            match values.next() {
+                Some(class) => torch::new_object(stack, &class, &Value::None),
+                None => damaged("pickle makes an object without a class"),
+            }
+        }
+        Op::NewOf(class) => {
+            stack.pop_mark()?;
+            torch::new_object(stack, &class, &Value::None)
         }
         Op::Call => {
             let (arguments, function) = (stack.pop()?, stack.pop()?);

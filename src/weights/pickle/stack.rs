@@ -1,8 +1,9 @@
 //! The values that a pickle piles up while it is read, and what it remembers.
 
 use std::collections::HashMap;
+use std::rc::Rc;
 
-use super::value::{Node, PickleError, Pickled, Value, damaged};
+use super::value::{Node, PickleError, Pickled, Storage, Value, damaged};
 
 /// Values ever pushed, in the memo, and containers made: far above what a model of thousands of layers needs. A value
 /// that was popped again counts, as it may have gone into a container.
@@ -17,6 +18,7 @@ pub(super) struct Stack {
     marks: Vec<usize>,
     memo: HashMap<u64, Value>,
     nodes: Vec<Node>,
+    storages: HashMap<String, Rc<Storage>>,
     pushed: usize,
 }
 
@@ -33,6 +35,17 @@ impl Stack {
         }
         self.values.push(value);
         Ok(())
+    }
+
+    /// Pushes a storage; one that was there under its name already is the same.
+    pub(super) fn push_storage(&mut self, storage: Storage) -> Result<(), PickleError> {
+        let storage = Rc::new(storage);
+        let first = self.storages.entry(storage.key.clone()).or_insert_with(|| Rc::clone(&storage));
+        match (first.bytes(), storage.bytes()) {
+            (Some(bytes), Some(same)) if bytes == same => {}
+            _ => return damaged(format!("pickle says two lengths of storage '{}', or an impossible one", storage.key)),
+        }
+        self.push(Value::Storage(storage))
     }
 
     pub(super) fn push_node(&mut self, node: Node) -> Result<(), PickleError> {
@@ -99,31 +112,35 @@ impl Stack {
         }
     }
 
-    pub(super) fn top_node(&mut self) -> Result<&mut Node, PickleError> {
-        let index = match self.top()? {
-            Value::Node(index) => *index,
-            _ => return damaged("pickle fills something that is no container"),
-        };
-        match self.nodes.get_mut(index) {
-            Some(node) => Ok(node),
-            None => damaged("pickle fills something that is no container"),
-        }
+    /// The topmost container; `None` for something else.
+    pub(super) fn top_node(&mut self) -> Result<Option<&mut Node>, PickleError> {
+        let Value::Node(index) = *self.top()? else { return Ok(None) };
+        Ok(self.nodes.get_mut(index))
     }
 
+    /// Items of a list. Those of an object are no weights.
     pub(super) fn append(&mut self, items: Vec<Value>) -> Result<(), PickleError> {
-        match self.top_node()? {
-            Node::List(list) => list.extend(items),
-            _ => return damaged("pickle appends to something that is no list"),
+        if let Some(Node::List(list)) = self.top_node()? {
+            list.extend(items);
         }
         Ok(())
     }
 
+    /// Items of a dictionary, or of an object that is some kind of dictionary.
     pub(super) fn set(&mut self, items: Vec<(Value, Value)>) -> Result<(), PickleError> {
         match self.top_node()? {
-            Node::Dict(dict) => dict.extend(items),
-            _ => return damaged("pickle sets a key of something that is no dictionary"),
+            Some(Node::Dict(dict)) => dict.extend(items),
+            Some(Node::Object(object)) => object.items.extend(items),
+            _ => {}
         }
         Ok(())
+    }
+
+    pub(super) fn node(&self, value: &Value) -> Option<&Node> {
+        match value {
+            Value::Node(index) => self.nodes.get(*index),
+            _ => None,
+        }
     }
 
     pub(super) fn tuple(&self, value: &Value) -> Result<&[Value], PickleError> {
@@ -139,6 +156,6 @@ impl Stack {
     /// What the pickle says, when it has come to its end.
     pub(super) fn finish(mut self) -> Result<Pickled, PickleError> {
         let root = self.pop()?;
-        Ok(Pickled { root, nodes: self.nodes })
+        Ok(Pickled { root, nodes: self.nodes, storages: self.storages })
     }
 }

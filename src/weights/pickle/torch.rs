@@ -1,59 +1,94 @@
-//! The few functions and classes that torch's pickles name, and what stands for them.
+//! The few functions and classes that torch's pickles name, and what stands for them and for all others.
 
 use std::rc::Rc;
 
 use super::stack::Stack;
-use super::value::{Node, PickleError, PickledTensor, Storage, Value, damaged};
+use super::value::{Node, Object, PickleError, PickledTensor, Storage, Value, damaged};
 use crate::weights::dtype::{Element, View};
 
 /// Axes of a tensor. One long tuple, recalled again and again, would fill the memory.
 const MAX_AXES: usize = 16;
 
-/// A persistent id is `("storage", class, key, device, elements)`; the device does not matter here.
-pub(super) fn storage(stack: &Stack, id: &Value) -> Result<Value, PickleError> {
-    let [Value::Str(tag), Value::Global(class), Value::Str(key), Value::Str(_), len] = stack.tuple(id)? else {
+/// A persistent id is `("storage", class, key, device, elements)`; the device does not matter here. Files of old torch
+/// add which part of a larger storage it is, `(key, first, elements)`, or nothing.
+pub(super) fn storage(stack: &mut Stack, id: &Value) -> Result<(), PickleError> {
+    let id = stack.tuple(id)?;
+    // A class with its source: the class is all that is needed.
+    if let [Value::Str(tag), class, ..] = id
+        && &**tag == "module"
+    {
+        let class = class.clone();
+        return stack.push(class);
+    }
+    let [Value::Str(tag), Value::Global(class), Value::Str(key), _, len, rest @ ..] = id else {
         return damaged("pickle refers to something that is no storage");
     };
     if &**tag != "storage" {
         return damaged(format!("pickle refers to a '{tag}', expected a storage"));
     }
-    let Some(element) = class.strip_prefix("torch.").and_then(Element::from_torch) else {
-        return Err(PickleError::Refused(class.to_string()));
+    let Some(element) = class.rsplit('.').next().and_then(Element::from_torch) else {
+        return stack.push(Value::Opaque);
     };
-    Ok(Value::Storage(Rc::new(Storage { element, key: key.to_string(), len: size(len)? })))
+    let whole = size(len)?;
+    let (base, len) = match rest.first() {
+        Some(view @ Value::Node(_)) => match stack.tuple(view)? {
+            [_, first, elements] => (size(first)?, size(elements)?),
+            _ => return damaged("pickle refers to a part of a storage without saying which"),
+        },
+        _ => (0, whole),
+    };
+    if base.checked_add(len).is_none_or(|end| end > whole) {
+        return damaged(format!("pickle refers to a part of storage '{key}' beyond its {whole} elements"));
+    }
+    let storage = Storage { element, key: key.to_string(), len: whole, base };
+    stack.push_storage(storage)
 }
 
+/// An object of any class. Nothing of the class runs.
 pub(super) fn new_object(stack: &mut Stack, class: &Value, arguments: &Value) -> Result<(), PickleError> {
-    let Value::Global(class) = class else {
-        return damaged("pickle makes an object of something that is no class");
+    let class: Rc<str> = match class {
+        Value::Global(class) => Rc::clone(class),
+        _ => "".into(),
     };
-    stack.tuple(arguments)?;
-    if class.starts_with("__torch__.") {
-        stack.push_node(Node::Object(None))
-    } else {
-        Err(PickleError::Refused(class.to_string()))
+    // Some kind of dictionary made from a dictionary is the same items, which lie where they are.
+    if let Ok([value]) = stack.tuple(arguments)
+        && matches!(stack.node(value), Some(Node::Dict(_)))
+    {
+        let value = value.clone();
+        return stack.push(value);
     }
+    stack.push_node(Node::Object(Object { class, items: Vec::new(), state: None }))
 }
 
 pub(super) fn call(stack: &mut Stack, function: &Value, arguments: &Value) -> Result<(), PickleError> {
-    let Value::Global(function) = function else { return damaged("pickle calls something that is no function") };
+    let Value::Global(name) = function else { return new_object(stack, function, arguments) };
     let first = |stack: &Stack| match stack.tuple(arguments)?.first() {
         Some(value) => Ok(value.clone()),
-        None => damaged(format!("pickle calls '{function}' without arguments")),
+        None => damaged(format!("pickle calls '{name}' without arguments")),
     };
-    match &**function {
-        "torch._utils._rebuild_tensor_v2" => {
+    match &**name {
+        "torch._utils._rebuild_tensor" | "torch._utils._rebuild_tensor_v2" => {
             let tensor = tensor(stack, stack.tuple(arguments)?)?;
             stack.push(tensor)
         }
-        "torch._utils._rebuild_parameter" | "torch._utils._rebuild_parameter_with_state" => {
-            let value = first(stack)?;
-            match value {
-                Value::Tensor(_) => stack.push(value),
-                _ => damaged("pickle makes a parameter of something that is no tensor"),
+        // A tensor of a class of its own: the function that makes the tensor, the class, the function's arguments.
+        "torch._tensor._rebuild_from_type_v2"
+        | "torch.tensor._rebuild_from_type_v2"
+        | "torch._tensor._rebuild_from_type" => {
+            let (inner, arguments) = match stack.tuple(arguments)? {
+                [inner, _, arguments, ..] => (inner.clone(), arguments.clone()),
+                _ => return damaged(format!("pickle calls '{name}' without arguments")),
+            };
+            match &inner {
+                Value::Global(inner) if inner.contains("_rebuild_from_type") => stack.push(Value::Opaque),
+                _ => call(stack, &inner, &arguments),
             }
         }
-        "torch.jit._pickle.restore_type_tag"
+        "torch._utils._rebuild_parameter"
+        | "torch._utils._rebuild_parameter_with_state"
+        | "torch.nn.parameter.Parameter"
+        | "torch.nn.parameter.Buffer"
+        | "torch.jit._pickle.restore_type_tag"
         | "torch.jit._pickle.build_intlist"
         | "torch.jit._pickle.build_tensorlist"
         | "torch.jit._pickle.build_doublelist"
@@ -63,21 +98,51 @@ pub(super) fn call(stack: &mut Stack, function: &Value, arguments: &Value) -> Re
         }
         "collections.OrderedDict" => {
             let items = match stack.tuple(arguments)? {
-                [] => Vec::new(),
-                _ => return damaged("pickle fills an OrderedDict in a way that torch does not"),
+                [pairs] => match stack.node(pairs) {
+                    Some(Node::List(pairs)) => pairs.iter().filter_map(|pair| self::pair(stack, pair)).collect(),
+                    _ => return new_object(stack, function, arguments),
+                },
+                _ => Vec::new(),
             };
             stack.push_node(Node::Dict(items))
         }
-        class if class.starts_with("__torch__.") => stack.push_node(Node::Object(None)),
-        other => Err(PickleError::Refused(other.to_owned())),
+        // Class, its base, and what the base was made of: under protocols 0 and 1.
+        "copyreg._reconstructor" | "copy_reg._reconstructor" => match stack.tuple(arguments)? {
+            [_, _, value] if matches!(stack.node(value), Some(Node::Dict(_))) => {
+                let value = value.clone();
+                stack.push(value)
+            }
+            [class, ..] => {
+                let class = class.clone();
+                new_object(stack, &class, &Value::None)
+            }
+            [] => damaged(format!("pickle calls '{name}' without arguments")),
+        },
+        _ => new_object(stack, function, arguments),
+    }
+}
+
+/// Two values of a list or tuple.
+fn pair(stack: &Stack, value: &Value) -> Option<(Value, Value)> {
+    match stack.node(value)? {
+        Node::List(items) | Node::Tuple(items) => match &items[..] {
+            [key, value] => Some((key.clone(), value.clone())),
+            _ => None,
+        },
+        _ => None,
     }
 }
 
 fn tensor(stack: &Stack, arguments: &[Value]) -> Result<Value, PickleError> {
-    let [Value::Storage(storage), offset, shape, strides, ..] = arguments else {
-        return damaged("pickle describes a tensor without a storage");
+    let (storage, offset, shape, strides) = match arguments {
+        [Value::Storage(storage), offset, shape, strides, ..] => (storage, offset, shape, strides),
+        // Numbers that are of no type known here: no weights.
+        [Value::Opaque | Value::Node(_), ..] => return Ok(Value::Opaque),
+        _ => return damaged("pickle describes a tensor without a storage"),
     };
-    let view = View { offset: size(offset)?, shape: sizes(stack, shape)?, strides: sizes(stack, strides)? };
+    let offset = size(offset)?.checked_add(storage.base);
+    let Some(offset) = offset else { return damaged("pickle describes a tensor beyond its storage") };
+    let view = View { offset, shape: sizes(stack, shape)?, strides: sizes(stack, strides)? };
     if !view.fits(storage.len) {
         return damaged(format!(
             "a tensor of shape {:?} lies outside its storage '{}' of {} elements",
@@ -87,18 +152,10 @@ fn tensor(stack: &Stack, arguments: &[Value]) -> Result<Value, PickleError> {
     Ok(Value::Tensor(Rc::new(PickledTensor { storage: Rc::clone(storage), view })))
 }
 
-/// Sets attributes. Those of a dictionary (torch keeps version numbers there) and of a tensor do not matter.
+/// Sets attributes. Only those of objects are kept: torch keeps version numbers in those of a dictionary.
 pub(super) fn build(stack: &mut Stack, state: Value) -> Result<(), PickleError> {
-    if matches!(stack.top()?, Value::Tensor(_)) {
-        return Ok(());
-    }
-    if let Value::Global(class) = stack.top()? {
-        return Err(PickleError::Refused(class.to_string()));
-    }
-    match stack.top_node()? {
-        Node::Object(attributes) => *attributes = Some(state),
-        Node::Dict(_) => {}
-        _ => return damaged("pickle sets attributes of something that has none"),
+    if let Some(Node::Object(object)) = stack.top_node()? {
+        object.state = Some(state);
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! What a pickle says, as values that nothing was executed for.
 
+use std::collections::HashMap;
 use std::rc::Rc;
 
 use crate::weights::dtype::{Element, View};
@@ -9,7 +10,7 @@ use crate::weights::dtype::{Element, View};
 pub enum PickleError {
     /// Truncated, contradictory or over a limit.
     Damaged(String),
-    /// It asks for something that is no tensor data: `module.name`.
+    /// It asks for something that acts on the machine when Python loads it: `module.name`.
     Refused(String),
 }
 
@@ -25,6 +26,15 @@ pub struct Storage {
     pub key: String,
     /// Elements.
     pub len: usize,
+    /// Element of the storage `key` that is this one's first: old files have storages within storages.
+    pub base: usize,
+}
+
+impl Storage {
+    /// Bytes of its elements; `None` on overflow.
+    pub fn bytes(&self) -> Option<usize> {
+        self.len.checked_mul(self.element.bytes())
+    }
 }
 
 /// A tensor: which storage, and where in it.
@@ -39,7 +49,7 @@ pub struct PickledTensor {
 pub enum Value {
     None,
     Int(i64),
-    /// A truth value, a float or a byte string: nothing here needs which.
+    /// A truth value, a float, a byte string or whatever else is no part of the weights: nothing here needs which.
     Opaque,
     Str(Rc<str>),
     Global(Rc<str>),
@@ -54,8 +64,16 @@ pub enum Node {
     Tuple(Vec<Value>),
     List(Vec<Value>),
     Dict(Vec<(Value, Value)>),
-    /// An object of a TorchScript class and its attributes.
-    Object(Option<Value>),
+    /// An object of a class that is only a name here.
+    Object(Object),
+}
+
+/// What a pickle gives an object: its items, if it is some kind of dictionary, and its attributes.
+#[derive(Debug)]
+pub struct Object {
+    pub class: Rc<str>,
+    pub items: Vec<(Value, Value)>,
+    pub state: Option<Value>,
 }
 
 /// What a pickle says.
@@ -63,6 +81,7 @@ pub enum Node {
 pub struct Pickled {
     pub root: Value,
     pub(super) nodes: Vec<Node>,
+    pub(super) storages: HashMap<String, Rc<Storage>>,
 }
 
 impl Pickled {
@@ -72,5 +91,10 @@ impl Pickled {
             Value::Node(index) => self.nodes.get(*index),
             _ => None,
         }
+    }
+
+    /// The storage of this name.
+    pub fn storage(&self, key: &str) -> Option<&Storage> {
+        self.storages.get(key).map(Rc::as_ref)
     }
 }

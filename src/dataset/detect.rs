@@ -1,0 +1,55 @@
+//! Finds out how a data set is arranged, from what lies below its root.
+
+use std::path::{Path, PathBuf};
+
+use super::files::folders;
+use super::{DatasetError, Layout, beside, folders as kinds, listed, realiad};
+
+/// A look at files and folders; pictures are not opened. Lists go before folders, since they say more.
+///
+/// Returns the root as well: a folder that holds nothing but one folder with the data set is passed through. Errors when
+/// nothing fits, and names what would.
+pub(super) fn layout(root: &Path) -> Result<(PathBuf, Layout), DatasetError> {
+    if let Err(source) = std::fs::metadata(root) {
+        return Err(DatasetError::Missing { path: root.to_owned(), layout: Layout::Auto.name(), source });
+    }
+    if let Some(layout) = at(root) {
+        return Ok((root.to_owned(), layout));
+    }
+    if let [only] = folders(root).as_slice()
+        && let Some(layout) = at(only)
+    {
+        return Ok((only.clone(), layout));
+    }
+    Err(DatasetError::NoLayout { root: root.to_owned() })
+}
+
+impl Layout {
+    /// The layout itself, or the one that [`Layout::Auto`] finds at `root`.
+    pub fn resolve(self, root: &Path) -> Result<Self, DatasetError> {
+        if self == Self::Auto { layout(root).map(|(_, layout)| layout) } else { Ok(self) }
+    }
+}
+
+/// Does a folder look like a class?
+type Fits = fn(&Path) -> bool;
+
+fn at(root: &Path) -> Option<Layout> {
+    if !realiad::lists(root).is_empty() {
+        return Some(Layout::RealIad);
+    }
+    if root.is_file() || listed::has_meta(root) {
+        return Some(Layout::Meta);
+    }
+    if root.join(listed::VISA_LIST).is_file() {
+        return Some(Layout::Visa);
+    }
+    let inner = folders(root);
+    let count = |fits: Fits| if fits(root) { usize::MAX } else { inner.iter().filter(|path| fits(path)).count() };
+    let candidates: [(Layout, Fits); 3] =
+        [(Layout::Mvtec, kinds::has_kinds), (Layout::Folders, kinds::is_plain), (Layout::Beside, beside::fits)];
+    // Of equals the first.
+    let best =
+        candidates.into_iter().map(|(layout, fits)| (count(fits), layout)).rev().max_by_key(|(classes, _)| *classes);
+    best.filter(|(classes, _)| *classes > 0).map(|(_, layout)| layout)
+}

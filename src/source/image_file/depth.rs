@@ -1,0 +1,69 @@
+//! How samples of 16 bits become 8, and when that would be a guess.
+
+use super::error::Refusal;
+use crate::frame::{Image, PixelFormat};
+
+/// A 16-bit picture that stays below uses at most 14 bits, as the sensors of many cameras do: whether it is dark or lies
+/// unshifted in its 16 bits, the file does not say, and a part that comes out nearly black would pass.
+const DOUBTFUL: u16 = 1 << 14;
+
+/// What becomes of samples of 16 bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Depth {
+    /// [`to_eight`], and refused where that would be a guess.
+    Eight,
+    /// Grey keeps its 16 bits, colours their upper byte, as Pillow has it.
+    AsStored,
+}
+
+/// The 8 bits that stand for 16: white stays white, and what was 8 bits before comes back.
+fn to_eight(level: u16) -> u8 {
+    // 257 is odd: nothing lies half way, and at most 255 is left.
+    ((u32::from(level) + 128) / 257) as u8
+}
+
+/// A picture of 16-bit samples in the order of `format`, which has 8 bits a channel.
+pub(crate) fn eight_bits(width: u32, height: u32, format: PixelFormat, levels: &[u16]) -> Result<Image, Refusal> {
+    let channels = format.bytes_per_pixel();
+    // Alpha comes last and is white in every picture that has it by habit.
+    let colours = channels - usize::from(matches!(format, PixelFormat::GrayAlpha8 | PixelFormat::Rgba8));
+    let brightest = levels.chunks_exact(channels).flat_map(|pixel| &pixel[..colours]).max().copied().unwrap_or(0);
+    let copied_from_8_bits = || levels.iter().all(|level| level % 257 == 0);
+    if brightest < DOUBTFUL && !copied_from_8_bits() {
+        let bits = u16::BITS - brightest.leading_zeros();
+        return Err(Refusal::because(format!(
+            "has 16 bits a channel, and no value above {brightest}: looks like {bits} bits in 16, which would come out \
+             nearly black; scale its values to 0 … 65535, or save it with 8 bits"
+        )));
+    }
+    let data = levels.iter().copied().map(to_eight).collect();
+    Image::new(width, height, format, data).map_err(Refusal::because)
+}
+
+/// A picture of 16-bit samples, grey or with `format` of 8 bits a channel, with the depth that is wanted.
+pub(crate) fn sixteen_bits(
+    (width, height): (u32, u32),
+    format: PixelFormat,
+    levels: &[u16],
+    wanted: Depth,
+) -> Result<Image, Refusal> {
+    if wanted == Depth::Eight {
+        return eight_bits(width, height, format, levels);
+    }
+    let (format, data) = match format {
+        PixelFormat::Gray8 => (PixelFormat::Gray16, levels.iter().flat_map(|level| level.to_le_bytes()).collect()),
+        colours => (colours, levels.iter().map(|level| (level >> 8) as u8).collect()),
+    };
+    Image::new(width, height, format, data).map_err(Refusal::because)
+}
+
+/// Samples of 1, 2, 4 or 8 bits, packed from the high end of each byte and padded at the end of each row of `line` bytes,
+/// one a byte.
+pub(crate) fn unpack(packed: Vec<u8>, bits: usize, width: usize, line: usize) -> Vec<u8> {
+    if bits == 8 {
+        return packed;
+    }
+    let mask = u8::MAX >> (8 - bits);
+    let sample = |row: &[u8], x: usize| (row[x * bits / 8] >> (8 - bits - x * bits % 8)) & mask;
+    packed.chunks_exact(line).flat_map(|row| (0..width).map(move |x| sample(row, x))).collect()
+}
