@@ -10,7 +10,7 @@ use super::spec::OwedFile;
 use crate::event::FrameInfo;
 use crate::line::parts::TriggerMode;
 use crate::publish::outbox::trace::{Trace, is_used, trace};
-use crate::source::directory::{DirectorySpec, Fate, MemorySpec, Open, image_size, open_files, settle};
+use crate::source::directory::{DirectorySpec, Fate, Left, MemorySpec, Open, image_size, open_files, settle};
 
 /// Folder of the memories in the line's state directory.
 const FOLDER: &str = "taken";
@@ -66,7 +66,7 @@ fn look_back(
 ) -> Result<Vec<OwedFile>, String> {
     let told = |error: std::io::Error| format!("{}: {error}", file.display());
     let folder = std::path::absolute(folder).map_err(told)?;
-    let (open, mut owed) = open_files(file, &folder).map_err(told)?;
+    let Left { open, mut owed } = open_files(file, &folder).map_err(told)?;
     let mut traces: BTreeMap<Uuid, Trace> = BTreeMap::new();
     let mut fates = Vec::new();
     for file in open {

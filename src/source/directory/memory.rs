@@ -38,14 +38,22 @@ pub struct OpenFile {
     look: Look,
 }
 
-/// The files in a memory whose fate is open, in the order of their frames; and those whose parts an earlier start has
-/// accepted, which may still wait for their events. The folder has to be the camera's.
-pub fn open_files(file: &Path, folder: &Path) -> io::Result<(Vec<OpenFile>, Vec<(PathBuf, Open)>)> {
-    let Some(read) = journal::read(file)?.filter(|read| read.folder == folder) else { return Ok(Default::default()) };
+/// What an earlier start has left open.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Left {
+    /// Files whose fate nobody has looked up yet, in the order of their frames.
+    pub open: Vec<OpenFile>,
+    /// Files whose parts were accepted, and when; these may still wait for their events.
+    pub owed: Vec<(PathBuf, Open)>,
+}
+
+/// Reads what is left open in a memory. The folder has to be the camera's.
+pub fn open_files(file: &Path, folder: &Path) -> io::Result<Left> {
+    let Some(read) = journal::read(file)?.filter(|read| read.folder == folder) else { return Ok(Left::default()) };
     let open = |(name, look, open): (&Path, Look, Open)| OpenFile { name: name.to_owned(), look, open };
-    let mut files: Vec<OpenFile> = read.taken.open().map(open).collect();
-    files.sort_by_key(|file| (file.open.session, file.open.frame));
-    Ok((files, read.taken.owed().map(|(name, open)| (name.to_owned(), open)).collect()))
+    let mut open: Vec<OpenFile> = read.taken.open().map(open).collect();
+    open.sort_by_key(|file| (file.open.session, file.open.frame));
+    Ok(Left { open, owed: read.taken.owed().map(|(name, open)| (name.to_owned(), open)).collect() })
 }
 
 /// Notes what has become of open files. On disk when it returns: the outbox forgets what was answered.

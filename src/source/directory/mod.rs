@@ -34,7 +34,7 @@ use once::Once;
 use watched::{ASK, New, Watched};
 
 pub use listing::{Listing, Look, Wanted};
-pub use memory::{MemorySpec, OpenFile, open_files, settle};
+pub use memory::{Left, MemorySpec, OpenFile, open_files, settle};
 pub use names::{is_picture, natural_order};
 pub use spec::DirectorySpec;
 pub use taken::{Fate, Open};

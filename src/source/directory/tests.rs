@@ -225,7 +225,7 @@ fn each_file_comes_once_across_restarts_and_a_new_content_is_a_new_part() {
     // The start after it finds out what the outbox knows.
     let third = remembered(folder.path(), state.path());
     let memory = &third.memory.as_ref().expect("memory").file;
-    let (files, _) = open_files(memory, folder.path()).expect("readable");
+    let files = open_files(memory, folder.path()).expect("readable").open;
     let of_last = |file: &&OpenFile| file.open.session == Uuid::from_u128(8);
     let fate = |file: &OpenFile| if file.name == Path::new("3.png") { Fate::Lost } else { Fate::Answered };
     let fates: Vec<_> = files.iter().filter(of_last).map(|file| (file.clone(), fate(file))).collect();
