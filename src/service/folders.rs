@@ -1,5 +1,7 @@
 //! Watched folders across a start: where it is remembered what was taken of them, and what has become of the last files.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
 
 use uuid::Uuid;
@@ -7,8 +9,8 @@ use uuid::Uuid;
 use super::spec::OwedFile;
 use crate::event::FrameInfo;
 use crate::line::parts::TriggerMode;
-use crate::publish::outbox::trace::{Trace, trace};
-use crate::source::directory::{DirectorySpec, MemorySpec, Open, image_size, open_frames};
+use crate::publish::outbox::trace::{Trace, is_used, trace};
+use crate::source::directory::{DirectorySpec, Fate, Left, MemorySpec, Open, image_size, open_files, settle};
 
 /// Folder of the memories in the line's state directory.
 const FOLDER: &str = "taken";
@@ -17,7 +19,8 @@ const FOLDER: &str = "taken";
 const SOON: i64 = 5000;
 
 /// Gives a watched folder its memory. `state` is where the line keeps what must outlast it, `outbox` the directory of its
-/// outbox; only looks, changes nothing. Returns the files whose parts were accepted last.
+/// outbox, which must not have been opened yet: it forgets what was answered. Returns the files whose parts were accepted
+/// and may still be owed their events.
 pub fn remember(
     spec: &mut DirectorySpec,
     camera: &str,
@@ -37,61 +40,78 @@ pub fn remember(
         return Vec::new();
     };
     let file = state.join(FOLDER).join(format!("{camera}.log"));
-    let last = Last::look(&file, &spec.path, camera, mode, outbox).unwrap_or_else(|error| {
-        tracing::error!(camera, "what an earlier start has taken last cannot be looked up: {error}");
-        Last::default()
-    });
-    if let Some((_, lost)) = last.settled.as_ref().filter(|(_, lost)| !lost.is_empty()) {
-        tracing::info!(camera, files = lost.len(), "taken by the start before and not answered: taken again");
-    }
-    spec.memory = Some(MemorySpec { file, settled: last.settled });
-    last.owed
-}
-
-/// What has become of the last files that an earlier start has taken.
-#[derive(Default)]
-struct Last {
-    /// Its session, and the files that nobody knows.
-    settled: Option<(Uuid, Vec<PathBuf>)>,
-    /// Those whose parts were accepted.
-    owed: Vec<OwedFile>,
-}
-
-impl Last {
-    fn look(file: &Path, folder: &Path, camera: &str, mode: TriggerMode, outbox: &Path) -> Result<Self, String> {
-        let told = |error: std::io::Error| format!("{}: {error}", file.display());
-        let folder = std::path::absolute(folder).map_err(told)?;
-        let Some((session, open)) = open_frames(file, &folder).map_err(told)? else { return Ok(Self::default()) };
-        let trace = trace(outbox, session, camera).map_err(|error| error.to_string())?;
-        let owed = open.iter().filter(|_| mode == TriggerMode::Hardware).filter_map(|(name, open)| {
-            let (trigger, accepted) = accepted(open, &trace)?;
-            // Without the file nobody knows the size of its frame.
-            let (width, height) = image_size(&folder.join(name))?;
-            let file = Some(name.to_string_lossy().into());
-            let frame = FrameInfo { seq: open.frame, width, height, skipped_before: 0, file };
-            Some(OwedFile { camera: camera.to_owned(), trigger, accepted, frame })
-        });
-        let owed = owed.collect();
-        let lost = open.into_iter().filter(|(_, open)| is_lost(open, mode, &trace)).map(|(name, _)| name).collect();
-        Ok(Self { settled: Some((session, lost)), owed })
+    match look_back(&file, &spec.path, camera, mode, outbox) {
+        Ok(owed) => {
+            spec.memory = Some(MemorySpec { file });
+            owed
+        }
+        Err(error) => {
+            tracing::error!(
+                camera,
+                "what an earlier start has taken last is not known, and is not taken again: {error}"
+            );
+            spec.memory = Some(MemorySpec { file });
+            Vec::new()
+        }
     }
 }
 
-/// The part of this frame, where every frame is one: its trigger, and when it was accepted.
-fn accepted(open: &Open, trace: &Trace) -> Option<(u64, i64)> {
+/// Finds out what has become of the last files, and notes it before the outbox forgets. Returns those that are owed.
+fn look_back(
+    file: &Path,
+    folder: &Path,
+    camera: &str,
+    mode: TriggerMode,
+    outbox: &Path,
+) -> Result<Vec<OwedFile>, String> {
+    let told = |error: std::io::Error| format!("{}: {error}", file.display());
+    let folder = std::path::absolute(folder).map_err(told)?;
+    let Left { open, mut owed } = open_files(file, &folder).map_err(told)?;
+    let mut traces: BTreeMap<Uuid, Trace> = BTreeMap::new();
+    let mut fates = Vec::new();
+    for file in open {
+        let trace = match traces.entry(file.open.session) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                let found = trace(outbox, file.open.session, camera).map_err(|error| error.to_string())?;
+                new.insert(found)
+            }
+        };
+        let fate = fate(&file.open, mode, trace);
+        if let Fate::Owed(at) = fate {
+            owed.push((file.name.clone(), Open { at, ..file.open }));
+        }
+        fates.push((file, fate));
+    }
+    let lost = fates.iter().filter(|(_, fate)| *fate == Fate::Lost).count();
+    if lost > 0 {
+        tracing::info!(camera, files = lost, "taken by the start before and not answered: taken again");
+    }
+    // A second process of this line ends at once, and must not write what the first one reads.
+    if !is_used(outbox).map_err(|error| error.to_string())? {
+        settle(file, &fates).map_err(told)?;
+    }
+    let of_part = |(name, open): (PathBuf, Open)| {
+        // Without the file nobody knows the size of its frame.
+        let (width, height) = image_size(&folder.join(&name))?;
+        let file = Some(name.to_string_lossy().into());
+        let frame = FrameInfo { seq: open.frame, width, height, skipped_before: 0, file };
+        Some(OwedFile { camera: camera.to_owned(), trigger: open.frame + 1, accepted: open.at, frame })
+    };
+    Ok(owed.into_iter().filter_map(of_part).collect())
+}
+
+/// What is known of a frame: its event, or else, where every frame is a part, that its part is owed one.
+fn fate(open: &Open, mode: TriggerMode, trace: &Trace) -> Fate {
     let own =
         |(trigger, accepted): &&(u64, i64)| *trigger == open.frame + 1 && (open.at..=open.at + SOON).contains(accepted);
-    trace.accepted.iter().find(own).copied()
-}
-
-/// Whether nobody knows this frame: it has no event, and is no part that is owed one.
-fn is_lost(open: &Open, mode: TriggerMode, trace: &Trace) -> bool {
-    let answered = trace.answered_to.is_some_and(|to| open.frame <= to);
+    let accepted = || trace.accepted.iter().find(own).map(|(_, at)| *at);
     match mode {
-        TriggerMode::Free => !answered,
-        TriggerMode::Hardware => !answered && accepted(open, trace).is_none(),
+        _ if trace.answered_to.is_some_and(|to| open.frame <= to) => Fate::Answered,
+        TriggerMode::Free => Fate::Lost,
+        TriggerMode::Hardware => accepted().map_or(Fate::Lost, Fate::Owed),
         // Its command is gone; another one must not find it.
-        TriggerMode::Software | TriggerMode::Matched => false,
+        TriggerMode::Software | TriggerMode::Matched => Fate::Answered,
     }
 }
 
@@ -103,11 +123,12 @@ mod tests {
     fn a_frame_is_lost_when_neither_an_event_nor_a_debt_tells_of_it() {
         let open = |frame| Open { session: Uuid::from_u128(1), frame, at: 50_000 };
         let trace = Trace { answered_to: Some(3), accepted: vec![(5, 50_010), (6, 49_900)] };
-        let lost = |mode| (3..7).map(|frame| is_lost(&open(frame), mode, &trace)).collect::<Vec<_>>();
-        assert_eq!(lost(TriggerMode::Free), [false, true, true, true]);
+        let fates = |mode| (3..7).map(|frame| fate(&open(frame), mode, &trace)).collect::<Vec<_>>();
+        let (answered, lost) = (Fate::Answered, Fate::Lost);
+        assert_eq!(fates(TriggerMode::Free), [answered, lost, lost, lost]);
         // Trigger 6 is that of the session just before.
-        assert_eq!(lost(TriggerMode::Hardware), [false, false, true, true]);
-        assert_eq!(lost(TriggerMode::Software), [false; 4]);
-        assert!(is_lost(&open(0), TriggerMode::Hardware, &Trace::default()));
+        assert_eq!(fates(TriggerMode::Hardware), [answered, Fate::Owed(50_010), lost, lost]);
+        assert_eq!(fates(TriggerMode::Software), [answered; 4]);
+        assert_eq!(fate(&open(0), TriggerMode::Hardware, &Trace::default()), lost);
     }
 }

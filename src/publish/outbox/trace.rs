@@ -9,6 +9,7 @@ use std::path::Path;
 use serde::Deserialize;
 use uuid::Uuid;
 
+use super::lock::holder;
 use super::record::{Kind, SEGMENT_HEAD, Step, Walk, leading_number};
 use super::survey::paths;
 use super::{OutboxError, OwedPart};
@@ -38,6 +39,11 @@ struct Event {
 #[derive(Deserialize)]
 struct Frame {
     seq: u64,
+}
+
+/// Whether another process uses this log at the moment.
+pub fn is_used(directory: &Path) -> Result<bool, OutboxError> {
+    holder(directory).map(|process| process.is_some())
 }
 
 /// Looks for a camera's frames of a session in a log, changing nothing. A directory that is not there knows nothing.

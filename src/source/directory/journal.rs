@@ -66,6 +66,14 @@ pub fn read(path: &Path) -> io::Result<Option<Read>> {
     Ok(Some(read))
 }
 
+/// Adds what an earlier start did not know yet; returns when it is on disk.
+pub fn amend(path: &Path, text: &str) -> io::Result<()> {
+    let mut file = File::options().append(true).open(path)?;
+    // The last line of a killed process may have no end.
+    file.write_all(format!("\n{text}").as_bytes())?;
+    file.sync_data()
+}
+
 impl Journal {
     /// Begins with this text in place of what is at `path`.
     pub fn start(path: &Path, text: String) -> io::Result<Self> {

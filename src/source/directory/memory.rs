@@ -2,7 +2,7 @@
 //! restart and a kill.
 //!
 //! A file is noted before the line has it, with the number of its frame; what the outbox knows of that frame tells the
-//! next start whether the file was answered ([`MemorySpec::settled`]).
+//! next start whether the file was answered ([`open_files`], [`settle`]).
 
 use std::collections::VecDeque;
 use std::io;
@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::journal::{self, Journal};
 use super::listing::Look;
-use super::taken::{Open, Taken, answered_line, taken_line};
+use super::taken::{Fate, Open, Taken, answered_line, fate_line, taken_line};
 
 /// How long after its event was given a frame counts as answered whatever happens: the outbox has it on disk by then, or
 /// the disk fails, and then nothing is promised.
@@ -21,29 +21,45 @@ const SURE: Duration = Duration::from_secs(2);
 /// Lines of the file beyond twice what it tells.
 const SLACK: usize = 10_000;
 
-/// Where a camera's memory is, and what has become of the frames of the start before.
+/// Where a camera's memory is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MemorySpec {
     /// The file; its folder is made when it is not there.
     pub file: PathBuf,
-    /// An earlier session whose last frames were looked for in the outbox, and the files among them that have no event
-    /// there.
-    pub settled: Option<(Uuid, Vec<PathBuf>)>,
 }
 
-/// A session, and its frames without an event: where they lie, and what is known of them.
-pub type OpenFrames = (Uuid, Vec<(PathBuf, Open)>);
+/// A file of which its start did not learn whether it has its event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenFile {
+    /// Relative to the folder.
+    pub name: PathBuf,
+    /// Its frame.
+    pub open: Open,
+    look: Look,
+}
 
-/// Frames of the last session in a memory of which it does not know whether they have their events, oldest first.
-/// `None` when there are none. The folder has to be the camera's.
-pub fn open_frames(file: &Path, folder: &Path) -> io::Result<Option<OpenFrames>> {
-    let Some(read) = journal::read(file)?.filter(|read| read.folder == folder) else { return Ok(None) };
-    let mut open: Vec<(PathBuf, Open)> = read.taken.open().map(|(name, open)| (name.to_owned(), open)).collect();
-    open.sort_by_key(|(_, open)| (open.session, open.frame));
-    let Some((_, Open { session, .. })) = open.last() else { return Ok(None) };
-    let session = *session;
-    open.retain(|(_, open)| open.session == session);
-    Ok(Some((session, open)))
+/// What an earlier start has left open.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Left {
+    /// Files whose fate nobody has looked up yet, in the order of their frames.
+    pub open: Vec<OpenFile>,
+    /// Files whose parts were accepted, and when; these may still wait for their events.
+    pub owed: Vec<(PathBuf, Open)>,
+}
+
+/// Reads what is left open in a memory. The folder has to be the camera's.
+pub fn open_files(file: &Path, folder: &Path) -> io::Result<Left> {
+    let Some(read) = journal::read(file)?.filter(|read| read.folder == folder) else { return Ok(Left::default()) };
+    let open = |(name, look, open): (&Path, Look, Open)| OpenFile { name: name.to_owned(), look, open };
+    let mut open: Vec<OpenFile> = read.taken.open().map(open).collect();
+    open.sort_by_key(|file| (file.open.session, file.open.frame));
+    Ok(Left { open, owed: read.taken.owed().map(|(name, open)| (name.to_owned(), open)).collect() })
+}
+
+/// Notes what has become of open files. On disk when it returns: the outbox forgets what was answered.
+pub fn settle(file: &Path, fates: &[(OpenFile, Fate)]) -> io::Result<()> {
+    let line = |(file, fate): &(OpenFile, Fate)| fate_line(&file.name, file.look, file.open, *fate);
+    if fates.is_empty() { Ok(()) } else { journal::amend(file, &fates.iter().map(line).collect::<String>()) }
 }
 
 /// What was taken, and the file that tells the next start.
@@ -78,9 +94,6 @@ impl Memory {
                 return Ok(Err(was));
             }
             taken = read.taken;
-            if let Some((session, lost)) = &spec.settled {
-                taken.settle(*session, lost);
-            }
         }
         let text = taken.text(folder, mount.as_deref());
         let journal = spec.map(|spec| Journal::start(&spec.file, text)).transpose()?;

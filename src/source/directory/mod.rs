@@ -34,10 +34,10 @@ use once::Once;
 use watched::{ASK, New, Watched};
 
 pub use listing::{Listing, Look, Wanted};
-pub use memory::{MemorySpec, open_frames};
+pub use memory::{Left, MemorySpec, OpenFile, open_files, settle};
 pub use names::{is_picture, natural_order};
 pub use spec::DirectorySpec;
-pub use taken::Open;
+pub use taken::{Fate, Open};
 
 /// Slowest and fastest rate, frames per second: one an hour, and more than any disk gives.
 const MIN_FPS: f64 = 1.0 / 3600.0;

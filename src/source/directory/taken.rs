@@ -5,6 +5,8 @@
 //! CRC t SESSION FRAME TIME CHANGED LENGTH NAME    about to become a frame of this session
 //! CRC a SESSION FRAME                             every frame of this session up to this one has its event
 //! CRC f CHANGED LENGTH NAME                       done with
+//! CRC o SESSION FRAME TIME CHANGED LENGTH NAME    its part was accepted at this time, and is answered by the next start
+//! CRC l NAME                                      neither: to be taken again
 //! ```
 //! Names are bytes, percent-encoded. A line that was cut short or does not fit its checksum is passed over.
 
@@ -40,6 +42,8 @@ pub struct Open {
 struct Mark {
     look: Look,
     open: Option<Open>,
+    /// Its part was accepted (its time is when) by a start that has ended since.
+    owed: Option<Open>,
     /// Grows with every mark.
     order: u64,
     /// The last look at the whole folder in which the file was there.
@@ -78,12 +82,17 @@ impl Taken {
     /// Marks a file as taken, in place of an older one of its name.
     pub fn mark(&mut self, name: &Path, look: Look, open: Option<Open>) {
         self.order += 1;
-        self.marks.insert(name.to_owned(), Mark { look, open, order: self.order, round: self.round });
+        self.marks.insert(name.to_owned(), Mark { look, open, owed: None, order: self.order, round: self.round });
     }
 
     /// Files that may have no event.
-    pub fn open(&self) -> impl Iterator<Item = (&Path, Open)> {
-        self.marks.iter().filter_map(|(name, mark)| Some((name.as_path(), mark.open?)))
+    pub fn open(&self) -> impl Iterator<Item = (&Path, Look, Open)> {
+        self.marks.iter().filter_map(|(name, mark)| Some((name.as_path(), mark.look, mark.open?)))
+    }
+
+    /// Files whose parts an earlier start has accepted and may not have answered.
+    pub fn owed(&self) -> impl Iterator<Item = (&Path, Open)> {
+        self.marks.iter().filter_map(|(name, mark)| Some((name.as_path(), mark.owed?)))
     }
 
     /// Every frame of this session up to this one has its event.
@@ -117,17 +126,6 @@ impl Taken {
         if let Some(mark) = self.marks.get_mut(name) {
             mark.open = None;
         }
-    }
-
-    /// What became of the frames of an earlier session is known now: these had no event and are to be taken again.
-    pub fn settle(&mut self, session: Uuid, lost: &[PathBuf]) {
-        let of_session = |mark: &Mark| mark.open.is_some_and(|open| open.session == session);
-        for name in lost {
-            if self.marks.get(name).is_some_and(of_session) {
-                self.marks.remove(name);
-            }
-        }
-        self.answered(session, u64::MAX);
     }
 
     /// The whole folder was looked at, and this is in it. Forgets the oldest of what is not, beyond a bound.
@@ -176,6 +174,28 @@ impl Taken {
 pub fn taken_line(name: &Path, look: Look, open: Open) -> String {
     let mut text = String::new();
     line(&mut text, &taken(name, look, open));
+    text
+}
+
+/// What has become of an open file, as found out by the next start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It has its event.
+    Answered,
+    /// Its part was accepted at this time, milliseconds since 1970, and is answered now.
+    Owed(i64),
+    /// Nobody knows of it: it is to be taken again.
+    Lost,
+}
+
+/// The line that says so.
+pub fn fate_line(name: &Path, look: Look, open: Open, fate: Fate) -> String {
+    let mut text = String::new();
+    match fate {
+        Fate::Answered => line(&mut text, &format!("f {} {} {}", look.changed, look.length, encoded(name))),
+        Fate::Owed(at) => line(&mut text, &taken(name, look, Open { at, ..open }).replacen('t', "o", 1)),
+        Fate::Lost => line(&mut text, &format!("l {}", encoded(name))),
+    }
     text
 }
 
@@ -229,10 +249,14 @@ fn understood(bytes: &[u8], read: &mut Read, answered: &mut BTreeMap<Uuid, u64>)
             read.folder = decoded(next()?);
             read.mount = Some(next()?).filter(|mount| *mount != "-").map(decoded);
         }
-        "t" => {
+        kind @ ("t" | "o") => {
             let open = Open { session: next()?.parse().ok()?, frame: next()?.parse().ok()?, at: next()?.parse().ok()? };
             let look = Look { changed: next()?.parse().ok()?, length: next()?.parse().ok()? };
-            read.taken.mark(&decoded(next()?), look, Some(open));
+            let name = decoded(next()?);
+            read.taken.mark(&name, look, Some(open).filter(|_| kind == "t"));
+            if let Some(mark) = read.taken.marks.get_mut(&name).filter(|_| kind == "o") {
+                mark.owed = Some(open);
+            }
         }
         "a" => {
             let (session, to): (Uuid, u64) = (next()?.parse().ok()?, next()?.parse().ok()?);
@@ -243,6 +267,7 @@ fn understood(bytes: &[u8], read: &mut Read, answered: &mut BTreeMap<Uuid, u64>)
             let look = Look { changed: next()?.parse().ok()?, length: next()?.parse().ok()? };
             read.taken.mark(&decoded(next()?), look, None);
         }
+        "l" => read.taken.forget(&decoded(next()?)),
         _ => return None,
     }
     Some(())
@@ -300,12 +325,18 @@ mod tests {
         }
         text += &answered_line(session(1), 2);
         text += &answered_line(session(2), 9);
-        let mut taken = read(text.as_bytes()).taken;
-        let mut names: Vec<&Path> = taken.open().map(|(name, _)| name).collect();
+        let taken = read(text.as_bytes()).taken;
+        let mut names: Vec<&Path> = taken.open().map(|(name, ..)| name).collect();
         names.sort();
         assert_eq!(names, ["3", "4"].map(Path::new));
-        taken.settle(session(1), &["4".into(), "1".into()]);
+        // The next start has found out.
+        for (name, fate) in [("3", Fate::Owed(9)), ("4", Fate::Lost)] {
+            text += &fate_line(Path::new(name), LOOK, open(3).expect("open"), fate);
+        }
+        let taken = read(text.as_bytes()).taken;
         assert_eq!(taken.open().count(), 0);
+        let owed: Vec<_> = taken.owed().collect();
+        assert_eq!(owed, [(Path::new("3"), Open { session: session(1), frame: 3, at: 9 })]);
         let has = |name: &str| taken.has(Path::new(name), LOOK);
         assert_eq!(["1", "2", "3", "4"].map(has), [true, true, true, false]);
     }

@@ -135,7 +135,7 @@ fn watched(folder: &Path) -> DirectorySpec {
 
 /// With a memory in another folder.
 fn remembered(folder: &Path, state: &Path) -> DirectorySpec {
-    let memory = MemorySpec { file: state.join("taken/top.log"), settled: None };
+    let memory = MemorySpec { file: state.join("taken/top.log") };
     DirectorySpec { memory: Some(memory), ..watched(folder) }
 }
 
@@ -222,10 +222,15 @@ fn each_file_comes_once_across_restarts_and_a_new_content_is_a_new_part() {
     assert_eq!(file(&mut second), "1.png");
     second.hand_over(Uuid::from_u128(8), 1);
     drop(second);
-    // The start in between knows now that the second file had no event.
-    let mut third = remembered(folder.path(), state.path());
-    let lost = vec![PathBuf::from("3.png")];
-    third.memory.as_mut().expect("memory").settled = Some((Uuid::from_u128(8), lost));
+    // The start after it finds out what the outbox knows.
+    let third = remembered(folder.path(), state.path());
+    let memory = &third.memory.as_ref().expect("memory").file;
+    let files = open_files(memory, folder.path()).expect("readable").open;
+    let of_last = |file: &&OpenFile| file.open.session == Uuid::from_u128(8);
+    let fate = |file: &OpenFile| if file.name == Path::new("3.png") { Fate::Lost } else { Fate::Answered };
+    let fates: Vec<_> = files.iter().filter(of_last).map(|file| (file.clone(), fate(file))).collect();
+    assert_eq!(fates.len(), 2);
+    settle(memory, &fates).expect("written");
     let mut third = open(third).expect("watched");
     assert_eq!(file(&mut third), "3.png");
     nothing(&mut third);
