@@ -40,7 +40,7 @@ fn give_until(door: &Door, mut stop: impl FnMut(&Result<(), DoorError>) -> bool)
         if stop(&taken) {
             return seq;
         }
-        if seq % 50 == 0 {
+        if seq % 10 == 0 {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -56,7 +56,7 @@ fn a_full_log_refuses_what_is_new_and_keeps_the_room_of_what_is_owed() {
     let alarmed = |door: &Door| door.outbox().unwrap().alarm();
     give_until(&door, |taken| {
         taken.as_ref().unwrap();
-        alarmed(&door).is_some_and(|alarm| alarm.starts_with("the outbox is 8"))
+        alarmed(&door).is_some_and(|alarm| alarm.starts_with("the outbox is 8") || alarm.starts_with("the outbox is 9"))
     });
     assert!(!door.outbox().unwrap().is_degraded());
     give_until(&door, |taken| *taken == Err(DoorError::LogFull));
