@@ -37,6 +37,7 @@ mod publish_mqtt;
 mod publish_secure;
 mod run_packages;
 mod soak;
+#[cfg(feature = "gstreamer")]
 mod source_damaged;
 mod source_depth;
 #[cfg(feature = "gstreamer")]
