@@ -44,7 +44,7 @@ fn disk_full() {
 }
 
 /// A library that stands between the program and some calls of the C library, as `LD_PRELOAD` does it.
-fn shim(folder: &Path, code: &str) -> PathBuf {
+pub fn shim(folder: &Path, code: &str) -> PathBuf {
     let (library, source) = (folder.join("shim.so"), folder.join("shim.c"));
     let head = "#define _GNU_SOURCE\n#include <errno.h>\n#include <stdio.h>\n#include <time.h>\n#include <unistd.h>\n\
                 #include <sys/syscall.h>\n";

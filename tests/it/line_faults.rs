@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use crate::disk_faults::shim;
 use crate::support::commands::{ACK, Sender, part};
 use crate::support::consumer::Consumer;
 use crate::support::conveyor::{Bench, Dice, PATIENCE, soak};
@@ -80,6 +81,48 @@ fn flood_of_commands_and_a_log_that_stalls() {
     consumer.until_parts(bench.delivered() + 20, PATIENCE);
     bench.end(&mut service, &mut consumer, &format!("{} commands of strangers, log stalled", bursts * length));
     drop(stalled);
+}
+
+/// A thread dies of a panic: the clock fails for it once. The service ends and names it, and the next start, as systemd
+/// makes it, goes on where it was.
+#[test]
+fn thread_dead() {
+    let broker = Mosquitto::start(Rules::default());
+    let mut consumer = Consumer::start(broker.port);
+    let mut bench = Bench::new();
+    let victim = bench.folder.path().join("victim");
+    let code = format!(
+        "#include <string.h>\n#include <sys/prctl.h>\n\
+         static __thread int dead;\n\
+         int clock_gettime(clockid_t clock, struct timespec *time) {{\n\
+           if (!dead && !access(\"{0}\", F_OK)) {{\n\
+             char own[16] = {{0}}, wanted[16] = {{0}};\n\
+             prctl(PR_GET_NAME, own);\n\
+             FILE *file = fopen(\"{0}\", \"r\");\n\
+             if (file) {{ if (!fgets(wanted, 16, file)) wanted[0] = 0; fclose(file); }}\n\
+             if (!strcmp(own, wanted)) {{ dead = 1; errno = EINVAL; return -1; }}\n\
+           }}\n\
+           return syscall(SYS_clock_gettime, clock, time);\n\
+         }}\n",
+        victim.display()
+    );
+    let shim = shim(bench.folder.path(), &code);
+    let threads = ["vcp-outbox", "vcp-mqtt", "vcp-commands"];
+    for (round, thread) in (1..).zip(threads) {
+        let mut service = bench.run_with(broker.port, "127.0.0.1", None, 5.0, "", |command| {
+            command.env("LD_PRELOAD", &shim);
+        });
+        consumer.until_parts(10 * round, PATIENCE);
+        fs::write(&victim, thread).unwrap();
+        service.logged("a thread that the line cannot do without has ended; the service stops");
+        assert_eq!(service.end().code(), Some(1), "{}", service.stderr());
+        assert!(service.stderr().contains(thread), "{}", service.stderr());
+        fs::remove_file(&victim).unwrap();
+        bench.died();
+    }
+    let mut service = bench.run(broker.port, "127.0.0.1", None, 5.0, "");
+    bench.until_running(&mut service);
+    bench.end(&mut service, &mut consumer, &format!("a thread dead: {}", threads.join(", ")));
 }
 
 /// Killed in the moment in which a controller hears that its part was accepted: the next start answers for it.

@@ -112,6 +112,11 @@ impl Bench {
     pub fn kill(&mut self, service: &mut Running) {
         service.signal("KILL");
         assert_eq!(service.end().code(), None, "{}", service.stderr());
+        self.died();
+    }
+
+    /// The service has ended by itself; the parts of this run are those of which the log knows, as with [`Bench::kill`].
+    pub fn died(&mut self) {
         let mut log = Vec::new();
         for entry in fs::read_dir(self.outbox()).into_iter().flatten() {
             log.extend(fs::read(entry.unwrap().path()).unwrap());
