@@ -1,6 +1,6 @@
 //! One event writer per camera: numbers without gaps, and the skipped frames that belong to each event.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -79,8 +79,10 @@ struct Sequence {
     unsaid: VecDeque<Unsaid>,
     /// Since when the sink has taken nothing.
     refused_since: Option<Instant>,
-    /// Up to this frame, all have an event or were told to be skipped.
+    /// The last frame that has an event or was told to be skipped.
     answered_to: Option<u64>,
+    /// Frames of a free-running camera that have neither yet: a later one may be skipped while they wait for the engine.
+    awaited: BTreeSet<u64>,
     /// Waiting has not helped: events are refused at once until the sink takes one again.
     hopeless: bool,
 }
@@ -144,7 +146,12 @@ impl EventWriter {
 
     /// The frame up to which all have an event, or were skipped; a camera's frames are answered in their order.
     pub fn answered_to(&self) -> Option<u64> {
-        self.sequence().answered_to
+        self.sequence().answered_to()
+    }
+
+    /// This frame goes to the engine, and will have an event or be skipped. Told before it is there: that may be at once.
+    pub fn awaits(&self, frame: u64) {
+        self.sequence().awaited.insert(frame);
     }
 
     /// Whose events it writes.
@@ -303,6 +310,9 @@ impl EventWriter {
         sequence.seq += 1;
         (sequence.refused_since, sequence.hopeless) = (None, false);
         sequence.answered_to = sequence.answered_to.max(frame);
+        if let Some(frame) = frame {
+            sequence.awaited.remove(&frame);
+        }
         let mut stats = self.context.stats();
         match verdict {
             VerdictWord::Pass => stats.pass += 1,
@@ -325,8 +335,17 @@ fn own_frame(event: &InspectionEvent) -> Option<FrameInfo> {
 const MOST_STRETCHES: usize = 1024;
 
 impl Sequence {
+    fn answered_to(&self) -> Option<u64> {
+        match self.awaited.first() {
+            Some(first) => self.answered_to.min(first.checked_sub(1)),
+            None => self.answered_to,
+        }
+    }
+
     fn skip(&mut self, last: u64, count: u64) {
         self.answered_to = self.answered_to.max(Some(last));
+        let first = last.saturating_sub(count.saturating_sub(1));
+        self.awaited.retain(|frame| !(first..=last).contains(frame));
         // A gap before a new frame is noted before the queue gives up an older one, so stretches may come out of order.
         let at = self.skipped.partition_point(|stretch| stretch.0 < last);
         match at.checked_sub(1).and_then(|before| self.skipped.get_mut(before)) {
@@ -376,5 +395,19 @@ mod tests {
         sequence.skip(14, 1);
         assert_eq!(sequence.told_before(15), 1, "noted later, but older");
         assert_eq!(sequence.told_before(20), 2);
+    }
+
+    #[test]
+    fn frames_that_still_wait_are_not_answered_by_a_later_one_that_is_skipped() {
+        let mut sequence = Sequence::default();
+        sequence.awaited.extend([0, 1, 4]);
+        sequence.skip(3, 2);
+        assert_eq!(sequence.answered_to(), None, "0 and 1 wait for the engine");
+        sequence.awaited.remove(&0);
+        assert_eq!(sequence.answered_to(), Some(0));
+        sequence.skip(1, 1);
+        assert_eq!(sequence.answered_to(), Some(3));
+        sequence.skip(9, 6);
+        assert_eq!((sequence.answered_to(), sequence.awaited.len()), (Some(9), 0));
     }
 }

@@ -233,6 +233,7 @@ impl Station {
             self.failed(&frame, NoVerdictReason::CameraLost);
             return false;
         };
+        self.runs_free().then(|| self.writer.awaits(frame.seq));
         match queue.push(frame) {
             Pushed::Taken => true,
             Pushed::Dropped(frame) => {

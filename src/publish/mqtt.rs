@@ -209,7 +209,9 @@ impl VerdictConnection {
     fn hand_over(&mut self, link: &mut Link) {
         // One place stays free for DISCONNECT.
         while self.handed.len() + 1 < CLIENT_QUEUE {
-            if self.sizes.one_at_a_time() && !(self.handed.is_empty() && self.flying.is_empty()) {
+            // `offline` is not kept waiting: without it a goodbye would leave the state "online" for good.
+            let careful = self.sizes.one_at_a_time() && !link.offline_said;
+            if careful && !(self.handed.is_empty() && self.flying.is_empty()) {
                 return;
             }
             let Some(load) = self.shared.next() else { return };

@@ -67,7 +67,7 @@ pub(super) struct Sizes {
     /// The verdict that is sent without its details, and its size with them.
     shortened: Option<(RecordId, usize)>,
     /// Topics on which the broker hangs up.
-    refused: BTreeSet<String>,
+    refused: BTreeMap<String, Instant>,
     /// What was on the wire when the last connection was lost.
     lost: Vec<Cargo>,
     /// So many messages still leave one at a time.
@@ -136,16 +136,17 @@ impl Sizes {
         if !before.contains(&flight.cargo) {
             return Judgement::Nothing;
         }
-        let judgement = self.judge(flight);
+        let judgement = self.judge(flight, Instant::now());
         if judgement != Judgement::Nothing {
             self.lost.clear();
         }
         judgement
     }
 
-    fn judge(&mut self, flight: &Flight) -> Judgement {
+    fn judge(&mut self, flight: &Flight, now: Instant) -> Judgement {
         let taken = self.taken.get(&flight.topic).copied();
-        if self.refused.contains(&flight.topic) {
+        // Not for ever: once the topic is allowed, a large message at the head must be found all the same.
+        if self.refused.get(&flight.topic).is_some_and(|since| now.duration_since(*since) < REMEMBERED) {
             return Judgement::Topic(flight.clone());
         }
         // Something else is wrong: it has taken as much before.
@@ -168,7 +169,7 @@ impl Sizes {
             _ => {
                 // Once it is allowed, it shall leave as it is.
                 self.shortened = None;
-                self.refused.insert(flight.topic.clone());
+                self.refused.insert(flight.topic.clone(), now);
                 Judgement::Topic(flight.clone())
             }
         }
@@ -237,6 +238,16 @@ mod tests {
         assert!(sizes.wanted(RecordId(1), "t") > 200_000);
         sizes.taken(&verdict(1, 900));
         assert_eq!(sizes.lost(&[verdict(2, 900)]), Judgement::Nothing);
+    }
+
+    #[test]
+    fn a_topic_that_is_allowed_again_does_not_hide_a_large_verdict_for_ever() {
+        let mut sizes = Sizes::default();
+        (0..4).for_each(|_| drop(sizes.lost(&[verdict(1, 5000)])));
+        assert!(sizes.refused.contains_key("l/top/verdict"));
+        let now = Instant::now();
+        assert_eq!(sizes.judge(&verdict(1, 5000), now), Judgement::Topic(verdict(1, 0)));
+        assert_eq!(sizes.judge(&verdict(1, 5000), now + REMEMBERED), Judgement::Shorten(verdict(1, 0)));
     }
 
     #[test]
