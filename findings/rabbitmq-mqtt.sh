@@ -2,7 +2,7 @@
 # RabbitMQ 3.10.8 (Debian 12) with its MQTT plugin:
 # - A topic arrives as another one: a dot as a slash, `*` as `+`, which is no topic that MQTT lets anybody publish to.
 # - When a client takes the name of another one, the last will of that one, whose connection was ended, is not published.
-# Needs rabbitmq-server, mosquitto-clients. Fails when what is seen has changed.
+# Needs what rabbitmq-server needs (erlang), and mosquitto-clients. Fails when what is seen has changed.
 set -euo pipefail
 work="$(mktemp -d)"
 children=()
@@ -14,6 +14,8 @@ cleanup() {
   rm -rf "$work"
 }
 trap cleanup EXIT
+(cd "$work" && apt-get -qq download rabbitmq-server=3.10.8-1.1+deb12u1 2>/dev/null && dpkg -x rabbitmq-server_*.deb package)
+server="$work/package/usr/lib/rabbitmq/lib/rabbitmq_server-3.10.8/sbin/rabbitmq-server"
 free() { python3 -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 port="$(free)"
 mapper="$(free)"
@@ -28,7 +30,7 @@ env HOME="$work/home" ERL_EPMD_PORT="$mapper" RABBITMQ_NODENAME="finding$port@lo
   RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS='-kernel inet_dist_use_interface {127,0,0,1}' RABBITMQ_CONF_ENV_FILE="$work/env" \
   RABBITMQ_CONFIG_FILE="$work/rabbitmq.conf" RABBITMQ_ENABLED_PLUGINS_FILE="$work/plugins" \
   RABBITMQ_MNESIA_BASE="$work/mnesia" RABBITMQ_LOG_BASE="$work/logs" RUNNING_UNDER_SYSTEMD=true \
-  /usr/lib/rabbitmq/bin/rabbitmq-server >"$work/log" 2>&1 </dev/null &
+  "$server" >"$work/log" 2>&1 </dev/null &
 children=("$!" "${children[@]}")
 for _ in $(seq 600); do
   (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null && break

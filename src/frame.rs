@@ -155,6 +155,14 @@ pub struct Frame {
     pub image: Image,
 }
 
+impl Frame {
+    /// A picture that comes alone: the first frame of something with this name, no part, on this computer's clock.
+    pub fn alone(camera: impl Into<Arc<str>>, captured: Moment, image: Image) -> Self {
+        let camera = camera.into();
+        Self { camera, seq: 0, part: None, captured, clock: ClockSource::System, file: None, image }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -16,9 +16,8 @@ use crate::engine::{EngineSpec, PlanSpec};
 use crate::event::RecipeInfo;
 use crate::line::CameraPlan;
 use crate::line::parts::TriggerMode;
-use crate::line::polygon::polygon_mistake;
 use crate::line::queue::WhenFull;
-use crate::line::recipe::{RecipeError, RecipeSpec};
+use crate::line::recipe::{RecipeError, RecipeSpec, RegionsMistake, regions_mistakes};
 use crate::publish::OutboxSpec;
 use crate::publish::topic::OWN_WORDS;
 use crate::source::directory::DirectorySpec;
@@ -235,17 +234,12 @@ fn recipe(raw: &RawCamera, line: &RawRecipe, section: &str, report: &mut Report)
     // The rule of recipes that come by command and of those that were kept: what starts can be kept and changed.
     match recipe.check() {
         Ok(()) => {}
-        // Each polygon that is wrong in itself has its own mistake.
-        Err(RecipeError::Polygons { mistake, .. })
-            if recipe
-                .regions
-                .iter()
-                .filter_map(|polygon| polygon_mistake(polygon))
-                .any(|own| mistake.ends_with(&own)) =>
-        {
-            for (index, polygon) in recipe.regions.iter().enumerate() {
-                if let Some(mistake) = polygon_mistake(polygon) {
-                    rules.wrong(key.as_ref(), &format!("regions[{index}]"), mistake);
+        // Each polygon that is wrong has its own mistake.
+        Err(error @ RecipeError::Polygons { .. }) => {
+            for RegionsMistake { region, text } in regions_mistakes(&recipe.regions) {
+                match region {
+                    Some(region) => rules.wrong(key.as_ref(), &format!("regions[{region}]"), text),
+                    None => rules.wrong(key.as_ref(), "regions", error.to_string()),
                 }
             }
         }

@@ -3,6 +3,7 @@
 use super::choice::{EngineChoice, Precision};
 use super::error::EngineError;
 use crate::anomaly::Prediction;
+use crate::event::ModelInfo;
 use crate::frame::{Frame, Image};
 use crate::weights::bundle::Bundle;
 
@@ -54,6 +55,16 @@ impl EngineInfo {
             precision,
             max_batch: max_batch.max(1),
             image_size: manifest.architecture.image_size,
+        }
+    }
+
+    /// The same as events tell it.
+    pub fn model(&self) -> ModelInfo {
+        ModelInfo {
+            name: self.model.clone(),
+            sha256: self.sha256.clone(),
+            engine: self.engine.to_string(),
+            precision: self.precision.to_string(),
         }
     }
 

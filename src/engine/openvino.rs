@@ -233,10 +233,9 @@ impl Engine for OpenvinoEngine {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
 
     use super::*;
-    use crate::clock::{Clock, ClockSource, SystemClock};
+    use crate::clock::{Clock, SystemClock};
     use crate::frame::PixelFormat;
 
     fn small() -> Architecture {
@@ -259,15 +258,7 @@ mod tests {
 
     fn frame() -> Frame {
         let data = (0..60 * 40 * 3u32).map(|i| (i * i % 251) as u8).collect();
-        Frame {
-            camera: Arc::from("test"),
-            seq: 0,
-            part: None,
-            captured: SystemClock.now(),
-            clock: ClockSource::System,
-            file: None,
-            image: Image::new(60, 40, PixelFormat::Rgb8, data).unwrap(),
-        }
+        Frame::alone("test", SystemClock.now(), Image::new(60, 40, PixelFormat::Rgb8, data).unwrap())
     }
 
     #[test]

@@ -4,7 +4,7 @@
 pub use super::expected::Expected;
 use super::{Engine, EngineChoice, EngineError, Precision};
 use crate::anomaly::Prediction;
-use crate::clock::{Clock, ClockSource, SystemClock};
+use crate::clock::{Clock, SystemClock};
 use crate::frame::{Frame, Image, PixelFormat};
 
 /// Map values that are compared lie on a grid of this side.
@@ -59,15 +59,7 @@ pub fn picture(size: usize, seed: u64) -> Image {
 }
 
 fn look(engine: &mut dyn Engine, seed: u64) -> Result<Prediction, EngineError> {
-    let frame = Frame {
-        camera: "self-test".into(),
-        seq: 0,
-        part: None,
-        captured: SystemClock.now(),
-        clock: ClockSource::System,
-        file: None,
-        image: picture(engine.info().image_size, seed),
-    };
+    let frame = Frame::alone("self-test", SystemClock.now(), picture(engine.info().image_size, seed));
     let answer = engine.infer(&[&frame])?.pop();
     answer.ok_or_else(|| EngineError::Runtime {
         engine: engine.info().engine,

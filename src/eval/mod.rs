@@ -17,7 +17,7 @@ pub mod tune;
 pub use error::EvalError;
 pub use evaluation::{Evaluation, LeftOut, Progress};
 
-use crate::clock::{Clock, ClockSource, SystemClock};
+use crate::clock::{Clock, SystemClock};
 use crate::dataset::{ClassItems, Dataset, DatasetError, Item, most_left_out};
 use crate::engine::Engine;
 use crate::frame::{Frame, Image};
@@ -131,15 +131,7 @@ impl<'a> Course<'a> {
         image: Image,
         mask: Option<Vec<bool>>,
     ) -> Result<(), EvalError> {
-        let frame = Frame {
-            camera: "eval".into(),
-            seq: 0,
-            part: None,
-            captured: SystemClock.now(),
-            clock: ClockSource::System,
-            file: None,
-            image,
-        };
+        let frame = Frame::alone("eval", SystemClock.now(), image);
         let path = || item.image.clone();
         let answers = engine.infer(&[&frame]).map_err(|source| EvalError::Engine { image: path(), source })?;
         let answer = answers.into_iter().next();

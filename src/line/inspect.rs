@@ -15,7 +15,7 @@ use super::recipe::{Recipe, RecipeSpec};
 use super::sink::Heartbeat;
 use super::station::{Inspected, Judged, Station};
 use crate::anomaly::Prediction;
-use crate::clock::{Clock, ClockSource};
+use crate::clock::Clock;
 use crate::engine::{Engine, EngineError, EngineInfo};
 use crate::frame::{Frame, Image, PixelFormat};
 use crate::verdict::NoVerdictReason;
@@ -236,15 +236,7 @@ fn warm_up(engine: &mut dyn Engine, clock: &dyn Clock) -> Result<(), LineError> 
     let pixels = u32::try_from(side).map_err(|_| LineError::WarmUp { side })?;
     let image = Image::new(pixels, pixels, PixelFormat::Gray8, vec![128; side * side])
         .map_err(|_| LineError::WarmUp { side })?;
-    let frame = Frame {
-        camera: "warm-up".into(),
-        seq: 0,
-        part: None,
-        captured: clock.now(),
-        clock: ClockSource::System,
-        file: None,
-        image,
-    };
+    let frame = Frame::alone("warm-up", clock.now(), image);
     infer(engine, &[&frame], &Vec::new).map(|_| ()).map_err(LineError::Engine)
 }
 

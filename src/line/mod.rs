@@ -34,7 +34,6 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::EngineInfo;
-use crate::event::ModelInfo;
 use camera::{CameraThread, Never, Notice};
 use control::Control;
 use deadlines::{DeadlineThread, LastBell};
@@ -125,7 +124,7 @@ impl Line {
         spawn(&mut crew, INFERENCE, move || inference.run())?;
         let engine = engine_ready(&answer, &cancelled)?;
 
-        let (model, stats) = (model_info(&engine), Mutex::default());
+        let (model, stats) = (engine.model(), Mutex::default());
         let context = Arc::new(LineContext { line: name, session, model, clock, sink, stats });
         let (bell, rung) = bounded(1);
         let station = |((plan, _), lane): (&(CameraPlan, _), _)| Station::new(plan, lane, &context, bell.clone());
@@ -274,15 +273,6 @@ fn engine_ready(
 
 fn inference_panicked() -> LineError {
     LineError::Panicked { thread: INFERENCE.into() }
-}
-
-fn model_info(engine: &EngineInfo) -> ModelInfo {
-    ModelInfo {
-        name: engine.model.clone(),
-        sha256: engine.sha256.clone(),
-        engine: engine.engine.to_string(),
-        precision: engine.precision.to_string(),
-    }
 }
 
 /// Before anything new: the parts that the last start did not get to.

@@ -1,5 +1,7 @@
 //! The recipe turns a prediction into a verdict: thresholds, minimal area, regions of interest.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 use super::polygon::polygon_mistake;
@@ -75,8 +77,8 @@ pub enum RecipeError {
     Polygons {
         /// Its name.
         recipe: String,
-        /// What is wrong with them.
-        mistake: String,
+        /// What is wrong with the first.
+        mistake: RegionsMistake,
     },
     /// The map or the score holds no numbers.
     #[error("the engine answered with a value that is no finite number; check model and precision")]
@@ -154,7 +156,7 @@ impl RecipeSpec {
             let allowed = "1 pixel and more";
             return Err(RecipeError::Value { recipe: recipe(), key: "min_area_px", found: 0.0, allowed });
         }
-        match regions_mistake(&self.regions) {
+        match regions_mistakes(&self.regions).into_iter().next() {
             Some(mistake) => Err(RecipeError::Polygons { recipe: recipe(), mistake }),
             None => Ok(()),
         }
@@ -173,18 +175,38 @@ impl RecipeSpec {
     }
 }
 
-/// What is wrong with these regions whatever the frames are: the one rule for settings, commands and kept recipes.
-pub fn regions_mistake(regions: &[Vec<[f32; 2]>]) -> Option<String> {
-    if regions.len() > MOST_REGIONS {
-        return Some(format!("{} regions are too many; at most {MOST_REGIONS}", regions.len()));
+/// What is wrong with regions whatever the frames are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RegionsMistake {
+    /// Which polygon, from 0; `None` where it is their number.
+    pub region: Option<usize>,
+    /// Follows the polygon's name.
+    pub text: String,
+}
+
+impl fmt::Display for RegionsMistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.region {
+            Some(region) => write!(f, "regions[{region}] {}", self.text),
+            None => f.write_str(&self.text),
+        }
     }
-    regions.iter().enumerate().find_map(|(region, polygon)| {
-        let mistake = match polygon.len() {
+}
+
+/// The one rule for settings, commands and kept recipes.
+pub fn regions_mistakes(regions: &[Vec<[f32; 2]>]) -> Vec<RegionsMistake> {
+    if regions.len() > MOST_REGIONS {
+        let text = format!("{} regions are too many; at most {MOST_REGIONS}", regions.len());
+        return vec![RegionsMistake { region: None, text }];
+    }
+    let mistake = |(region, polygon): (usize, &Vec<[f32; 2]>)| {
+        let text = match polygon.len() {
             corners if corners > MOST_CORNERS => Some(format!("has {corners} corners; at most {MOST_CORNERS}")),
             _ => polygon_mistake(polygon),
         };
-        mistake.map(|mistake| format!("regions[{region}] {mistake}"))
-    })
+        text.map(|text| RegionsMistake { region: Some(region), text })
+    };
+    regions.iter().enumerate().filter_map(mistake).collect()
 }
 
 /// The inspection of a frame nobody could judge.
@@ -261,7 +283,7 @@ mod tests {
             said(RecipeSpec { regions: vec![vec![]; 65], ..spec() }).contains("65 regions are too many; at most 64")
         );
         let long = [vec![[0.0, 0.0]; 1001]];
-        assert_eq!(regions_mistake(&long).as_deref(), Some("regions[0] has 1001 corners; at most 1000"));
+        assert_eq!(regions_mistakes(&long)[0].to_string(), "regions[0] has 1001 corners; at most 1000");
         assert!(said(RecipeSpec { regions: vec![vec![[0.0, 0.0]]], ..spec() }).contains("regions[0] has 1 corners"));
         let info = RecipeInfo { id: "../x".into(), version: 1 };
         assert!(said(RecipeSpec { info, ..spec() }).starts_with("\"../x\" is no name"));

@@ -153,12 +153,7 @@ impl Door {
     /// Takes the verdict or says at once why not; never waits for the broker or the disk. That of an owed part is
     /// always taken.
     pub fn verdict(&self, outgoing: Outgoing) -> Result<(), DoorError> {
-        self.0.push(outgoing, None)
-    }
-
-    /// Like [`Door::verdict`], and waits up to `patience` for room in the queue.
-    pub fn verdict_within(&self, outgoing: Outgoing, patience: Duration) -> Result<(), DoorError> {
-        self.0.push(outgoing, Some(patience))
+        self.0.push(outgoing)
     }
 
     /// How the outbox is doing; `None` when verdicts are kept in memory alone.
@@ -229,12 +224,6 @@ impl Inner {
         retained.version += 1;
         retained.payload = payload;
     }
-
-    /// Waiting helps only while somebody empties the queue; otherwise it would only slow inspection.
-    fn is_being_emptied(&self) -> bool {
-        let disk = self.outbox.as_ref().is_some_and(|outbox| outbox.failing.is_none());
-        self.counters.connected || (disk && matches!(self.ledger.refusal(), Some(Refusal::Memory { .. })))
-    }
 }
 
 impl PublisherState {
@@ -304,19 +293,8 @@ impl PublisherState {
         Ok(debt)
     }
 
-    fn push(&self, outgoing: Outgoing, patience: Option<Duration>) -> Result<(), DoorError> {
+    fn push(&self, outgoing: Outgoing) -> Result<(), DoorError> {
         let mut inner = self.lock();
-        if let Some(patience) = patience {
-            let event = &outgoing.event;
-            let full = |inner: &mut Inner| {
-                let takes = inner.ledger.takes(&event.camera, event.part.as_ref());
-                inner.mode == Mode::Running && !takes && inner.is_being_emptied()
-            };
-            inner = match self.room.wait_timeout_while(inner, patience, full) {
-                Ok((inner, _)) => inner,
-                Err(poisoned) => poisoned.into_inner().0,
-            };
-        }
         if matches!(inner.mode, Mode::Closed | Mode::Aborting) || inner.closing {
             inner.counters.dropped += 1;
             return Err(DoorError::Closed);

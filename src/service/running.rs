@@ -16,7 +16,6 @@ use super::ways_in::WaysIn;
 use super::ways_out::WaysOut;
 use crate::clock::{Clock, SystemClock};
 use crate::engine::EngineInfo;
-use crate::event::ModelInfo;
 use crate::line::{Line, LineParts};
 use crate::logging::Log;
 use crate::systemd::Watchdog;
@@ -74,7 +73,7 @@ impl Running {
         };
 
         ways_in.ready(line.control());
-        voice.ready(model(line.engine()));
+        voice.ready(line.engine().model());
         let status = status(count, line.engine());
         let watchdog = manager.ready(&status)?;
         tracing::info!(line = %name, %session, "{status}");
@@ -131,15 +130,6 @@ fn tell_activity(manager: &ServiceManager, voice: &Arc<Voice>) -> Box<dyn Fn(&st
         voice.activity(activity);
         manager.activity(activity);
     })
-}
-
-fn model(engine: &EngineInfo) -> ModelInfo {
-    ModelInfo {
-        name: engine.model.clone(),
-        sha256: engine.sha256.clone(),
-        engine: engine.engine.to_string(),
-        precision: engine.precision.to_string(),
-    }
 }
 
 fn status(cameras: usize, engine: &EngineInfo) -> String {

@@ -2,32 +2,15 @@
 //! half a bundle.
 
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use crate::support::seeded;
+use crate::support::tiny::{fixture, request};
 use vcp_line::engine::finish;
 use vcp_line::weights::{Bundle, ImportRequest, import};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
-
-fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/oracle/tiny").join(name)
-}
-
-fn request(clip: &Path, vcp: &Path, out: &Path) -> ImportRequest {
-    ImportRequest {
-        clip: clip.to_owned(),
-        second_tower: None,
-        vcp: vcp.to_owned(),
-        image_size: 98,
-        taps: None,
-        post_heads: 8,
-        name: None,
-        out: out.to_owned(),
-        force: false,
-    }
-}
 
 fn error(request: &ImportRequest) -> String {
     import(request, &mut |_, _, _| {}).unwrap_err().to_string()

@@ -1,27 +1,11 @@
 //! Checkpoints of VCP-CLIP+ become a bundle that computes what its own code computes.
 
-use std::path::{Path, PathBuf};
-
 use crate::support::seeded::{self, Store, Tensors, write};
-use crate::support::tiny::{assert_near, frame};
+use crate::support::tiny::{assert_near, fixture, frame, request};
 use vcp_line::engine::{self, EngineChoice, EngineSpec, PlanSpec, Precision};
 use vcp_line::frame::{Image, PixelFormat};
 use vcp_line::vcp_clip::pre_vcp::{DIRECT_BIAS, DIRECT_WEIGHT};
-use vcp_line::weights::{ImportRequest, import};
-
-fn request(vcp: &Path, out: PathBuf) -> ImportRequest {
-    ImportRequest {
-        clip: Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/oracle/tiny/clip.pt"),
-        second_tower: None,
-        vcp: vcp.to_owned(),
-        image_size: 98,
-        taps: None,
-        post_heads: 8,
-        name: None,
-        out,
-        force: false,
-    }
-}
+use vcp_line::weights::import;
 
 /// The tensors that VCP-CLIP+ adds, in the order of the formula `0.2 sin(0.37 i + k)`.
 const ADDED: [(&str, &[usize]); 7] = [
@@ -52,7 +36,7 @@ fn checkpoint() -> Tensors {
 fn a_checkpoint_of_vcp_clip_plus_computes_what_its_code_does() {
     let dir = tempfile::tempdir().unwrap();
     let file = write(&dir.path().join("plus"), &checkpoint(), Store::F32, false);
-    let bundle = import(&request(&file, dir.path().join("b")), &mut |_, _, _| {}).unwrap();
+    let bundle = import(&request(&fixture("clip.pt"), &file, &dir.path().join("b")), &mut |_, _, _| {}).unwrap();
     let manifest = bundle.manifest();
     assert_eq!(manifest.sources[1].kind, "safetensors, VCP-CLIP+");
     assert!(manifest.architecture.direct_prompts);
@@ -99,7 +83,7 @@ fn what_vcp_clip_plus_lacks_is_named() {
         let mut tensors = checkpoint();
         assert!(tensors.remove(name).is_some());
         let file = write(&dir.path().join("plus"), &tensors, Store::F32, false);
-        import(&request(&file, dir.path().join("b")), &mut |_, _, _| {}).unwrap_err().to_string()
+        import(&request(&fixture("clip.pt"), &file, &dir.path().join("b")), &mut |_, _, _| {}).unwrap_err().to_string()
     };
     for name in ["alpha", "model.prompt_token_embedding.norm.bias", "model.prompt_token_embedding.fusion_proj.weight"] {
         let short = name.trim_start_matches("model.");

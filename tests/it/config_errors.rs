@@ -325,7 +325,7 @@ fn a_recipe_has_the_bounds_of_those_that_come_by_command() {
     let corners = (0..1001).map(|x| format!("[{}, 40]", x % 600)).collect::<Vec<_>>().join(", ");
     assert_eq!(
         mistake(&written, &format!("regions = [[{corners}]]")),
-        "line.toml:22: camera 'top'.recipe.regions: recipe 'cap-38mm': regions[0] has 1001 corners; at most 1000"
+        "line.toml:22: camera 'top'.recipe.regions[0]: has 1001 corners; at most 1000"
     );
     let long = "c".repeat(129);
     assert_eq!(

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::support::consumer::Consumer;
-use crate::support::conveyor::{Bench, PATIENCE};
+use crate::support::conveyor::{Bench, PATIENCE, stage};
 use crate::support::disk::{Mount, fill};
 use crate::support::line::{Running, program};
 use crate::support::mosquitto::{self, Mosquitto, Rules};
@@ -43,6 +43,11 @@ fn disk_full() {
     drop(mount);
 }
 
+/// Returns when parts that come from now on have arrived.
+fn goes_on(bench: &Bench, consumer: &mut Consumer) {
+    consumer.until_parts(bench.delivered() + 20, PATIENCE);
+}
+
 /// A library that stands between the program and some calls of the C library, as `LD_PRELOAD` does it.
 pub fn shim(folder: &Path, code: &str) -> PathBuf {
     let (library, source) = (folder.join("shim.so"), folder.join("shim.c"));
@@ -57,9 +62,7 @@ pub fn shim(folder: &Path, code: &str) -> PathBuf {
 /// Every fsync takes 150 ms: verdicts come later, cameras and engine do not wait.
 #[test]
 fn slow_disk() {
-    let broker = Mosquitto::start(Rules::default());
-    let mut consumer = Consumer::start(broker.port);
-    let mut bench = Bench::new();
+    let (broker, mut consumer, mut bench) = stage();
     let slow = shim(
         bench.folder.path(),
         "static void wait(void) { struct timespec t = {0, 150000000}; nanosleep(&t, 0); }\n\
@@ -81,9 +84,7 @@ fn slow_disk() {
 /// A disk whose fsync fails for 8 s: what was written before it cannot be trusted and is written again.
 #[test]
 fn failing_disk() {
-    let broker = Mosquitto::start(Rules::default());
-    let mut consumer = Consumer::start(broker.port);
-    let mut bench = Bench::new();
+    let (broker, mut consumer, mut bench) = stage();
     let flag = bench.folder.path().join("broken");
     let failing = shim(
         bench.folder.path(),
@@ -104,7 +105,7 @@ fn failing_disk() {
     consumer.until_parts(so_far + 10, PATIENCE);
     fs::remove_file(&flag).unwrap();
     service.logged("the disk of the outbox takes records again");
-    consumer.until_parts(bench.delivered() + 20, PATIENCE);
+    goes_on(&bench, &mut consumer);
     bench.end(&mut service, &mut consumer, "fsync fails for 8 s");
     let restarted = bench.run(broker.port, "127.0.0.1", Some(5), 40.0, "").end();
     assert_eq!(restarted.code(), Some(0));
@@ -115,9 +116,7 @@ fn failing_disk() {
 /// An fsync that does not return for 12 s: after five of them the line goes on from memory and says so.
 #[test]
 fn hanging_disk() {
-    let broker = Mosquitto::start(Rules::default());
-    let mut consumer = Consumer::start(broker.port);
-    let mut bench = Bench::new();
+    let (broker, mut consumer, mut bench) = stage();
     let flag = bench.folder.path().join("hangs");
     let wait = format!(
         "static void wait(void) {{ struct timespec t = {{0, 20000000}}; while (!access(\"{}\", F_OK)) nanosleep(&t, 0); }}\n\
@@ -134,24 +133,21 @@ fn hanging_disk() {
     let began = Instant::now();
     service.logged("the disk of the outbox hangs; verdicts are kept in memory alone");
     assert!(began.elapsed() < Duration::from_secs(8), "said after {:?}", began.elapsed());
-    let so_far = bench.delivered();
-    consumer.until_parts(so_far + 20, PATIENCE);
+    goes_on(&bench, &mut consumer);
     let alarm = mosquitto::Subscriber::start(broker.port, "vcp-line/caps/top/alarm", &[]).next(PATIENCE).unwrap();
     assert!(alarm.payload.contains("the disk of the outbox hangs"), "{alarm:?}");
     std::thread::sleep(Duration::from_secs(12).saturating_sub(began.elapsed()));
     fs::remove_file(&flag).unwrap();
     service.logged("the disk of the outbox answers again");
     service.logged("the outbox is well again");
-    consumer.until_parts(bench.delivered() + 20, PATIENCE);
+    goes_on(&bench, &mut consumer);
     bench.end(&mut service, &mut consumer, "fsync hangs for 12 s");
 }
 
 /// Somebody deletes the folder of the outbox while parts run, and makes it again.
 #[test]
 fn outbox_deleted() {
-    let broker = Mosquitto::start(Rules::default());
-    let mut consumer = Consumer::start(broker.port);
-    let mut bench = Bench::new();
+    let (broker, mut consumer, mut bench) = stage();
     let mut service = bench.run(broker.port, "127.0.0.1", None, 40.0, "");
     consumer.until_parts(30, PATIENCE);
     fs::remove_dir_all(bench.outbox()).unwrap();
@@ -172,9 +168,7 @@ fn outbox_deleted() {
 /// The file system of the outbox is unmounted, with a folder of the same name under it, and mounted again.
 #[test]
 fn outbox_unmounted() {
-    let broker = Mosquitto::start(Rules::default());
-    let mut consumer = Consumer::start(broker.port);
-    let mut bench = Bench::new();
+    let (broker, mut consumer, mut bench) = stage();
     let outbox = bench.outbox();
     let place = outbox.parent().unwrap().to_owned();
     fs::create_dir_all(&outbox).unwrap();
@@ -222,9 +216,7 @@ fn thread_time(process: u32, name: &str) -> Duration {
 /// Every fsync fails where each record has one of its own: tried once a second, and not in a new segment each time.
 #[test]
 fn failing_disk_fsync_always() {
-    let broker = Mosquitto::start(Rules::default());
-    let mut consumer = Consumer::start(broker.port);
-    let mut bench = Bench::new();
+    let (broker, mut consumer, mut bench) = stage();
     let flag = bench.folder.path().join("broken");
     let failing = shim(
         bench.folder.path(),
@@ -254,23 +246,20 @@ fn failing_disk_fsync_always() {
     assert!(share < 0.1, "the outbox thread is busy for {:.0} % of the time with a disk that fails", share * 100.0);
     let segments = newest(&bench.outbox()) - before;
     assert!(segments <= 3, "{segments} segments were begun in 6 s");
-    let so_far = bench.delivered();
-    consumer.until_parts(so_far + 20, PATIENCE);
+    goes_on(&bench, &mut consumer);
     // Each failure is said once, not with every attempt.
     let said = service.stderr().lines().filter(|line| line.contains("check the disk")).count();
     assert!(said <= 6, "{said} lines: {}", service.stderr());
     fs::remove_file(&flag).unwrap();
     service.logged("the disk of the outbox takes records again");
-    consumer.until_parts(bench.delivered() + 20, PATIENCE);
+    goes_on(&bench, &mut consumer);
     bench.end(&mut service, &mut consumer, "fsync fails for 8 s, \"always\"");
 }
 
 /// Somebody sets the system's clock: an hour ahead, then an hour back.
 #[test]
 fn clock_moved() {
-    let broker = Mosquitto::start(Rules::default());
-    let mut consumer = Consumer::start(broker.port);
-    let mut bench = Bench::new();
+    let (broker, mut consumer, mut bench) = stage();
     let offset = bench.folder.path().join("offset");
     let moved = shim(
         bench.folder.path(),

@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::disk_faults::shim;
 use crate::support::commands::{ACK, Sender, part};
 use crate::support::consumer::Consumer;
-use crate::support::conveyor::{Bench, Dice, PATIENCE, soak};
+use crate::support::conveyor::{Bench, Dice, PATIENCE, soak, stage};
 use crate::support::line::{Running, program, settings};
 use crate::support::mosquitto::{Mosquitto, Rules, Subscriber};
 
@@ -46,9 +46,7 @@ fn log_reader_gone() {
 #[test]
 fn flood_of_commands_and_a_log_that_stalls() {
     let (bursts, length) = if soak().is_some() { (16, 20_000) } else { (4, 2_000) };
-    let broker = Mosquitto::start(Rules::default());
-    let mut consumer = Consumer::start(broker.port);
-    let mut bench = Bench::new();
+    let (broker, mut consumer, mut bench) = stage();
     let (stalled, writer) = std::io::pipe().unwrap();
     let log = OwnedFd::from(writer);
     let mut service = Running::start_logging_to(bench.command(broker.port, "127.0.0.1", None, 40.0, ""), log);
@@ -87,9 +85,7 @@ fn flood_of_commands_and_a_log_that_stalls() {
 /// makes it, goes on where it was.
 #[test]
 fn thread_dead() {
-    let broker = Mosquitto::start(Rules::default());
-    let mut consumer = Consumer::start(broker.port);
-    let mut bench = Bench::new();
+    let (broker, mut consumer, mut bench) = stage();
     let victim = bench.folder.path().join("victim");
     let code = format!(
         "#include <string.h>\n#include <sys/prctl.h>\n\

@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::support::consumer::{self, Consumer};
-use crate::support::conveyor::{Bench, Dice, PATIENCE, soak};
+use crate::support::conveyor::{Bench, Dice, PATIENCE, soak, stage};
 use crate::support::mosquitto::{self, Mosquitto, Rules};
 use crate::support::{certs, netns};
 use vcp_line::vcp_clip::Architecture;
@@ -53,9 +53,7 @@ fn the_consumer_sees_every_kind_of_mistake() {
 #[test]
 fn killed_at_random_moments() {
     let (kills, longest_ms) = if soak().is_some() { (200, 900) } else { (20, 700) };
-    let broker = Mosquitto::start(Rules::default());
-    let mut consumer = Consumer::start(broker.port);
-    let mut bench = Bench::new();
+    let (broker, mut consumer, mut bench) = stage();
     let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
     for _ in 0..kills {
         let mut service = bench.run(broker.port, "127.0.0.1", None, 40.0, "");
@@ -148,9 +146,7 @@ fn killed_while_the_broker_is_away() {
 /// Somebody else takes the client id again and again: each time the broker ends the line's connection.
 #[test]
 fn session_taken_over() {
-    let broker = Mosquitto::start(Rules::default());
-    let mut consumer = Consumer::start(broker.port);
-    let mut bench = Bench::new();
+    let (broker, mut consumer, mut bench) = stage();
     let mut service = bench.run(broker.port, "127.0.0.1", None, 40.0, "");
     for round in 1..=5 {
         consumer.until_parts(20 * round, PATIENCE);
@@ -252,9 +248,7 @@ fn half_open_connection() {
 /// A model that takes many times longer than the line allows: what it cannot judge is said in time, and nothing piles up.
 #[test]
 fn engine_too_slow() {
-    let broker = Mosquitto::start(Rules::default());
-    let mut consumer = Consumer::start(broker.port);
-    let mut bench = Bench::new();
+    let (broker, mut consumer, mut bench) = stage();
     let bundle = bench.folder.path().join("slow");
     let sizes = Architecture {
         image_size: 336,

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::consumer::Consumer;
 use super::line::{Running, model, program, settings};
+use super::mosquitto::{Mosquitto, Rules};
 
 /// Longer than a busy machine takes to deliver what waits.
 pub const PATIENCE: Duration = Duration::from_secs(90);
@@ -15,6 +16,13 @@ pub const PATIENCE: Duration = Duration::from_secs(90);
 pub fn soak() -> Option<u64> {
     let minutes = std::env::var("VCP_LINE_SOAK").ok()?;
     Some(minutes.parse().expect("VCP_LINE_SOAK is a number of minutes"))
+}
+
+/// A broker, the consumer that listens there, and a line that has not been started.
+pub fn stage() -> (Mosquitto, Consumer, Bench) {
+    let broker = Mosquitto::start(Rules::default());
+    let consumer = Consumer::start(broker.port);
+    (broker, consumer, Bench::new())
 }
 
 /// A line in a folder of its own, whose cameras look at conveyors. Each start of the service gets new parts.

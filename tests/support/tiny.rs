@@ -3,11 +3,10 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
-use vcp_line::clock::{Clock, ClockSource, SystemClock};
+use vcp_line::clock::{Clock, SystemClock};
 use vcp_line::engine::{EngineChoice, EngineSpec, PlanSpec, Precision};
 use vcp_line::frame::{Frame, Image};
 use vcp_line::source::image_file;
@@ -37,21 +36,27 @@ pub fn fixture(name: &str) -> PathBuf {
     root().join("tests/fixtures/oracle/tiny").join(name)
 }
 
+/// Files of the tiny sizes, to be imported to `out`.
+pub fn request(clip: &Path, vcp: &Path, out: &Path) -> ImportRequest {
+    ImportRequest {
+        clip: clip.to_owned(),
+        second_tower: None,
+        vcp: vcp.to_owned(),
+        image_size: SIZE,
+        taps: None,
+        post_heads: 8,
+        name: None,
+        out: out.to_owned(),
+        force: false,
+    }
+}
+
 /// Imports the tiny model into a new folder, which lives as long as what is returned.
 pub fn bundle() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("tiny");
-    let request = ImportRequest {
-        clip: fixture("clip.pt"),
-        second_tower: None,
-        vcp: fixture("vcp.pth"),
-        image_size: SIZE,
-        taps: Some(TAPS.to_vec()),
-        post_heads: 8,
-        name: None,
-        out: out.clone(),
-        force: false,
-    };
+    let request =
+        ImportRequest { taps: Some(TAPS.to_vec()), ..request(&fixture("clip.pt"), &fixture("vcp.pth"), &out) };
     import(&request, &mut |_, _, _| {}).unwrap();
     (folder, out)
 }
@@ -68,9 +73,7 @@ pub fn picture(name: &str) -> Image {
 
 /// A picture as a camera's frame.
 pub fn frame(image: Image) -> Frame {
-    let camera = Arc::from("golden");
-    let (captured, clock) = (SystemClock.now(), ClockSource::System);
-    Frame { camera, seq: 0, part: None, captured, clock, file: None, image }
+    Frame::alone("golden", SystemClock.now(), image)
 }
 
 /// What makes pictures into a model's input of side `size`.

@@ -1,7 +1,6 @@
 //! `vcp-line bench engine`: a model on an engine, stage by stage.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -14,7 +13,7 @@ use crate::cli::engine_arguments::EngineArguments;
 use crate::cli::failure;
 use crate::cli::json_file;
 use crate::cli::terminal::say;
-use crate::clock::{Clock, ClockSource, SystemClock};
+use crate::clock::{Clock, SystemClock};
 use crate::engine::{self, Engine, EngineInfo, EngineSpec};
 use crate::frame::{Frame, Image, PixelFormat};
 use crate::line::stats::Histogram;
@@ -77,15 +76,7 @@ pub fn run(arguments: &EngineBench) -> anyhow::Result<()> {
 /// A picture without a pattern.
 fn frame(width: u32, height: u32) -> anyhow::Result<Frame> {
     let pixels = (0..width as usize * height as usize * 3).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8);
-    Ok(Frame {
-        camera: Arc::from("bench"),
-        seq: 0,
-        part: None,
-        captured: SystemClock.now(),
-        clock: ClockSource::System,
-        file: None,
-        image: Image::new(width, height, PixelFormat::Rgb8, pixels.collect())?,
-    })
+    Ok(Frame::alone("bench", SystemClock.now(), Image::new(width, height, PixelFormat::Rgb8, pixels.collect())?))
 }
 
 fn measure(engine: &mut dyn Engine, frames: &[&Frame], batches: u32) -> anyhow::Result<Stages> {

@@ -15,7 +15,7 @@ use clap::Args;
 use super::engine_arguments::EngineArguments;
 use super::failure::{self, wrong_arguments};
 use super::terminal::{self, note};
-use crate::clock::{Clock, ClockSource, SystemClock};
+use crate::clock::{Clock, SystemClock};
 use crate::engine;
 use crate::frame::Frame;
 use crate::overlay;
@@ -95,15 +95,7 @@ pub fn run(arguments: &InspectArguments) -> anyhow::Result<()> {
                 continue;
             }
         };
-        let frame = Frame {
-            camera: "inspect".into(),
-            seq: 0,
-            part: None,
-            captured: SystemClock.now(),
-            clock: ClockSource::System,
-            file: None,
-            image,
-        };
+        let frame = Frame::alone("inspect", SystemClock.now(), image);
         let predictions = engine.infer(&[&frame]).with_context(|| format!("{}", path.display()))?;
         let Some(prediction) = predictions.into_iter().next() else { bail!("the engine gave no answer") };
         let size = (frame.image.width, frame.image.height);

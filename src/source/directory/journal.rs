@@ -40,8 +40,8 @@ pub struct Journal {
     news: Receiver<News>,
     /// The thread ends with it.
     done: Receiver<()>,
-    /// The disk did not answer in time: nobody waits for it until it does.
-    hangs: bool,
+    /// The disk did not answer in time: nobody waits for it until it has answered to this, the last line.
+    unanswered: Option<Receiver<()>>,
     /// What is on disk is not all of it.
     behind: bool,
     failing: bool,
@@ -85,7 +85,7 @@ impl Journal {
         };
         drop(std::thread::Builder::new().name("vcp-taken".into()).spawn(thread)?);
         let path = path.to_owned();
-        let mut journal = Self { path, work: Some(work), news, done, hangs: false, behind: false, failing: false };
+        let mut journal = Self { path, work: Some(work), news, done, unanswered: None, behind: false, failing: false };
         journal.whole(text);
         Ok(journal)
     }
@@ -103,11 +103,12 @@ impl Journal {
             self.behind = true;
             return;
         }
-        let answer = if self.hangs { has_it.try_recv().is_ok() } else { has_it.recv_timeout(PATIENCE).is_ok() };
+        // The thread does one thing after another: what is answered last is all of it.
+        let hung = self.unanswered.take_if(|last| last.try_recv().is_err()).is_some();
+        let answer = !hung && has_it.recv_timeout(PATIENCE).is_ok();
         self.hear();
-        if answer {
-            self.hangs = false;
-        } else if !std::mem::replace(&mut self.hangs, true) && !self.failing {
+        self.unanswered = (!answer).then_some(has_it);
+        if !answer && !hung && !self.failing {
             tracing::error!(
                 "{}: the disk does not answer; what is taken of the folder is kept in memory, and comes again after a kill",
                 self.path.display()
@@ -138,9 +139,7 @@ impl Journal {
                         );
                     }
                 }
-                News::Works => {
-                    (self.failing, self.hangs) = (false, false);
-                }
+                News::Works => self.failing = false,
             }
         }
     }
@@ -227,5 +226,42 @@ impl Disk {
             fs::metadata(&self.path)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_a_stall_lines_are_waited_for_again() {
+        let ((work, waiting), (_tell, news), (_over, done)) = (bounded(MOST), bounded(4), bounded(0));
+        let (path, unanswered) = (PathBuf::from("taken"), None);
+        let mut journal = Journal { path, work: Some(work), news, done, unanswered, behind: false, failing: false };
+        let take = || match waiting.recv() {
+            Ok(Work::Line(_, told)) => told,
+            _ => panic!("a line"),
+        };
+        let start = Instant::now();
+        journal.add("1".into());
+        assert!(start.elapsed() >= PATIENCE, "it waited once");
+        let start = Instant::now();
+        journal.add("2".into());
+        assert!(start.elapsed() < PATIENCE / 2, "and not again");
+        // Nobody asks for the first any more.
+        take().send(()).ok();
+        take().send(()).expect("asked for by the next line");
+        std::thread::scope(|scope| {
+            let answering = scope.spawn(|| {
+                let told = take();
+                std::thread::sleep(PATIENCE / 4);
+                let at = Instant::now();
+                told.send(()).expect("waited for");
+                at
+            });
+            journal.add("3".into());
+            assert!(Instant::now() >= answering.join().expect("no panic"), "the disk works: its answer comes first");
+        });
+        assert!(journal.unanswered.is_none());
     }
 }

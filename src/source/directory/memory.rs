@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::journal::{self, Journal};
 use super::listing::Look;
-use super::taken::{Fate, Open, Taken, answered_line, fate_line, taken_line};
+use super::taken::{Fate, Open, Taken, answered_line, done_line, fate_line, taken_line};
 
 /// How long after its event was given a frame counts as answered whatever happens: the outbox has it on disk by then, or
 /// the disk fails, and then nothing is promised.
@@ -75,6 +75,18 @@ pub struct Memory {
     /// Up to which frame events were given, and when.
     given: VecDeque<(Instant, u64)>,
     session: Uuid,
+    /// The file has names that folders do not have any more.
+    stale: bool,
+    /// When the whole was written last.
+    written: Instant,
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        if self.stale {
+            self.whole();
+        }
+    }
 }
 
 impl Memory {
@@ -99,7 +111,8 @@ impl Memory {
         let journal = spec.map(|spec| Journal::start(&spec.file, text)).transpose()?;
         let (lines, folder) = (taken.len(), folder.to_owned());
         let (open, given, session) = (VecDeque::new(), VecDeque::new(), Uuid::nil());
-        Ok(Ok(Self { taken, journal, folder, mount, lines, open, given, session }))
+        let (stale, written) = (false, Instant::now());
+        Ok(Ok(Self { taken, journal, folder, mount, lines, open, given, session, stale, written }))
     }
 
     /// Whether this very file was taken.
@@ -131,15 +144,13 @@ impl Memory {
             return false;
         }
         self.taken.mark(to, look, None);
-        self.whole();
+        self.add(done_line(to, look));
         true
     }
 
     /// A folder has another name now, and so has what was taken from it.
     pub fn folder_renamed(&mut self, from: &Path, to: &Path) {
-        if self.taken.folder_renamed(from, to) {
-            self.whole();
-        }
+        self.stale |= self.taken.folder_renamed(from, to);
     }
 
     /// Events were given for all frames up to this one.
@@ -174,7 +185,9 @@ impl Memory {
             }
         }
         let behind = self.journal.as_mut().is_some_and(Journal::is_behind);
-        if behind || self.lines > 2 * self.taken.len() + SLACK {
+        let due = behind || self.stale || self.lines > 2 * self.taken.len() + SLACK;
+        // Not again and again while folders are renamed by the thousand.
+        if due && self.written.elapsed() >= SURE {
             self.whole();
         }
     }
@@ -194,7 +207,7 @@ impl Memory {
     fn whole(&mut self) {
         if let Some(journal) = &mut self.journal {
             journal.whole(self.taken.text(&self.folder, self.mount.as_deref()));
-            self.lines = self.taken.len();
+            (self.lines, self.stale, self.written) = (self.taken.len(), false, Instant::now());
         }
     }
 }

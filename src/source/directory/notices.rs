@@ -159,6 +159,11 @@ impl Notices {
             let notice = match happened {
                 _ if happened.contains(ReadFlags::DELETE) => Notice::Gone(path),
                 _ if happened.contains(ReadFlags::MOVED_FROM) => {
+                    if happened.contains(ReadFlags::ISDIR) {
+                        // Wherever it is now, these are its names no more, and others may get them.
+                        self.known.retain(|folder| !folder.starts_with(&path));
+                        self.folders.retain(|_, folder| !folder.starts_with(&path));
+                    }
                     moving = Some(event.cookie());
                     Notice::Gone(path)
                 }

@@ -163,7 +163,7 @@ impl Taken {
         for (name, Mark { look, open, .. }) in marks {
             match open {
                 Some(open) => line(&mut text, &taken(name, *look, *open)),
-                None => line(&mut text, &format!("f {} {} {}", look.changed, look.length, encoded(name))),
+                None => line(&mut text, &done(name, *look)),
             }
         }
         text
@@ -174,6 +174,13 @@ impl Taken {
 pub fn taken_line(name: &Path, look: Look, open: Open) -> String {
     let mut text = String::new();
     line(&mut text, &taken(name, look, open));
+    text
+}
+
+/// The line that a file is done with.
+pub fn done_line(name: &Path, look: Look) -> String {
+    let mut text = String::new();
+    line(&mut text, &done(name, look));
     text
 }
 
@@ -192,7 +199,7 @@ pub enum Fate {
 pub fn fate_line(name: &Path, look: Look, open: Open, fate: Fate) -> String {
     let mut text = String::new();
     match fate {
-        Fate::Answered => line(&mut text, &format!("f {} {} {}", look.changed, look.length, encoded(name))),
+        Fate::Answered => line(&mut text, &done(name, look)),
         Fate::Owed(at) => line(&mut text, &taken(name, look, Open { at, ..open }).replacen('t', "o", 1)),
         Fate::Lost => line(&mut text, &format!("l {}", encoded(name))),
     }
@@ -204,6 +211,10 @@ pub fn answered_line(session: Uuid, to: u64) -> String {
     let mut text = String::new();
     line(&mut text, &format!("a {session} {to}"));
     text
+}
+
+fn done(name: &Path, look: Look) -> String {
+    format!("f {} {} {}", look.changed, look.length, encoded(name))
 }
 
 fn taken(name: &Path, look: Look, Open { session, frame, at }: Open) -> String {

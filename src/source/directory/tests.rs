@@ -192,9 +192,14 @@ fn subfolders_come_only_when_they_are_wanted_also_new_ones() {
     assert_eq!(file(&mut deep), "new/newer/7.png");
     write(&inside("a/b"), "8.png", 1);
     assert_eq!(file(&mut deep), "a/b/8.png");
-    // What was taken stays so when its folder has another name.
+    // What was taken stays so when its folder has another name, and a new folder of the old name is a new one.
     std::fs::rename(inside("new"), inside("old")).expect("renamed");
+    std::fs::create_dir_all(inside("new/newer")).expect("made");
     nothing(&mut deep);
+    write(&inside("new/newer"), "9.png", 1);
+    assert_eq!(file(&mut deep), "new/newer/9.png");
+    write(&inside("old/newer"), "10.png", 1);
+    assert_eq!(file(&mut deep), "old/newer/10.png");
     let mut once = open(DirectorySpec { recursive: true, ..spec(folder.path()) }).expect("images");
     assert_eq!([file(&mut once), file(&mut once)], ["0.png", "a/1.png"]);
 }

@@ -170,6 +170,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_copied_is_bounded_by_its_size() {
+        // One list of a thousand pairs, made into a dictionary ten thousand times.
+        let mut bytes = b"\x80\x04\x8c\x0bcollections\x8c\x0bOrderedDict\x93q\x00]q\x01(".to_vec();
+        bytes.extend(b"NN\x86".repeat(1000));
+        bytes.push(b'e');
+        bytes.extend(b"h\x00h\x01\x85R0".repeat(10_000));
+        bytes.extend(b"N.");
+        assert_eq!(read(&bytes).unwrap_err(), PickleError::Damaged("pickle holds too many values".to_owned()));
+        // A name of 100 kB, used again and again.
+        let mut bytes = b"\x80\x04X\xa0\x86\x01\x00".to_vec();
+        bytes.extend(b"x".repeat(100_000));
+        bytes.extend(b"q\x00h\x00\x93.");
+        let refused = PickleError::Damaged("pickle names a function by more than a kilobyte".to_owned());
+        assert_eq!(read(&bytes).unwrap_err(), refused);
+    }
+
+    #[test]
     fn a_value_below_a_mark_stays_there() {
         assert!(read(b"\x80\x02N(0.").is_err());
         assert!(read(b"\x80\x02N(\x85.").is_err());

@@ -5,6 +5,8 @@ use super::value::{Node, PickleError, Value, damaged};
 
 /// Bytes of one string, enough for any tensor name.
 const MAX_STRING: usize = 1 << 20;
+/// Names of functions, classes and storages: each is copied where it is used.
+pub(super) const MAX_NAME: usize = 1024;
 
 /// A step of a pickle.
 pub(super) enum Op {
@@ -236,6 +238,9 @@ impl<'a> Opcodes<'a> {
 
 /// The value that names a function or class; an error when it is one that acts on the machine.
 pub(super) fn global(module: &str, name: &str) -> Result<Value, PickleError> {
+    if module.len() + name.len() > MAX_NAME {
+        return damaged("pickle names a function by more than a kilobyte");
+    }
     let global = format!("{module}.{name}");
     if hostile::acts(module, name) {
         return Err(PickleError::Refused(global));

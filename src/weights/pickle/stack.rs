@@ -29,12 +29,15 @@ impl Stack {
     }
 
     pub(super) fn push(&mut self, value: Value) -> Result<(), PickleError> {
-        self.pushed += 1;
-        if self.pushed > MAX_VALUES {
-            return damaged("pickle holds too many values");
-        }
+        self.count(1)?;
         self.values.push(value);
         Ok(())
+    }
+
+    /// Values that are copied into a container count like those that were pushed.
+    pub(super) fn count(&mut self, values: usize) -> Result<(), PickleError> {
+        self.pushed += values;
+        if self.pushed > MAX_VALUES { damaged("pickle holds too many values") } else { Ok(()) }
     }
 
     /// Pushes a storage; one that was there under its name already is the same.

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use super::opcode::MAX_NAME;
 use super::stack::Stack;
 use super::value::{Node, Object, PickleError, PickledTensor, Storage, Value, damaged};
 use crate::weights::dtype::{Element, View};
@@ -39,6 +40,9 @@ pub(super) fn storage(stack: &mut Stack, id: &Value) -> Result<(), PickleError> 
     };
     if base.checked_add(len).is_none_or(|end| end > whole) {
         return damaged(format!("pickle refers to a part of storage '{key}' beyond its {whole} elements"));
+    }
+    if key.len() > MAX_NAME {
+        return damaged("pickle names a storage by more than a kilobyte");
     }
     let storage = Storage { element, key: key.to_string(), len: whole, base };
     stack.push_storage(storage)
@@ -99,11 +103,14 @@ pub(super) fn call(stack: &mut Stack, function: &Value, arguments: &Value) -> Re
         "collections.OrderedDict" => {
             let items = match stack.tuple(arguments)? {
                 [pairs] => match stack.node(pairs) {
-                    Some(Node::List(pairs)) => pairs.iter().filter_map(|pair| self::pair(stack, pair)).collect(),
+                    Some(Node::List(pairs)) => {
+                        pairs.iter().filter_map(|pair| self::pair(stack, pair)).collect::<Vec<_>>()
+                    }
                     _ => return new_object(stack, function, arguments),
                 },
                 _ => Vec::new(),
             };
+            stack.count(2 * items.len())?;
             stack.push_node(Node::Dict(items))
         }
         // Class, its base, and what the base was made of: under protocols 0 and 1.
