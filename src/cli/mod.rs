@@ -23,6 +23,7 @@ mod failure;
 mod inspect;
 mod interrupt;
 mod json_file;
+mod learn;
 mod model;
 mod outbox;
 mod run;
@@ -72,6 +73,8 @@ enum Command {
     Outbox(outbox::OutboxArguments),
     /// Look at image files: one line each with the score; anomaly maps and overlays on request.
     Inspect(inspect::InspectArguments),
+    /// Learn what good parts look like: a memory of pictures of them, which joins the model's eye.
+    Learn(learn::LearnArguments),
     /// Model bundles: import weight files, export ONNX, show what is inside.
     #[command(subcommand)]
     Model(model::ModelCommand),
@@ -156,6 +159,7 @@ fn command(command: Command, interrupts: &Interrupts, log: &Log) -> anyhow::Resu
         Command::Trigger(arguments) => trigger::run(&arguments),
         Command::Outbox(arguments) => outbox::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Learn(arguments) => learn::run(&arguments),
         Command::Model(command) => model::run(&command),
         Command::Eval(arguments) => eval::run(&arguments),
         Command::Train(command) => train::run(&command, interrupts),
