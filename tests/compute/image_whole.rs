@@ -225,6 +225,29 @@ fn a_tiff_of_an_odd_depth_is_refused_by_name() {
     }
 }
 
+#[test]
+fn a_tiff_of_no_pixels_is_refused() {
+    for name in ["grey1.tif", "rgb.tif", "fax.tif", "palette.tif", "grey16.tif"] {
+        let Some(whole) = std::fs::read(fixtures().join(name)).ok() else { continue };
+        for tag in [256, 257] {
+            let mut empty = whole.clone();
+            let at = entry(&empty, tag);
+            empty[at + 8..at + 12].fill(0);
+            let reason = from_bytes(&empty).expect_err("no pixels");
+            assert!(reason.starts_with("is damaged: it says that it has "), "{name}, tag {tag}: {reason}");
+        }
+    }
+}
+
+/// The decoder (tiff 0.11.3) prints on standard error when it refuses such a text, so it must not see it.
+#[test]
+fn a_tiff_with_a_text_longer_than_the_file_is_damaged() {
+    let mut tiff = fixture("rgb.tif");
+    let at = entry(&tiff, 259);
+    tiff[at + 2..at + 8].copy_from_slice(&[2, 0, 0xFF, 0xFF, 0xFF, 0x7F]);
+    assert!(from_bytes(&tiff).expect_err("too long").contains("the file ends before the picture does"));
+}
+
 /// A BMP of 8-bit indices, run-length coded: rows of 6 pixels from the bottom up.
 fn run_length_coded(data: &[u8]) -> Vec<u8> {
     let palette: Vec<u8> = (0..=255u8).flat_map(|level| [level, level / 2, 0, 0]).collect();

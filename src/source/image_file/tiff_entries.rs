@@ -21,7 +21,21 @@ impl<'a> Entries<'a> {
         entries.count = usize::try_from(entries.read(at, width)?).ok()?;
         entries.first = at.checked_add(width)?;
         let end = entries.first.checked_add(entries.count.checked_mul(entries.length())?)?;
-        (end <= bytes.len()).then_some(entries)
+        (end <= bytes.len() && entries.values_are_there()).then_some(entries)
+    }
+
+    /// No value is longer than the file. The decoder, tiff 0.11.3, prints on standard error before it refuses such a text.
+    fn values_are_there(&self) -> bool {
+        (0..self.count).map(|number| self.first + number * self.length()).all(|at| {
+            let width = match self.read(at + 2, 2) {
+                Some(3 | 8) => 2,
+                Some(4 | 9 | 11 | 13) => 4,
+                Some(5 | 10 | 12 | 16..=18) => 8,
+                _ => 1,
+            };
+            let count = self.read(at + 4, if self.big { 8 } else { 4 });
+            count.and_then(|count| count.checked_mul(width)).is_some_and(|length| length <= self.bytes.len() as u64)
+        })
     }
 
     fn length(&self) -> usize {
