@@ -83,7 +83,8 @@ mod tests {
             let image = Image::new(1, 1, PixelFormat::Gray8, vec![0]).expect("valid");
             Frame { seq, ..Frame::alone("top", Moment { monotonic, wall: jiff::Timestamp::UNIX_EPOCH }, image) }
         };
-        let prediction = Prediction { map: AnomalyMap::new(1, vec![0.5]), score: 0.5, times: StageTimes::default() };
+        let prediction =
+            Prediction { map: AnomalyMap::new(1, vec![0.5]), score: 0.5, times: StageTimes::default(), tokens: None };
         let recipe = Arc::new(RecipeSpec {
             info: RecipeInfo { id: "caps".into(), version: 1 },
             threshold: None,
