@@ -16,6 +16,7 @@ use super::station::{Station, TriggerRefused};
 use crate::clock::Moment;
 use crate::event::{ModelInfo, RecipeInfo};
 use crate::frame::Part;
+use crate::memory::Memory;
 
 /// The line cannot do what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -174,6 +175,11 @@ impl PartStream {
         self.station.recipe()
     }
 
+    /// What helps the model now.
+    pub fn memory(&self) -> Option<Arc<Memory>> {
+        self.station.memory()
+    }
+
     /// Whether the camera is paused: no parts come then.
     pub fn is_paused(&self) -> bool {
         self.station.is_paused()
@@ -231,11 +237,17 @@ impl Control {
         self.one(camera).map(|station| (Arc::clone(station.camera()), station.recipe()))
     }
 
+    /// The memory of this camera, from the next frame on.
+    pub fn change_memory(&self, camera: &str, memory: Option<Arc<Memory>>) -> Result<(), ControlError> {
+        self.one(Some(camera)).map(|station| station.change_memory(memory))
+    }
+
     /// The parts of this camera that are captured from then on and judged, handed over to one taker at a time: whoever
     /// asked before gets no more.
-    pub fn hand_over(&self, camera: Option<&str>, since: Instant) -> Result<PartStream, ControlError> {
-        let station = Arc::clone(self.one(camera)?);
-        Ok(PartStream { parts: station.hand_over.begin(since), station })
+    /// `tokens`: the engine is to hand out its tokens with them.
+    pub fn hand_over(&self, camera: &str, since: Instant, tokens: bool) -> Result<PartStream, ControlError> {
+        let station = Arc::clone(self.one(Some(camera))?);
+        Ok(PartStream { parts: station.hand_over.begin(since, tokens), station })
     }
 
     /// Every camera.

@@ -8,6 +8,7 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use super::recipe::RecipeSpec;
 use crate::anomaly::Prediction;
 use crate::frame::Frame;
+use crate::memory::Memory;
 use crate::verdict::Verdict;
 
 /// Parts that may wait for the one who learns, with their pixels; those that find no room are left out.
@@ -17,17 +18,23 @@ const WAITING: usize = 2;
 pub struct Handed {
     /// Its picture.
     pub frame: Frame,
-    /// What the engine said of it; the map's values are here.
+    /// What the recipe has judged: what the engine said, joined with the memory's where there is one. The map's values are here.
     pub prediction: Prediction,
+    /// What the engine alone said, with its tokens, for a taker who wants them.
+    pub own: Option<Prediction>,
     /// Pass or fail.
     pub verdict: Verdict,
     /// What it was judged by.
     pub recipe: Arc<RecipeSpec>,
+    /// What helped the model.
+    pub memory: Option<Arc<Memory>>,
 }
 
 struct Taker {
     /// Parts that were captured before are not meant.
     since: Instant,
+    /// Of the engine, too.
+    tokens: bool,
     parts: Sender<Handed>,
 }
 
@@ -43,24 +50,32 @@ impl HandOver {
     }
 
     /// From now on parts captured `since` then go here, and to nobody before. Ends when the receiver is dropped.
-    pub fn begin(&self, since: Instant) -> Receiver<Handed> {
+    pub fn begin(&self, since: Instant, tokens: bool) -> Receiver<Handed> {
         let (parts, taken) = bounded(WAITING);
-        *self.taker() = Some(Taker { since, parts });
+        *self.taker() = Some(Taker { since, tokens, parts });
         taken
     }
 
+    /// Whether somebody takes parts, has room for one more, and wants the engine's tokens with it.
+    pub fn wants_tokens(&self) -> bool {
+        self.taker().as_ref().is_some_and(|taker| taker.tokens && !taker.parts.is_full())
+    }
+
     /// Hands a part over, when somebody takes parts and has room. Costs a map its fetch only then.
-    pub fn offer(&self, frame: &Frame, prediction: &Prediction, verdict: Verdict, recipe: &Arc<RecipeSpec>) {
+    pub fn offer(&self, part: impl FnOnce() -> Handed, captured: Instant) {
         let mut taker = self.taker();
-        let Some(Taker { since, parts }) = taker.as_ref() else { return };
-        if frame.captured.monotonic < *since || parts.is_full() {
+        let Some(Taker { since, tokens, parts }) = taker.as_ref() else { return };
+        if captured < *since || parts.is_full() {
+            return;
+        }
+        let part = part();
+        // It was with the engine before anybody asked for tokens.
+        if *tokens && part.own.is_none() {
             return;
         }
         // The engine overwrites what is not fetched.
-        prediction.map.values();
-        let handed =
-            Handed { frame: frame.clone(), prediction: prediction.clone(), verdict, recipe: Arc::clone(recipe) };
-        if let Err(TrySendError::Disconnected(_)) = parts.try_send(handed) {
+        [Some(&part.prediction), part.own.as_ref()].into_iter().flatten().for_each(|said| _ = said.map.values());
+        if let Err(TrySendError::Disconnected(_)) = parts.try_send(part) {
             *taker = None;
         }
     }
@@ -93,9 +108,19 @@ mod tests {
             regions: Vec::new(),
         });
         let hand_over = HandOver::default();
-        let offer = |frame: &Frame| hand_over.offer(frame, &prediction, Verdict::Pass, &recipe);
+        let offer = |frame: &Frame| {
+            let part = || Handed {
+                frame: frame.clone(),
+                prediction: prediction.clone(),
+                own: None,
+                verdict: Verdict::Pass,
+                recipe: Arc::clone(&recipe),
+                memory: None,
+            };
+            hand_over.offer(part, frame.captured.monotonic);
+        };
         offer(&at(0, since));
-        let parts = hand_over.begin(since);
+        let parts = hand_over.begin(since, false);
         offer(&at(1, since.checked_sub(Duration::from_millis(1)).expect("the computer runs for longer")));
         (2..9).for_each(|seq| offer(&at(seq, since)));
         let taken: Vec<u64> = parts.try_iter().map(|part| part.frame.seq).collect();
@@ -105,5 +130,9 @@ mod tests {
         drop(parts);
         offer(&at(10, since));
         assert!(hand_over.taker().is_none());
+        let parts = hand_over.begin(since, true);
+        assert!(hand_over.wants_tokens());
+        offer(&at(11, since));
+        assert!(parts.try_recv().is_err(), "the engine was not asked for its tokens");
     }
 }

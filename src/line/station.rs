@@ -21,6 +21,7 @@ use super::sink::{Debt, Refused};
 use crate::anomaly::StageTimes;
 use crate::clock::{Clock, ClockSource, Moment};
 use crate::frame::{Frame, Part};
+use crate::memory::Memory;
 use crate::source::SourceError;
 use crate::verdict::{Inspection, NoVerdictReason};
 
@@ -33,11 +34,15 @@ pub(super) struct Judged {
     pub times: StageTimes,
     /// What it was judged by.
     pub recipe: Arc<RecipeSpec>,
+    /// What helped the model.
+    pub memory: Option<Arc<Memory>>,
 }
 
 struct Recipes {
     configured: Arc<RecipeSpec>,
     current: Arc<RecipeSpec>,
+    /// What good parts look like, for the maps that the recipe sees.
+    memory: Option<Arc<Memory>>,
     /// Columns and rows of the last frame.
     size: Option<(u32, u32)>,
 }
@@ -94,7 +99,7 @@ impl Station {
             damaged_frames: DamagedFrames::default(),
             queue: Mutex::new(Some(Arc::new(queue))),
             book: Mutex::new(Book { matcher: Matcher::new(plan.trigger), due: None }),
-            recipes: Mutex::new(Recipes { configured, current, size: None }),
+            recipes: Mutex::new(Recipes { configured, current, memory: plan.memory.clone(), size: None }),
             picture: LastPicture::default(),
             hand_over: HandOver::default(),
         }
@@ -373,6 +378,7 @@ impl Station {
                     waited,
                     times: StageTimes::default(),
                     recipe: &self.recipe(),
+                    memory: None,
                 });
             }
         }
@@ -381,6 +387,15 @@ impl Station {
     /// What frames are judged by from now on.
     pub fn recipe(&self) -> Arc<RecipeSpec> {
         Arc::clone(&self.recipes().current)
+    }
+
+    /// What joins the model's maps from the next frame on.
+    pub fn memory(&self) -> Option<Arc<Memory>> {
+        self.recipes().memory.clone()
+    }
+
+    pub fn change_memory(&self, memory: Option<Arc<Memory>>) {
+        self.recipes().memory = memory;
     }
 
     /// Columns and rows of the last frame, once there was one.
@@ -407,7 +422,7 @@ impl Station {
 }
 
 fn verdict(part: Option<Part>, shot: Shot, judged: &Judged, inspection: Inspection) -> Entry<'_> {
-    let Judged { waited, times, recipe, .. } = judged;
+    let Judged { waited, times, recipe, memory, .. } = judged;
     Entry {
         part,
         begun: shot.captured,
@@ -417,5 +432,6 @@ fn verdict(part: Option<Part>, shot: Shot, judged: &Judged, inspection: Inspecti
         waited: *waited,
         times: *times,
         recipe,
+        memory: memory.as_ref().map(|memory| memory.info()),
     }
 }

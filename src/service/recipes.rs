@@ -1,5 +1,6 @@
 //! The recipes in use, changed by one hand at a time: kept for the next start first, then taken into use.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Value, json};
@@ -8,6 +9,7 @@ use super::kept::{KeptError, KeptRecipes};
 use crate::event::RecipeInfo;
 use crate::line::control::{Control, ControlError, RecipeChange};
 use crate::line::recipe::RecipeSpec;
+use crate::memory::Memory;
 
 /// A recipe cannot be changed; the one in use stays.
 #[derive(Debug, thiserror::Error)]
@@ -70,12 +72,30 @@ impl Recipes {
     /// Back to the recipe before, as a new version where the name is the same: a version never means two recipes.
     pub fn roll_back(&self, control: &Control, camera: Option<&str>) -> Result<Value, ChangeError> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let (camera, _) = control.recipe(camera)?;
-        let to = kept.previous(&camera)?;
+        let (camera, used) = control.recipe(camera)?;
+        let (to, memory) = (kept.previous(&camera)?, kept.previous_memory(&camera)?.map(Arc::new));
+        if let Some(memory) = &memory {
+            memory.fits(control.model()).map_err(KeptError::from)?;
+        }
         // Checked before it is kept: the frames may have another size by now.
-        let changes = control.change_recipes(Some(&camera), |_| to.clone())?;
+        let changes = match to == *used {
+            true => Vec::new(),
+            false => control.change_recipes(Some(&camera), |_| to.clone())?,
+        };
         kept.roll_back(&camera)?;
-        Ok(Value::Array(changes.into_iter().map(apply).collect()))
+        control.change_memory(&camera, memory.clone())?;
+        changes.into_iter().for_each(|change| drop(apply(change)));
+        let RecipeInfo { id, version } = to.info;
+        let memory = memory.map(|memory| memory.info());
+        Ok(json!([{ "camera": camera, "recipe": { "id": id, "version": version }, "memory": memory }]))
+    }
+
+    /// Takes a memory into use; says where it is kept.
+    pub fn remember(&self, control: &Control, camera: &str, memory: Memory) -> Result<PathBuf, ChangeError> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let file = kept.keep_memory(camera, &memory)?;
+        control.change_memory(camera, Some(Arc::new(memory)))?;
+        Ok(file)
     }
 }
 

@@ -50,6 +50,7 @@ impl Running {
         let ways_out = WaysOut::open(publisher, sparkplug, session, plans, &clock)?;
         let voice = ways_out.voice();
         let unanswered = ways_out.unanswered(&files);
+        let trouble = ask.commands.kept.trouble().map(str::to_owned);
         let mut ways_in = WaysIn::open(ask, broker, name.clone(), session, voice, &clock)?;
 
         let count = cameras.len();
@@ -74,6 +75,10 @@ impl Running {
         };
 
         ways_in.ready(line.control());
+        if !line.unfit().is_empty() {
+            let before = trouble.into_iter().chain(line.unfit().iter().cloned());
+            voice.recipes(Some(&before.collect::<Vec<_>>().join("; ")));
+        }
         voice.ready(line.engine().model());
         let status = status(count, line.engine());
         let watchdog = manager.ready(&status)?;

@@ -101,6 +101,23 @@ impl Plant {
         json!([event["recipe"]["id"], event["recipe"]["version"], event["defect_threshold"]])
     }
 
+    /// The memory by which frames of `top` are judged that are captured from now on; null without one.
+    fn memory(&self) -> Value {
+        self.recipe("top");
+        let event = self.reader.until(is_verdict).last().unwrap().json();
+        schema::assert_valid(&schema::verdict(), &event);
+        event["model"]["memory"].clone()
+    }
+
+    fn memories(&self) -> Vec<String> {
+        let folder = fs::read_dir(self.line.folder.path().join("state/memories"));
+        let mut names: Vec<String> = folder
+            .map(|entries| entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect())
+            .unwrap_or_default();
+        names.sort();
+        names
+    }
+
     /// `top` as the API shows it.
     fn camera(&self) -> Value {
         let (status, state) = http(self.api, "GET", "/api/state", None, "");
@@ -168,7 +185,8 @@ fn a_calibration_answers_twice_is_applied_when_asked_to_and_rolled_back() {
 
     // Back twice, with a start between: a version is never used for two recipes.
     let ack = plant.asked("rollback", "b-1", json!({ "camera": "top" }));
-    let back = |version: u32| json!([{ "camera": "top", "recipe": { "id": "cap", "version": version } }]);
+    let back =
+        |version: u32| json!([{ "camera": "top", "recipe": { "id": "cap", "version": version }, "memory": null }]);
     assert_eq!(ack["applied"], back(4), "{ack}");
     assert_eq!(plant.recipe("top"), json!(["cap", 4, applied]));
     let mut plant = plant.again(100);
@@ -244,6 +262,53 @@ fn one_at_a_time_ended_by_a_command_by_another_recipe_and_by_the_end_of_the_serv
     plant.reader.until(|message| is_state(message, "offline"));
     assert_eq!(plant.line.service.end().code(), Some(0), "{}", plant.line.service.stderr());
     assert!(!plant.line.folder.path().join("state/calibrations").exists(), "none has come to its end");
+}
+
+#[test]
+fn a_memory_is_learnt_of_the_next_parts_used_at_once_kept_and_rolled_back() {
+    let plant = Plant::start(100);
+    assert_eq!((plant.memory(), plant.memories().len()), (Value::Null, 0));
+    let learn = |id: &str, parts: u32| {
+        let ack = plant.asked("learn", id, json!({ "camera": "top", "parts": parts }));
+        assert_eq!((&ack["pending"], &ack["applied"]["activity"]), (&true.into(), &"learn".into()), "{ack}");
+    };
+    learn("l-1", 3);
+    let first = plant.ack("l-1")["applied"].clone();
+    assert_eq!((&first["parts"], &first["memory"]["parts"]), (&3.into(), &3.into()), "{first}");
+    assert_eq!(plant.memory(), first["memory"]);
+    let memory = vcp_line::memory::Memory::read(first["file"].as_str().unwrap().as_ref()).unwrap();
+    assert_eq!((memory.about().id.as_str().into(), memory.about().parts), (first["memory"]["id"].clone(), 3));
+
+    // Stopped, it leaves nothing; a calibration is of what the memory says, and ends when that changes.
+    learn("l-2", 90);
+    let error = plant.refused("calibrate", "c-1", eight(json!({})));
+    assert!(error.starts_with("camera 'top' is busy with 'learn' ("), "{error}");
+    plant.send("learn", "s-1", json!({ "camera": "top", "stop": true }));
+    assert!(plant.ack("l-2")["error"].as_str().unwrap().starts_with("ended by command after "));
+    assert_eq!((plant.memory(), plant.memories().len()), (first["memory"].clone(), 1));
+    learn("l-3", 2);
+    let second = plant.ack("l-3")["applied"].clone();
+    assert_eq!(plant.memory(), second["memory"]);
+    assert_ne!(second["memory"]["id"], first["memory"]["id"]);
+    let calibrate = json!({ "camera": "top", "false_rejects": 0.02 });
+    assert_eq!(plant.asked("calibrate", "c-2", calibrate)["pending"], true);
+    plant.send("rollback", "b-1", json!({ "camera": "top" }));
+    let acks = [plant.reader.until(|message| message.topic == ACK), plant.reader.until(|message| message.topic == ACK)];
+    let acks: Vec<Value> = acks.iter().map(|messages| messages.last().unwrap().json()).collect();
+    let of = |id: &str| acks.iter().find(|ack| ack["correlation_id"] == id).unwrap_or_else(|| panic!("{acks:?}"));
+    assert_eq!(of("b-1")["applied"][0]["memory"], first["memory"]);
+    assert_eq!(of("b-1")["applied"][0]["recipe"], json!({ "id": "cap", "version": 1 }), "only the memory was another");
+    assert!(of("c-2")["error"].as_str().unwrap().starts_with("the memory has changed meanwhile"), "{acks:?}");
+
+    // The next start goes on with it, and back to none.
+    let mut plant = plant.again(100);
+    assert_eq!(plant.memory(), first["memory"]);
+    let ack = plant.asked("rollback", "b-2", json!({ "camera": "top" }));
+    assert_eq!((&ack["ok"], &ack["applied"][0]["memory"]), (&true.into(), &Value::Null), "{ack}");
+    assert_eq!(plant.memory(), Value::Null);
+    plant.line.service.signal("TERM");
+    assert_eq!(plant.line.service.end().code(), Some(0), "{}", plant.line.service.stderr());
+    assert!(plant.memories().iter().all(|name| name.starts_with("top-") && name.ends_with(".memory")));
 }
 
 #[test]

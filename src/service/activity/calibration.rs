@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
+use super::copies::Copies;
 use super::pupil::{Outcome, Pupil, Unfit};
 use crate::calibrate::histogram::{Histogram, svg};
 use crate::calibrate::record::Model;
@@ -13,10 +14,8 @@ use crate::event::ModelInfo;
 use crate::line::Handed;
 use crate::line::recipe::{Recipe, RecipeSpec};
 
-/// Who has asked, in the calibration file.
-const BY: &str = "command";
-/// So often in a row the same picture ends a calibration whose parts were not many more.
-const MOST_COPIES: usize = 100;
+/// Who has asked, in files.
+pub const BY: &str = "command";
 
 /// What is asked for, and where it is asked.
 pub struct Asked {
@@ -35,18 +34,15 @@ pub struct Calibrating {
     asked: Asked,
     recipe: Recipe,
     good: Vec<Part>,
-    wanted: usize,
     size: Option<(u32, u32)>,
-    /// Exact copies of pictures that count, and those in a row.
-    copies: usize,
-    in_a_row: usize,
+    copies: Copies,
 }
 
 impl Calibrating {
     /// Of this recipe by so many parts.
     pub fn new(asked: Asked, recipe: &RecipeSpec, wanted: usize) -> Self {
         let recipe = Recipe::new(recipe.clone());
-        Self { asked, recipe, good: Vec::new(), wanted, size: None, copies: 0, in_a_row: 0 }
+        Self { asked, recipe, good: Vec::new(), size: None, copies: Copies::new(wanted) }
     }
 
     fn found(&self, found: &Calibration) -> Outcome {
@@ -64,7 +60,7 @@ impl Calibrating {
             "camera": camera,
             "activity": "calibrate",
             "parts": self.good.len(),
-            "copies": self.copies,
+            "copies": self.copies.count(),
             "before": record.before,
             "after": record.after,
             "promise": record.promise,
@@ -92,7 +88,7 @@ impl Calibrating {
             applied["histogram"] = named(".svg").to_string_lossy().into();
             files = vec![(named(".json"), text), (named(".svg"), picture.into_bytes())];
         }
-        Outcome { applied, files, recipe: apply.then(|| found.recipe.clone()) }
+        Outcome { applied, files, recipe: apply.then(|| found.recipe.clone()), memory: None }
     }
 }
 
@@ -107,29 +103,24 @@ impl Pupil for Calibrating {
             )));
         }
         let look = Look::of(&part.frame.image);
-        if self.good.iter().any(|other| other.look.sha256 == look.sha256) {
-            (self.copies, self.in_a_row) = (self.copies + 1, self.in_a_row + 1);
-            return match self.in_a_row >= MOST_COPIES.max(self.wanted) {
-                true => Err(Unfit(format!(
-                    "{} pictures in a row were the very ones that had come before, and a promise needs different parts: \
-                     does the camera look at parts? Nothing was changed",
-                    self.in_a_row
-                ))),
-                false => Ok(false),
-            };
+        if !self.copies.is_new(look.sha256)? {
+            return Ok(false);
         }
         let statistics = self.recipe.statistics(&part.prediction, width, height);
         let statistics = statistics.map_err(|error| Unfit(format!("{error}; nothing was changed")))?;
         let name = part.frame.part.as_ref().map(|part| format!("part {}", part.id));
         let picture = name.unwrap_or_else(|| format!("frame {}", part.frame.seq));
         self.good.push(Part { picture, statistics, look });
-        self.in_a_row = 0;
         Ok(true)
     }
 
     /// What was seen was judged by another recipe, and the next version is one of that.
-    fn minds(&self, _before: &RecipeSpec, _now: &RecipeSpec) -> bool {
+    fn minds_changes(&self) -> bool {
         true
+    }
+
+    fn wants_tokens(&self) -> bool {
+        false
     }
 
     fn finish(self: Box<Self>) -> Result<Outcome, Unfit> {

@@ -7,7 +7,9 @@
 //! Until its end an activity is in memory alone: whatever kills the process loses the activity and nothing else.
 
 mod calibration;
+mod copies;
 mod job;
+mod learning;
 mod pupil;
 mod pupils;
 mod work;
@@ -19,7 +21,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::clock::{Clock, Moment};
-use crate::command::{Ack, MOST_PARTS};
+use crate::command::Ack;
 use crate::line::control::{Control, ControlError, PartStream};
 use crate::line::recipe::RecipeSpec;
 use crate::publish::{Activity, ActivityKind};
@@ -148,7 +150,7 @@ impl Activities {
             let Activity { kind, parts, wanted, .. } = job.report();
             return Err(ActivityError::Busy { camera, kind: word(kind), parts, wanted });
         }
-        let parts = control.hand_over(Some(&camera), monotonic)?;
+        let parts = control.hand_over(&camera, monotonic, pupil.wants_tokens())?;
         let job = Arc::new(Job::new(kind, Arc::clone(&camera), wanted, wall));
         job.pause(parts.is_paused());
         book.running.insert(Arc::clone(&camera), Arc::clone(&job));

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::line::Handed;
 use crate::line::recipe::RecipeSpec;
+use crate::memory::Memory;
 
 /// Why parts of this kind cannot be learnt from: the activity ends with it.
 #[derive(Debug, thiserror::Error)]
@@ -16,8 +17,10 @@ pub struct Unfit(pub String);
 pub trait Pupil: Send {
     /// Takes a part. False when it does not count and another one is wanted in its place.
     fn take(&mut self, part: &Handed) -> Result<bool, Unfit>;
-    /// Whether a recipe of other values ends it.
-    fn minds(&self, before: &RecipeSpec, now: &RecipeSpec) -> bool;
+    /// Whether it wants what the engine alone said, with its tokens.
+    fn wants_tokens(&self) -> bool;
+    /// Whether another recipe or memory ends it.
+    fn minds_changes(&self) -> bool;
     /// Computes what was learnt; changes nothing yet.
     fn finish(self: Box<Self>) -> Result<Outcome, Unfit>;
 }
@@ -31,4 +34,6 @@ pub struct Outcome {
     pub files: Vec<(PathBuf, Vec<u8>)>,
     /// To be taken into use.
     pub recipe: Option<RecipeSpec>,
+    /// To be taken into use.
+    pub memory: Option<Memory>,
 }

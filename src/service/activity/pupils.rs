@@ -2,12 +2,16 @@
 
 use std::path::PathBuf;
 
-use super::calibration::{Asked, Calibrating, wish};
-use super::{Beginning, MOST_PARTS};
+use super::super::kept::KeptError;
+use super::Beginning;
+use super::calibration::{Asked, BY, Calibrating, wish};
+use super::learning::Learning;
 use crate::calibrate::PromiseError;
 use crate::calibrate::promise::percent;
-use crate::command::{Calibrate, Command};
+use crate::clock::{Clock, SystemClock};
+use crate::command::{Calibrate, Command, Learn, MOST_PARTS};
 use crate::line::control::{Control, ControlError};
+use crate::memory::{PICTURES_OF_TOKENS, Settings};
 use crate::publish::ActivityKind;
 
 /// Folder of the calibrations in the line's state directory.
@@ -43,9 +47,9 @@ pub enum PupilError {
         /// The fewest.
         needed: usize,
     },
-    /// Not with this model and engine.
-    #[error("the engine of this line hands out no tokens, of which a memory is made")]
-    NoTokens,
+    /// It would be forgotten with the end of the service.
+    #[error(transparent)]
+    Kept(#[from] KeptError),
     /// It begins nothing.
     #[error("the command takes no parts; please report this")]
     NoParts,
@@ -67,12 +71,25 @@ impl Pupils {
     pub fn beginning(&self, control: &Control, command: &Command) -> Result<Beginning, PupilError> {
         match command {
             Command::Calibrate(calibrate) => self.calibrating(control, calibrate),
-            Command::Learn(learn) => {
-                control.recipe(learn.camera.as_deref())?;
-                Err(PupilError::NoTokens)
-            }
+            Command::Learn(learn) => self.learning(control, learn),
             _ => Err(PupilError::NoParts),
         }
+    }
+
+    fn learning(&self, control: &Control, asked: &Learn) -> Result<Beginning, PupilError> {
+        let (camera, recipe) = control.recipe(asked.camera.as_deref())?;
+        if self.directory.is_none() {
+            return Err(KeptError::NoFolder.into());
+        }
+        let wanted = asked.parts.ok_or(PupilError::NoParts)?;
+        let settings = Settings {
+            model: control.model().clone(),
+            pictures_of_tokens: usize::from(PICTURES_OF_TOKENS),
+            by: BY.into(),
+            now: SystemClock.now().wall,
+        };
+        let pupil = Box::new(Learning::new(camera.to_string(), settings, wanted as usize));
+        Ok(Beginning { kind: ActivityKind::Learn, camera, wanted, pupil, recipe })
     }
 
     fn calibrating(&self, control: &Control, asked: &Calibrate) -> Result<Beginning, PupilError> {

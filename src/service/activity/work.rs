@@ -60,14 +60,21 @@ fn learn(
     parts: PartStream,
     begun: &Arc<RecipeSpec>,
 ) -> Result<Option<Outcome>, Unfit> {
+    let known = parts.memory();
     loop {
         if !job.goes_on() {
             return Ok(None);
         }
         job.pause(parts.is_paused());
         let part = parts.next(LOOK);
-        let now = part.as_ref().map_or_else(|| parts.recipe(), |part| Arc::clone(&part.recipe));
-        if !Arc::ptr_eq(&now, begun) && now != *begun && pupil.minds(begun, &now) {
+        let (now, memory) = match &part {
+            Some(part) => (Arc::clone(&part.recipe), part.memory.clone()),
+            None => (parts.recipe(), parts.memory()),
+        };
+        if pupil.minds_changes() && known.as_ref().map(Arc::as_ptr) != memory.as_ref().map(Arc::as_ptr) {
+            return Err(Unfit("the memory has changed meanwhile; nothing was changed, begin again".into()));
+        }
+        if pupil.minds_changes() && !Arc::ptr_eq(&now, begun) && now != *begun {
             let (id, version) = (&now.info.id, now.info.version);
             return Err(Unfit(format!(
                 "the recipe has changed meanwhile, to version {version} of '{id}'; nothing was changed, begin again"
@@ -84,7 +91,7 @@ fn learn(
 
 /// Files first: what is in use never refers to one that is not there.
 fn put(job: &Job, outcome: Outcome, begun: &RecipeSpec, control: &Control, recipes: &Recipes) -> Result<Value, String> {
-    let Outcome { mut applied, files, recipe } = outcome;
+    let Outcome { mut applied, files, recipe, memory } = outcome;
     for (path, contents) in &files {
         let folder = path.parent().unwrap_or(path);
         let written = fs::create_dir_all(folder).and_then(|()| output::write(path, contents));
@@ -94,6 +101,10 @@ fn put(job: &Job, outcome: Outcome, begun: &RecipeSpec, control: &Control, recip
         let changed = recipes.replace(control, &job.camera, begun, recipe);
         let changed = changed.map_err(|error| error_chain::one_line(&error))?;
         applied["recipe"] = changed[0]["recipe"].clone();
+    }
+    if let Some(memory) = memory {
+        let file = recipes.remember(control, &job.camera, memory);
+        applied["file"] = file.map_err(|error| error_chain::one_line(&error))?.to_string_lossy().into();
     }
     Ok(applied)
 }
