@@ -32,7 +32,7 @@ use running::Running;
 
 pub use commands::CommandSpec;
 pub use error::ServiceError;
-pub use kept::{KeptError, KeptRecipes};
+pub use kept::{KeptError, KeptRecipes, recipe_in_use};
 pub use snapshot::{SnapshotError, Snapshots};
 pub use spec::{EngineMaker, Service};
 pub use stop::stop_on_signal;
