@@ -36,6 +36,7 @@ pub mod frame;
 pub mod overlay;
 pub mod printable;
 pub mod secret;
+pub mod tokens;
 pub mod verdict;
 
 pub mod output;
@@ -57,6 +58,7 @@ pub mod eval;
 pub mod learn;
 pub mod line;
 pub mod logging;
+pub mod memory;
 pub mod publish;
 pub mod systemd;
 pub mod web;

@@ -257,7 +257,7 @@ mod tests {
     }
 
     fn prediction(values: [f32; 4], score: f32) -> Prediction {
-        Prediction { map: AnomalyMap::new(2, values.to_vec()), score, times: StageTimes::default() }
+        Prediction { map: AnomalyMap::new(2, values.to_vec()), score, times: StageTimes::default(), tokens: None }
     }
 
     fn verdict(spec: RecipeSpec, values: [f32; 4], score: f32) -> Verdict {
@@ -282,7 +282,7 @@ mod tests {
             }
         }
         let times = StageTimes::default();
-        let prediction = Prediction { map: AnomalyMap::elsewhere(2, 0.49, Box::new(Never)), score: 0.1, times };
+        let prediction = Prediction { map: AnomalyMap::elsewhere(2, 0.49, Box::new(Never)), score: 0.1, times, tokens: None };
         assert_eq!(Recipe::new(spec()).inspect(&prediction, 2, 2).expect("inspected").verdict, Verdict::Pass);
         let failed = Prediction { score: 1.3, ..prediction };
         assert_eq!(Recipe::new(spec()).inspect(&failed, 2, 2).expect("inspected").verdict, Verdict::Fail);
