@@ -14,6 +14,7 @@ use interrupt::Interrupts;
 use terminal::note;
 
 mod bench;
+mod calibrate;
 mod check;
 mod choices;
 mod demo;
@@ -72,6 +73,8 @@ enum Command {
     Outbox(outbox::OutboxArguments),
     /// Look at image files: one line each with the score; anomaly maps and overlays on request.
     Inspect(inspect::InspectArguments),
+    /// Set a recipe's thresholds from pictures of good parts, with a promise of how many good ones are rejected.
+    Calibrate(Box<calibrate::CalibrateArguments>),
     /// Model bundles: import weight files, export ONNX, show what is inside.
     #[command(subcommand)]
     Model(model::ModelCommand),
@@ -156,6 +159,7 @@ fn command(command: Command, interrupts: &Interrupts, log: &Log) -> anyhow::Resu
         Command::Trigger(arguments) => trigger::run(&arguments),
         Command::Outbox(arguments) => outbox::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Calibrate(arguments) => calibrate::run(&arguments),
         Command::Model(command) => model::run(&command),
         Command::Eval(arguments) => eval::run(&arguments),
         Command::Train(command) => train::run(&command, interrupts),

@@ -26,7 +26,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         ],
     ),
     ("config", &["line", "publish", "source", "engine"]),
-    ("calibrate", &["line", "output"]),
+    ("calibrate", &["line", "memory", "output"]),
     ("line", &["source", "engine", "memory"]),
     ("memory", &["vcp_clip", "output"]),
     ("publish", &[]),

@@ -7,6 +7,7 @@
 mod support;
 
 mod bad_input;
+mod calibrate;
 #[cfg(feature = "gstreamer")]
 mod camera_faults;
 mod check;
