@@ -16,7 +16,7 @@
 //! # Who may import whom
 //! `tests/it/layering.rs` reads the `use crate::` lines and enforces this table, top to bottom:
 //! ```text
-//! main → cli → {service → {config, line, publish, web, systemd}, learn → eval} → {dataset → source, engine → cuda} → {vcp_clip, weights, synth} → output → vocabulary
+//! main → cli → {service → {calibrate → line, config, publish, web, systemd}, learn → eval} → {dataset → source, engine → cuda} → {vcp_clip, weights, synth} → output → vocabulary
 //! ```
 //! where the vocabulary is [`frame`], [`anomaly`], [`overlay`], [`verdict`], [`event`], [`camera`], [`command`],
 //! [`secret`], [`clock`], [`dice`], [`printable`] and [`error_chain`]: no I/O. [`output`] puts results on disk, whole or not at all;
@@ -52,6 +52,7 @@ pub mod source;
 
 pub mod dataset;
 
+pub mod calibrate;
 pub mod config;
 pub mod eval;
 pub mod learn;

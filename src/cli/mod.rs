@@ -14,6 +14,7 @@ use interrupt::Interrupts;
 use terminal::note;
 
 mod bench;
+mod calibrate;
 mod check;
 mod choices;
 mod demo;
@@ -75,6 +76,8 @@ enum Command {
     Inspect(inspect::InspectArguments),
     /// Learn what good parts look like: a memory of pictures of them, which joins the model's eye.
     Learn(learn::LearnArguments),
+    /// Set a recipe's thresholds from pictures of good parts, with a promise of how many good ones are rejected.
+    Calibrate(Box<calibrate::CalibrateArguments>),
     /// Model bundles: import weight files, export ONNX, show what is inside.
     #[command(subcommand)]
     Model(model::ModelCommand),
@@ -160,6 +163,7 @@ fn command(command: Command, interrupts: &Interrupts, log: &Log) -> anyhow::Resu
         Command::Outbox(arguments) => outbox::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Learn(arguments) => learn::run(&arguments),
+        Command::Calibrate(arguments) => calibrate::run(&arguments),
         Command::Model(command) => model::run(&command),
         Command::Eval(arguments) => eval::run(&arguments),
         Command::Train(command) => train::run(&command, interrupts),

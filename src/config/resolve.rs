@@ -202,7 +202,8 @@ fn resolve_camera(raw: &RawCamera, line: &RawRecipe, base: &Path, report: &mut R
     let source = raw.kind.as_ref().and_then(|kind| source(kind, base, &mut rules));
     let recipe = recipe(raw, line, &section, report);
     let (trigger, recipe, kept) = (trigger?, recipe?, None);
-    let plan = CameraPlan { name: name?.into(), queue, when_full, trigger, recipe, kept, backoff_min, backoff_max };
+    let (name, memory) = (name?.into(), None);
+    let plan = CameraPlan { name, queue, when_full, trigger, recipe, kept, memory, backoff_min, backoff_max };
     Some(CameraConfig { plan, source: source? })
 }
 

@@ -13,7 +13,8 @@ use super::sink::{Debt, EventSink, Refused};
 use super::stats::LineStats;
 use crate::anomaly::StageTimes;
 use crate::clock::{Clock, ClockSource, Moment};
-use crate::event::{EventTime, FrameInfo, InspectionEvent, Latency, ModelInfo, SCHEMA, VerdictWord};
+use crate::engine::EngineInfo;
+use crate::event::{EventTime, FrameInfo, InspectionEvent, Latency, MemoryInfo, ModelInfo, SCHEMA, VerdictWord};
 use crate::frame::{Frame, Part};
 use crate::verdict::{Inspection, NoVerdictReason, Verdict};
 
@@ -22,6 +23,7 @@ pub(super) struct LineContext {
     pub line: String,
     pub session: Uuid,
     pub model: ModelInfo,
+    pub engine: EngineInfo,
     pub clock: Arc<dyn Clock>,
     pub sink: Arc<dyn EventSink>,
     pub stats: Mutex<LineStats>,
@@ -57,6 +59,8 @@ pub(super) struct Entry<'a> {
     pub times: StageTimes,
     /// What it was, or would have been, judged by.
     pub recipe: &'a RecipeSpec,
+    /// What helped the model.
+    pub memory: Option<MemoryInfo>,
 }
 
 /// An event without its number.
@@ -141,6 +145,7 @@ impl EventWriter {
             waited,
             times,
             recipe,
+            memory: None,
         });
     }
 
@@ -171,7 +176,7 @@ impl EventWriter {
 
     /// An event.
     pub fn write(&self, entry: Entry<'_>) {
-        let Entry { part, shot, begun, due, inspection, waited, times, recipe } = entry;
+        let Entry { part, shot, begun, due, inspection, waited, times, recipe, memory } = entry;
         let mut sequence = self.sequence();
         let skipped_before = shot.as_ref().map_or(0, |shot| sequence.told_before(shot.seq));
         let now = self.context.clock.now();
@@ -186,6 +191,7 @@ impl EventWriter {
         let time = EventTime { captured: begun.wall, clock, published: now.wall };
         let mut event = self.draft(part, inspection, time, recipe);
         event.latency_ms = latency;
+        event.model.memory = memory;
         event.frame =
             shot.map(|Shot { seq, width, height, file, .. }| FrameInfo { seq, width, height, skipped_before, file });
         self.give(&mut sequence, Unsaid { event, captured: begun.monotonic, due });

@@ -12,7 +12,9 @@ mod deadlines;
 mod error;
 mod event_writer;
 mod exceeding;
+mod handover;
 mod inspect;
+mod last_picture;
 pub mod parts;
 mod plan;
 pub mod polygon;
@@ -35,6 +37,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::EngineInfo;
+use crate::event::ModelInfo;
 use camera::{CameraThread, Never, Notice};
 use control::Control;
 use deadlines::{DeadlineThread, LastBell};
@@ -47,9 +50,10 @@ use stats::LineStats;
 
 pub use crate::camera::CameraState;
 pub use error::LineError;
+pub use handover::Handed;
+pub use last_picture::Inspected;
 pub use plan::{CameraPlan, EngineOpener, LineParts, SourceOpener, Unanswered};
 pub use sink::{Debt, EventSink, Heartbeat, Refused};
-pub use station::Inspected;
 
 const INFERENCE: &str = "inference";
 const DEADLINES: &str = "deadlines";
@@ -92,6 +96,8 @@ pub struct Line {
     stations: Vec<Arc<Station>>,
     names: Vec<Arc<str>>,
     queues: QueueWatch,
+    /// Memories that are not in use, and why.
+    unfit: Vec<String>,
     notices: Receiver<Notice>,
     give_up_at: Arc<OnceLock<Instant>>,
     /// Its end tells the cameras to stop.
@@ -103,7 +109,7 @@ impl Line {
     /// Opens the engine, lets it look at one grey picture, then tries every camera once. A camera that is not
     /// reachable is tried again in its thread; any other error ends the start.
     pub fn start(parts: LineParts) -> Result<Self, LineError> {
-        let LineParts { name, session, cameras, engine, unanswered, sink, heartbeat, clock, cancelled } = parts;
+        let LineParts { name, session, mut cameras, engine, unanswered, sink, heartbeat, clock, cancelled } = parts;
         let names = cameras.iter().map(|(plan, _)| Arc::clone(&plan.name)).collect();
         let lanes: Vec<_> = cameras.iter().map(|(plan, _)| (plan.queue, plan.when_full)).collect();
         let (lanes, collector) = queue::lanes(&lanes);
@@ -126,7 +132,8 @@ impl Line {
         let engine = engine_ready(&answer, &cancelled)?;
 
         let (model, stats) = (engine.model(), Mutex::default());
-        let context = Arc::new(LineContext { line: name, session, model, clock, sink, stats });
+        let unfit = cameras.iter_mut().filter_map(|(plan, _)| leave_unfit(plan, &model)).collect();
+        let context = Arc::new(LineContext { line: name, session, model, engine: engine.clone(), clock, sink, stats });
         let (bell, rung) = bounded(1);
         let station = |((plan, _), lane): (&(CameraPlan, _), _)| Station::new(plan, lane, &context, bell.clone());
         let stations: Vec<_> = cameras.iter().zip(lanes).map(station).map(Arc::new).collect();
@@ -137,7 +144,8 @@ impl Line {
         spawn(&mut crew, DEADLINES, move || deadlines.run())?;
 
         let (go, notices) = start_cameras(&mut crew, cameras, &stations, &context.sink)?;
-        let mut line = Self { crew, engine, context, stations, names, queues, notices, give_up_at, go, last_bell };
+        let mut line =
+            Self { crew, engine, context, stations, names, queues, unfit, notices, give_up_at, go, last_bell };
         if let Err(error) = line.cameras_tried(&cancelled) {
             // The others must not keep their cameras while the error is being printed.
             let report = line.stop(GIVE_BACK);
@@ -180,9 +188,14 @@ impl Line {
         &self.engine
     }
 
+    /// Memories that do not fit the model, the engine or its precision, and are not in use.
+    pub fn unfit(&self) -> &[String] {
+        &self.unfit
+    }
+
     /// A handle for those who may ask something of the line.
     pub fn control(&self) -> Control {
-        Control::new(&self.stations)
+        Control::new(&self.stations, &self.context)
     }
 
     /// What the line has done so far.
@@ -260,6 +273,15 @@ impl Line {
         tracing::info!(events = stats.events(), "stop: line done");
         StopReport { late, panicked, stats, queues: names.into_iter().zip(queues.counters()).collect() }
     }
+}
+
+/// A memory that was made with something else is not used: distances between its tokens would mean nothing.
+fn leave_unfit(plan: &mut CameraPlan, model: &ModelInfo) -> Option<String> {
+    let error = plan.memory.as_ref()?.fits(model).err()?;
+    plan.memory = None;
+    let text = format!("camera '{}' is judged without its memory: {error}", plan.name);
+    tracing::error!("{text}");
+    Some(text)
 }
 
 /// What the engine's thread says of itself, once it can look.

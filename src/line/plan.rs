@@ -15,6 +15,7 @@ use crate::clock::Clock;
 use crate::engine::{Engine, EngineError};
 use crate::event::FrameInfo;
 use crate::frame::Part;
+use crate::memory::Memory;
 use crate::source::{Source, SourceError};
 
 /// Opens a camera; called again after the camera was lost.
@@ -37,6 +38,8 @@ pub struct CameraPlan {
     pub recipe: RecipeSpec,
     /// The recipe that a command has set in an earlier start, in place of the configured one.
     pub kept: Option<RecipeSpec>,
+    /// What good parts look like, for the maps that the recipe sees.
+    pub memory: Option<Arc<Memory>>,
     /// Pause before a lost camera is opened again, the first time.
     pub backoff_min: Duration,
     /// Longest pause.

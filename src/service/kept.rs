@@ -1,7 +1,8 @@
-//! Recipes that came by command, kept for the next start.
+//! Recipes that came by command or calibration, kept for the next start, with those before them.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
@@ -9,19 +10,40 @@ use serde::{Deserialize, Serialize};
 use crate::event::RecipeInfo;
 use crate::line::CameraPlan;
 use crate::line::recipe::RecipeSpec;
+use crate::memory::{Memory, MemoryError};
 use crate::output;
 
 /// Name of the file in the line's state directory.
 const FILE: &str = "recipes.json";
+/// Folder of the memories beside it.
+const MEMORIES: &str = "memories";
+const MEMORY: &str = ".memory";
+/// Recipes of one camera that a way back leads to; the oldest go.
+const MOST_BEFORE: usize = 20;
 
 /// One camera's recipe, and what the settings said when it came: changed settings win over an older command.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Kept {
     configured: RecipeSpec,
     recipe: RecipeSpec,
+    /// Name of the memory that goes with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    memory: Option<String>,
     /// The settings have changed since, and somebody was told.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     superseded: bool,
+    /// What was in use before, the latest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    before: Vec<Before>,
+}
+
+/// What was in use together.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Before {
+    #[serde(flatten)]
+    recipe: RecipeSpec,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    memory: Option<String>,
 }
 
 /// A recipe cannot be kept.
@@ -33,6 +55,24 @@ pub enum KeptError {
         /// Its name.
         camera: String,
     },
+    /// There is no way back.
+    #[error(
+        "camera '{camera}': recipe '{recipe}' version {version} is in use, and none was before it; nothing to go back to"
+    )]
+    NothingBefore {
+        /// Its name.
+        camera: String,
+        /// In use.
+        recipe: String,
+        /// Its version.
+        version: u32,
+    },
+    /// It would be forgotten with the end of the service.
+    #[error("no folder to keep a memory in; set directory in [commands], or STATE_DIRECTORY as systemd does")]
+    NoFolder,
+    /// The memory before is gone, or the new one finds no place.
+    #[error("{0}; recipe and memory in use stay")]
+    Memory(#[from] MemoryError),
     /// The disk, or the rights on it.
     #[error("the recipe in use stays, the new one cannot be kept: writing {file}")]
     Write {
@@ -57,7 +97,7 @@ impl KeptRecipes {
     /// Reads what an earlier start has kept, and gives every camera its own. A file that cannot be read is put aside and
     /// told ([`KeptRecipes::trouble`]): the settings' recipes are good ones, but not those that somebody asked for.
     pub fn open(directory: Option<&Path>, cameras: &mut [&mut CameraPlan]) -> Self {
-        let (mut kept, trouble) = directory.map(read).unwrap_or_default();
+        let (mut kept, mut trouble) = directory.map(read).unwrap_or_default();
         let configured: BTreeMap<String, RecipeSpec> =
             cameras.iter().map(|plan| (plan.name.to_string(), plan.recipe.clone())).collect();
         let mut news = false;
@@ -81,10 +121,19 @@ impl KeptRecipes {
             tracing::warn!("{}: {error}; the next start says it again", directory.join(FILE).display());
         }
         for plan in cameras {
-            if let Some(kept) = kept.get(&*plan.name).filter(|kept| !kept.superseded && kept.recipe.check().is_ok()) {
+            if let Some(kept) = kept.get(&*plan.name).filter(|kept| kept.is_used()) {
                 let RecipeInfo { id, version } = &kept.recipe.info;
                 tracing::info!(camera = %plan.name, recipe = id, version, "recipe that came by command");
                 plan.kept = Some(kept.recipe.clone());
+                let file = kept.memory.as_ref().zip(directory).map(|(name, place)| place.join(MEMORIES).join(name));
+                match file.map(|file| Memory::read(&file)).transpose() {
+                    Ok(memory) => plan.memory = memory.map(Arc::new).or(plan.memory.take()),
+                    Err(error) => {
+                        let text = format!("camera '{}' is judged without its memory: {error}", plan.name);
+                        tracing::error!("{text}");
+                        trouble = Some(trouble.map_or(text.clone(), |before| format!("{before}; {text}")));
+                    }
+                }
             }
         }
         Self { directory: directory.map(Path::to_owned), configured, kept, trouble }
@@ -99,16 +148,142 @@ impl KeptRecipes {
     pub fn keep<'a>(&mut self, changes: impl Iterator<Item = (&'a str, &'a RecipeSpec)>) -> Result<(), KeptError> {
         let mut kept = self.kept.clone();
         for (camera, recipe) in changes {
-            let configured = self.configured.get(camera);
-            let configured = configured.ok_or_else(|| KeptError::NoCamera { camera: camera.to_owned() })?.clone();
-            kept.insert(camera.to_owned(), Kept { configured, recipe: recipe.clone(), superseded: false });
+            let configured = self.configured(camera)?.clone();
+            let mut before = self.before(camera).to_vec();
+            before.push(self.in_use(camera)?);
+            before.drain(..before.len().saturating_sub(MOST_BEFORE));
+            let (recipe, memory) = (recipe.clone(), self.memory(camera).cloned());
+            kept.insert(camera.to_owned(), Kept { configured, recipe, memory, superseded: false, before });
         }
+        self.replace(kept)
+    }
+
+    /// Keeps a memory, which goes with the recipe in use from now on; says where. After an error nothing has changed but a
+    /// file that nobody knows.
+    pub fn keep_memory(&mut self, camera: &str, memory: &Memory) -> Result<PathBuf, KeptError> {
+        let folder = self.directory.as_ref().ok_or(KeptError::NoFolder)?.join(MEMORIES);
+        let name = format!("{camera}-{}{MEMORY}", memory.about().id);
+        let file = folder.join(&name);
+        let failed = |source| KeptError::Write { file: folder.clone(), source };
+        fs::create_dir_all(&folder).map_err(failed)?;
+        memory.write(&file)?;
+        output::sync_folder(&folder).map_err(failed)?;
+        let mut before = self.before(camera).to_vec();
+        before.push(self.in_use(camera)?);
+        before.drain(..before.len().saturating_sub(MOST_BEFORE));
+        let (configured, recipe) = (self.configured(camera)?.clone(), self.used(camera)?.clone());
+        let mut kept = self.kept.clone();
+        let of_camera = Kept { configured, recipe, memory: Some(name), superseded: false, before };
+        kept.insert(camera.to_owned(), of_camera);
+        self.replace(kept)?;
+        self.forget_memories(&folder, camera);
+        Ok(file)
+    }
+
+    /// Files of memories that no way back leads to.
+    fn forget_memories(&self, folder: &Path, camera: &str) {
+        let Some(kept) = self.kept.get(camera) else { return };
+        let known =
+            |name: &str| kept.memory.iter().chain(kept.before.iter().flat_map(|b| &b.memory)).any(|n| n == name);
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let of_camera = name.strip_suffix(MEMORY).and_then(|name| name.rsplit_once('-'));
+            if of_camera.is_some_and(|(of, _)| of == camera)
+                && !known(&name)
+                && let Err(error) = fs::remove_file(entry.path())
+            {
+                tracing::warn!("{}: {error}; an old memory stays", entry.path().display());
+            }
+        }
+    }
+
+    /// The memory that goes with [`KeptRecipes::previous`], read anew.
+    pub fn previous_memory(&self, camera: &str) -> Result<Option<Memory>, KeptError> {
+        let name = self.before(camera).last().and_then(|before| before.memory.as_ref());
+        let file = name.zip(self.directory.as_ref()).map(|(name, place)| place.join(MEMORIES).join(name));
+        Ok(file.map(|file| Memory::read(&file)).transpose()?)
+    }
+
+    fn memory(&self, camera: &str) -> Option<&String> {
+        self.kept.get(camera).filter(|kept| kept.is_used()).and_then(|kept| kept.memory.as_ref())
+    }
+
+    fn in_use(&self, camera: &str) -> Result<Before, KeptError> {
+        Ok(Before { recipe: self.used(camera)?.clone(), memory: self.memory(camera).cloned() })
+    }
+
+    /// The recipe in use: the kept one, or that of the settings.
+    pub fn used(&self, camera: &str) -> Result<&RecipeSpec, KeptError> {
+        let kept = self.kept.get(camera).filter(|kept| kept.is_used());
+        kept.map_or_else(|| self.configured(camera), |kept| Ok(&kept.recipe))
+    }
+
+    /// What a way back from the recipe in use leads to: that before it, as a new version, because a version that was used
+    /// before has said something else; the very recipe in use where only the memory was another one.
+    pub fn previous(&self, camera: &str) -> Result<RecipeSpec, KeptError> {
+        let used = self.used(camera)?;
+        let Some(before) = self.before(camera).last() else {
+            let RecipeInfo { id, version } = used.info.clone();
+            return Err(KeptError::NothingBefore { camera: camera.to_owned(), recipe: id, version });
+        };
+        let before = &before.recipe;
+        if before == used {
+            return Ok(before.clone());
+        }
+        let newest = if before.info.id == used.info.id { used.info.version } else { before.info.version };
+        let info = RecipeInfo { id: before.info.id.clone(), version: newest.saturating_add(1) };
+        Ok(RecipeSpec { info, ..before.clone() })
+    }
+
+    /// Keeps [`KeptRecipes::previous`], and gives it back. After an error nothing has changed.
+    pub fn roll_back(&mut self, camera: &str) -> Result<RecipeSpec, KeptError> {
+        let recipe = self.previous(camera)?;
+        let mut kept = self.kept.clone();
+        if let Some(kept) = kept.get_mut(camera) {
+            kept.memory = kept.before.pop().and_then(|before| before.memory);
+            kept.recipe = recipe.clone();
+        }
+        self.replace(kept)?;
+        Ok(recipe)
+    }
+
+    fn configured(&self, camera: &str) -> Result<&RecipeSpec, KeptError> {
+        self.configured.get(camera).ok_or_else(|| KeptError::NoCamera { camera: camera.to_owned() })
+    }
+
+    /// Settings that have changed since end the way back, too.
+    fn before(&self, camera: &str) -> &[Before] {
+        self.kept.get(camera).filter(|kept| kept.is_used()).map_or(&[], |kept| &kept.before)
+    }
+
+    fn replace(&mut self, kept: BTreeMap<String, Kept>) -> Result<(), KeptError> {
         if let Some(directory) = &self.directory {
             write(directory, &kept).map_err(|source| KeptError::Write { file: directory.join(FILE), source })?;
         }
         self.kept = kept;
         Ok(())
     }
+}
+
+impl Kept {
+    fn is_used(&self) -> bool {
+        !self.superseded && self.recipe.check().is_ok()
+    }
+}
+
+/// The recipe that a start with these settings would use, without changing the file: whoever only looks may do so beside a
+/// running line.
+pub fn recipe_in_use(directory: Option<&Path>, camera: &CameraPlan) -> io::Result<RecipeSpec> {
+    let configured = camera.recipe.clone();
+    let Some(file) = directory.map(|directory| directory.join(FILE)) else { return Ok(configured) };
+    let bytes = match fs::read(&file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(configured),
+        read => read?,
+    };
+    let mut kept: BTreeMap<String, Kept> = serde_json::from_slice(&bytes)?;
+    let of_camera = kept.remove(&*camera.name);
+    let used = of_camera.filter(|kept| kept.configured == configured && kept.recipe.check().is_ok());
+    Ok(used.map_or(configured, |kept| kept.recipe))
 }
 
 /// What is kept, or why it cannot be read. A damaged file is put aside, so that the next command does not replace it.
@@ -163,6 +338,7 @@ mod tests {
                 regions: vec![vec![[0.0, 0.0], [9.5, 0.0], [0.0, 9.0]]],
             },
             kept: None,
+            memory: None,
             backoff_min: Duration::from_secs(1),
             backoff_max: Duration::from_secs(1),
         }
@@ -190,6 +366,35 @@ mod tests {
         let mut damaged = plan(1);
         KeptRecipes::open(Some(&state), &mut [&mut damaged]);
         assert_eq!(damaged.kept, None);
+    }
+
+    #[test]
+    fn a_way_back_leads_to_the_recipes_before_as_new_versions() {
+        let folder = tempfile::tempdir().expect("temp dir");
+        let state = Some(folder.path());
+        let mut kept = KeptRecipes::open(state, &mut [&mut plan(1)]);
+        let told = kept.roll_back("top").expect_err("nothing before").to_string();
+        assert!(told.contains("recipe 'caps' version 1 is in use, and none was before it"), "{told}");
+        for (version, defect_threshold) in [(2, 0.6), (3, 0.7)] {
+            let new = RecipeSpec { defect_threshold, ..plan(version).recipe };
+            kept.keep([("top", &new)].into_iter()).expect("kept");
+        }
+        let mut kept = KeptRecipes::open(state, &mut [&mut plan(1)]);
+        let back = kept.roll_back("top").expect("back");
+        assert_eq!((back.info.version, back.defect_threshold), (4, 0.6));
+        assert_eq!(recipe_in_use(state, &plan(1)).expect("read"), back);
+        let back = kept.roll_back("top").expect("back");
+        assert_eq!((back.info.version, back.defect_threshold), (5, 0.5));
+        assert!(matches!(kept.roll_back("top"), Err(KeptError::NothingBefore { version: 5, .. })));
+        let mut started = plan(1);
+        KeptRecipes::open(state, &mut [&mut started]);
+        assert_eq!(started.kept, Some(back));
+        // Changed settings win, and nothing leads back behind them.
+        let mut changed = plan(1);
+        changed.recipe.min_area_px = 7;
+        assert_eq!(recipe_in_use(state, &changed).expect("read"), changed.recipe);
+        let mut kept = KeptRecipes::open(state, &mut [&mut changed]);
+        assert!(matches!(kept.roll_back("top"), Err(KeptError::NothingBefore { version: 1, .. })));
     }
 
     #[test]

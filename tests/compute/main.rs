@@ -6,6 +6,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod calibrate_shipped;
 #[cfg(feature = "cuda")]
 mod cuda_compile;
 #[cfg(feature = "cuda")]

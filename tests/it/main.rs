@@ -7,6 +7,7 @@
 mod support;
 
 mod bad_input;
+mod calibrate;
 #[cfg(feature = "gstreamer")]
 mod camera_faults;
 mod check;
@@ -18,6 +19,7 @@ mod http;
 mod inspect;
 mod install;
 mod layering;
+mod line_activities;
 mod line_binary;
 mod line_broker;
 mod line_commands;

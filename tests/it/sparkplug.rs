@@ -58,6 +58,7 @@ fn line() -> LineState {
         cameras: [("side".to_string(), CameraState::Online), ("top".to_string(), CameraState::Online)].into(),
         model: Some(model()),
         activity: None,
+        activities: Vec::new(),
     }
 }
 

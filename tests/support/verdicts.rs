@@ -65,6 +65,7 @@ pub fn online() -> LineState {
         cameras: [("top".to_string(), CameraState::Online)].into(),
         model: Some(model()),
         activity: None,
+        activities: Vec::new(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! `vcp-line check`: everything a line needs, tried one after the other; what is wrong and what to do.
 
-mod as_service;
+pub mod as_service;
 mod findings;
 
 use std::path::PathBuf;

@@ -17,10 +17,21 @@ pub struct Judge {
 
 /// The line's settings, and the judge of the camera of this name, which may be left out when there is one.
 pub fn open(file: &Path, camera: Option<&str>) -> anyhow::Result<(LineConfig, Judge)> {
-    // Nothing but model and recipe is used: what else the settings name need not be here.
+    let config = settings(file)?;
+    let CameraConfig { plan, .. } = chosen(&config, file, camera)?;
+    let judge = Judge { camera: plan.name.to_string(), recipe: Recipe::new(plan.recipe.clone()) };
+    Ok((config, judge))
+}
+
+/// The line's settings, for their model and recipes: what else they name need not be here.
+pub fn settings(file: &Path) -> anyhow::Result<LineConfig> {
     let text =
         std::fs::read_to_string(file).map_err(|source| config::ConfigError::Read { path: file.to_owned(), source })?;
-    let config = config::parse(&text, file)?;
+    Ok(config::parse(&text, file)?)
+}
+
+/// The camera of this name; without one, the only camera there is.
+pub fn chosen<'a>(config: &'a LineConfig, file: &Path, camera: Option<&str>) -> anyhow::Result<&'a CameraConfig> {
     let names: Vec<&str> = config.cameras.iter().map(|camera| &*camera.plan.name).collect();
     let chosen = match camera {
         Some(name) => config.cameras.iter().find(|camera| &*camera.plan.name == name),
@@ -31,13 +42,12 @@ pub fn open(file: &Path, camera: Option<&str>) -> anyhow::Result<(LineConfig, Ju
             return Err(wrong_arguments(message));
         }
     };
-    let Some(CameraConfig { plan, .. }) = chosen else {
+    let Some(camera) = chosen else {
         let message =
             format!("--camera {}: {} has the cameras {}", camera.unwrap_or_default(), file.display(), names.join(", "));
         return Err(wrong_arguments(message));
     };
-    let judge = Judge { camera: plan.name.to_string(), recipe: Recipe::new(plan.recipe.clone()) };
-    Ok((config, judge))
+    Ok(camera)
 }
 
 impl Judge {

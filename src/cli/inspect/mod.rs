@@ -1,7 +1,7 @@
 //! `vcp-line inspect`: image files through the model, one line each, and with a line's recipe its verdict.
 
-pub(super) mod images;
-mod judge;
+pub mod images;
+pub mod judge;
 mod npy;
 mod report;
 

@@ -1,0 +1,59 @@
+//! Pictures through the line's engine, and what its recipe would compare with its thresholds.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, bail};
+
+use crate::calibrate::{Look, Part};
+use crate::cli::inspect::images;
+use crate::cli::terminal::note;
+use crate::clock::{Clock, SystemClock};
+use crate::engine::Engine;
+use crate::frame::Frame;
+use crate::line::recipe::{Recipe, RecipeError, RecipeSpec};
+use crate::source::image_file;
+
+/// What came of some pictures.
+pub struct Looked {
+    /// One for each that could be judged.
+    pub parts: Vec<Part>,
+    /// Those that could not, and folders that could not be read; each has been said.
+    pub unread: usize,
+}
+
+/// Looks at files and folders. Errors when the recipe's regions do not fit a picture, as the line would end.
+pub fn look(engine: &mut dyn Engine, recipe: &RecipeSpec, paths: &[PathBuf]) -> anyhow::Result<Looked> {
+    let (images, mut unread) = images::find(paths)?;
+    let mut recipe = Recipe::new(recipe.clone());
+    let mut parts = Vec::with_capacity(images.len());
+    for images::Image { path, .. } in images {
+        let image = match image_file::load(&path) {
+            Ok(image) if !image.damaged => image,
+            Ok(_) => {
+                note!("vcp-line: {}: damaged, so that a line gives it no verdict", path.display());
+                unread += 1;
+                continue;
+            }
+            Err(error) => {
+                note!("vcp-line: {error}");
+                unread += 1;
+                continue;
+            }
+        };
+        let frame = Frame::alone("calibrate", SystemClock.now(), image);
+        let predictions = engine.infer(&[&frame]).with_context(|| format!("{}", path.display()))?;
+        let Some(prediction) = predictions.into_iter().next() else { bail!("the engine gave no answer") };
+        match recipe.statistics(&prediction, frame.image.width, frame.image.height) {
+            Ok(statistics) => {
+                let look = Look::of(&frame.image);
+                parts.push(Part { picture: path.to_string_lossy().into_owned(), statistics, look });
+            }
+            Err(error @ RecipeError::NotFinite) => {
+                note!("vcp-line: image {}: {error}", path.display());
+                unread += 1;
+            }
+            Err(error) => return Err(error).with_context(|| format!("image {}", path.display())),
+        }
+    }
+    Ok(Looked { parts, unread })
+}

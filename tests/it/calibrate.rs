@@ -1,0 +1,129 @@
+//! `vcp-line calibrate`: thresholds from good pictures, applied for the next start, seen in the line's events, and taken back.
+
+use std::fs;
+use std::path::Path;
+
+use image::GrayImage;
+use serde_json::Value;
+
+use crate::support::events::{events, is_verdict};
+use crate::support::line::{CAROUSEL, FOLDER, Line, Running, program, settings};
+use crate::support::mosquitto::{Mosquitto, Rules, Subscriber, free_port};
+
+/// Pictures of parts that differ.
+fn good(folder: &Path, count: u32) {
+    fs::create_dir_all(folder).unwrap();
+    for number in 0..count {
+        let mut state = u64::from(number) + 1;
+        let picture = GrayImage::from_fn(64, 48, |x, y| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            image::Luma([(x * 2 + y) as u8 / 2 + (state >> 58) as u8 + (number * 7 % 50) as u8])
+        });
+        picture.save(folder.join(format!("{number:03}.png"))).unwrap();
+    }
+}
+
+/// Exit code, standard output and standard error, with the state folder beside the settings.
+fn calibrate(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
+    let file = folder.join("line.toml");
+    let mut command = program(&["--log", "error", "calibrate", file.to_str().unwrap()]);
+    command.args(arguments).current_dir(folder).env("STATE_DIRECTORY", folder.join("state"));
+    let mut running = Running::start(command);
+    let code = running.end().code().unwrap();
+    (code, running.stdout(), running.stderr())
+}
+
+#[test]
+fn thresholds_hold_on_the_line_that_takes_them_and_can_be_taken_back() {
+    let broker = Mosquitto::start(Rules::default());
+    let reader = Subscriber::start(broker.port, "vcp-line/#", &[]);
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path();
+    good(&folder.join("parts"), 59);
+    let text =
+        settings(broker.port, FOLDER).replace("defect_threshold = 0.5", "defect_threshold = 0.0\nmin_area_px = 9");
+    fs::write(folder.join("line.toml"), &text).unwrap();
+
+    let (code, said, error) = calibrate(folder, &["--good", "parts"]);
+    assert_eq!(code, 0, "{error}");
+    assert!(said.contains("59 parts promise 4.96 %") && said.contains("59 of 59 failed before, 0 after"), "{said}");
+    assert!(said.contains("at most 2 % needs 90 more good parts") && said.contains("no; --apply"), "{said}");
+    assert!(!folder.join("state/recipes.json").exists() && !folder.join("state/calibrations").exists());
+
+    let (code, said, error) = calibrate(folder, &["--good", "parts", "--apply", "--json"]);
+    assert_eq!(code, 0, "{error}");
+    let record: Value = serde_json::from_str(&said).unwrap();
+    let file = folder.join("state/calibrations/top-cap.json");
+    assert_eq!(serde_json::from_slice::<Value>(&fs::read(file).unwrap()).unwrap(), record);
+    let picture = fs::read_to_string(folder.join("state/calibrations/top-cap.svg")).unwrap();
+    assert!(picture.starts_with("<?xml") && picture.contains("caps, top, recipe cap version 2"), "{picture}");
+    assert_eq!((&record["schema"], &record["line"], &record["camera"]), (&1.into(), &"caps".into(), &"top".into()));
+    assert_eq!((&record["after"]["recipe"]["version"], &record["promise"]["over"]), (&2.into(), &0.into()));
+    assert_eq!((record["good"].as_array().unwrap().len(), &record["model"]["engine"]), (59, &"reference".into()));
+    let threshold = record["after"]["defect_threshold"].as_f64().unwrap() as f32;
+    let largest = record["good"].as_array().unwrap().iter().map(|part| part["defect"].as_f64().unwrap() as f32);
+    assert_eq!(threshold, largest.fold(0.0, f32::max).next_up());
+
+    // The same pictures through the line: the largest statistic passes by one float.
+    let mut line = Line::run_in(place, &text, |_| {});
+    assert_eq!(line.service.end().code(), Some(0), "{}", line.service.stderr());
+    let mut verdicts = 0;
+    let messages = reader.until(|message| {
+        verdicts += usize::from(is_verdict(message));
+        verdicts == 59
+    });
+    for event in events(&messages) {
+        assert_eq!((&event["verdict"], &event["recipe"]["version"]), (&"pass".into(), &2.into()), "{event}");
+        assert_eq!(event["defect_threshold"].as_f64().unwrap() as f32, threshold);
+    }
+
+    let folder = line.folder.path();
+    let (code, said, error) = calibrate(folder, &["--rollback"]);
+    assert_eq!(code, 0, "{error}");
+    assert!(said.contains("cap version 2 → cap version 3") && said.contains(&format!("{threshold} → 0")), "{said}");
+    let (code, _, error) = calibrate(folder, &["--rollback"]);
+    assert!(code == 1 && error.contains("version 3 is in use, and none was before it"), "{error}");
+    let (code, said, error) = calibrate(folder, &["--good", "parts"]);
+    assert!(code == 0 && said.contains("version 3 → 4") && said.contains("59 of 59 failed before"), "{said}{error}");
+}
+
+#[test]
+fn what_cannot_be_promised_or_applied_is_refused_and_nothing_is_written() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path();
+    good(&folder.join("parts"), 60);
+    let text = settings(free_port(), CAROUSEL);
+    fs::write(folder.join("line.toml"), &text).unwrap();
+    let refused = |arguments: &[&str], code: i32, told: &str| {
+        let (found, said, error) = calibrate(folder, arguments);
+        assert!(found == code && error.contains(told) && said.is_empty(), "{found} {said}{error}");
+        assert!(!folder.join("state/recipes.json").exists() && !folder.join("out").exists());
+    };
+    refused(&["--good", "parts", "--false-rejects", "0.01", "-o", "out"], 1, "299 are needed, 239 more; these promise");
+    refused(&["--good", "parts", "--score", "--apply"], 1, "93 are needed, 33 more");
+    refused(&["--good", "gone"], 2, "--good gone: No such file");
+    refused(&["--good", "parts", "--false-rejects", "0"], 2, "false-reject rate 0 is out of range");
+    refused(&["--good", "parts", "--camera", "side"], 2, "has the cameras top");
+    refused(&[], 2, "--good");
+    // The same picture in the place of two others leaves 58.
+    fs::copy(folder.join("parts/003.png"), folder.join("parts/004.png")).unwrap();
+    fs::copy(folder.join("parts/003.png"), folder.join("parts/005.png")).unwrap();
+    refused(&["--good", "parts", "--apply"], 1, "58 good parts cannot promise at most 5 %");
+    fs::write(folder.join("state"), "").unwrap();
+    good(&folder.join("parts"), 60);
+    refused(&["--good", "parts", "--apply"], 1, "state");
+    fs::remove_file(folder.join("state")).unwrap();
+
+    let mut line = Line::run_in(place, &text, |_| {});
+    line.service.logged("1 camera, engine reference");
+    let folder = line.folder.path();
+    for arguments in [&["--good", "parts", "--apply"][..], &["--rollback"]] {
+        let (code, _, error) = calibrate(folder, arguments);
+        assert!(code == 1 && error.contains("line 'caps' is running, and would not see the recipe"), "{code} {error}");
+    }
+    let (code, said, error) = calibrate(folder, &["--good", "parts", "--bad", "parts/000.png", "-o", "out"]);
+    assert!(code == 0 && said.contains("defective parts: "), "{said}{error}");
+    assert!(folder.join("out/top-cap.json").exists() && !folder.join("state/recipes.json").exists());
+    line.service.signal("TERM");
+    line.service.end();
+}
