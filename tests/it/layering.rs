@@ -9,9 +9,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("main", &["*"]),
     ("lib", &["*"]),
     ("cli", &["*"]),
-    ("service", &["config", "line", "publish", "web", "systemd", "logging", "source", "engine", "output"]),
+    ("service", &["config", "line", "publish", "web", "systemd", "logging", "source", "engine", "output", "drift"]),
     ("config", &["line", "publish", "source", "engine"]),
-    ("line", &["source", "engine"]),
+    ("line", &["source", "engine", "drift"]),
+    ("drift", &[]),
     ("publish", &[]),
     ("web", &[]),
     ("learn", &["dataset", "eval", "source", "engine", "vcp_clip", "weights", "synth", "output"]),
@@ -58,6 +59,7 @@ const ONLY: &[(&str, &[&str])] = &[
     ("plotters", &["eval/report/plot.rs"]),
     ("maud", &["eval/report/page.rs"]),
     ("csv", &["dataset/listed.rs"]),
+    ("rustfft", &["drift/reduced.rs"]),
     ("burn", &["vcp_clip/eager.rs", "engine/finish.rs", "learn/"]),
 ];
 
