@@ -4,6 +4,8 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use crate::tokens::PatchTokens;
+
 /// Anomaly per pixel of the model's square input, row by row: 0 is normal, 1 is anomalous; raw, uncalibrated.
 ///
 /// An engine on a graphics card leaves the values there until somebody asks for them; the peak is known at once.
@@ -108,6 +110,8 @@ pub struct Prediction {
     pub score: f32,
     /// Where the time went.
     pub times: StageTimes,
+    /// What a memory compares, when the engine was asked for it.
+    pub tokens: Option<PatchTokens>,
 }
 
 #[cfg(test)]

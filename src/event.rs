@@ -87,6 +87,18 @@ pub struct ModelInfo {
     pub engine: String,
     /// `fp32`, `bf16` or `fp16`.
     pub precision: String,
+    /// The memory that helped; absent without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<MemoryInfo>,
+}
+
+/// A memory of good parts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryInfo {
+    /// Which.
+    pub id: String,
+    /// Good parts it was made of.
+    pub parts: usize,
 }
 
 /// One event per inspected or owed part.

@@ -38,6 +38,7 @@ pub mod frame;
 pub mod overlay;
 pub mod printable;
 pub mod secret;
+pub mod tokens;
 pub mod verdict;
 
 pub mod output;
@@ -58,6 +59,7 @@ pub mod config;
 pub mod eval;
 pub mod learn;
 pub mod line;
+pub mod memory;
 pub mod logging;
 pub mod publish;
 pub mod systemd;

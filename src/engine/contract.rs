@@ -23,6 +23,9 @@ pub trait Engine {
     ) -> Result<Vec<Prediction>, EngineError> {
         self.infer(frames)
     }
+    /// From now on predictions carry the patch tokens, or no longer: at first they do not, because copying them takes time.
+    /// An engine that has none leaves this out.
+    fn hand_out_tokens(&mut self, _wanted: bool) {}
     /// Who is looking.
     fn info(&self) -> &EngineInfo;
 }
@@ -65,6 +68,7 @@ impl EngineInfo {
             sha256: self.sha256.clone(),
             engine: self.engine.to_string(),
             precision: self.precision.to_string(),
+            memory: None,
         }
     }
 

@@ -10,6 +10,7 @@ use openvino::{
 
 use crate::anomaly::{Prediction, StageTimes};
 use crate::frame::{Frame, Image};
+use crate::tokens::PatchTokens;
 use crate::vcp_clip::Architecture;
 use crate::vcp_clip::preprocess::Preprocessor;
 use crate::weights::bundle::Bundle;
@@ -32,6 +33,7 @@ pub struct OpenvinoEngine {
     preprocessor: Preprocessor,
     architecture: Architecture,
     info: EngineInfo,
+    hands_out_tokens: bool,
 }
 
 const NEXT_STEP: &str = "run `make setup`, or set LD_LIBRARY_PATH to the folder that holds libopenvino_c.so";
@@ -104,7 +106,18 @@ impl OpenvinoEngine {
         }
         let request = compiled.create_infer_request().map_err(runtime("creating a request"))?;
         let input = tensor(&shape)?;
-        Ok(Self { request, _compiled: compiled, _core: core, input, names, finish, preprocessor, architecture, info })
+        Ok(Self {
+            request,
+            _compiled: compiled,
+            _core: core,
+            input,
+            names,
+            finish,
+            preprocessor,
+            architecture,
+            info,
+            hands_out_tokens: false,
+        })
     }
 
     fn look(&mut self, image: &Image) -> Result<Prediction, EngineError> {
@@ -120,14 +133,18 @@ impl OpenvinoEngine {
         let tokens = self.names.tokens.iter().map(output).collect::<Result<Vec<_>, _>>()?;
         let raw = self.names.raw.iter().map(output).collect::<Result<Vec<_>, _>>()?;
         let text = output(&self.names.text)?;
-        let fused = self.finish.run(&slices(&tokens)?, floats(&text)?, &slices(&raw)?);
+        let taps = slices(&tokens)?;
+        let fused = self.finish.run(&taps, floats(&text)?, &slices(&raw)?);
+        let (grid, width) = (self.architecture.grid(), self.architecture.vision_width);
+        let handed_out = || PatchTokens::new(grid, width, taps.iter().map(|tap| tap.to_vec()).collect());
+        let tokens = self.hands_out_tokens.then(handed_out);
         let times = StageTimes {
             preprocess: preprocessed - start,
             inference: inferred - preprocessed,
             postprocess: inferred.elapsed(),
         };
         let score = fused.score;
-        Ok(Prediction { map: fused.into_map(&self.architecture), score, times })
+        Ok(Prediction { map: fused.into_map(&self.architecture), score, times, tokens })
     }
 }
 
@@ -224,6 +241,10 @@ impl Engine for OpenvinoEngine {
     fn infer(&mut self, frames: &[&Frame]) -> Result<Vec<Prediction>, EngineError> {
         self.info.check_batch(frames.len())?;
         frames.iter().map(|frame| self.look(&frame.image)).collect()
+    }
+
+    fn hand_out_tokens(&mut self, wanted: bool) {
+        self.hands_out_tokens = wanted;
     }
 
     fn info(&self) -> &EngineInfo {

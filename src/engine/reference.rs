@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use crate::anomaly::{Prediction, StageTimes};
 use crate::frame::Frame;
+use crate::tokens::PatchTokens;
 use crate::vcp_clip::Architecture;
 use crate::vcp_clip::eager::Eager;
 use crate::vcp_clip::network::{self, TextConstants};
@@ -21,6 +22,7 @@ pub struct ReferenceEngine {
     finish: Finish,
     preprocessor: Preprocessor,
     info: EngineInfo,
+    hands_out_tokens: bool,
 }
 
 /// What the network and Post-VCP say about one image, for comparison with golden numbers.
@@ -50,7 +52,7 @@ impl ReferenceEngine {
         let info = EngineInfo::new(&bundle, EngineChoice::Reference, Precision::Fp32, spec.max_batch);
         let preprocessor = prepare::preprocessor(&bundle);
         let architecture = bundle.manifest().architecture.clone();
-        Ok(Self { architecture, eager, constants, finish, preprocessor, info })
+        Ok(Self { architecture, eager, constants, finish, preprocessor, info, hands_out_tokens: false })
     }
 
     /// Runs the network on `batch` normalised images (3×S×S each, one after the other).
@@ -98,9 +100,9 @@ impl Engine for ReferenceEngine {
             .into_iter()
             .map(|trace| {
                 let begin = Instant::now();
-                let tokens: Vec<&[f32]> = trace.tokens.iter().map(Vec::as_slice).collect();
+                let taps: Vec<&[f32]> = trace.tokens.iter().map(Vec::as_slice).collect();
                 let raw: Vec<&[f32]> = trace.raw.iter().map(Vec::as_slice).collect();
-                let fused = self.finish.run(&tokens, &trace.text, &raw);
+                let fused = self.finish.run(&taps, &trace.text, &raw);
                 let score = fused.score;
                 let map = fused.into_map(arch);
                 let times = StageTimes {
@@ -108,9 +110,15 @@ impl Engine for ReferenceEngine {
                     inference: (inferred - preprocessed) / count,
                     postprocess: begin.elapsed(),
                 };
-                Prediction { map, score, times }
+                let (grid, width) = (arch.grid(), arch.vision_width);
+                let tokens = self.hands_out_tokens.then(|| PatchTokens::new(grid, width, trace.tokens));
+                Prediction { map, score, times, tokens }
             })
             .collect())
+    }
+
+    fn hand_out_tokens(&mut self, wanted: bool) {
+        self.hands_out_tokens = wanted;
     }
 
     fn info(&self) -> &EngineInfo {

@@ -10,6 +10,19 @@ use crate::engine::EngineError;
 /// An evaluation that could not be finished.
 #[derive(Debug, thiserror::Error)]
 pub enum EvalError {
+    /// The few-shot protocol wants more than there is.
+    #[error("class {class} has {there} good training pictures, --good asks for {wanted}; ask for fewer, or name other classes")]
+    TooFewGood {
+        /// Its name.
+        class: String,
+        /// How many there are.
+        there: usize,
+        /// How many were asked for.
+        wanted: usize,
+    },
+    /// A memory of good pictures could not be made, or not be used.
+    #[error(transparent)]
+    Memory(#[from] crate::memory::MemoryError),
     /// A picture cannot be read, and that was to be an error.
     #[error("{0}; without --strict it would be left out")]
     Strict(#[source] DatasetError),

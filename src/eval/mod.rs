@@ -7,6 +7,7 @@ pub mod baseline;
 pub mod curves;
 mod error;
 mod evaluation;
+pub mod few_shot;
 pub mod figures;
 pub mod metrics;
 pub mod report;
@@ -21,7 +22,9 @@ use crate::clock::{Clock, SystemClock};
 use crate::dataset::{ClassItems, Dataset, DatasetError, Item, most_left_out};
 use crate::engine::Engine;
 use crate::frame::{Frame, Image};
+use crate::memory::Memory;
 use baseline::Baseline;
+use few_shot::FewShot;
 use evaluation::{Peculiar, missing};
 use report::Report;
 use stream::Loaded;
@@ -31,32 +34,40 @@ use tally::Tally;
 pub const MODEL: &str = "model";
 /// See [`MODEL`].
 pub const BASELINE: &str = "baseline";
+/// Name of the column of the model with a memory of good parts.
+pub const MEMORY: &str = "with memory";
 
 /// What to look at besides the model.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Options {
+#[derive(Clone, Copy, Default)]
+pub struct Options<'a> {
     /// The classical method to measure on the same pictures.
     pub baseline: Option<Baseline>,
     /// A picture that cannot be read ends the evaluation.
     pub strict: bool,
     /// More than a tenth of the pictures may be left out.
     pub allow_missing: bool,
+    /// Measures the model with a memory of good pictures as well.
+    pub few_shot: Option<&'a FewShot>,
 }
 
 /// Looks at every picture of `dataset` and measures; pictures for `report` are drawn on the way.
 pub fn run(
     dataset: &Dataset,
     engine: &mut dyn Engine,
-    options: Options,
+    options: Options<'_>,
     mut report: Option<&mut Report>,
     watch: &mut dyn FnMut(Progress<'_>),
 ) -> Result<Evaluation, EvalError> {
     let size = engine.info().image_size;
-    let methods = [Some(MODEL), options.baseline.map(|_| BASELINE)];
+    let methods = [Some(MODEL), options.few_shot.map(|_| MEMORY), options.baseline.map(|_| BASELINE)];
+    if let Some(few_shot) = options.few_shot {
+        few_shot.check(dataset)?;
+    }
     let mut course = Course {
         size,
         tallies: methods.into_iter().flatten().map(Tally::new).collect(),
         class: None,
+        memory: None,
         masks: Vec::new(),
         items: Vec::new(),
     };
@@ -68,7 +79,9 @@ pub fn run(
     let (mut done, mut looked_at, total) = (0, 0, dataset.len());
     stream::for_each(dataset, size, |Loaded { class, item, picture, notes }| {
         let class = &dataset.classes[class];
-        course.enter(class, &mut report)?;
+        if course.enter(class, &mut report)? {
+            course.memory = options.few_shot.map(|few_shot| few_shot.memory(&class.name, engine)).transpose()?;
+        }
         match picture {
             Ok((image, mask)) => {
                 course.look(engine, options.baseline, &class.items[item], image, mask)?;
@@ -109,18 +122,20 @@ struct Course<'a> {
     size: usize,
     tallies: Vec<Tally>,
     class: Option<&'a ClassItems>,
+    memory: Option<Memory>,
     masks: Vec<Option<Vec<bool>>>,
     items: Vec<&'a Item>,
 }
 
 impl<'a> Course<'a> {
-    /// Ends the class before when another one begins.
-    fn enter(&mut self, class: &'a ClassItems, report: &mut Option<&mut Report>) -> Result<(), EvalError> {
-        if self.class.is_none_or(|before| before.name != class.name) {
+    /// Ends the class before when another one begins, and says whether it does.
+    fn enter(&mut self, class: &'a ClassItems, report: &mut Option<&mut Report>) -> Result<bool, EvalError> {
+        let another = self.class.is_none_or(|before| before.name != class.name);
+        if another {
             self.end(report)?;
             self.class = Some(class);
         }
-        Ok(())
+        Ok(another)
     }
 
     fn look(
@@ -138,6 +153,11 @@ impl<'a> Course<'a> {
         let finite = answer.filter(|a| a.score.is_finite() && a.map.values().iter().all(|value| value.is_finite()));
         let answer = finite.ok_or_else(|| EvalError::NotFinite { image: path() })?;
         let mut answers = vec![(answer.map.values().to_vec(), answer.score)];
+        if let Some(memory) = &self.memory {
+            let size = (frame.image.width, frame.image.height);
+            let fused = memory.look(answer, size)?;
+            answers.push((fused.map.values().to_vec(), fused.score));
+        }
         if let Some(baseline) = baseline {
             let map = baseline.map(&frame.image, self.size);
             let score = baseline::score(&map);

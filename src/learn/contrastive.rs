@@ -1,6 +1,6 @@
 //! CLIP's symmetric contrastive loss (Radford et al. 2021, section 2.3) where several pictures may share a caption.
 
-use super::tape::matrix::{View, multiply};
+use crate::vcp_clip::matrix::{View, multiply};
 
 /// The loss of a batch and its derivatives.
 pub struct Contrastive {

@@ -133,6 +133,14 @@ pub fn exceeding(map: &AnomalyMap, mask: &Mask, threshold: f32) -> Option<Exceed
     any.then_some(Exceeding { width, height: bottom - top + 1, top, bits, values })
 }
 
+/// For every row of the frame the largest value of the map's rows it lies between: [`exceeding`] looks at the row when
+/// that reaches the threshold.
+pub(super) fn row_peaks(map: &AnomalyMap, mask: &Mask) -> Vec<f32> {
+    let peak = |row: &[f32]| row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let peaks: Vec<f32> = map.values().chunks_exact(map.size()).map(peak).collect();
+    taps(map.size(), mask.height).iter().map(|tap| peaks[tap.low].max(peaks[tap.high])).collect()
+}
+
 /// Where an output pixel lies between two input pixels.
 struct Tap {
     low: usize,

@@ -25,6 +25,7 @@ pub mod regions_plain;
 mod sink;
 mod spawn;
 mod station;
+pub mod statistic;
 pub mod stats;
 
 use std::sync::{Arc, Mutex, OnceLock};

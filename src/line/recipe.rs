@@ -11,6 +11,7 @@ use crate::event::RecipeInfo;
 use crate::verdict::{Inspection, NoVerdictReason, Verdict};
 
 use super::regions::{Mask, RegionError, defects};
+use super::statistic::part_statistic;
 
 /// Polygons of a recipe at most, and corners of each: what is judged at every frame has a bound.
 const MOST_REGIONS: usize = 64;
@@ -116,10 +117,7 @@ impl Recipe {
         if !prediction.score.is_finite() || !prediction.map.peak().is_finite() {
             return Err(RecipeError::NotFinite);
         }
-        if self.mask.as_ref().is_none_or(|mask| mask.size() != (width, height)) {
-            self.fits(width, height)?;
-            self.mask = None;
-        }
+        self.size_mask(width, height)?;
         let mask = self.mask.get_or_insert_with(|| Mask::new(width, height, &self.spec.regions));
         // A map that stays below the threshold is not even fetched: interpolation adds no higher values.
         let defects = if prediction.map.peak() < self.spec.defect_threshold {
@@ -134,6 +132,35 @@ impl Recipe {
         let verdict = if score_fails || !defects.is_empty() { Verdict::Fail } else { Verdict::Pass };
         Ok(Inspection { verdict, score: Some(prediction.score), defects })
     }
+
+    /// The highest thresholds at which this recipe would still fail the part, whatever its own are.
+    pub fn statistics(&mut self, prediction: &Prediction, width: u32, height: u32) -> Result<Statistics, RecipeError> {
+        self.size_mask(width, height)?;
+        let mask = self.mask.get_or_insert_with(|| Mask::new(width, height, &self.spec.regions));
+        let defect = part_statistic(&prediction.map, mask, self.spec.min_area_px);
+        match defect.is_nan() || !prediction.score.is_finite() {
+            true => Err(RecipeError::NotFinite),
+            false => Ok(Statistics { defect, score: prediction.score }),
+        }
+    }
+
+    /// Forgets the mask of another frame size, after a look at whether this size will do.
+    fn size_mask(&mut self, width: u32, height: u32) -> Result<(), RecipeError> {
+        if self.mask.as_ref().is_none_or(|mask| mask.size() != (width, height)) {
+            self.fits(width, height)?;
+            self.mask = None;
+        }
+        Ok(())
+    }
+}
+
+/// What is compared with the thresholds of a recipe, for one part.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Statistics {
+    /// The highest `defect_threshold` at which the part still fails; −∞ where none does. See [`part_statistic`].
+    pub defect: f32,
+    /// The highest `threshold` at which it still fails: the image score itself.
+    pub score: f32,
 }
 
 impl RecipeSpec {
@@ -230,7 +257,7 @@ mod tests {
     }
 
     fn prediction(values: [f32; 4], score: f32) -> Prediction {
-        Prediction { map: AnomalyMap::new(2, values.to_vec()), score, times: StageTimes::default() }
+        Prediction { map: AnomalyMap::new(2, values.to_vec()), score, times: StageTimes::default(), tokens: None }
     }
 
     fn verdict(spec: RecipeSpec, values: [f32; 4], score: f32) -> Verdict {
@@ -255,7 +282,7 @@ mod tests {
             }
         }
         let times = StageTimes::default();
-        let prediction = Prediction { map: AnomalyMap::elsewhere(2, 0.49, Box::new(Never)), score: 0.1, times };
+        let prediction = Prediction { map: AnomalyMap::elsewhere(2, 0.49, Box::new(Never)), score: 0.1, times, tokens: None };
         assert_eq!(Recipe::new(spec()).inspect(&prediction, 2, 2).expect("inspected").verdict, Verdict::Pass);
         let failed = Prediction { score: 1.3, ..prediction };
         assert_eq!(Recipe::new(spec()).inspect(&failed, 2, 2).expect("inspected").verdict, Verdict::Fail);

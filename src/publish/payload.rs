@@ -211,6 +211,7 @@ pub(crate) mod tests {
                 sha256: "00".into(),
                 engine: "reference".into(),
                 precision: "fp32".into(),
+                memory: None,
             },
             historical: false,
         }

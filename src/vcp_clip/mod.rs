@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 pub mod block;
 pub mod eager;
 pub mod maps;
+pub(crate) mod matrix;
 pub mod network;
 pub mod ops;
 pub mod post_vcp;

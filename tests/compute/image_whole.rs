@@ -225,6 +225,29 @@ fn a_tiff_of_an_odd_depth_is_refused_by_name() {
     }
 }
 
+#[test]
+fn a_tiff_of_no_pixels_is_refused() {
+    for name in ["grey1.tif", "rgb.tif", "fax.tif", "palette.tif", "grey16.tif"] {
+        let Some(whole) = std::fs::read(fixtures().join(name)).ok() else { continue };
+        for tag in [256, 257] {
+            let mut empty = whole.clone();
+            let at = entry(&empty, tag);
+            empty[at + 8..at + 12].fill(0);
+            let reason = from_bytes(&empty).expect_err("no pixels");
+            assert!(reason.starts_with("is damaged: it says that it has "), "{name}, tag {tag}: {reason}");
+        }
+    }
+}
+
+/// The decoder (tiff 0.11.3) prints on standard error when it refuses such a text, so it must not see it.
+#[test]
+fn a_tiff_with_a_text_longer_than_the_file_is_damaged() {
+    let mut tiff = fixture("rgb.tif");
+    let at = entry(&tiff, 259);
+    tiff[at + 2..at + 8].copy_from_slice(&[2, 0, 0xFF, 0xFF, 0xFF, 0x7F]);
+    assert!(from_bytes(&tiff).expect_err("too long").contains("the file ends before the picture does"));
+}
+
 /// A BMP of 8-bit indices, run-length coded: rows of 6 pixels from the bottom up.
 fn run_length_coded(data: &[u8]) -> Vec<u8> {
     let palette: Vec<u8> = (0..=255u8).flat_map(|level| [level, level / 2, 0, 0]).collect();
@@ -268,4 +291,68 @@ fn the_error_names_the_file() {
         error.ends_with("half.jpg: is damaged: the file ends before the picture does; copy or save it again"),
         "{error}"
     );
+}
+
+/// A little-endian TIFF of three planes in tiles of 16 x 16, 8 or 16 bits each.
+fn planes_in_tiles((width, height): (u16, u16), bits: u16, sample: impl Fn(usize, usize, usize) -> u8) -> Vec<u8> {
+    let (across, down) = (usize::from(width).div_ceil(16), usize::from(height).div_ceil(16));
+    let tiles = across * down * 3;
+    let bytes = usize::from(bits / 8);
+    let mut file = b"II*\0\x08\0\0\0".to_vec();
+    let (lists, data) = (8 + 2 + 11 * 12 + 4, 8 + 2 + 11 * 12 + 4 + 6 + 2 * 4 * tiles);
+    let entries = [
+        (256u16, 3u16, 1usize, usize::from(width)),
+        (257, 3, 1, usize::from(height)),
+        (258, 3, 3, lists),
+        (259, 3, 1, 1),
+        (262, 3, 1, 2),
+        (277, 3, 1, 3),
+        (284, 3, 1, 2),
+        (322, 3, 1, 16),
+        (323, 3, 1, 16),
+        (324, 4, tiles, lists + 6),
+        (325, 4, tiles, lists + 6 + 4 * tiles),
+    ];
+    file.extend((entries.len() as u16).to_le_bytes());
+    for (tag, kind, count, value) in entries {
+        file.extend(tag.to_le_bytes());
+        file.extend(kind.to_le_bytes());
+        file.extend((count as u32).to_le_bytes());
+        file.extend((value as u32).to_le_bytes());
+    }
+    file.extend([0; 4]);
+    (0..3).for_each(|_| file.extend(bits.to_le_bytes()));
+    (0..tiles).for_each(|tile| file.extend(((data + tile * 256 * bytes) as u32).to_le_bytes()));
+    (0..tiles).for_each(|_| file.extend(((256 * bytes) as u32).to_le_bytes()));
+    for tile in 0..tiles {
+        let (plane, place) = (tile / (across * down), tile % (across * down));
+        for at in 0..256 {
+            let (x, y) = (place % across * 16 + at % 16, place / across * 16 + at / 16);
+            file.extend(std::iter::repeat_n(sample(x, y, plane), bytes));
+        }
+    }
+    file
+}
+
+/// The decoder panics at the lower and right edge of every plane but the first.
+#[test]
+fn planes_in_tiles_are_read_to_their_edges() {
+    let sample = |x: usize, y: usize, plane: usize| (x * 5 + y * 3 + plane * 90) as u8;
+    for size in [(20, 20), (16, 16), (32, 40), (40, 32), (5, 3), (48, 48)] {
+        for bits in [8, 16] {
+            let image = from_bytes(&planes_in_tiles(size, bits, sample)).unwrap_or_else(|e| panic!("{size:?}: {e}"));
+            assert_eq!((image.width, image.height), (size.0.into(), size.1.into()));
+            let pixels = (0..usize::from(size.1)).flat_map(|y| (0..usize::from(size.0)).map(move |x| (x, y)));
+            let expected: Vec<u8> = pixels.flat_map(|(x, y)| [0, 1, 2].map(|plane| sample(x, y, plane))).collect();
+            assert!(image.data() == expected, "{size:?}, {bits} bits");
+        }
+        let whole = planes_in_tiles(size, 8, sample);
+        assert!(from_bytes(&whole[..whole.len() - 1]).is_err(), "{size:?}");
+    }
+    let mut odd = planes_in_tiles((20, 20), 8, sample);
+    let tile = entry(&odd, 323) + 8;
+    for rows in [0u16, 1, u16::MAX] {
+        odd[tile..tile + 2].copy_from_slice(&rows.to_le_bytes());
+        assert!(from_bytes(&odd).is_err(), "{rows}");
+    }
 }

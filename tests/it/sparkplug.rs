@@ -42,7 +42,7 @@ fn event(camera: &str, seq: u64, verdict: VerdictWord) -> InspectionEvent {
 }
 
 fn model() -> ModelInfo {
-    ModelInfo { name: "tiny".into(), sha256: "0f".repeat(32), engine: "reference".into(), precision: "fp32".into() }
+    ModelInfo { name: "tiny".into(), sha256: "0f".repeat(32), engine: "reference".into(), precision: "fp32".into(), memory: None }
 }
 
 fn line() -> LineState {

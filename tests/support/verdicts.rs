@@ -14,7 +14,7 @@ use vcp_line::verdict::Defect;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub fn model() -> ModelInfo {
-    ModelInfo { name: "tiny".into(), sha256: "0f".repeat(32), engine: "reference".into(), precision: "fp32".into() }
+    ModelInfo { name: "tiny".into(), sha256: "0f".repeat(32), engine: "reference".into(), precision: "fp32".into(), memory: None }
 }
 
 /// A failed part of a camera that runs free, with one defect.

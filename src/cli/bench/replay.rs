@@ -37,7 +37,7 @@ impl Replay {
 impl Engine for Replay {
     fn infer(&mut self, frames: &[&Frame]) -> Result<Vec<Prediction>, EngineError> {
         self.info.check_batch(frames.len())?;
-        let answer = || Prediction { map: self.map.clone(), score: 1.0, times: StageTimes::default() };
+        let answer = || Prediction { map: self.map.clone(), score: 1.0, times: StageTimes::default(), tokens: None };
         Ok(frames.iter().map(|_| answer()).collect())
     }
 

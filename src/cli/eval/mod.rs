@@ -19,9 +19,11 @@ use crate::clock::{Clock, SystemClock};
 use crate::dataset::{ClassItems, Dataset, Layout, LeftOut, Split};
 use crate::engine::{self, EngineInfo};
 use crate::eval::baseline::Baseline;
+use crate::eval::few_shot::FewShot;
 use crate::eval::report::{Report, Subject};
 use crate::eval::tune::{Tuned, tune};
 use crate::eval::{self, Evaluation, Options, Progress};
+use crate::memory;
 use crate::output;
 
 /// Version of the JSON; a field that is added does not change it.
@@ -62,6 +64,15 @@ pub struct EvalArguments {
     /// Go on when more than a tenth of the pictures cannot be used.
     #[arg(long)]
     allow_missing: bool,
+    /// Measure the model with a memory of this many good training pictures of each class as well (few-shot).
+    #[arg(long, value_name = "K", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    good: Option<u16>,
+    /// Draws the good pictures; another seed draws others.
+    #[arg(long, value_name = "SEED", default_value_t = 0, requires = "good")]
+    good_seed: u64,
+    /// Tokens that a memory keeps of each tapped layer, as multiples of one picture's.
+    #[arg(long, value_name = "PICTURES", default_value_t = memory::PICTURES_OF_TOKENS, requires = "good", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    memory_size: u16,
     /// Measure a classical baseline on the same pictures: distance from the local median, smoothed.
     #[arg(long)]
     baseline: bool,
@@ -98,6 +109,7 @@ pub fn run(arguments: &EvalArguments) -> anyhow::Result<()> {
     }
     let dataset = Dataset::open(&arguments.data, arguments.layout, arguments.split)?.only(&arguments.classes)?;
     found(&dataset, arguments.allow_missing)?;
+    let few_shot = arguments.few_shot()?;
     let tuning = match arguments.tune_baseline.as_slice() {
         [] => None,
         classes => {
@@ -116,7 +128,7 @@ pub fn run(arguments: &EvalArguments) -> anyhow::Result<()> {
     let mut engine = engine::open(&arguments.engine.spec(&arguments.model, 1))?;
     let tuned = tuning.map(|data| tuned(&data, &dataset, engine.info().image_size, arguments.strict)).transpose()?;
     let baseline = arguments.baseline(tuned.as_ref());
-    let options = Options { baseline, strict: arguments.strict, allow_missing: arguments.allow_missing };
+    let options = Options { baseline, strict: arguments.strict, allow_missing: arguments.allow_missing, few_shot: few_shot.as_ref() };
 
     let mut display = Display::new();
     let watch = &mut |progress: Progress<'_>| display.show(progress);
@@ -180,6 +192,14 @@ fn tuned(data: &Dataset, evaluated: &Dataset, size: usize, strict: bool) -> anyh
 }
 
 impl EvalArguments {
+    fn few_shot(&self) -> anyhow::Result<Option<FewShot>> {
+        let Some(good) = self.good else { return Ok(None) };
+        let training = Dataset::open(&self.data, self.layout, Split::Train)
+            .context("--good takes good pictures from the training split")?;
+        let (good, pictures_of_tokens) = (usize::from(good), usize::from(self.memory_size));
+        Ok(Some(FewShot { training, good, seed: self.good_seed, pictures_of_tokens }))
+    }
+
     fn baseline(&self, tuned: Option<&Tuned>) -> Option<Baseline> {
         let default = Baseline::default();
         let given = Baseline {
@@ -211,6 +231,7 @@ impl EvalArguments {
             "pictures": { "looked_at": evaluation.looked_at, "left_out": evaluation.left_out },
             "found": dataset.classes.iter().map(class_found).collect::<Vec<_>>(),
             "warnings": evaluation.warnings,
+            "memory": self.good.map(|good| json!({ "good": good, "seed": self.good_seed, "size": self.memory_size })),
             "baseline": baseline,
             "tuned": tuned,
             "methods": evaluation.methods.iter().map(|method| &method.figures).collect::<Vec<_>>(),

@@ -41,6 +41,7 @@ pub struct TensorrtEngine {
     info: EngineInfo,
     /// Maps of the last batch. Those that somebody still holds are fetched before the next batch overwrites them.
     handed_out: Vec<AnomalyMap>,
+    hands_out_tokens: bool,
 }
 
 impl TensorrtEngine {
@@ -87,7 +88,7 @@ impl TensorrtEngine {
         drop(plan);
         let pipeline = Pipeline::new(&gpu, &bundle, network, max_batch)?;
         let info = EngineInfo::new(&bundle, ENGINE, spec.precision, max_batch);
-        let mut engine = Self { pipeline, info, handed_out: Vec::new() };
+        let mut engine = Self { pipeline, info, handed_out: Vec::new(), hands_out_tokens: false };
         let deviation = self_test::check(&mut engine, &identity.self_test)?;
         tracing::info!(
             card = %properties.name, sm = properties.sm, driver = %driver, tensorrt = %version,
@@ -227,16 +228,25 @@ impl Engine for TensorrtEngine {
         let staging = start.elapsed().saturating_sub(gpu);
         let times = StageTimes { preprocess: staging / count, inference: gpu / count, postprocess: Duration::ZERO };
         let size = self.info.image_size;
+        let mut tokens = match self.hands_out_tokens {
+            true => self.pipeline.tokens(frames.len())?.into_iter().map(Some).collect(),
+            false => vec![None; frames.len()],
+        };
         let predictions: Vec<Prediction> = summaries
             .iter()
+            .zip(&mut tokens)
             .enumerate()
-            .map(|(slot, summary)| {
+            .map(|(slot, (summary, tokens))| {
                 let map = AnomalyMap::elsewhere(size, summary.peak, Box::new(self.pipeline.map(slot)));
-                Prediction { map, score: summary.score, times }
+                Prediction { map, score: summary.score, times, tokens: tokens.take() }
             })
             .collect();
         self.handed_out = predictions.iter().map(|prediction| prediction.map.clone()).collect();
         Ok(predictions)
+    }
+
+    fn hand_out_tokens(&mut self, wanted: bool) {
+        self.hands_out_tokens = wanted;
     }
 
     fn info(&self) -> &EngineInfo {

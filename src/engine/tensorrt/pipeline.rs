@@ -15,9 +15,10 @@ use super::network::Network;
 use crate::anomaly::Fetch;
 use crate::cuda::{
     Buffer, CudaError, Dtype, Event, FrameFormat, Gpu, Graph, HostBuffer, Maps, PostVcp, PostVcpShape, Prepared,
-    Preprocess, RawSummary, Stream, Summary, Threshold, ValuesMut, View, ViewMut,
+    Preprocess, RawSummary, Stream, Summary, Threshold, Values, ValuesMut, View, ViewMut,
 };
 use crate::frame::{Image, PixelFormat, Resampling};
+use crate::tokens::PatchTokens;
 use crate::vcp_clip::preprocess::Preprocessor;
 use crate::weights::bundle::Bundle;
 
@@ -123,6 +124,8 @@ pub struct Pipeline {
     begun: Event,
     done: Event,
     side: usize,
+    grid: usize,
+    token_width: usize,
     // Last: everything above lies in this card's memory.
     stream: Stream,
     gpu: Arc<Gpu>,
@@ -178,6 +181,8 @@ impl Pipeline {
             threshold,
             network,
             side,
+            grid: arch.grid(),
+            token_width: arch.vision_width,
             stream,
             gpu: Arc::clone(gpu),
         })
@@ -252,6 +257,32 @@ impl Pipeline {
     /// A map of the last batch.
     pub fn map(&self, slot: usize) -> MapOnCard {
         MapOnCard { answers: Arc::clone(&self.answers), slot }
+    }
+
+    /// Patch tokens of the last batch of `batch` frames, brought over the bus. Waits for the copies.
+    pub fn tokens(&self, batch: usize) -> Result<Vec<PatchTokens>, EngineError> {
+        let taps = self.network.tokens().into_iter().map(|tokens| self.downloaded(tokens)).collect::<Result<Vec<_>, _>>()?;
+        let length = self.grid * self.grid * self.token_width;
+        let share = |slot: usize| taps.iter().map(|tap| tap[slot * length..(slot + 1) * length].to_vec()).collect();
+        Ok((0..batch).map(|slot| PatchTokens::new(self.grid, self.token_width, share(slot))).collect())
+    }
+
+    fn downloaded(&self, values: Values<'_>) -> Result<Vec<f32>, EngineError> {
+        let (gpu, stream) = (&self.gpu, &self.stream);
+        match values {
+            Values::F32(view) => {
+                let mut here = vec![0.0; view.len()];
+                // SAFETY: the vector outlives the copy, which is waited for; the network keeps its outputs.
+                unsafe { gpu.download(stream, view, &mut here) }.and_then(|()| gpu.synchronize(stream)).map_err(card)?;
+                Ok(here)
+            }
+            Values::F16(view) => {
+                let mut here = vec![f16::ZERO; view.len()];
+                // SAFETY: as above.
+                unsafe { gpu.download(stream, view, &mut here) }.and_then(|()| gpu.synchronize(stream)).map_err(card)?;
+                Ok(here.into_iter().map(f16::to_f32).collect())
+            }
+        }
     }
 
     /// Keeps what TensorRT compiled on this card.

@@ -1,7 +1,7 @@
 //! From the derivative with respect to one value back to every learned tensor.
 
 use super::forward::head;
-use super::matrix::{View, multiply};
+use crate::vcp_clip::matrix::{View, multiply};
 use super::{Gradients, Node, Source, Tape, Value, kernels};
 
 impl Tape {

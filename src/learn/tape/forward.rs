@@ -1,6 +1,6 @@
 //! The operations of the network, each leaving behind what its derivative needs.
 
-use super::matrix::{View, multiply};
+use crate::vcp_clip::matrix::{View, multiply};
 use super::{Source, Tape, Value, kernels};
 use crate::learn::clip_text::CaptionOps;
 use crate::vcp_clip::ops::Ops;

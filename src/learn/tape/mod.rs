@@ -12,7 +12,6 @@ use std::sync::Arc;
 mod backward;
 mod forward;
 mod kernels;
-pub(super) mod matrix;
 #[cfg(test)]
 mod tests;
 

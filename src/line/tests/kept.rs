@@ -41,7 +41,7 @@ impl Engine for CardEngine {
             let value = f32::from(frame.image.data()[0]) / 255.0;
             let values = OnCard { card: Arc::clone(&self.card), batch, value };
             let map = AnomalyMap::elsewhere(4, value, Box::new(values));
-            Prediction { map, score: value, times: StageTimes::default() }
+            Prediction { map, score: value, times: StageTimes::default(), tokens: None }
         };
         let predictions: Vec<Prediction> = frames.iter().map(predict).collect();
         self.handed_out = predictions.iter().map(|prediction| prediction.map.clone()).collect();

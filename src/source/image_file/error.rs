@@ -63,5 +63,8 @@ impl Refusal {
 
 /// Refuses what is larger than [`MAX_PIXELS`].
 pub(crate) fn check_size(width: u32, height: u32) -> Result<(), Refusal> {
+    if width == 0 || height == 0 {
+        return Err(Refusal::damaged(format!("it says that it has {width}x{height} pixels")));
+    }
     if u64::from(width) * u64::from(height) > MAX_PIXELS { Err(Refusal::TooLarge(width, height)) } else { Ok(()) }
 }

@@ -117,7 +117,13 @@ fn read(path: &Path, depth: Depth) -> Result<Upright, ImageFileError> {
     decode(&bytes, depth).map_err(|refusal| refusal.at(path.to_owned()))
 }
 
+/// A decoder that panics costs this picture, not the camera's thread.
 fn decode(bytes: &[u8], depth: Depth) -> Result<Upright, Refusal> {
+    let unfinished = |_| Err(Refusal::damaged("its decoder gave up in the middle of it"));
+    std::panic::catch_unwind(|| decode_any(bytes, depth)).unwrap_or_else(unfinished)
+}
+
+fn decode_any(bytes: &[u8], depth: Depth) -> Result<Upright, Refusal> {
     if bytes.is_empty() {
         return Err(Refusal::because("the file is empty"));
     }

@@ -56,11 +56,18 @@ pub(crate) fn decode(bytes: &[u8], wanted: Depth) -> Result<(Image, Orientation)
         PhotometricInterpretation::YCbCr if jpeg => Some(PhotometricInterpretation::RGB),
         _ => None,
     };
-    let bytes =
-        match read_as.and_then(|other| entries.rewritten(Tag::PhotometricInterpretation.to_u16(), other.to_u16())) {
-            Some(rewritten) => Cow::Owned(rewritten),
-            None => Cow::Borrowed(bytes),
-        };
+    let padded = padded(&entries, &samples, (width, height))?;
+    let mut changes: Vec<(u16, u64)> = Vec::new();
+    changes.extend(read_as.map(|other| (Tag::PhotometricInterpretation.to_u16(), u64::from(other.to_u16()))));
+    if let Some((width, height)) = padded {
+        changes.extend([(Tag::ImageWidth.to_u16(), width as u64), (Tag::ImageLength.to_u16(), height as u64)]);
+    }
+    let bytes = if changes.is_empty() {
+        Cow::Borrowed(bytes)
+    } else {
+        let contradiction = || Refusal::damaged("its tags contradict each other");
+        Cow::Owned(entries.rewritten(&changes).ok_or_else(contradiction)?)
+    };
     let mut decoder = Decoder::new(Cursor::new(bytes.as_ref())).map_err(refused)?.with_limits(limits());
     chunks_are_there(&mut decoder, &bytes, samples.compression)?;
     let colour = decoder.colortype().map_err(refused)?;
@@ -90,12 +97,12 @@ pub(crate) fn decode(bytes: &[u8], wanted: Depth) -> Result<(Image, Orientation)
     let (mut data, line) = match result {
         DecodingResult::U8(data) => (data, (width as usize * samples.bits).div_ceil(8)),
         DecodingResult::U16(levels) if samples.bits == 16 => {
-            let levels = interleaved(levels, planes);
+            let levels = interleaved(within(levels, padded, (width, height)), planes);
             return Ok((sixteen_bits((width, height), format, &levels, wanted)?, orientation));
         }
         _ => return Err(Refusal::because(format!("has {} bits a channel; save it with 8 or 16", samples.bits))),
     };
-    data = interleaved(data, planes);
+    data = interleaved(within(data, padded, (width, height)), planes);
     let mut resampling = Resampling::Bicubic;
     let (format, data) = match (photometric, colour) {
         (PhotometricInterpretation::RGBPalette, _) => {
@@ -203,6 +210,50 @@ fn chunks_are_there(
         }
     }
     Ok(())
+}
+
+/// Columns and rows with the tiles at the right and lower edge filled up, where planes lie in tiles.
+///
+/// The decoder (`tiff` 0.11.3) takes the tiles of every plane but the first for full ones, and panics at the edges: such a
+/// picture is read as if its edges were those of its tiles, and cut to its size.
+fn padded(
+    entries: &Entries<'_>,
+    samples: &Samples,
+    (width, height): (u32, u32),
+) -> Result<Option<(usize, usize)>, Refusal> {
+    let number = |tag: Tag| entries.number(tag.to_u16());
+    let (Some(columns), Some(rows)) = (number(Tag::TileWidth), number(Tag::TileLength)) else { return Ok(None) };
+    if samples.count <= 1 || number(Tag::PlanarConfiguration) != Some(2) {
+        return Ok(None);
+    }
+    if samples.bits < 8 {
+        return Err(Refusal::because(format!(
+            "is a TIFF whose planes of {} bits lie in tiles, which is not read; save it with 8 or 16 bits",
+            samples.bits
+        )));
+    }
+    let filled = |length: u32, tile: u64| {
+        let filled = if tile > 0 { u64::from(length).checked_next_multiple_of(tile) } else { None };
+        filled.and_then(|length| u32::try_from(length).ok())
+    };
+    let (Some(columns), Some(rows)) = (filled(width, columns), filled(height, rows)) else {
+        return Err(Refusal::damaged("the size of its tiles cannot be understood"));
+    };
+    check_size(columns, rows)?;
+    Ok(Some((columns as usize, rows as usize)))
+}
+
+/// The samples of planes that were read larger than they are.
+fn within<T: Copy>(samples: Vec<T>, padded: Option<(usize, usize)>, (width, height): (u32, u32)) -> Vec<T> {
+    let Some((columns, rows)) = padded else { return samples };
+    let lines = |plane: &[T]| {
+        plane
+            .chunks_exact(columns)
+            .take(height as usize)
+            .flat_map(|row| row[..width as usize].to_vec())
+            .collect::<Vec<T>>()
+    };
+    samples.chunks_exact((columns * rows).max(1)).flat_map(lines).collect()
 }
 
 /// Samples of planes that lie one after the other, pixel by pixel.

@@ -1,4 +1,4 @@
-//! The entries of a TIFF's first picture, read where they lie: small numbers are looked up, and one can be rewritten.
+//! The entries of a TIFF's first picture, read where they lie: small numbers are looked up and can be rewritten.
 
 /// What stands in the first directory of a file.
 pub(crate) struct Entries<'a> {
@@ -21,7 +21,21 @@ impl<'a> Entries<'a> {
         entries.count = usize::try_from(entries.read(at, width)?).ok()?;
         entries.first = at.checked_add(width)?;
         let end = entries.first.checked_add(entries.count.checked_mul(entries.length())?)?;
-        (end <= bytes.len()).then_some(entries)
+        (end <= bytes.len() && entries.values_are_there()).then_some(entries)
+    }
+
+    /// No value is longer than the file. The decoder, tiff 0.11.3, prints on standard error before it refuses such a text.
+    fn values_are_there(&self) -> bool {
+        (0..self.count).map(|number| self.first + number * self.length()).all(|at| {
+            let width = match self.read(at + 2, 2) {
+                Some(3 | 8) => 2,
+                Some(4 | 9 | 11 | 13) => 4,
+                Some(5 | 10 | 12 | 16..=18) => 8,
+                _ => 1,
+            };
+            let count = self.read(at + 4, if self.big { 8 } else { 4 });
+            count.and_then(|count| count.checked_mul(width)).is_some_and(|length| length <= self.bytes.len() as u64)
+        })
     }
 
     fn length(&self) -> usize {
@@ -60,16 +74,21 @@ impl<'a> Entries<'a> {
         self.read(at, width)
     }
 
-    /// The file with another number in `tag`; `None` without the tag.
-    pub fn rewritten(&self, tag: u16, value: u16) -> Option<Vec<u8>> {
-        let (at, width) = self.place(tag)?;
-        let field = at..at.checked_add(width)?;
+    /// The file with other numbers in these tags; `None` without one of them, or where it has no room for its number.
+    pub fn rewritten(&self, numbers: &[(u16, u64)]) -> Option<Vec<u8>> {
         let mut bytes = self.bytes.to_vec();
-        let number = u64::from(value).to_le_bytes();
-        let field = bytes.get_mut(field)?;
-        field.copy_from_slice(&number[..width]);
-        if !self.little {
-            field.reverse();
+        for &(tag, number) in numbers {
+            let (at, width) = self.place(tag)?;
+            let field = bytes.get_mut(at..at.checked_add(width)?)?;
+            let number = number.to_le_bytes();
+            let (low, high) = number.split_at(width);
+            if high.iter().any(|byte| *byte != 0) {
+                return None;
+            }
+            field.copy_from_slice(low);
+            if !self.little {
+                field.reverse();
+            }
         }
         Some(bytes)
     }

@@ -1,0 +1,167 @@
+//! Makes a memory of good pictures, one after the other, in bounded space.
+
+use half::f16;
+use half::slice::HalfFloatSliceExt;
+use jiff::Timestamp;
+use rayon::prelude::*;
+
+use super::about::{About, FORMAT, same_shape};
+use super::core_set::core_set;
+use super::error::MemoryError;
+use super::file;
+use super::fusion::{Fusion, Good};
+use super::look_up::{nearest, normalised};
+use super::Memory;
+use crate::anomaly::AnomalyMap;
+use crate::event::ModelInfo;
+use crate::tokens::PatchTokens;
+
+/// Pictures whose tokens are kept until the end, to be compared with what the others have left in the memory.
+const COMPARED: usize = 32;
+/// Pictures whose tokens wait until they are thinned together with those kept so far.
+const TOGETHER: usize = 16;
+
+/// What a memory is made for.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Whose tokens these are.
+    pub model: ModelInfo,
+    /// Tokens kept per tapped layer, as multiples of one picture's; at least 1.
+    pub pictures_of_tokens: usize,
+    /// Who asks.
+    pub by: String,
+    /// When.
+    pub now: Timestamp,
+}
+
+/// Half-precision rows of one tapped layer, and which picture each is of.
+#[derive(Default)]
+struct Pool {
+    rows: Vec<f16>,
+    owners: Vec<usize>,
+}
+
+impl Pool {
+    fn thin(&mut self, width: usize, most: usize) {
+        if self.owners.len() <= most {
+            return;
+        }
+        let kept = core_set(&wide(&self.rows), width, most);
+        self.rows = kept.iter().flat_map(|&at| self.rows[at * width..][..width].iter().copied()).collect();
+        self.owners = kept.iter().map(|&at| self.owners[at]).collect();
+    }
+}
+
+struct Compared {
+    taps: Vec<Vec<f16>>,
+    map: AnomalyMap,
+    score: f32,
+}
+
+/// Takes good pictures; see [`Self::finish`].
+pub struct Learner {
+    settings: Settings,
+    sizes: Option<(usize, usize)>,
+    picture: (u32, u32),
+    pools: Vec<Pool>,
+    compared: Vec<Compared>,
+    parts: usize,
+}
+
+fn wide(rows: &[f16]) -> Vec<f32> {
+    rows.to_f32_vec()
+}
+
+impl Learner {
+    /// Knows nothing yet.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings, sizes: None, picture: (0, 0), pools: Vec::new(), compared: Vec::new(), parts: 0 }
+    }
+
+    /// Pictures taken so far.
+    pub fn parts(&self) -> usize {
+        self.parts
+    }
+
+    /// One more good picture of `size` pixels: its tokens, and the model's own map and score.
+    pub fn take(
+        &mut self,
+        tokens: &PatchTokens,
+        map: &AnomalyMap,
+        score: f32,
+        size: (u32, u32),
+    ) -> Result<(), MemoryError> {
+        let sizes = (tokens.grid(), tokens.width());
+        if *self.sizes.get_or_insert(sizes) != sizes || (self.parts > 0 && !same_shape(self.picture, size)) {
+            let named = |(width, height): (u32, u32)| format!("{width}x{height}");
+            return Err(MemoryError::Shapes { first: named(self.picture), other: named(size) });
+        }
+        if self.parts == 0 {
+            self.picture = size;
+            self.pools.resize_with(tokens.taps().len(), Pool::default);
+        }
+        let width = tokens.width();
+        let taps: Vec<Vec<f16>> = tokens
+            .taps()
+            .par_iter()
+            .map(|tap| normalised(tap, width).into_iter().map(f16::from_f32).collect())
+            .collect();
+        let (part, patches) = (self.parts, tokens.grid() * tokens.grid());
+        let most = self.most();
+        for (pool, rows) in self.pools.iter_mut().zip(&taps) {
+            pool.rows.extend_from_slice(rows);
+            pool.owners.extend(std::iter::repeat_n(part, patches));
+            if pool.owners.len() > most + TOGETHER.max(COMPARED) * patches {
+                pool.thin(width, most);
+            }
+        }
+        if self.compared.len() < COMPARED {
+            self.compared.push(Compared { taps, map: map.clone(), score });
+        }
+        self.parts += 1;
+        Ok(())
+    }
+
+    fn most(&self) -> usize {
+        let (grid, _) = self.sizes.unwrap_or_default();
+        grid * grid * self.settings.pictures_of_tokens.max(1)
+    }
+
+    /// The memory. Each of the first pictures is compared with what all others have left in it, never with itself.
+    pub fn finish(mut self) -> Result<Memory, MemoryError> {
+        let (Some((grid, width)), true) = (self.sizes, self.parts > 0) else { return Err(MemoryError::NoParts) };
+        let most = self.most();
+        for pool in &mut self.pools {
+            pool.thin(width, most);
+        }
+        let taps: Vec<Vec<f32>> = self.pools.iter().map(|pool| wide(&pool.rows)).collect();
+        let good: Vec<Good<'_>> = self
+            .compared
+            .iter()
+            .enumerate()
+            .map(|(part, compared)| {
+                let look = |((rows, memory), pool): ((&Vec<f16>, &Vec<f32>), &Pool)| {
+                    nearest(&wide(rows), memory, width, |at| pool.owners[at] == part)
+                };
+                let distances = compared.taps.iter().zip(&taps).zip(&self.pools).map(look).collect();
+                Good { distances, map: compared.map.values(), score: compared.score }
+            })
+            .collect();
+        let fusion = Fusion::decide(&good, grid);
+        let Settings { model, by, now, .. } = self.settings;
+        let mut about = About {
+            format: FORMAT,
+            id: String::new(),
+            made: now,
+            by,
+            parts: self.parts,
+            tokens: self.pools.iter().map(|pool| pool.owners.len()).collect(),
+            model,
+            grid,
+            width,
+            picture: self.picture,
+        };
+        about.id = file::identity(&taps, &fusion);
+        Ok(Memory { about, taps, fusion })
+    }
+}

@@ -1,0 +1,82 @@
+//! What good parts look like: patch tokens of good pictures, thinned to a bounded number, and how far a picture's tokens are
+//! from the nearest of them. Good parts themselves decide how much of it joins the model's map: see [`fusion`].
+//!
+//! Comparing the tapped tokens of a CLIP tower with those of a few good pictures, cosine distance per patch, is the few-shot
+//! half of APRIL-GAN (Chen et al., VAND 2023 challenge, arXiv 2305.17382).
+
+mod about;
+mod core_set;
+mod error;
+mod file;
+pub mod fusion;
+mod learner;
+mod look_up;
+
+pub use about::{About, FORMAT};
+pub use error::MemoryError;
+pub use learner::{Learner, Settings};
+
+/// Tokens kept per tapped layer unless asked otherwise, as multiples of one picture's.
+pub const PICTURES_OF_TOKENS: u16 = 4;
+
+use crate::anomaly::{AnomalyMap, Prediction};
+use crate::event::{MemoryInfo, ModelInfo};
+use crate::tokens::PatchTokens;
+use fusion::Fusion;
+use look_up::{nearest, normalised};
+
+/// A finished memory, ready to be looked things up in.
+pub struct Memory {
+    about: About,
+    /// Per tapped layer: rows of length 1.
+    taps: Vec<Vec<f32>>,
+    fusion: Fusion,
+}
+
+impl Memory {
+    /// Where it comes from.
+    pub fn about(&self) -> &About {
+        &self.about
+    }
+
+    /// How both maps become one.
+    pub fn fusion(&self) -> &Fusion {
+        &self.fusion
+    }
+
+    /// As events tell it.
+    pub fn info(&self) -> MemoryInfo {
+        MemoryInfo { id: self.about.id.clone(), parts: self.about.parts }
+    }
+
+    /// Bytes that it takes while it is in use.
+    pub fn bytes(&self) -> usize {
+        self.taps.iter().map(|tap| tap.len() * size_of::<f32>()).sum()
+    }
+
+    /// Errors unless it was made with this model, engine and precision.
+    pub fn fits(&self, model: &ModelInfo) -> Result<(), MemoryError> {
+        self.about.fits(model)
+    }
+
+    /// The prediction with what the memory knows in its map and score; its tokens are used up. `size` is that of the frame.
+    pub fn look(&self, prediction: Prediction, size: (u32, u32)) -> Result<Prediction, MemoryError> {
+        let Prediction { map, score, times, tokens } = prediction;
+        let tokens = tokens.ok_or_else(|| MemoryError::NoTokens { engine: self.about.model.engine.clone() })?;
+        self.about.fits_picture(size)?;
+        let begin = std::time::Instant::now();
+        let distances = self.distances(&tokens)?;
+        let (values, score) = self.fusion.join(&distances, map.values(), map.size(), score);
+        let map = AnomalyMap::new(map.size(), values);
+        let times = crate::anomaly::StageTimes { postprocess: times.postprocess + begin.elapsed(), ..times };
+        Ok(Prediction { map, score, times, tokens: None })
+    }
+
+    /// Cosine distance of each patch to the nearest token, per tapped layer: N numbers each.
+    fn distances(&self, tokens: &PatchTokens) -> Result<Vec<Vec<f32>>, MemoryError> {
+        self.about.fits_tokens(tokens)?;
+        let width = tokens.width();
+        let look = |(tap, memory): (&Vec<f32>, &Vec<f32>)| nearest(&normalised(tap, width), memory, width, |_| false);
+        Ok(tokens.taps().iter().zip(&self.taps).map(look).collect())
+    }
+}
