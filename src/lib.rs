@@ -16,8 +16,8 @@
 //! # Who may import whom
 //! `tests/it/layering.rs` reads the `use crate::` lines and enforces this table, top to bottom:
 //! ```text
-//! main → cli → {service → {config, line, publish, web, systemd}, learn → eval} → {dataset → source, engine → cuda} → {vcp_clip, weights, synth} → output → vocabulary
-//! line → drift → vocabulary
+//! main → cli → {service → {calibrate → line, config, publish, web, systemd}, learn → eval} → {dataset → source, engine → cuda} → {vcp_clip, weights, synth} → output → vocabulary
+//! {line, config} → drift → vocabulary
 //! ```
 //! where the vocabulary is [`frame`], [`anomaly`], [`overlay`], [`verdict`], [`event`], [`camera`], [`command`],
 //! [`secret`], [`clock`], [`dice`], [`printable`] and [`error_chain`]: no I/O. [`output`] puts results on disk, whole or not at all;
@@ -55,12 +55,13 @@ pub mod source;
 
 pub mod dataset;
 
+pub mod calibrate;
 pub mod config;
 pub mod eval;
 pub mod learn;
 pub mod line;
-pub mod memory;
 pub mod logging;
+pub mod memory;
 pub mod publish;
 pub mod systemd;
 pub mod web;

@@ -164,6 +164,22 @@ pub fn number_or_none<'de, D: Deserializer<'de>, T: FromNumber>(deserializer: D)
     }
 }
 
+/// A yes or no, also as the number or the string that some controllers have for it.
+pub fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    let value = Value::deserialize(deserializer)?;
+    let found = match &value {
+        Value::Bool(flag) => Some(*flag),
+        Value::Number(number) => whole(number).filter(|number| *number < 2).map(|number| number == 1),
+        Value::String(text) => match text.trim_end_matches('\0').trim().to_ascii_lowercase().as_str() {
+            "true" | "1" => Some(true),
+            "false" | "0" => Some(false),
+            _ => None,
+        },
+        _ => None,
+    };
+    found.ok_or_else(|| D::Error::custom(format_args!("{} where true or false belongs", Shown(&value))))
+}
+
 /// Numbers that commands hold. Implemented here alone.
 pub trait FromNumber: Sized {
     /// What is allowed.
@@ -189,6 +205,13 @@ impl FromNumber for u32 {
     const KIND: &'static str = "a whole number from 0 to 4294967295";
     fn from_number(number: &Number) -> Option<Self> {
         whole(number)?.try_into().ok()
+    }
+}
+
+impl FromNumber for f64 {
+    const KIND: &'static str = "a number";
+    fn from_number(number: &Number) -> Option<Self> {
+        number.as_f64()
     }
 }
 

@@ -1,15 +1,20 @@
 //! What others may ask of a running line: triggers, pauses, recipes, pictures.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use crossbeam_channel::Receiver;
 use serde::Serialize;
 
+use super::event_writer::LineContext;
+use super::handover::Handed;
+use super::last_picture::Inspected;
 use super::parts::{PartCounters, TriggerMode};
 use super::recipe::{RecipeError, RecipeSpec};
 use super::sink::Debt;
-use super::station::{Inspected, Station, TriggerRefused};
+use super::station::{Station, TriggerRefused};
 use crate::clock::Moment;
-use crate::event::RecipeInfo;
+use crate::event::{ModelInfo, RecipeInfo};
 use crate::frame::Part;
 
 /// The line cannot do what it was asked for.
@@ -152,15 +157,49 @@ impl RecipeChange {
     }
 }
 
+/// One camera's parts as they are judged, to be learnt from; dropped, no more are handed over.
+pub struct PartStream {
+    station: Arc<Station>,
+    parts: Receiver<Handed>,
+}
+
+impl PartStream {
+    /// The next part, if there is one within this time.
+    pub fn next(&self, timeout: Duration) -> Option<Handed> {
+        self.parts.recv_timeout(timeout).ok()
+    }
+
+    /// What the camera's frames are judged by now.
+    pub fn recipe(&self) -> Arc<RecipeSpec> {
+        self.station.recipe()
+    }
+
+    /// Whether the camera is paused: no parts come then.
+    pub fn is_paused(&self) -> bool {
+        self.station.is_paused()
+    }
+}
+
 /// A handle to a running line; cheap to clone.
 #[derive(Clone)]
 pub struct Control {
     stations: Arc<[Arc<Station>]>,
+    context: Arc<LineContext>,
 }
 
 impl Control {
-    pub(super) fn new(stations: &[Arc<Station>]) -> Self {
-        Self { stations: stations.into() }
+    pub(super) fn new(stations: &[Arc<Station>], context: &Arc<LineContext>) -> Self {
+        Self { stations: stations.into(), context: Arc::clone(context) }
+    }
+
+    /// Configured name of the line.
+    pub fn line(&self) -> &str {
+        &self.context.line
+    }
+
+    /// Who looks.
+    pub fn model(&self) -> &ModelInfo {
+        &self.context.model
     }
 
     fn known(&self) -> String {
@@ -185,6 +224,18 @@ impl Control {
             Some(_) => self.one(camera).map(|station| vec![station]),
             None => Ok(self.stations.iter().collect()),
         }
+    }
+
+    /// The full name of this camera, and what its frames are judged by.
+    pub fn recipe(&self, camera: Option<&str>) -> Result<(Arc<str>, Arc<RecipeSpec>), ControlError> {
+        self.one(camera).map(|station| (Arc::clone(station.camera()), station.recipe()))
+    }
+
+    /// The parts of this camera that are captured from then on and judged, handed over to one taker at a time: whoever
+    /// asked before gets no more.
+    pub fn hand_over(&self, camera: Option<&str>, since: Instant) -> Result<PartStream, ControlError> {
+        let station = Arc::clone(self.one(camera)?);
+        Ok(PartStream { parts: station.hand_over.begin(since), station })
     }
 
     /// Every camera.
@@ -245,7 +296,7 @@ impl Control {
     /// The picture that was inspected last. May wait for the engine to look at it again: its map is not kept for nobody.
     pub fn latest(&self, camera: Option<&str>) -> Result<Arc<Inspected>, ControlError> {
         let station = self.one(camera)?;
-        station.latest().ok_or_else(|| ControlError::NothingSeen { camera: Arc::clone(station.camera()) })
+        station.picture.latest().ok_or_else(|| ControlError::NothingSeen { camera: Arc::clone(station.camera()) })
     }
 }
 

@@ -9,11 +9,12 @@ use super::camera::AGAIN;
 use super::deadlines::LastBell;
 use super::error::LineError;
 use super::event_writer::LineContext;
+use super::last_picture::Inspected;
 use super::plan::EngineOpener;
 use super::queue::{Batch, Collector};
 use super::recipe::{Recipe, RecipeSpec};
 use super::sink::Heartbeat;
-use super::station::{Inspected, Judged, Station};
+use super::station::{Judged, Station};
 use crate::anomaly::Prediction;
 use crate::clock::Clock;
 use crate::engine::{Engine, EngineError, EngineInfo};
@@ -172,16 +173,17 @@ impl Inspector<'_> {
     /// Somebody wants a map that was not kept.
     fn look_again(&mut self) {
         for at in 0..self.post.stations.len() {
-            let Some((frame, defect_threshold)) = self.post.stations[at].wanted() else { continue };
+            let Some((frame, defect_threshold)) = self.post.stations[at].picture.wanted() else { continue };
             self.let_go();
             match infer(self.engine, &[&frame], &Vec::new).map(|mut predictions| predictions.pop()) {
                 Ok(Some(prediction)) => {
-                    self.post.stations[at].keep(Inspected { frame, map: prediction.map, defect_threshold });
+                    let inspected = Inspected { frame, map: prediction.map, defect_threshold };
+                    self.post.stations[at].picture.keep(inspected);
                 }
                 Ok(None) => {}
                 Err(error) => {
                     tracing::warn!(camera = %frame.camera, "the last picture cannot be shown: {error}");
-                    self.post.stations[at].not_shown();
+                    self.post.stations[at].picture.not_shown();
                 }
             }
             self.heartbeat.step();
@@ -189,7 +191,7 @@ impl Inspector<'_> {
     }
 
     fn let_go(&self) {
-        self.post.stations.iter().for_each(|station| station.let_go());
+        self.post.stations.iter().for_each(|station| station.picture.let_go());
     }
 
     fn judge(&mut self, camera: usize, frame: Frame, prediction: Prediction, waited: Duration) {
@@ -206,9 +208,12 @@ impl Inspector<'_> {
         match judged {
             Ok(inspection) => {
                 let recipe = Arc::clone(&in_use.spec);
-                station.judged(&frame, Judged { inspection, waited, times, recipe });
+                let verdict = inspection.verdict;
+                if station.judged(&frame, Judged { inspection, waited, times, recipe }) {
+                    station.hand_over.offer(&frame, &prediction, verdict, &in_use.spec);
+                }
                 let defect_threshold = in_use.spec.defect_threshold;
-                station.keep(Inspected { frame, map: prediction.map, defect_threshold });
+                station.picture.keep(Inspected { frame, map: prediction.map, defect_threshold });
             }
             Err(error) => {
                 tracing::error!(camera = %frame.camera, frame = frame.seq, "{error}");

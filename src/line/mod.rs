@@ -12,7 +12,9 @@ mod deadlines;
 mod error;
 mod event_writer;
 mod exceeding;
+mod handover;
 mod inspect;
+mod last_picture;
 pub mod parts;
 mod plan;
 pub mod polygon;
@@ -47,9 +49,10 @@ use stats::LineStats;
 
 pub use crate::camera::CameraState;
 pub use error::LineError;
+pub use handover::Handed;
+pub use last_picture::Inspected;
 pub use plan::{CameraPlan, EngineOpener, LineParts, SourceOpener, Unanswered};
 pub use sink::{Debt, EventSink, Heartbeat, Refused};
-pub use station::Inspected;
 
 const INFERENCE: &str = "inference";
 const DEADLINES: &str = "deadlines";
@@ -182,7 +185,7 @@ impl Line {
 
     /// A handle for those who may ask something of the line.
     pub fn control(&self) -> Control {
-        Control::new(&self.stations)
+        Control::new(&self.stations, &self.context)
     }
 
     /// What the line has done so far.

@@ -62,7 +62,12 @@ impl Engine for Engineer {
         }
         let predict = |frame: &&Frame| {
             let value = f32::from(frame.image.data()[0]) / 255.0;
-            Prediction { map: AnomalyMap::new(4, vec![value; 16]), score: value, times: StageTimes::default(), tokens: None }
+            Prediction {
+                map: AnomalyMap::new(4, vec![value; 16]),
+                score: value,
+                times: StageTimes::default(),
+                tokens: None,
+            }
         };
         Ok(frames.iter().map(predict).collect())
     }

@@ -5,13 +5,13 @@ use half::slice::HalfFloatSliceExt;
 use jiff::Timestamp;
 use rayon::prelude::*;
 
+use super::Memory;
 use super::about::{About, FORMAT, same_shape};
 use super::core_set::core_set;
 use super::error::MemoryError;
 use super::file;
 use super::fusion::{Fusion, Good};
 use super::look_up::{nearest, normalised};
-use super::Memory;
 use crate::anomaly::AnomalyMap;
 use crate::event::ModelInfo;
 use crate::tokens::PatchTokens;

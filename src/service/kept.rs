@@ -1,4 +1,4 @@
-//! Recipes that came by command, kept for the next start.
+//! Recipes that came by command or calibration, kept for the next start, with those before them.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -13,6 +13,8 @@ use crate::output;
 
 /// Name of the file in the line's state directory.
 const FILE: &str = "recipes.json";
+/// Recipes of one camera that a way back leads to; the oldest go.
+const MOST_BEFORE: usize = 20;
 
 /// One camera's recipe, and what the settings said when it came: changed settings win over an older command.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -22,6 +24,9 @@ struct Kept {
     /// The settings have changed since, and somebody was told.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     superseded: bool,
+    /// What was in use before, the latest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    before: Vec<RecipeSpec>,
 }
 
 /// A recipe cannot be kept.
@@ -32,6 +37,18 @@ pub enum KeptError {
     NoCamera {
         /// Its name.
         camera: String,
+    },
+    /// There is no way back.
+    #[error(
+        "camera '{camera}': recipe '{recipe}' version {version} is in use, and none was before it; nothing to go back to"
+    )]
+    NothingBefore {
+        /// Its name.
+        camera: String,
+        /// In use.
+        recipe: String,
+        /// Its version.
+        version: u32,
     },
     /// The disk, or the rights on it.
     #[error("the recipe in use stays, the new one cannot be kept: writing {file}")]
@@ -81,7 +98,7 @@ impl KeptRecipes {
             tracing::warn!("{}: {error}; the next start says it again", directory.join(FILE).display());
         }
         for plan in cameras {
-            if let Some(kept) = kept.get(&*plan.name).filter(|kept| !kept.superseded && kept.recipe.check().is_ok()) {
+            if let Some(kept) = kept.get(&*plan.name).filter(|kept| kept.is_used()) {
                 let RecipeInfo { id, version } = &kept.recipe.info;
                 tracing::info!(camera = %plan.name, recipe = id, version, "recipe that came by command");
                 plan.kept = Some(kept.recipe.clone());
@@ -99,16 +116,83 @@ impl KeptRecipes {
     pub fn keep<'a>(&mut self, changes: impl Iterator<Item = (&'a str, &'a RecipeSpec)>) -> Result<(), KeptError> {
         let mut kept = self.kept.clone();
         for (camera, recipe) in changes {
-            let configured = self.configured.get(camera);
-            let configured = configured.ok_or_else(|| KeptError::NoCamera { camera: camera.to_owned() })?.clone();
-            kept.insert(camera.to_owned(), Kept { configured, recipe: recipe.clone(), superseded: false });
+            let configured = self.configured(camera)?.clone();
+            let mut before = self.before(camera).to_vec();
+            before.push(self.used(camera)?.clone());
+            before.drain(..before.len().saturating_sub(MOST_BEFORE));
+            kept.insert(camera.to_owned(), Kept { configured, recipe: recipe.clone(), superseded: false, before });
         }
+        self.replace(kept)
+    }
+
+    /// The recipe in use: the kept one, or that of the settings.
+    pub fn used(&self, camera: &str) -> Result<&RecipeSpec, KeptError> {
+        let kept = self.kept.get(camera).filter(|kept| kept.is_used());
+        kept.map_or_else(|| self.configured(camera), |kept| Ok(&kept.recipe))
+    }
+
+    /// What a way back from the recipe in use leads to: that before it, as a new version, because a version that was used
+    /// before has said something else.
+    pub fn previous(&self, camera: &str) -> Result<RecipeSpec, KeptError> {
+        let used = self.used(camera)?;
+        let Some(before) = self.before(camera).last() else {
+            let RecipeInfo { id, version } = used.info.clone();
+            return Err(KeptError::NothingBefore { camera: camera.to_owned(), recipe: id, version });
+        };
+        let newest = if before.info.id == used.info.id { used.info.version } else { before.info.version };
+        let info = RecipeInfo { id: before.info.id.clone(), version: newest.saturating_add(1) };
+        Ok(RecipeSpec { info, ..before.clone() })
+    }
+
+    /// Keeps [`KeptRecipes::previous`], and gives it back. After an error nothing has changed.
+    pub fn roll_back(&mut self, camera: &str) -> Result<RecipeSpec, KeptError> {
+        let recipe = self.previous(camera)?;
+        let mut kept = self.kept.clone();
+        if let Some(kept) = kept.get_mut(camera) {
+            kept.before.pop();
+            kept.recipe = recipe.clone();
+        }
+        self.replace(kept)?;
+        Ok(recipe)
+    }
+
+    fn configured(&self, camera: &str) -> Result<&RecipeSpec, KeptError> {
+        self.configured.get(camera).ok_or_else(|| KeptError::NoCamera { camera: camera.to_owned() })
+    }
+
+    /// Settings that have changed since end the way back, too.
+    fn before(&self, camera: &str) -> &[RecipeSpec] {
+        self.kept.get(camera).filter(|kept| kept.is_used()).map_or(&[], |kept| &kept.before)
+    }
+
+    fn replace(&mut self, kept: BTreeMap<String, Kept>) -> Result<(), KeptError> {
         if let Some(directory) = &self.directory {
             write(directory, &kept).map_err(|source| KeptError::Write { file: directory.join(FILE), source })?;
         }
         self.kept = kept;
         Ok(())
     }
+}
+
+impl Kept {
+    fn is_used(&self) -> bool {
+        !self.superseded && self.recipe.check().is_ok()
+    }
+}
+
+/// The recipe that a start with these settings would use, without changing the file: whoever only looks may do so beside a
+/// running line.
+pub fn recipe_in_use(directory: Option<&Path>, camera: &CameraPlan) -> io::Result<RecipeSpec> {
+    let configured = camera.recipe.clone();
+    let Some(file) = directory.map(|directory| directory.join(FILE)) else { return Ok(configured) };
+    let bytes = match fs::read(&file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(configured),
+        read => read?,
+    };
+    let mut kept: BTreeMap<String, Kept> = serde_json::from_slice(&bytes)?;
+    let of_camera = kept.remove(&*camera.name);
+    let used = of_camera.filter(|kept| kept.configured == configured && kept.recipe.check().is_ok());
+    Ok(used.map_or(configured, |kept| kept.recipe))
 }
 
 /// What is kept, or why it cannot be read. A damaged file is put aside, so that the next command does not replace it.
@@ -190,6 +274,35 @@ mod tests {
         let mut damaged = plan(1);
         KeptRecipes::open(Some(&state), &mut [&mut damaged]);
         assert_eq!(damaged.kept, None);
+    }
+
+    #[test]
+    fn a_way_back_leads_to_the_recipes_before_as_new_versions() {
+        let folder = tempfile::tempdir().expect("temp dir");
+        let state = Some(folder.path());
+        let mut kept = KeptRecipes::open(state, &mut [&mut plan(1)]);
+        let told = kept.roll_back("top").expect_err("nothing before").to_string();
+        assert!(told.contains("recipe 'caps' version 1 is in use, and none was before it"), "{told}");
+        for (version, defect_threshold) in [(2, 0.6), (3, 0.7)] {
+            let new = RecipeSpec { defect_threshold, ..plan(version).recipe };
+            kept.keep([("top", &new)].into_iter()).expect("kept");
+        }
+        let mut kept = KeptRecipes::open(state, &mut [&mut plan(1)]);
+        let back = kept.roll_back("top").expect("back");
+        assert_eq!((back.info.version, back.defect_threshold), (4, 0.6));
+        assert_eq!(recipe_in_use(state, &plan(1)).expect("read"), back);
+        let back = kept.roll_back("top").expect("back");
+        assert_eq!((back.info.version, back.defect_threshold), (5, 0.5));
+        assert!(matches!(kept.roll_back("top"), Err(KeptError::NothingBefore { version: 5, .. })));
+        let mut started = plan(1);
+        KeptRecipes::open(state, &mut [&mut started]);
+        assert_eq!(started.kept, Some(back));
+        // Changed settings win, and nothing leads back behind them.
+        let mut changed = plan(1);
+        changed.recipe.min_area_px = 7;
+        assert_eq!(recipe_in_use(state, &changed).expect("read"), changed.recipe);
+        let mut kept = KeptRecipes::open(state, &mut [&mut changed]);
+        assert!(matches!(kept.roll_back("top"), Err(KeptError::NothingBefore { version: 1, .. })));
     }
 
     #[test]

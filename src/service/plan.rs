@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::activity::Pupils;
 use super::commands::CommandSpec;
 use super::error::ServiceError;
 use super::folders;
@@ -92,7 +93,9 @@ fn ask(config: &mut LineConfig) -> Result<Ask, ServiceError> {
     });
     let snapshots = commands.snapshots.clone().map(Snapshots::new);
     let max_age = commands.max_age;
-    Ok(Ask { commands: CommandSpec { max_age, snapshots, kept }, mqtt: commands.mqtt, http: http.transpose()? })
+    let pupils = Pupils::new(commands.directory.clone());
+    let spec = CommandSpec { max_age, snapshots, kept, pupils };
+    Ok(Ask { commands: spec, mqtt: commands.mqtt, http: http.transpose()? })
 }
 
 /// The line's cameras with their openers; the files of those that watch folders are added.

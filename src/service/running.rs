@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::activity::Pace;
 use super::drops::DropWatch;
 use super::ending::{End, Ending};
 use super::error::ServiceError;
@@ -84,11 +85,15 @@ impl Running {
     pub fn watch(&mut self, log: &Log, stop: &CancellationToken) -> End {
         let voice = self.ways_out.voice();
         let mut drops = DropWatch::default();
+        let mut pace = Pace::default();
         while !stop.is_cancelled() {
             voice.outbox();
             drops.look(Instant::now(), &self.line.queues()).into_iter().for_each(|change| voice.drops(change));
             voice.broker();
             voice.log(&log.health());
+            if let Some(activities) = pace.show(self.ways_in.activities(), Instant::now()) {
+                voice.activities(activities);
+            }
             self.manager.status(&format!("{}{}", self.status, voice.trouble()));
             if let Some(end) = self.line.wait(LOOK) {
                 return End::Line(end);

@@ -14,7 +14,7 @@ use crate::line::{Debt, EventSink, Refused};
 use crate::logging::LogHealth;
 use crate::publish::outbox::{RecordId, Safety, WhenUnkept};
 use crate::publish::sparkplug::SparkplugHandle;
-use crate::publish::{Alarm, Counters, Door, LineState, Outgoing, StateWord};
+use crate::publish::{Activity, Alarm, Counters, Door, LineState, Outgoing, StateWord};
 
 /// How long one look at a part that is being written lasts; then it is looked at anew.
 const LOOK: Duration = Duration::from_millis(200);
@@ -90,6 +90,13 @@ impl Voice {
     pub fn activity(&self, text: &str) {
         let mut known = self.known();
         known.state.activity = (!text.is_empty()).then(|| text.to_owned());
+        self.tell(&mut known);
+    }
+
+    /// Calibrations and learning are this far.
+    pub fn activities(&self, activities: Vec<Activity>) {
+        let mut known = self.known();
+        known.state.activities = activities;
         self.tell(&mut known);
     }
 

@@ -18,6 +18,7 @@ mod http;
 mod inspect;
 mod install;
 mod layering;
+mod line_activities;
 mod line_binary;
 mod line_broker;
 mod line_commands;

@@ -42,7 +42,13 @@ fn event(camera: &str, seq: u64, verdict: VerdictWord) -> InspectionEvent {
 }
 
 fn model() -> ModelInfo {
-    ModelInfo { name: "tiny".into(), sha256: "0f".repeat(32), engine: "reference".into(), precision: "fp32".into(), memory: None }
+    ModelInfo {
+        name: "tiny".into(),
+        sha256: "0f".repeat(32),
+        engine: "reference".into(),
+        precision: "fp32".into(),
+        memory: None,
+    }
 }
 
 fn line() -> LineState {
@@ -52,6 +58,7 @@ fn line() -> LineState {
         cameras: [("side".to_string(), CameraState::Online), ("top".to_string(), CameraState::Online)].into(),
         model: Some(model()),
         activity: None,
+        activities: Vec::new(),
     }
 }
 
