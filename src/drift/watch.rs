@@ -33,7 +33,7 @@ pub struct Change {
     pub message: Option<String>,
 }
 
-/// The charts of one camera.
+/// The charts of one camera, in the order of the baseline's measures.
 pub struct Watch {
     baseline: Arc<Baseline>,
     correlator: Correlator,
@@ -44,8 +44,6 @@ pub struct Watch {
 }
 
 struct Followed {
-    /// Which of the baseline's.
-    at: usize,
     chart: Chart,
     /// Distances of the last parts from the median of good ones.
     lately: VecDeque<f32>,
@@ -56,12 +54,9 @@ impl Watch {
     pub fn new(baseline: Arc<Baseline>) -> Self {
         let correlator = Correlator::default();
         let mean = correlator.spectrum(baseline.mean());
-        let follow = |(at, watched): (usize, &Watched)| Followed {
-            at,
-            chart: Chart::new(watched.limit),
-            lately: VecDeque::with_capacity(LATELY),
-        };
-        let charts = baseline.watched().iter().enumerate().map(follow).collect();
+        let follow =
+            |watched: &Watched| Followed { chart: Chart::new(watched.limit), lately: VecDeque::with_capacity(LATELY) };
+        let charts = baseline.watched().iter().map(follow).collect();
         Self { baseline, correlator, mean, charts, resized: false }
     }
 
@@ -72,35 +67,55 @@ impl Watch {
 
     /// Whether this alarm stands.
     pub fn stands(&self, suspect: Suspect) -> bool {
-        let of = |chart: &&Followed| self.baseline.watched()[chart.at].measure.suspect() == suspect;
-        (self.resized && suspect == Suspect::Drift) || self.charts.iter().filter(of).any(|one| one.chart.stands())
+        let all = self.charts.iter().zip(self.baseline.watched());
+        let mut of = all.filter(|(_, watched)| watched.measure.suspect() == suspect);
+        (self.resized && suspect == Suspect::Drift) || of.any(|(followed, _)| followed.chart.stands())
     }
 
     /// The next part. Says which alarms begin or end with it.
     pub fn look(&mut self, features: &Features, seen: Seen) -> Vec<Change> {
+        if features.size == self.baseline.size() {
+            let values = self.measure(features, seen);
+            return self.step(&values);
+        }
+        // Nothing can be compared: what stands goes on standing.
+        let before = std::mem::replace(&mut self.resized, true) || self.stands(Suspect::Drift);
+        let ((width, height), (was, high)) = (features.size, self.baseline.size());
+        let what = format!("pictures of {width}x{height} pixels come, those of the good parts have {was}x{high}");
+        let change = Change { suspect: Suspect::Drift, message: Some(self.message(Suspect::Drift, &what)) };
+        if before { Vec::new() } else { vec![change] }
+    }
+
+    /// What the charts look at, in the order of [`Baseline::watched`]; `None` where this part tells nothing of it.
+    pub fn measure(&self, features: &Features, seen: Seen) -> Vec<Option<f32>> {
+        let Seen { passes, statistic, score } = seen;
+        let measured = Measured { features, offset: self.offset(features), passes, statistic, score };
+        let value = |watched: &Watched| measured.value(watched.measure).filter(|value| value.is_finite());
+        self.baseline.watched().iter().map(value).collect()
+    }
+
+    /// The next part by its measures. Says which alarms begin or end with it.
+    pub fn step(&mut self, values: &[Option<f32>]) -> Vec<Change> {
         let before = Suspect::ALL.map(|suspect| self.stands(suspect));
-        self.resized = features.size != self.baseline.size();
+        self.resized = false;
         let mut begun: Vec<(Measure, f32)> = Vec::new();
-        if !self.resized {
-            let offset = self.offset(features);
-            let Seen { passes, statistic, score } = seen;
-            let measured = Measured { features, offset, passes, statistic, score };
-            for followed in &mut self.charts {
-                let watched = &self.baseline.watched()[followed.at];
-                let value = measured.value(watched.measure).filter(|value| value.is_finite());
-                let Some(by) = value.and_then(|value| followed.step(watched, value)) else { continue };
+        for ((followed, watched), value) in self.charts.iter_mut().zip(self.baseline.watched()).zip(values) {
+            if let Some(by) = value.and_then(|value| followed.step(watched, value)) {
                 begun.push((watched.measure, by));
             }
         }
         let mut changes = Vec::new();
         for (suspect, before) in Suspect::ALL.into_iter().zip(before) {
-            match (before, self.stands(suspect)) {
+            let message = match (before, self.stands(suspect)) {
                 (false, true) => {
-                    changes.push(Change { suspect, message: Some(self.message(suspect, &begun, features)) })
+                    let of = begun.iter().filter(|(measure, _)| measure.suspect() == suspect);
+                    let what: Vec<String> = of.map(|(measure, by)| measure.change(*by)).collect();
+                    Some(self.message(suspect, &what.join(", ")))
                 }
-                (true, false) => changes.push(Change { suspect, message: None }),
-                _ => {}
-            }
+                (true, false) => None,
+                _ => continue,
+            };
+            changes.push(Change { suspect, message });
         }
         changes
     }
@@ -115,15 +130,8 @@ impl Watch {
         }
     }
 
-    fn message(&self, suspect: Suspect, begun: &[(Measure, f32)], features: &Features) -> String {
+    fn message(&self, suspect: Suspect, what: &str) -> String {
         let parts = self.baseline.parts();
-        let what = if self.resized {
-            let ((width, height), (was, high)) = (features.size, self.baseline.size());
-            format!("pictures of {width}x{height} pixels come, those of the good parts have {was}x{high}")
-        } else {
-            let of = begun.iter().filter(|(measure, _)| measure.suspect() == suspect);
-            of.map(|(measure, by)| measure.change(*by)).collect::<Vec<_>>().join(", ")
-        };
         let look = match suspect {
             Suspect::Light => "look at the lamp and its supply, stray light, exposure, gain and aperture",
             Suspect::Focus => "look at the lens: focus ring, distance to the part, dirt, moisture",

@@ -163,6 +163,7 @@ fn camera(name: &str, queue: usize, when_full: WhenFull) -> (Feed, (CameraPlan, 
         trigger: TriggerPlan::free(),
         recipe,
         kept: None,
+        picture: None,
         backoff_min: short,
         backoff_max: short,
     };

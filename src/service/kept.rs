@@ -247,6 +247,7 @@ mod tests {
                 regions: vec![vec![[0.0, 0.0], [9.5, 0.0], [0.0, 9.0]]],
             },
             kept: None,
+            picture: None,
             backoff_min: Duration::from_secs(1),
             backoff_max: Duration::from_secs(1),
         }

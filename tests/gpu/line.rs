@@ -77,6 +77,7 @@ fn camera(name: &str) -> (mpsc::Sender<Frame>, (CameraPlan, SourceOpener)) {
         trigger: TriggerPlan::free(),
         recipe,
         kept: None,
+        picture: None,
         backoff_min: LONG,
         backoff_max: LONG,
     };

@@ -175,6 +175,7 @@ impl PipelineArguments {
             when_full: WhenFull::DropOldest,
             trigger: if self.model.is_some() { TriggerPlan::hardware(None) } else { TriggerPlan::free() },
             kept: None,
+            picture: None,
             recipe: RecipeSpec {
                 info: RecipeInfo { id: "bench".into(), version: 1 },
                 threshold: None,

@@ -171,6 +171,7 @@ impl DemoArguments {
             when_full: WhenFull::DropOldest,
             trigger: TriggerPlan::hardware(None),
             kept: None,
+            picture: None,
             recipe: RecipeSpec {
                 info: RecipeInfo { id: "demo".into(), version: 1 },
                 threshold: self.threshold,
