@@ -77,6 +77,8 @@ pub struct RawRecipe {
     pub min_area_px: Key<u32>,
     /// Polygons inside of which defects count, `[[x, y], …]` in pixels of the captured frame.
     pub regions: Key<Vec<Vec<[f32; 2]>>>,
+    /// Calibration file whose good parts later pictures are compared with.
+    pub calibration: Key<PathBuf>,
 }
 
 /// `[mqtt]`: where events go.

@@ -12,6 +12,7 @@ use super::read::KINDS;
 use super::rules::{Rules, password_place, value};
 use super::secret;
 use super::sparkplug::SparkplugConfig;
+use crate::drift::Baseline;
 use crate::engine::{EngineSpec, PlanSpec};
 use crate::event::RecipeInfo;
 use crate::line::CameraPlan;
@@ -54,6 +55,8 @@ pub struct CameraConfig {
     pub plan: CameraPlan,
     /// Where its frames come from.
     pub source: SourceConfig,
+    /// Calibration file whose good parts later pictures are compared with.
+    pub calibration: Option<PathBuf>,
 }
 
 /// Where frames come from, resolved: what the adapters need, but for the password of a network camera.
@@ -201,10 +204,11 @@ fn resolve_camera(raw: &RawCamera, line: &RawRecipe, base: &Path, report: &mut R
     let (backoff_min, backoff_max) = rules.pauses(keys, &raw.reopen_min_ms, &raw.reopen_max_ms, 500);
     let source = raw.kind.as_ref().and_then(|kind| source(kind, base, &mut rules));
     let recipe = recipe(raw, line, &section, report);
+    let calibration = value(&raw.recipe.calibration).or(value(&line.calibration)).map(|file| base.join(file));
     let (trigger, recipe, kept) = (trigger?, recipe?, None);
-    let (name, memory) = (name?.into(), None);
-    let plan = CameraPlan { name, queue, when_full, trigger, recipe, kept, memory, backoff_min, backoff_max };
-    Some(CameraConfig { plan, source: source? })
+    let (name, memory, picture) = (name?.into(), None, None);
+    let plan = CameraPlan { name, queue, when_full, trigger, recipe, kept, memory, picture, backoff_min, backoff_max };
+    Some(CameraConfig { plan, source: source?, calibration })
 }
 
 /// Each key of `[camera.recipe]` replaces the one of `[recipe]`; a mistake is told where the key is.
@@ -330,6 +334,17 @@ pub fn look_for_files(raw: &RawLine, config: &LineConfig, report: &mut Report) {
         && let Err(error) = secret::read_token(file)
     {
         report.add(at(&raw.http.token_file), "http.token_file", error.to_string());
+    }
+    for (raw_camera, camera) in raw.cameras.iter().zip(&config.cameras) {
+        if let Some(Err(error)) = camera.calibration.as_deref().map(Baseline::read) {
+            let own = &raw_camera.recipe.calibration;
+            match own.is_some() {
+                true => {
+                    report.add(at(own), &format!("camera '{}'.recipe.calibration", camera.plan.name), error.to_string())
+                }
+                false => report.add(at(&raw.recipe.calibration), "recipe.calibration", error.to_string()),
+            }
+        }
     }
     for (raw, camera) in raw.cameras.iter().zip(&config.cameras) {
         let key = |key: &str| format!("camera '{}'.{key}", camera.plan.name);

@@ -339,6 +339,7 @@ mod tests {
             },
             kept: None,
             memory: None,
+            picture: None,
             backoff_min: Duration::from_secs(1),
             backoff_max: Duration::from_secs(1),
         }

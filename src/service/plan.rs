@@ -13,6 +13,7 @@ use super::spec::{EngineMaker, OwedFile, Service};
 use super::ways_in::Ask;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, CameraConfig, LineConfig, SecretError, SourceConfig};
+use crate::drift::Baseline;
 use crate::engine;
 use crate::line::{CameraPlan, SourceOpener};
 use crate::publish::sparkplug::SparkplugSpec;
@@ -107,9 +108,34 @@ fn cameras(config: &LineConfig, files: &mut Vec<OwedFile>) -> Result<Vec<(Camera
             let (state, outbox) = (config.commands.directory.as_deref(), &config.outbox.directory);
             files.extend(folders::remember(spec, &camera.plan.name, camera.plan.trigger.mode, state, outbox));
         }
-        Ok((camera.plan.clone(), opener(spec, context(&camera.plan))))
+        let plan = CameraPlan { picture: picture(camera), ..camera.plan.clone() };
+        Ok((plan, opener(spec, context(&camera.plan))))
     };
     config.cameras.iter().map(camera).collect()
+}
+
+/// What pictures of this camera are compared with. The settings' check has read the file a moment ago: what ails it now
+/// keeps no part from being inspected.
+fn picture(camera: &CameraConfig) -> Option<Arc<Baseline>> {
+    let name = &camera.plan.name;
+    match camera.calibration.as_deref().map(Baseline::read)? {
+        Ok(Some(baseline)) => {
+            let watched: Vec<_> = baseline.watched().iter().map(|watched| watched.measure).collect();
+            tracing::info!(camera = %name, parts = baseline.parts(), ?watched, "pictures are compared with good parts");
+            for not in baseline.unwatched() {
+                tracing::info!(camera = %name, measure = ?not.measure, "not watched: {}", not.why);
+            }
+            Some(Arc::new(baseline))
+        }
+        Ok(None) => {
+            tracing::warn!(camera = %name, "the calibration file says nothing of pictures: changes of them are not told");
+            None
+        }
+        Err(error) => {
+            tracing::error!(camera = %name, "{error}; changes of the picture are not told");
+            None
+        }
+    }
 }
 
 /// How to open the engine.

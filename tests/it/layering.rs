@@ -14,6 +14,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         &[
             "calibrate",
             "config",
+            "drift",
             "line",
             "memory",
             "publish",
@@ -25,9 +26,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "output",
         ],
     ),
-    ("config", &["line", "publish", "source", "engine"]),
-    ("calibrate", &["line", "memory", "output"]),
-    ("line", &["source", "engine", "memory"]),
+    ("config", &["drift", "line", "publish", "source", "engine"]),
+    ("calibrate", &["drift", "line", "memory", "output"]),
+    ("line", &["source", "engine", "drift", "memory"]),
+    ("drift", &[]),
     ("memory", &["vcp_clip", "output"]),
     ("publish", &[]),
     ("web", &[]),
@@ -76,6 +78,7 @@ const ONLY: &[(&str, &[&str])] = &[
     ("plotters", &["eval/report/plot.rs"]),
     ("maud", &["eval/report/page.rs"]),
     ("csv", &["dataset/listed.rs"]),
+    ("rustfft", &["drift/reduced.rs"]),
     ("burn", &["vcp_clip/eager.rs", "engine/finish.rs", "learn/"]),
 ];
 
