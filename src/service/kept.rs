@@ -88,6 +88,8 @@ pub struct KeptRecipes {
     /// Where the file is; `None` keeps them until the service stops.
     directory: Option<PathBuf>,
     configured: BTreeMap<String, RecipeSpec>,
+    /// Memories that the settings name.
+    memories: BTreeMap<String, Arc<Memory>>,
     kept: BTreeMap<String, Kept>,
     /// Why the recipes of an earlier start are not in use.
     trouble: Option<String>,
@@ -120,7 +122,9 @@ impl KeptRecipes {
         {
             tracing::warn!("{}: {error}; the next start says it again", directory.join(FILE).display());
         }
+        let mut memories = BTreeMap::new();
         for plan in cameras {
+            memories.extend(plan.memory.clone().map(|memory| (plan.name.to_string(), memory)));
             if let Some(kept) = kept.get(&*plan.name).filter(|kept| kept.is_used()) {
                 let RecipeInfo { id, version } = &kept.recipe.info;
                 tracing::info!(camera = %plan.name, recipe = id, version, "recipe that came by command");
@@ -136,7 +140,7 @@ impl KeptRecipes {
                 }
             }
         }
-        Self { directory: directory.map(Path::to_owned), configured, kept, trouble }
+        Self { directory: directory.map(Path::to_owned), configured, memories, kept, trouble }
     }
 
     /// Why recipes that came by command are not in use, for an alarm.
@@ -197,11 +201,12 @@ impl KeptRecipes {
         }
     }
 
-    /// The memory that goes with [`KeptRecipes::previous`], read anew.
-    pub fn previous_memory(&self, camera: &str) -> Result<Option<Memory>, KeptError> {
+    /// The memory that goes with [`KeptRecipes::previous`], read anew, or that of the settings.
+    pub fn previous_memory(&self, camera: &str) -> Result<Option<Arc<Memory>>, KeptError> {
         let name = self.before(camera).last().and_then(|before| before.memory.as_ref());
         let file = name.zip(self.directory.as_ref()).map(|(name, place)| place.join(MEMORIES).join(name));
-        Ok(file.map(|file| Memory::read(&file)).transpose()?)
+        let read = file.map(|file| Memory::read(&file)).transpose()?;
+        Ok(read.map(Arc::new).or_else(|| self.memories.get(camera).cloned()))
     }
 
     fn memory(&self, camera: &str) -> Option<&String> {

@@ -16,6 +16,7 @@ use crate::config::{self, CameraConfig, LineConfig, SecretError, SourceConfig};
 use crate::drift::Baseline;
 use crate::engine;
 use crate::line::{CameraPlan, SourceOpener};
+use crate::memory::Memory;
 use crate::publish::sparkplug::SparkplugSpec;
 use crate::publish::{Credentials, PublisherSpec};
 use crate::source::directory::{DirectorySource, DirectorySpec};
@@ -85,6 +86,15 @@ pub fn opener(spec: SourceSpec, context: SourceContext) -> SourceOpener {
 /// Who may ask what; gives every camera the recipe that came by command in an earlier start. Reads the API's token.
 fn ask(config: &mut LineConfig) -> Result<Ask, ServiceError> {
     let commands = &config.commands;
+    for camera in &mut config.cameras {
+        if let Some(file) = &camera.memory {
+            let named = |source| ServiceError::Memory { camera: camera.plan.name.to_string(), source };
+            let memory = Memory::read(file).map_err(named)?;
+            let about = memory.about();
+            tracing::info!(camera = %camera.plan.name, memory = about.id, parts = about.parts, "memory of good parts");
+            camera.plan.memory = Some(Arc::new(memory));
+        }
+    }
     let mut plans: Vec<&mut CameraPlan> = config.cameras.iter_mut().map(|camera| &mut camera.plan).collect();
     let kept = KeptRecipes::open(commands.directory.as_deref(), &mut plans);
     let http = config.http.as_ref().map(|http| {

@@ -73,7 +73,7 @@ impl Recipes {
     pub fn roll_back(&self, control: &Control, camera: Option<&str>) -> Result<Value, ChangeError> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let (camera, used) = control.recipe(camera)?;
-        let (to, memory) = (kept.previous(&camera)?, kept.previous_memory(&camera)?.map(Arc::new));
+        let (to, memory) = (kept.previous(&camera)?, kept.previous_memory(&camera)?);
         if let Some(memory) = &memory {
             memory.fits(control.model()).map_err(KeptError::from)?;
         }

@@ -26,7 +26,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "output",
         ],
     ),
-    ("config", &["drift", "line", "publish", "source", "engine"]),
+    ("config", &["drift", "memory", "line", "publish", "source", "engine"]),
     ("calibrate", &["drift", "line", "memory", "output"]),
     ("line", &["source", "engine", "drift", "memory"]),
     ("drift", &[]),
