@@ -188,7 +188,7 @@ mod tests {
         fn the_recipe_fails_at_the_statistic_and_passes_above(case in case()) {
             let mask = Mask::new(case.width, case.height, &case.regions);
             let found = part_statistic(&case.map, &mask, case.min_area);
-            let prediction = Prediction { map: case.map.clone(), score: 0.0, times: StageTimes::default() };
+            let prediction = Prediction { map: case.map.clone(), score: 0.0, times: StageTimes::default(), tokens: None };
             let verdict = |threshold: f32| {
                 let mut recipe = recipe(threshold, case.min_area, &case.regions);
                 recipe.inspect(&prediction, case.width, case.height).expect("inspected").verdict
