@@ -12,9 +12,11 @@ pub mod histogram;
 pub mod part;
 pub mod promise;
 pub mod record;
+mod sheets;
 
 pub use calibration::{CalibrateError, Calibration, Wish, calibrate};
 pub use guards::Warning;
 pub use part::{Look, Part};
 pub use promise::{Kind, Promise, PromiseError, Wanted};
 pub use record::{By, Record};
+pub use sheets::sheets;
