@@ -14,7 +14,7 @@ use super::id::is_id;
 
 /// Deepest nesting that is read as JSON5, whose reader calls itself for each level; a recipe has four.
 const DEEPEST: usize = 16;
-/// Siemens' STRING has its greatest and its present length in two bytes before the text.
+/// Siemens' STRING has its greatest and its present length in two bytes before the text, WSTRING in four.
 const STRING_HEAD: usize = 2;
 
 /// Why a payload is no command, and the name it may have had for itself.
@@ -73,10 +73,15 @@ fn text(payload: &[u8]) -> Cow<'_, str> {
 /// UTF-16 with a byte order mark, or that begins with a brace: JSON begins with ASCII.
 fn utf16(payload: &[u8]) -> Option<String> {
     let (payload, little) = match payload {
+        [m1, m0, l1, l0, text @ ..] if text.starts_with(&[0, b'{', 0]) => {
+            let (most, length) = (u16::from_be_bytes([*m1, *m0]), usize::from(u16::from_be_bytes([*l1, *l0])));
+            let text = text.get(..2 * length).filter(|_| length <= usize::from(most))?;
+            (text, false)
+        }
         [0xff, 0xfe, rest @ ..] => (rest, true),
         [0xfe, 0xff, rest @ ..] => (rest, false),
         [b'{', 0, ..] if payload.len() > 2 && payload[2] != 0 => (payload, true),
-        [0, b'{', ..] => (payload, false),
+        [0, b'{', 0, ..] => (payload, false),
         _ => return None,
     };
     let units = payload.chunks_exact(2).map(|pair| {
@@ -88,11 +93,19 @@ fn utf16(payload: &[u8]) -> Option<String> {
 
 /// The object that this text is, as JSON or else as JSON5: single quotes, a comma after the last field.
 fn object(text: &str) -> Option<Map<String, Value>> {
-    let text = text.trim().trim_start_matches('\u{feff}');
+    let around = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '\u{feff}' | '\u{200b}');
+    // Frames of serial lines (STX, ETX), and the 0xff of an erased memory.
+    let text = text.trim_matches(around).trim_end_matches('\u{ff}').trim_end_matches(around);
     // A whole text in the quotes of IEC 61131.
     let text = text.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\'')).unwrap_or(text);
     if let Ok(fields) = serde_json::from_str(text) {
         return Some(fields);
+    }
+    // JSON within a JSON string, as programs that encode twice send it.
+    if text.starts_with('"')
+        && let Ok(inner) = serde_json::from_str::<String>(text)
+    {
+        return serde_json::from_str(inner.trim_end_matches('\0')).ok();
     }
     (depth(text) <= DEEPEST).then(|| json5::from_str(text).ok()).flatten()
 }
@@ -277,6 +290,9 @@ mod tests {
             format!("'{RIGHT}'").into_bytes(),
             RIGHT.replace('"', "'").into_bytes(),
             RIGHT.replace('}', ",}").into_bytes(),
+            Value::String(RIGHT.to_owned()).to_string().into_bytes(),
+            format!("\0{RIGHT}").into_bytes(),
+            RIGHT.replace(',', ", // the part\r\n").into_bytes(),
             RIGHT.replace("A-2", "A-2\0\0\0\0").into_bytes(),
             [&[0xff, 0xfe][..], &utf16le(RIGHT)].concat(),
             [&[0xfe, 0xff][..], &utf16be].concat(),
@@ -285,6 +301,16 @@ mod tests {
             head,
         ] {
             assert_eq!(read(&payload).as_ref(), Some(&right), "{:?}", String::from_utf8_lossy(&payload));
+        }
+        let units = |text: &str| text.encode_utf16().flat_map(u16::to_be_bytes).collect::<Vec<u8>>();
+        let wide = [&[0, 254, 0, RIGHT.len() as u8], &units(RIGHT)[..], &units("}old")].concat();
+        for framed in [
+            wide,
+            [b"\x02", RIGHT.as_bytes(), b"\x03"].concat(),
+            [RIGHT.as_bytes(), &[0xff; 20]].concat(),
+            format!("\u{200b}{RIGHT}").into_bytes(),
+        ] {
+            assert_eq!(read(&framed).as_ref(), Some(&right), "{framed:?}");
         }
         let latin: Vec<u8> = "{\"part_id\":\"Müller\"}".chars().map(|c| c as u8).collect();
         assert_eq!(read(latin).as_deref(), Some("{\"part_id\":\"Müller\"}"));

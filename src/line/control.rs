@@ -14,6 +14,7 @@ use super::recipe::{RecipeError, RecipeSpec};
 use super::sink::Debt;
 use super::station::{Station, TriggerRefused};
 use crate::clock::Moment;
+use crate::engine::EngineInfo;
 use crate::event::{ModelInfo, RecipeInfo};
 use crate::frame::Part;
 use crate::memory::Memory;
@@ -208,6 +209,11 @@ impl Control {
     /// Who looks.
     pub fn model(&self) -> &ModelInfo {
         &self.context.model
+    }
+
+    /// The engine that looks.
+    pub fn engine(&self) -> &EngineInfo {
+        &self.context.engine
     }
 
     fn known(&self) -> String {

@@ -13,6 +13,7 @@ use super::sink::{Debt, EventSink, Refused};
 use super::stats::LineStats;
 use crate::anomaly::StageTimes;
 use crate::clock::{Clock, ClockSource, Moment};
+use crate::engine::EngineInfo;
 use crate::event::{EventTime, FrameInfo, InspectionEvent, Latency, MemoryInfo, ModelInfo, SCHEMA, VerdictWord};
 use crate::frame::{Frame, Part};
 use crate::verdict::{Inspection, NoVerdictReason, Verdict};
@@ -22,6 +23,7 @@ pub(super) struct LineContext {
     pub line: String,
     pub session: Uuid,
     pub model: ModelInfo,
+    pub engine: EngineInfo,
     pub clock: Arc<dyn Clock>,
     pub sink: Arc<dyn EventSink>,
     pub stats: Mutex<LineStats>,

@@ -133,7 +133,7 @@ impl Line {
 
         let (model, stats) = (engine.model(), Mutex::default());
         let unfit = cameras.iter_mut().filter_map(|(plan, _)| leave_unfit(plan, &model)).collect();
-        let context = Arc::new(LineContext { line: name, session, model, clock, sink, stats });
+        let context = Arc::new(LineContext { line: name, session, model, engine: engine.clone(), clock, sink, stats });
         let (bell, rung) = bounded(1);
         let station = |((plan, _), lane): (&(CameraPlan, _), _)| Station::new(plan, lane, &context, bell.clone());
         let stations: Vec<_> = cameras.iter().zip(lanes).map(station).map(Arc::new).collect();

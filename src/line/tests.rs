@@ -183,6 +183,7 @@ fn start(cameras: Vec<(CameraPlan, SourceOpener)>, gate: Option<Gate>) -> (Line,
         precision: Precision::Fp32,
         max_batch: 3,
         image_size: 4,
+        sigma: 0.0,
     };
     let line = Line::start(LineParts {
         name: "test".into(),
@@ -404,6 +405,7 @@ fn parts_of_an_earlier_start_are_answered_first_and_refused_ones_are_owed_nothin
         precision: Precision::Fp32,
         max_batch: 3,
         image_size: 4,
+        sigma: 0.0,
     };
     let owed = |camera: &str, trigger: u64| Unanswered {
         camera: camera.into(),

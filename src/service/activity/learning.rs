@@ -39,7 +39,7 @@ impl Pupil for Learning {
             return Ok(false);
         }
         let size = (part.frame.image.width, part.frame.image.height);
-        self.learner.take(tokens, &said.map, said.score, size).map_err(|error| unfit(&error))?;
+        self.learner.take(tokens, said.score, size).map_err(|error| unfit(&error))?;
         Ok(true)
     }
 

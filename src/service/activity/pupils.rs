@@ -84,6 +84,8 @@ impl Pupils {
         let wanted = asked.parts.ok_or(PupilError::NoParts)?;
         let settings = Settings {
             model: control.model().clone(),
+            size: control.engine().image_size,
+            sigma: control.engine().sigma,
             pictures_of_tokens: usize::from(PICTURES_OF_TOKENS),
             by: BY.into(),
             now: SystemClock.now().wall,
