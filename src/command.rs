@@ -439,7 +439,7 @@ mod tests {
         assert_eq!(parse("learn", br#"{"stop":true}"#).expect("valid").command, stop);
         let wrong = [
             ("learn", "{}", "learn: write parts, the number of good parts to come"),
-            ("learn", r#"{"parts":0}"#, "learn: parts 0 is out of range; allowed: 1 to 100000"),
+            ("learn", r#"{"parts":0}"#, "learn: parts 0 is out of range; allowed: 1 to 10000"),
             ("learn", r#"{"parts":3,"stop":true}"#, "learn: write parts to begin or stop to end, not both"),
             (
                 "calibrate",

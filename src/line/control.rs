@@ -144,6 +144,8 @@ pub struct RecipeChange {
     station: Arc<Station>,
     /// What will be in use.
     pub recipe: RecipeSpec,
+    /// What will be in use with it; at first what is.
+    pub memory: Option<Arc<Memory>>,
 }
 
 impl RecipeChange {
@@ -155,7 +157,7 @@ impl RecipeChange {
     /// Takes it into use: the next batch of the engine is judged by it.
     pub fn apply(self) -> RecipeInfo {
         let info = self.recipe.info.clone();
-        self.station.change_recipe(self.recipe);
+        self.station.change(self.recipe, self.memory);
         info
     }
 }
@@ -344,7 +346,7 @@ fn checked(station: &Arc<Station>, change: impl Fn(&RecipeSpec) -> RecipeSpec) -
         (None, false) => return Err(ControlError::NoFrame { camera }),
     };
     match recipe.check().and(fits) {
-        Ok(()) => Ok(RecipeChange { station: Arc::clone(station), recipe }),
+        Ok(()) => Ok(RecipeChange { station: Arc::clone(station), recipe, memory: station.memory() }),
         Err(source) => Err(ControlError::Recipe { camera, source }),
     }
 }

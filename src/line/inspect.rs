@@ -158,9 +158,9 @@ impl Inspector<'_> {
         }
         self.let_go();
         // What a frame is judged by is settled before the engine looks, because the engine must be asked for its tokens.
-        let memories: Vec<_> = batch.iter().map(|(camera, _)| self.post.stations[*camera].memory()).collect();
+        let judges: Vec<_> = batch.iter().map(|(camera, _)| self.post.stations[*camera].in_use()).collect();
         let learnt = batch.iter().any(|(camera, _)| self.post.stations[*camera].hand_over.wants_tokens());
-        self.ask_for_tokens(learnt || memories.iter().any(Option::is_some));
+        self.ask_for_tokens(learnt || judges.iter().any(|(_, memory)| memory.is_some()));
         let taken = self.clock.now().monotonic;
         let answer = infer(self.engine, &frames, coming);
         {
@@ -171,14 +171,14 @@ impl Inspector<'_> {
         match answer {
             Ok(predictions) => {
                 let mut predictions = predictions.into_iter();
-                for ((camera, frame), memory) in batch.into_iter().zip(memories) {
+                for ((camera, frame), judge) in batch.into_iter().zip(judges) {
                     let prediction = if frame.image.damaged { None } else { predictions.next() };
                     let Some(prediction) = prediction else {
                         self.give_up(&[(camera, frame)], NoVerdictReason::EngineError);
                         continue;
                     };
                     let waited = taken.saturating_duration_since(frame.captured.monotonic);
-                    self.judge(camera, frame, prediction, memory, waited);
+                    self.judge(camera, frame, prediction, judge, waited);
                     self.heartbeat.step();
                 }
                 self.trouble(None);
@@ -225,7 +225,7 @@ impl Inspector<'_> {
         camera: usize,
         frame: Frame,
         prediction: Prediction,
-        memory: Option<Arc<Memory>>,
+        (newest, memory): (Arc<RecipeSpec>, Option<Arc<Memory>>),
         waited: Duration,
     ) {
         let own = (self.tokens && self.post.stations[camera].hand_over.wants_tokens()).then(|| prediction.clone());
@@ -242,7 +242,6 @@ impl Inspector<'_> {
         };
         let station = &self.post.stations[camera];
         let in_use = &mut self.recipes[camera];
-        let newest = station.recipe();
         if !Arc::ptr_eq(&newest, &in_use.spec) {
             *in_use = InUse::new(newest);
         }

@@ -422,8 +422,16 @@ impl Station {
         self.recipes().size
     }
 
-    pub fn change_recipe(&self, recipe: RecipeSpec) {
-        self.recipes().current = Arc::new(recipe);
+    /// Both at once: no frame is judged by one of them and the other's predecessor.
+    pub fn change(&self, recipe: RecipeSpec, memory: Option<Arc<Memory>>) {
+        let mut recipes = self.recipes();
+        (recipes.current, recipes.memory) = (Arc::new(recipe), memory);
+    }
+
+    /// What frames are judged by that the engine looks at now.
+    pub fn in_use(&self) -> (Arc<RecipeSpec>, Option<Arc<Memory>>) {
+        let recipes = self.recipes();
+        (Arc::clone(&recipes.current), recipes.memory.clone())
     }
 
     /// Frames of this size come now. A recipe that came by command and does not fit them gives way to the configured one.
@@ -435,6 +443,9 @@ impl Station {
             return Err(error);
         }
         tracing::error!(camera = %self.camera, "{error}; the recipe of the settings is used again");
+        if recipes.current.info.id != recipes.configured.info.id {
+            recipes.memory = None;
+        }
         recipes.current = Arc::clone(&recipes.configured);
         Ok(())
     }

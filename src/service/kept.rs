@@ -156,7 +156,7 @@ impl KeptRecipes {
             let mut before = self.before(camera).to_vec();
             before.push(self.in_use(camera)?);
             before.drain(..before.len().saturating_sub(MOST_BEFORE));
-            let (recipe, memory) = (recipe.clone(), self.memory(camera).cloned());
+            let (recipe, memory) = (recipe.clone(), self.memory_of(camera, &recipe.info.id)?.cloned());
             kept.insert(camera.to_owned(), Kept { configured, recipe, memory, superseded: false, before });
         }
         self.replace(kept)
@@ -201,12 +201,37 @@ impl KeptRecipes {
         }
     }
 
-    /// The memory that goes with [`KeptRecipes::previous`], read anew, or that of the settings.
+    /// Name of the memory that goes with recipes of this name: another product has another one, or none.
+    fn memory_of(&self, camera: &str, id: &str) -> Result<Option<&String>, KeptError> {
+        if self.used(camera)?.info.id == id {
+            return Ok(self.memory(camera));
+        }
+        let latest = self.before(camera).iter().rfind(|before| before.recipe.info.id == id);
+        Ok(latest.and_then(|before| before.memory.as_ref()))
+    }
+
+    /// The memory that goes with recipes of this name, read anew; `None` where it is the one in use.
+    pub fn other_memory(&self, camera: &str, id: &str) -> Result<Option<Option<Arc<Memory>>>, KeptError> {
+        if self.used(camera)?.info.id == id {
+            return Ok(None);
+        }
+        self.read_memory(camera, id, self.memory_of(camera, id)?).map(Some)
+    }
+
+    /// The memory that goes with [`KeptRecipes::previous`], read anew.
     pub fn previous_memory(&self, camera: &str) -> Result<Option<Arc<Memory>>, KeptError> {
-        let name = self.before(camera).last().and_then(|before| before.memory.as_ref());
+        match self.before(camera).last() {
+            Some(before) => self.read_memory(camera, &before.recipe.info.id, before.memory.as_ref()),
+            None => Ok(None),
+        }
+    }
+
+    /// The memory of this name; without one that of the settings, when it is for recipes of this name.
+    fn read_memory(&self, camera: &str, id: &str, name: Option<&String>) -> Result<Option<Arc<Memory>>, KeptError> {
         let file = name.zip(self.directory.as_ref()).map(|(name, place)| place.join(MEMORIES).join(name));
         let read = file.map(|file| Memory::read(&file)).transpose()?;
-        Ok(read.map(Arc::new).or_else(|| self.memories.get(camera).cloned()))
+        let configured = self.configured(camera).is_ok_and(|recipe| recipe.info.id == id);
+        Ok(read.map(Arc::new).or_else(|| self.memories.get(camera).filter(|_| configured).cloned()))
     }
 
     fn memory(&self, camera: &str) -> Option<&String> {
@@ -401,6 +426,24 @@ mod tests {
         assert_eq!(recipe_in_use(state, &changed).expect("read"), changed.recipe);
         let mut kept = KeptRecipes::open(state, &mut [&mut changed]);
         assert!(matches!(kept.roll_back("top"), Err(KeptError::NothingBefore { version: 1, .. })));
+    }
+
+    #[test]
+    fn a_memory_goes_with_its_product() {
+        let mut kept = KeptRecipes::open(None, &mut [&mut plan(1)]);
+        kept.keep([("top", &plan(2).recipe)].into_iter()).expect("kept");
+        kept.kept.get_mut("top").expect("kept").memory = Some("top-7.memory".into());
+        kept.keep([("top", &plan(3).recipe)].into_iter()).expect("kept");
+        assert_eq!(kept.memory("top").map(String::as_str), Some("top-7.memory"));
+        let lids = RecipeSpec { info: RecipeInfo { id: "lids".into(), version: 1 }, ..plan(1).recipe };
+        kept.keep([("top", &lids)].into_iter()).expect("kept");
+        assert_eq!(kept.memory("top"), None);
+        kept.keep([("top", &plan(4).recipe)].into_iter()).expect("kept");
+        assert_eq!(kept.memory("top").map(String::as_str), Some("top-7.memory"), "the product is back");
+        assert_eq!(kept.roll_back("top").expect("back").info.id, "lids");
+        assert_eq!(kept.memory("top"), None);
+        assert_eq!(kept.roll_back("top").expect("back").info, RecipeInfo { id: "caps".into(), version: 4 });
+        assert_eq!(kept.memory("top").map(String::as_str), Some("top-7.memory"));
     }
 
     #[test]

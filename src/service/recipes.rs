@@ -47,7 +47,12 @@ impl Recipes {
         change: impl Fn(&RecipeSpec) -> RecipeSpec,
     ) -> Result<Value, ChangeError> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let changes = control.change_recipes(camera, change)?;
+        let mut changes = control.change_recipes(camera, change)?;
+        for change in &mut changes {
+            if let Some(memory) = kept.other_memory(change.camera(), &change.recipe.info.id)? {
+                change.memory = fitting(control, memory)?;
+            }
+        }
         kept.keep(changes.iter().map(|change| (&**change.camera(), &change.recipe)))?;
         Ok(Value::Array(changes.into_iter().map(apply).collect()))
     }
@@ -73,18 +78,20 @@ impl Recipes {
     pub fn roll_back(&self, control: &Control, camera: Option<&str>) -> Result<Value, ChangeError> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let (camera, used) = control.recipe(camera)?;
-        let (to, memory) = (kept.previous(&camera)?, kept.previous_memory(&camera)?);
-        if let Some(memory) = &memory {
-            memory.fits(control.model()).map_err(KeptError::from)?;
-        }
+        let (to, memory) = (kept.previous(&camera)?, fitting(control, kept.previous_memory(&camera)?)?);
         // Checked before it is kept: the frames may have another size by now.
         let changes = match to == *used {
             true => Vec::new(),
             false => control.change_recipes(Some(&camera), |_| to.clone())?,
         };
         kept.roll_back(&camera)?;
-        control.change_memory(&camera, memory.clone())?;
-        changes.into_iter().for_each(|change| drop(apply(change)));
+        match changes.is_empty() {
+            true => control.change_memory(&camera, memory.clone())?,
+            false => changes.into_iter().for_each(|mut change| {
+                change.memory.clone_from(&memory);
+                change.apply();
+            }),
+        }
         let RecipeInfo { id, version } = to.info;
         let memory = memory.map(|memory| memory.info());
         Ok(json!([{ "camera": camera, "recipe": { "id": id, "version": version }, "memory": memory }]))
@@ -97,6 +104,12 @@ impl Recipes {
         control.change_memory(camera, Some(Arc::new(memory)))?;
         Ok(file)
     }
+}
+
+/// A memory that was made with another model, engine or precision is none.
+fn fitting(control: &Control, memory: Option<Arc<Memory>>) -> Result<Option<Arc<Memory>>, KeptError> {
+    memory.as_ref().map_or(Ok(()), |memory| memory.fits(control.model()))?;
+    Ok(memory)
 }
 
 fn apply(change: RecipeChange) -> Value {

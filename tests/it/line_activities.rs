@@ -152,9 +152,9 @@ fn a_calibration_answers_twice_is_applied_when_asked_to_and_rolled_back() {
     assert!(found["promise"]["bound"].as_f64().unwrap() <= 0.2, "{ack}");
     let threshold = found["after"]["defect_threshold"].clone();
     assert!(threshold.as_f64().unwrap() > 0.0 && threshold != 0.5, "{ack}");
-    let record: Value = serde_json::from_slice(&fs::read(found["file"].as_str().unwrap()).unwrap()).unwrap();
+    let record: Value = serde_json::from_slice(&fs::read(found["files"][0].as_str().unwrap()).unwrap()).unwrap();
     assert_eq!((&record["by"], record["good"].as_array().unwrap().len()), (&"command".into(), 8));
-    assert!(fs::read_to_string(found["histogram"].as_str().unwrap()).unwrap().ends_with("</svg>\n"));
+    assert!(fs::read_to_string(found["files"][1].as_str().unwrap()).unwrap().ends_with("</svg>\n"));
     plant.state(Value::is_null);
     assert_eq!(plant.recipe("top"), json!(["cap", 1, 0.5]), "nobody has asked for it to be applied");
     let camera = plant.camera();
@@ -279,6 +279,14 @@ fn a_memory_is_learnt_of_the_next_parts_used_at_once_kept_and_rolled_back() {
     let memory = vcp_line::memory::Memory::read(first["file"].as_str().unwrap().as_ref()).unwrap();
     assert_eq!((memory.about().id.as_str().into(), memory.about().parts), (first["memory"]["id"].clone(), 3));
 
+    // It goes with its product.
+    let lid = json!({ "camera": "top", "id": "lid", "defect_threshold": 0.5 });
+    assert_eq!(plant.asked("recipe", "r-1", lid)["ok"], true);
+    assert_eq!(plant.memory(), Value::Null);
+    let ack = plant.asked("rollback", "b-0", json!({ "camera": "top" }));
+    assert_eq!(ack["applied"][0]["recipe"], json!({ "id": "cap", "version": 2 }), "{ack}");
+    assert_eq!(plant.memory(), first["memory"]);
+
     // Stopped, it leaves nothing; a calibration is of what the memory says, and ends when that changes.
     learn("l-2", 90);
     let error = plant.refused("calibrate", "c-1", eight(json!({})));
@@ -297,7 +305,7 @@ fn a_memory_is_learnt_of_the_next_parts_used_at_once_kept_and_rolled_back() {
     let acks: Vec<Value> = acks.iter().map(|messages| messages.last().unwrap().json()).collect();
     let of = |id: &str| acks.iter().find(|ack| ack["correlation_id"] == id).unwrap_or_else(|| panic!("{acks:?}"));
     assert_eq!(of("b-1")["applied"][0]["memory"], first["memory"]);
-    assert_eq!(of("b-1")["applied"][0]["recipe"], json!({ "id": "cap", "version": 1 }), "only the memory was another");
+    assert_eq!(of("b-1")["applied"][0]["recipe"], json!({ "id": "cap", "version": 2 }), "only the memory was another");
     assert!(of("c-2")["error"].as_str().unwrap().starts_with("the memory has changed meanwhile"), "{acks:?}");
 
     // The next start goes on with it, and back to none.
@@ -305,7 +313,7 @@ fn a_memory_is_learnt_of_the_next_parts_used_at_once_kept_and_rolled_back() {
     assert_eq!(plant.memory(), first["memory"]);
     let ack = plant.asked("rollback", "b-2", json!({ "camera": "top" }));
     assert_eq!((&ack["ok"], &ack["applied"][0]["memory"]), (&true.into(), &Value::Null), "{ack}");
-    assert_eq!(plant.memory(), Value::Null);
+    assert_eq!(plant.memory(), Value::Null, "before the first was learnt");
     plant.line.service.signal("TERM");
     assert_eq!(plant.line.service.end().code(), Some(0), "{}", plant.line.service.stderr());
     assert!(plant.memories().iter().all(|name| name.starts_with("top-") && name.ends_with(".memory")));

@@ -6,9 +6,8 @@ use serde_json::json;
 
 use super::copies::Copies;
 use super::pupil::{Outcome, Pupil, Unfit};
-use crate::calibrate::histogram::{Histogram, svg};
 use crate::calibrate::record::Model;
-use crate::calibrate::{By, Calibration, Kind, Look, Part, Record, Wanted, Wish, calibrate};
+use crate::calibrate::{By, Calibration, Kind, Look, Part, Record, Wanted, Wish, calibrate, sheets};
 use crate::clock::{Clock, SystemClock};
 use crate::event::ModelInfo;
 use crate::line::Handed;
@@ -25,8 +24,8 @@ pub struct Asked {
     pub wish: Wish,
     /// The next version is taken into use.
     pub apply: bool,
-    /// Where the calibration file and its picture go, without their extension.
-    pub file: Option<PathBuf>,
+    /// Where the calibration file and its histograms go.
+    pub folder: Option<PathBuf>,
 }
 
 /// See the module.
@@ -45,8 +44,8 @@ impl Calibrating {
         Self { asked, recipe, good: Vec::new(), size: None, copies: Copies::new(wanted) }
     }
 
-    fn found(&self, found: &Calibration) -> Outcome {
-        let Asked { line, camera, model, apply, file, .. } = &self.asked;
+    fn found(&self, found: &Calibration) -> Result<Outcome, Unfit> {
+        let Asked { line, camera, model, apply, folder, .. } = &self.asked;
         let before = self.recipe.spec();
         let by = By { at: SystemClock.now().wall, by: BY.into(), line: line.clone(), camera: camera.clone() };
         let model = Model {
@@ -67,28 +66,13 @@ impl Calibrating {
             "decided": record.decided,
             "warnings": record.warnings,
         });
-        let mut files = Vec::new();
-        if let (Some(file), Ok(mut text)) = (file, serde_json::to_vec_pretty(&record)) {
-            text.push(b'\n');
-            let named = |extension: &str| {
-                let mut name = file.clone().into_os_string();
-                name.push(extension);
-                PathBuf::from(name)
-            };
-            let defects: Vec<f32> = self.good.iter().map(|part| part.statistics.defect).collect();
-            let picture = svg(&Histogram {
-                title: &format!("{camera}: {} good parts, recipe '{}'", defects.len(), before.info.id),
-                axis: "defect statistic",
-                good: &defects,
-                bad: &[],
-                before: Some(before.defect_threshold),
-                after: found.recipe.defect_threshold,
-            });
-            applied["file"] = named(".json").to_string_lossy().into();
-            applied["histogram"] = named(".svg").to_string_lossy().into();
-            files = vec![(named(".json"), text), (named(".svg"), picture.into_bytes())];
+        let mut files: Vec<(PathBuf, Vec<u8>)> = Vec::new();
+        if let Some(folder) = folder {
+            let texts = sheets(&record, before, found, &self.good, &[]).map_err(|error| Unfit(error.to_string()))?;
+            files = texts.into_iter().map(|(name, text)| (folder.join(name), text.into_bytes())).collect();
+            applied["files"] = files.iter().map(|(file, _)| file.to_string_lossy().into_owned()).collect();
         }
-        Outcome { applied, files, recipe: apply.then(|| found.recipe.clone()), memory: None }
+        Ok(Outcome { applied, files, recipe: apply.then(|| found.recipe.clone()), memory: None })
     }
 }
 
@@ -125,7 +109,7 @@ impl Pupil for Calibrating {
 
     fn finish(self: Box<Self>) -> Result<Outcome, Unfit> {
         match calibrate(self.recipe.spec(), &self.good, &[], &self.asked.wish) {
-            Ok(found) => Ok(self.found(&found)),
+            Ok(found) => self.found(&found),
             Err(error) => Err(Unfit(format!("{error}; nothing was changed"))),
         }
     }

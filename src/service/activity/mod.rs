@@ -6,6 +6,7 @@
 //! ```
 //! Until its end an activity is in memory alone: whatever kills the process loses the activity and nothing else.
 
+mod aside;
 mod calibration;
 mod copies;
 mod job;
@@ -25,6 +26,7 @@ use crate::command::Ack;
 use crate::line::control::{Control, ControlError, PartStream};
 use crate::line::recipe::RecipeSpec;
 use crate::publish::{Activity, ActivityKind};
+use aside::aside;
 use job::Job;
 
 pub use job::Told;
@@ -169,7 +171,7 @@ impl Activities {
         let note = move |ack: &Ack, job: &Job| activities.note(ack, job);
         job.tells(Box::new(note), told);
         let (recipes, worker) = (Arc::clone(&self.recipes), Arc::clone(&job));
-        let work = move || work::run(&worker, pupil, parts, &recipe, &control, &recipes);
+        let work = move || aside(move || work::run(&worker, pupil, parts, &recipe, &control, &recipes));
         if let Err(source) = std::thread::Builder::new().name(kind.into()).spawn(work) {
             job.end(Err(&ActivityError::Thread { kind, source }));
         }

@@ -106,11 +106,10 @@ impl Pupils {
         if parts > MOST_PARTS as usize {
             return Err(PupilError::TooMany { needed });
         }
-        let name = format!("{camera}-{}-{}", recipe.info.id, recipe.info.version.saturating_add(1));
-        let file = self.directory.as_ref().map(|directory| directory.join(CALIBRATIONS).join(name));
+        let folder = self.directory.as_ref().map(|directory| directory.join(CALIBRATIONS));
         let (line, model) = (control.line().to_owned(), control.model().clone());
         let (name, apply) = (camera.to_string(), asked.apply);
-        let asked = Asked { line, camera: name, model, wish, apply, file };
+        let asked = Asked { line, camera: name, model, wish, apply, folder };
         let pupil = Box::new(Calibrating::new(asked, &recipe, parts));
         Ok(Beginning { kind: ActivityKind::Calibrate, camera, wanted: parts as u32, pupil, recipe })
     }
