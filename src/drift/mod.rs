@@ -10,6 +10,7 @@
 mod baseline;
 mod chart;
 mod features;
+mod fourier;
 mod measure;
 mod reduced;
 mod run_length;

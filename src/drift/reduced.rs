@@ -1,10 +1,7 @@
 //! A picture reduced to a small grey one, and how far it is moved against the mean of the good parts' (phase correlation,
 //! Kuglin and Hines 1975; sub-pixel by the logarithmic parabola through the peak).
 
-use std::sync::Arc;
-
-use rustfft::num_complex::Complex32;
-use rustfft::{Fft, FftPlanner};
+use super::fourier::{Complex, Fourier};
 
 /// Side of the reduced picture.
 pub const SIDE: usize = 64;
@@ -93,10 +90,9 @@ pub struct Offset {
     pub likeness: f32,
 }
 
-/// The plans of a transform, and what is the same for all pictures.
+/// What is the same for all pictures.
 pub struct Correlator {
-    forward: Arc<dyn Fft<f32>>,
-    inverse: Arc<dyn Fft<f32>>,
+    fourier: Fourier<SIDE>,
     /// Fades the borders, which are no structure of the picture.
     window: Vec<f32>,
     /// Transform of the peak, scaled so that the same picture has a peak of 1.
@@ -105,19 +101,19 @@ pub struct Correlator {
 
 /// A picture's transform.
 #[derive(Clone)]
-pub struct Spectrum(Vec<Complex32>);
+pub struct Spectrum(Vec<Complex>);
 
 impl Spectrum {
     /// This mean of `count` pictures without one of them.
     pub fn without(&self, one: &Self, count: usize) -> Self {
         let (all, rest) = (count as f32, (count.max(2) - 1) as f32);
-        Self(self.0.iter().zip(&one.0).map(|(mean, own)| (mean * all - own) / rest).collect())
+        let rest = 1.0 / rest;
+        Self(self.0.iter().zip(&one.0).map(|(mean, own)| (mean.times(all) - *own).times(rest)).collect())
     }
 }
 
 impl Default for Correlator {
     fn default() -> Self {
-        let mut planner = FftPlanner::new();
         let hann = |i: usize| 0.5 - 0.5 * (std::f32::consts::TAU * (i as f32 + 0.5) / SIDE as f32).cos();
         let frequency = |i: usize| (if i > SIDE / 2 { i as f32 - SIDE as f32 } else { i as f32 }) / SIDE as f32;
         let weight = |index: usize| {
@@ -129,8 +125,7 @@ impl Default for Correlator {
         let weights: Vec<f32> = (0..AREA).map(weight).collect();
         let sum: f32 = weights.iter().sum();
         Self {
-            forward: planner.plan_fft_forward(SIDE),
-            inverse: planner.plan_fft_inverse(SIDE),
+            fourier: Fourier::new(),
             window: (0..AREA).map(|index| hann(index % SIDE) * hann(index / SIDE)).collect(),
             weights: weights.into_iter().map(|weight| weight / sum).collect(),
         }
@@ -140,8 +135,8 @@ impl Default for Correlator {
 impl Correlator {
     /// The transform of a picture.
     pub fn spectrum(&self, picture: &Reduced) -> Spectrum {
-        let faded = picture.0.iter().zip(&self.window).map(|(value, window)| Complex32::new(value * window, 0.0));
-        Spectrum(transformed(&*self.forward, faded.collect()))
+        let faded = picture.0.iter().zip(&self.window).map(|(value, window)| Complex { re: value * window, im: 0.0 });
+        Spectrum(self.fourier.forward(faded.collect()))
     }
 
     /// How far `picture` is moved against `mean`.
@@ -149,14 +144,14 @@ impl Correlator {
         let magnitude = |spectrum: &Spectrum| spectrum.0.iter().map(|value| value.norm()).sum::<f32>() / AREA as f32;
         let (quiet_a, quiet_b) = (QUIET * magnitude(picture), QUIET * magnitude(mean));
         let phases = picture.0.iter().zip(&mean.0).zip(&self.weights).map(|((a, b), &weight)| {
-            let product = a * b.conj();
+            let product = *a * b.conj();
             let most = (a.norm() + quiet_a) * (b.norm() + quiet_b);
-            if most > 0.0 { product * (weight / most) } else { Complex32::ZERO }
+            if most > 0.0 { product.times(weight / most) } else { Complex::default() }
         });
-        let surface = transformed(&*self.inverse, phases.collect());
+        let surface = self.fourier.inverse(phases.collect());
         let at = |x: isize, y: isize| {
             let side = SIDE as isize;
-            surface[(y.rem_euclid(side) * side + x.rem_euclid(side)) as usize].re
+            surface[(y.rem_euclid(side) * side + x.rem_euclid(side)) as usize]
         };
         let (mut best, mut peak) = ((0, 0), f32::MIN);
         for y in -FARTHEST..=FARTHEST {
@@ -182,19 +177,6 @@ fn vertex(before: f32, peak: f32, after: f32) -> f32 {
     let [a, b, c] = [before, peak, after].map(|value| value.max(least).ln());
     let bend = a - 2.0 * b + c;
     if bend < 0.0 { (0.5 * (a - c) / bend).clamp(-0.5, 0.5) } else { 0.0 }
-}
-
-/// Rows, then columns; after two transpositions every value is in its place.
-fn transformed(plan: &dyn Fft<f32>, mut values: Vec<Complex32>) -> Vec<Complex32> {
-    for _ in 0..2 {
-        plan.process(&mut values);
-        for y in 0..SIDE {
-            for x in 0..y {
-                values.swap(y * SIDE + x, x * SIDE + y);
-            }
-        }
-    }
-    values
 }
 
 #[cfg(test)]

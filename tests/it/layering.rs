@@ -78,7 +78,6 @@ const ONLY: &[(&str, &[&str])] = &[
     ("plotters", &["eval/report/plot.rs"]),
     ("maud", &["eval/report/page.rs"]),
     ("csv", &["dataset/listed.rs"]),
-    ("rustfft", &["drift/reduced.rs"]),
     ("burn", &["vcp_clip/eager.rs", "engine/finish.rs", "learn/"]),
 ];
 
