@@ -82,7 +82,9 @@ pub fn limit(knowledge: &Knowledge, wanted: f64) -> Option<f64> {
 
 /// Average number of good parts until a chart that begins at 0 passes `limit`, which is more than 0.
 pub fn run_length(limit: f64, knowledge: &Knowledge) -> f64 {
-    average(limit, knowledge.offset(), knowledge.factor(), knowledge.widening())
+    // Scores that are cut off can move the chart less where they scatter more: both ends are looked at.
+    let with = |factor| average(limit, knowledge.offset(), factor, knowledge.widening());
+    with(knowledge.factor()).min(with(1.0))
 }
 
 /// The same where scores have this mean and deviation; cut off, then widened.
