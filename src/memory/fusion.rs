@@ -19,7 +19,7 @@ const FLOOR: f32 = 0.05;
 /// The least spread of the model's scores of good parts that is believed.
 const LEAST_DEVIATION: f32 = 0.05;
 /// Spread of the model's scores of good parts at which the memory's own score gets half of the word.
-const HALF_TRUST: f32 = 0.5;
+const HALF_TRUST: f32 = 1.0;
 /// Of one good part alone: how much farther its patches are expected to be from those of another part than from the nearest
 /// patch of the same picture outside their neighbourhood. The middle of what 20 products show (1.2 … 27), hence [`ALONE`].
 const ELSEWHERE: f32 = 6.0;
@@ -60,7 +60,7 @@ impl Weights {
         let takeover = ((parts - 4.0) / 12.0).clamp(0.0, 1.0);
         let spread = deviation.max(LEAST_DEVIATION).powi(2);
         let own = takeover * spread / (spread + HALF_TRUST * HALF_TRUST);
-        Self { map: 0.26 * growing, alone: 0.02 * takeover, score: 0.875 * growing, own }
+        Self { map: 0.26 * growing, alone: 0.02 * takeover, score: 0.35 * growing, own }
     }
 }
 

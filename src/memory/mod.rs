@@ -11,6 +11,8 @@ mod file;
 pub mod fusion;
 mod learner;
 mod look_up;
+#[cfg(test)]
+mod tests;
 
 pub use about::{About, FORMAT};
 pub use error::MemoryError;

@@ -31,6 +31,7 @@ mod line_service;
 #[cfg(feature = "openvino")]
 mod live_boot;
 mod log_lost;
+mod memory;
 mod outbox_door;
 mod outbox_faults;
 mod peers;

@@ -1,0 +1,177 @@
+//! A memory from the first good part to its file and back.
+
+use std::fs;
+use std::path::Path;
+
+use jiff::Timestamp;
+
+use super::fusion::Weights;
+use super::{Learner, Memory, MemoryError, Settings};
+use crate::anomaly::{AnomalyMap, Prediction, StageTimes};
+use crate::dice::Dice;
+use crate::event::ModelInfo;
+use crate::tokens::PatchTokens;
+
+const GRID: usize = 6;
+const WIDTH: usize = 20;
+const TAPS: usize = 2;
+const SIZE: usize = 48;
+
+fn settings(pictures_of_tokens: usize) -> Settings {
+    let model = ModelInfo {
+        name: "tiny".into(),
+        sha256: "0f".repeat(32),
+        engine: "reference".into(),
+        precision: "fp32".into(),
+        memory: None,
+    };
+    Settings { model, size: SIZE, sigma: 2.0, pictures_of_tokens, by: "test".into(), now: Timestamp::UNIX_EPOCH }
+}
+
+/// A part whose patches look like those of its kind with some noise; `odd` patches look like nothing known.
+fn part(number: u64, odd: &[usize]) -> PatchTokens {
+    let taps = (0..TAPS as u64).map(|tap| {
+        let mut kind = Dice::new(1, [tap, 0, 0]);
+        let mut own = Dice::new(2, [tap, number, 0]);
+        let patch = |patch: usize| {
+            let plain: Vec<f32> = (0..WIDTH).map(|_| kind.normal() as f32).collect();
+            let noise = |own: &mut Dice| own.normal() as f32;
+            let strange = odd.contains(&patch);
+            plain.iter().map(|x| if strange { noise(&mut own) } else { x + 0.2 * noise(&mut own) }).collect::<Vec<_>>()
+        };
+        (0..GRID * GRID).flat_map(patch).collect()
+    });
+    PatchTokens::new(GRID, WIDTH, taps.collect())
+}
+
+fn answer(tokens: PatchTokens, level: f32, score: f32) -> Prediction {
+    let map = AnomalyMap::new(SIZE, vec![level; SIZE * SIZE]);
+    Prediction { map, score, times: StageTimes::default(), tokens: Some(tokens) }
+}
+
+fn learnt(parts: u64, pictures_of_tokens: usize) -> Memory {
+    let mut learner = Learner::new(settings(pictures_of_tokens));
+    for number in 0..parts {
+        learner.take(&part(number, &[]), 0.1 + 0.01 * number as f32, (640, 480)).expect("a good part");
+    }
+    learner.finish().expect("a memory")
+}
+
+fn at(map: &AnomalyMap, patch: usize) -> f32 {
+    let place = |along: usize| along * (SIZE - 1) / (GRID - 1);
+    map.values()[place(patch / GRID) * SIZE + place(patch % GRID)]
+}
+
+#[test]
+fn what_no_good_part_has_stands_out_and_the_rest_does_not() {
+    for parts in [2, 4, 16, 40] {
+        let memory = learnt(parts, 4);
+        let look = |odd: &[usize]| memory.look(answer(part(1000, odd), 0.2, 0.5), (640, 480)).expect("looked");
+        let (good, bad) = (look(&[]), look(&[14, 15]));
+        assert!(at(&bad.map, 14) > at(&good.map, 14) + 0.02, "{parts} parts: {}", at(&bad.map, 14));
+        // Far from it nothing changes, and what looks good is no more anomalous than the model says.
+        assert!((at(&bad.map, 35) - at(&good.map, 35)).abs() < 1e-3, "{parts} parts");
+        assert!(good.map.peak() <= 0.22, "{parts} parts: {}", good.map.peak());
+        assert!(bad.score > good.score + 0.05, "{parts} parts: {} {}", bad.score, good.score);
+        assert!(bad.tokens.is_none(), "tokens are used up");
+    }
+}
+
+#[test]
+fn one_part_speaks_softly() {
+    let memory = learnt(1, 4);
+    let bad = memory.look(answer(part(1000, &[14]), 0.2, 0.5), (640, 480)).expect("looked");
+    assert!(bad.map.values().iter().all(|value| (value - 0.2).abs() < 0.05));
+    assert_eq!(bad.score, 0.5);
+}
+
+#[test]
+fn a_part_is_never_compared_with_itself() {
+    // Three copies that are called different parts know each other; of different parts none knows the others that well.
+    let means = |numbers: [u64; 3]| {
+        let mut learner = Learner::new(settings(4));
+        for number in numbers {
+            learner.take(&part(number, &[]), 0.1, (640, 480)).expect("a good part");
+        }
+        serde_json::to_value(learner.finish().expect("a memory").fusion()).expect("JSON")["means"][0].as_f64()
+    };
+    assert!(means([7, 7, 7]).expect("a mean") < 1e-3);
+    assert!(means([7, 8, 9]).expect("a mean") > 0.01);
+}
+
+#[test]
+fn weights_grow_with_the_parts_and_the_memory_takes_over_where_the_model_is_unsure() {
+    let close = |a: f32, b: f32| (a - b).abs() < 1e-6;
+    let few = Weights::of(4, 0.5);
+    assert!(close(few.map, 0.26 * 0.25) && close(few.score, 0.35 * 0.25) && few.own == 0.0 && few.alone == 0.0);
+    let many = Weights::of(16, 1.0);
+    assert!(close(many.own, 0.5) && close(many.alone, 0.02) && close(many.map, 0.26 * 16.0 / 28.0));
+    assert_eq!(Weights::of(200, 1.0), many);
+    assert!(Weights::of(16, 0.01).own < 0.011, "a model that is sure of good parts is believed");
+}
+
+#[test]
+fn many_parts_take_no_more_room_than_few() {
+    for parts in [4, 5, 60] {
+        assert_eq!(learnt(parts, 4).about().tokens, [4 * GRID * GRID; TAPS], "{parts} parts");
+    }
+    assert_eq!(learnt(3, 4).about().tokens, [3 * GRID * GRID; TAPS]);
+    assert_eq!(learnt(60, 4).about().id, learnt(60, 4).about().id, "nothing but the parts decides");
+}
+
+#[test]
+fn a_file_gives_back_the_very_memory() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let [file, again] = ["a.memory", "b.memory"].map(|name| folder.path().join(name));
+    let memory = learnt(6, 2);
+    memory.write(&file).expect("written");
+    let read = Memory::read(&file).expect("read");
+    assert_eq!((read.about(), read.fusion()), (memory.about(), memory.fusion()));
+    let look = |memory: &Memory| memory.look(answer(part(1000, &[3]), 0.2, 0.5), (640, 480)).expect("looked");
+    assert_eq!(look(&read).map, look(&memory).map);
+    read.write(&again).expect("written");
+    assert_eq!(fs::read(&file).expect("bytes"), fs::read(&again).expect("bytes"));
+}
+
+#[test]
+fn a_file_that_is_damaged_cut_or_something_else_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("a.memory");
+    learnt(3, 4).write(&file).expect("written");
+    let whole = fs::read(&file).expect("bytes");
+    let said = |bytes: &[u8]| {
+        fs::write(&file, bytes).expect("written");
+        let error = Memory::read(&file).err().expect("no memory");
+        assert!(matches!(error, MemoryError::Damaged { .. } | MemoryError::Format { .. }), "{error:?}");
+        assert!(error.to_string().ends_with("make a new one with `vcp-line learn`"), "{error}");
+        error.to_string()
+    };
+    for length in [0, 7, 8, 100, whole.len() / 2, whole.len() - 1] {
+        said(&whole[..length]);
+    }
+    for place in [whole.len() - 1, whole.len() / 2, whole.len() * 3 / 4] {
+        let mut other = whole.clone();
+        other[place] ^= 0x40;
+        said(&other);
+    }
+    let text = String::from_utf8_lossy(&whole).into_owned();
+    let format = text.find(r#"\"format\":1"#).expect("its format") + r#"\"format\":"#.len();
+    let mut newer = whole.clone();
+    newer[format] = b'7';
+    assert!(said(&newer).contains("has format 7, this program reads 1"));
+    assert!(matches!(Memory::read(Path::new("/nowhere/a.memory")), Err(MemoryError::Absent { .. })));
+}
+
+#[test]
+fn pictures_of_two_shapes_and_none_make_no_memory() {
+    let mut learner = Learner::new(settings(4));
+    learner.take(&part(0, &[]), 0.1, (640, 480)).expect("a good part");
+    let error = learner.take(&part(1, &[]), 0.1, (480, 640)).expect_err("turned").to_string();
+    assert!(error.starts_with("good pictures of 640x480 and of 480x640"), "{error}");
+    assert!(matches!(Learner::new(settings(4)).finish(), Err(MemoryError::NoParts)));
+    let memory = learner.finish().expect("a memory of one");
+    let error = memory.look(answer(part(2, &[]), 0.2, 0.5), (480, 640)).expect_err("turned").to_string();
+    assert!(error.contains("pictures of 640x480, here it is 480x640"), "{error}");
+    let bare = Prediction { tokens: None, ..answer(part(2, &[]), 0.2, 0.5) };
+    assert!(matches!(memory.look(bare, (640, 480)), Err(MemoryError::NoTokens { .. })));
+}
