@@ -134,6 +134,7 @@ impl CameraThread {
                 Ok(frame) => frame,
                 Err(error) => {
                     tracing::warn!("{error}");
+                    self.station.damaged_frames.one_in_vain();
                     self.station.damaged(seq, error);
                     continue;
                 }
