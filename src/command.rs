@@ -7,9 +7,11 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
+mod activity;
 mod id;
 mod payload;
 
+pub use activity::{Calibrate, Learn, MOST_PARTS, Rollback};
 pub use id::{MAX_ID, is_id};
 
 use payload::Unread;
@@ -20,7 +22,8 @@ pub const MAX_PAYLOAD: usize = 64 * 1024;
 const SKEW: Duration = Duration::from_secs(5);
 
 /// The names of the commands, the last part of their topic and of their path.
-pub const NAMES: [&str; 6] = ["trigger", "pause", "resume", "threshold", "recipe", "snapshot"];
+pub const NAMES: [&str; 9] =
+    ["trigger", "pause", "resume", "threshold", "recipe", "snapshot", "calibrate", "learn", "rollback"];
 
 /// A command with what belongs to every command.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,6 +51,12 @@ pub enum Command {
     Recipe(NewRecipe),
     /// Write the picture that was inspected last to a file.
     Snapshot(Which),
+    /// Find thresholds from the next parts.
+    Calibrate(Calibrate),
+    /// Make a memory of the next parts.
+    Learn(Learn),
+    /// Go back to the recipe and the memory before.
+    Rollback(Rollback),
 }
 
 /// A part is there.
@@ -137,7 +146,7 @@ pub enum CommandError {
         reason: String,
     },
     /// Nothing has this name.
-    #[error("there is no command \"{name}\"; known: trigger, pause, resume, threshold, recipe, snapshot")]
+    #[error("there is no command \"{name}\"; known: {}", NAMES.join(", "))]
     Unknown {
         /// Shortened, without control characters.
         name: String,
@@ -217,17 +226,27 @@ pub struct Ack {
     /// The same command was carried out a moment ago, and was not carried out again.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub repeated: bool,
+    /// It has begun; a second answer with the same correlation id follows at its end.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub pending: bool,
 }
 
 impl Ack {
     /// It was carried out.
     pub fn done(correlation_id: Option<String>, applied: Value) -> Self {
-        Self { correlation_id, ok: true, error: None, applied: Some(applied), kept: None, repeated: false }
+        let (error, kept) = (None, None);
+        Self { correlation_id, ok: true, error, applied: Some(applied), kept, repeated: false, pending: false }
+    }
+
+    /// It has begun.
+    pub fn begun(correlation_id: Option<String>, applied: Value) -> Self {
+        Self { pending: true, ..Self::done(correlation_id, applied) }
     }
 
     /// It was not.
     pub fn refused(correlation_id: Option<String>, error: impl ToString) -> Self {
-        Self { correlation_id, ok: false, error: Some(error.to_string()), applied: None, kept: None, repeated: false }
+        let (error, kept) = (Some(error.to_string()), None);
+        Self { correlation_id, ok: false, error, applied: None, kept, repeated: false, pending: false }
     }
 }
 
@@ -262,6 +281,9 @@ pub fn parse(name: &str, payload: &[u8]) -> Result<Request, Refusal> {
         "resume" => field(known, rest).map(Command::Resume),
         "threshold" => field(known, rest).map(Command::Threshold),
         "recipe" => field(known, rest).map(Command::Recipe),
+        "calibrate" => field(known, rest).map(Command::Calibrate),
+        "learn" => field(known, rest).map(Command::Learn),
+        "rollback" => field(known, rest).map(Command::Rollback),
         _ => field(known, rest).map(Command::Snapshot),
     };
     let command = command.and_then(|command| command.checked()).map_err(refuse)?;
@@ -282,6 +304,9 @@ impl Command {
             Self::Threshold(_) => "threshold",
             Self::Recipe(_) => "recipe",
             Self::Snapshot(_) => "snapshot",
+            Self::Calibrate(_) => "calibrate",
+            Self::Learn(_) => "learn",
+            Self::Rollback(_) => "rollback",
         }
     }
 
@@ -292,6 +317,9 @@ impl Command {
             Self::Pause(which) | Self::Resume(which) | Self::Snapshot(which) => which.camera.as_deref(),
             Self::Threshold(change) => change.camera.as_deref(),
             Self::Recipe(recipe) => recipe.camera.as_deref(),
+            Self::Calibrate(calibrate) => calibrate.camera.as_deref(),
+            Self::Learn(learn) => learn.camera.as_deref(),
+            Self::Rollback(rollback) => rollback.camera.as_deref(),
         }
     }
 
@@ -306,6 +334,8 @@ impl Command {
                 let reason = "write threshold, defect_threshold or both".into();
                 Err(CommandError::Field { command: "threshold", reason })
             }
+            Self::Calibrate(calibrate) => calibrate.checked().map(|()| self),
+            Self::Learn(learn) => learn.checked().map(|()| self),
             _ => Ok(self),
         }
     }
@@ -401,6 +431,35 @@ mod tests {
     }
 
     #[test]
+    fn commands_that_take_many_parts_say_how_many() {
+        let request = parse("calibrate", br#"{"parts":"59","false_rejects":0.05,"apply":1}"#).expect("valid");
+        let calibrate = Calibrate { parts: Some(59), false_rejects: Some(0.05), apply: true, ..Calibrate::default() };
+        assert_eq!(request.command, Command::Calibrate(calibrate));
+        let stop = Command::Learn(Learn { stop: true, ..Learn::default() });
+        assert_eq!(parse("learn", br#"{"stop":true}"#).expect("valid").command, stop);
+        let wrong = [
+            ("learn", "{}", "learn: write parts, the number of good parts to come"),
+            ("learn", r#"{"parts":0}"#, "learn: parts 0 is out of range; allowed: 1 to 10000"),
+            ("learn", r#"{"parts":3,"stop":true}"#, "learn: write parts to begin or stop to end, not both"),
+            (
+                "calibrate",
+                r#"{"false_rejects":1}"#,
+                "calibrate: false_rejects 1 is out of range; allowed: above 0 and below 1",
+            ),
+            (
+                "calibrate",
+                r#"{"confidence":"0"}"#,
+                "calibrate: confidence 0 is out of range; allowed: above 0 and below 1",
+            ),
+            ("calibrate", r#"{"apply":"perhaps"}"#, "calibrate: \"perhaps\" where true or false belongs"),
+        ];
+        for (name, payload, reason) in wrong {
+            assert_eq!(error(name, payload), reason);
+        }
+        assert!(error("rollback", r#"{"to":1}"#).starts_with("rollback: unknown field `to`"));
+    }
+
+    #[test]
     fn old_commands_and_those_from_the_future_are_refused() {
         let sent = Timestamp::from_second(1_700_000_000).expect("valid");
         let request = Request { correlation_id: None, sent_at: Some(sent), command: Command::Pause(Which::default()) };
@@ -424,7 +483,7 @@ mod tests {
         }
 
         #[test]
-        fn no_json_breaks_the_reader(which in 0_usize..6, key in "camera|part_id|sent_at|regions|threshold|id",
+        fn no_json_breaks_the_reader(which in 0..NAMES.len(), key in "camera|part_id|sent_at|regions|threshold|id",
             value in "null|true|-1|1e308|\"\"|\"a\"|\\[\\]|\\{\\}|\\[\\[\\[1,2\\]\\]\\]|99999999999999999999") {
             let text = format!("{{\"{key}\":{value},\"part_id\":\"p\",\"id\":\"r\",\"defect_threshold\":0.5}}");
             if let Err(refusal) = parse(NAMES[which], text.as_bytes()) {

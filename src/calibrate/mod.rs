@@ -13,9 +13,11 @@ pub mod part;
 pub mod promise;
 pub mod record;
 pub mod remembering;
+mod sheets;
 
 pub use calibration::{CalibrateError, Calibration, Wish, calibrate};
 pub use guards::Warning;
 pub use part::{Look, Part};
 pub use promise::{Kind, Promise, PromiseError, Wanted};
 pub use record::{By, Record};
+pub use sheets::sheets;

@@ -41,9 +41,9 @@ impl Learner for Remembering {
     fn learn(&self, parts: &[&GoodPart]) -> Result<Memory, RememberError> {
         let mut learner = memory::Learner::new(self.settings.clone());
         for GoodPart { prediction, size } in parts {
-            let Prediction { map, score, tokens, .. } = prediction;
+            let Prediction { score, tokens, .. } = prediction;
             let no_tokens = || MemoryError::NoTokens { engine: self.settings.model.engine.clone() };
-            learner.take(tokens.as_ref().ok_or_else(no_tokens)?, map, *score, *size)?;
+            learner.take(tokens.as_ref().ok_or_else(no_tokens)?, *score, *size)?;
         }
         Ok(learner.finish()?)
     }

@@ -24,6 +24,7 @@ mod failure;
 mod inspect;
 mod interrupt;
 mod json_file;
+mod learn;
 mod model;
 mod outbox;
 mod run;
@@ -73,6 +74,8 @@ enum Command {
     Outbox(outbox::OutboxArguments),
     /// Look at image files: one line each with the score; anomaly maps and overlays on request.
     Inspect(inspect::InspectArguments),
+    /// Learn what good parts look like: a memory of pictures of them, which joins the model's eye.
+    Learn(learn::LearnArguments),
     /// Set a recipe's thresholds from pictures of good parts, with a promise of how many good ones are rejected.
     Calibrate(Box<calibrate::CalibrateArguments>),
     /// Model bundles: import weight files, export ONNX, show what is inside.
@@ -159,6 +162,7 @@ fn command(command: Command, interrupts: &Interrupts, log: &Log) -> anyhow::Resu
         Command::Trigger(arguments) => trigger::run(&arguments),
         Command::Outbox(arguments) => outbox::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Learn(arguments) => learn::run(&arguments),
         Command::Calibrate(arguments) => calibrate::run(&arguments),
         Command::Model(command) => model::run(&command),
         Command::Eval(arguments) => eval::run(&arguments),

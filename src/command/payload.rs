@@ -14,7 +14,7 @@ use super::id::is_id;
 
 /// Deepest nesting that is read as JSON5, whose reader calls itself for each level; a recipe has four.
 const DEEPEST: usize = 16;
-/// Siemens' STRING has its greatest and its present length in two bytes before the text.
+/// Siemens' STRING has its greatest and its present length in two bytes before the text, WSTRING in four.
 const STRING_HEAD: usize = 2;
 
 /// Why a payload is no command, and the name it may have had for itself.
@@ -75,8 +75,13 @@ fn utf16(payload: &[u8]) -> Option<String> {
     let (payload, little) = match payload {
         [0xff, 0xfe, rest @ ..] => (rest, true),
         [0xfe, 0xff, rest @ ..] => (rest, false),
+        [m1, m0, l1, l0, text @ ..] if text.starts_with(&[0, b'{', 0]) => {
+            let (most, length) = (u16::from_be_bytes([*m1, *m0]), usize::from(u16::from_be_bytes([*l1, *l0])));
+            let text = text.get(..2 * length).filter(|_| length <= usize::from(most))?;
+            (text, false)
+        }
         [b'{', 0, ..] if payload.len() > 2 && payload[2] != 0 => (payload, true),
-        [0, b'{', ..] => (payload, false),
+        [0, b'{', 0, ..] => (payload, false),
         _ => return None,
     };
     let units = payload.chunks_exact(2).map(|pair| {
@@ -88,11 +93,19 @@ fn utf16(payload: &[u8]) -> Option<String> {
 
 /// The object that this text is, as JSON or else as JSON5: single quotes, a comma after the last field.
 fn object(text: &str) -> Option<Map<String, Value>> {
-    let text = text.trim().trim_start_matches('\u{feff}');
+    let around = |c: char| c.is_whitespace() || c.is_control() || matches!(c, '\u{feff}' | '\u{200b}');
+    // Frames of serial lines (STX, ETX), and the 0xff of an erased memory.
+    let text = text.trim_matches(around).trim_end_matches('\u{ff}').trim_end_matches(around);
     // A whole text in the quotes of IEC 61131.
     let text = text.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\'')).unwrap_or(text);
     if let Ok(fields) = serde_json::from_str(text) {
         return Some(fields);
+    }
+    // JSON within a JSON string, as programs that encode twice send it.
+    if text.starts_with('"')
+        && let Ok(inner) = serde_json::from_str::<String>(text)
+    {
+        return serde_json::from_str(inner.trim_end_matches('\0')).ok();
     }
     (depth(text) <= DEEPEST).then(|| json5::from_str(text).ok()).flatten()
 }
@@ -164,6 +177,22 @@ pub fn number_or_none<'de, D: Deserializer<'de>, T: FromNumber>(deserializer: D)
     }
 }
 
+/// A yes or no, also as the number or the string that some controllers have for it.
+pub fn flag<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool, D::Error> {
+    let value = Value::deserialize(deserializer)?;
+    let found = match &value {
+        Value::Bool(flag) => Some(*flag),
+        Value::Number(number) => whole(number).filter(|number| *number < 2).map(|number| number == 1),
+        Value::String(text) => match text.trim_end_matches('\0').trim().to_ascii_lowercase().as_str() {
+            "true" | "1" => Some(true),
+            "false" | "0" => Some(false),
+            _ => None,
+        },
+        _ => None,
+    };
+    found.ok_or_else(|| D::Error::custom(format_args!("{} where true or false belongs", Shown(&value))))
+}
+
 /// Numbers that commands hold. Implemented here alone.
 pub trait FromNumber: Sized {
     /// What is allowed.
@@ -189,6 +218,13 @@ impl FromNumber for u32 {
     const KIND: &'static str = "a whole number from 0 to 4294967295";
     fn from_number(number: &Number) -> Option<Self> {
         whole(number)?.try_into().ok()
+    }
+}
+
+impl FromNumber for f64 {
+    const KIND: &'static str = "a number";
+    fn from_number(number: &Number) -> Option<Self> {
+        number.as_f64()
     }
 }
 
@@ -254,14 +290,28 @@ mod tests {
             format!("'{RIGHT}'").into_bytes(),
             RIGHT.replace('"', "'").into_bytes(),
             RIGHT.replace('}', ",}").into_bytes(),
+            Value::String(RIGHT.to_owned()).to_string().into_bytes(),
+            format!("\0{RIGHT}").into_bytes(),
+            RIGHT.replace(',', ", // the part\r\n").into_bytes(),
             RIGHT.replace("A-2", "A-2\0\0\0\0").into_bytes(),
             [&[0xff, 0xfe][..], &utf16le(RIGHT)].concat(),
             [&[0xfe, 0xff][..], &utf16be].concat(),
+            [&[0xfe, 0xff, 0, b' '][..], &utf16be].concat(),
             utf16le(&format!("{RIGHT}\0\0")),
             utf16be,
             head,
         ] {
             assert_eq!(read(&payload).as_ref(), Some(&right), "{:?}", String::from_utf8_lossy(&payload));
+        }
+        let units = |text: &str| text.encode_utf16().flat_map(u16::to_be_bytes).collect::<Vec<u8>>();
+        let wide = [&[0, 254, 0, RIGHT.len() as u8], &units(RIGHT)[..], &units("}old")].concat();
+        for framed in [
+            wide,
+            [b"\x02", RIGHT.as_bytes(), b"\x03"].concat(),
+            [RIGHT.as_bytes(), &[0xff; 20]].concat(),
+            format!("\u{200b}{RIGHT}").into_bytes(),
+        ] {
+            assert_eq!(read(&framed).as_ref(), Some(&right), "{framed:?}");
         }
         let latin: Vec<u8> = "{\"part_id\":\"Müller\"}".chars().map(|c| c as u8).collect();
         assert_eq!(read(latin).as_deref(), Some("{\"part_id\":\"Müller\"}"));

@@ -50,12 +50,26 @@ pub enum SecretError {
 pub fn read(path: &Path) -> Result<Secret, SecretError> {
     let bytes = std::fs::read(path).map_err(|source| SecretError::Read { path: path.to_owned(), source })?;
     let encoding = |found| SecretError::Encoding { path: path.to_owned(), found };
-    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) || bytes.contains(&0) {
-        return Err(encoding("UTF-16, or no text at all"));
-    }
-    let text = std::str::from_utf8(&bytes).map_err(|_| encoding("bytes that are no UTF-8"))?;
+    let text = match utf16(&bytes) {
+        Some(text) => text.map_err(|_| encoding("UTF-16 that is not all there"))?,
+        None if bytes.contains(&0) => return Err(encoding("UTF-16, or no text at all")),
+        None => String::from_utf8(bytes).map_err(|_| encoding("bytes that are no UTF-8"))?,
+    };
     let first = text.trim_start_matches('\u{feff}').split(['\n', '\r']).next().unwrap_or_default();
     if first.is_empty() { Err(SecretError::Empty { path: path.to_owned() }) } else { Ok(Secret::new(first)) }
+}
+
+/// The text of a file that begins with the byte order mark of UTF-16, as PowerShell writes it; `None` for another one.
+fn utf16(bytes: &[u8]) -> Option<Result<String, std::string::FromUtf16Error>> {
+    let (rest, number): (_, fn([u8; 2]) -> u16) = match bytes {
+        [0xff, 0xfe, rest @ ..] => (rest, u16::from_le_bytes),
+        [0xfe, 0xff, rest @ ..] => (rest, u16::from_be_bytes),
+        _ => return None,
+    };
+    // Half a letter at the end is none.
+    let (pairs, half) = rest.as_chunks::<2>();
+    let units = pairs.iter().map(|pair| number(*pair)).chain((!half.is_empty()).then_some(0xdc00));
+    Some(String::from_utf16(&units.collect::<Vec<u16>>()))
 }
 
 /// Like [`read`] for what lets others in: long enough, and nobody's but the service's. systemd sees to its own credentials.
@@ -115,8 +129,14 @@ mod tests {
             std::fs::write(&path, same).expect("written");
             assert_eq!(read(&path).expect("read").reveal(), "hünter 2", "{same:?}");
         }
-        let utf16 = |mark: u16| [mark, 104, 105, 13, 10].into_iter().flat_map(u16::to_le_bytes).collect::<Vec<u8>>();
-        for other in [utf16(0xfeff), utf16(0xfffe), b"h\0i\0".to_vec(), b"h\xfcnter".to_vec()] {
+        let utf16 =
+            |bytes: fn(u16) -> [u8; 2]| "\u{feff}hünter 2\r\n".encode_utf16().flat_map(bytes).collect::<Vec<u8>>();
+        for same in [utf16(u16::to_le_bytes), utf16(u16::to_be_bytes)] {
+            std::fs::write(&path, &same).expect("written");
+            assert_eq!(read(&path).expect("read").reveal(), "hünter 2");
+        }
+        let half = utf16(u16::to_le_bytes)[..9].to_vec();
+        for other in [half, b"h\0i\0".to_vec(), b"h\xfcnter".to_vec()] {
             std::fs::write(&path, &other).expect("written");
             let error = read(&path).expect_err("refused").to_string();
             assert!(error.contains("save it as UTF-8") && !error.contains("nter"), "{error}");

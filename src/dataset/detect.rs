@@ -5,21 +5,25 @@ use std::path::{Path, PathBuf};
 use super::files::folders;
 use super::{DatasetError, Layout, beside, folders as kinds, listed, realiad};
 
+/// So many folders that hold one folder each may lie around a data set, as archives are unpacked.
+const DEEPEST: usize = 5;
+
 /// A look at files and folders; pictures are not opened. Lists go before folders, since they say more.
 ///
-/// Returns the root as well: a folder that holds nothing but one folder with the data set is passed through. Errors when
+/// Returns the root as well: folders that hold nothing but one folder are passed through. Errors when
 /// nothing fits, and names what would.
 pub(super) fn layout(root: &Path) -> Result<(PathBuf, Layout), DatasetError> {
     if let Err(source) = std::fs::metadata(root) {
         return Err(DatasetError::Missing { path: root.to_owned(), layout: Layout::Auto.name(), source });
     }
-    if let Some(layout) = at(root) {
-        return Ok((root.to_owned(), layout));
-    }
-    if let [only] = folders(root).as_slice()
-        && let Some(layout) = at(only)
-    {
-        return Ok((only.clone(), layout));
+    let mut place = root.to_owned();
+    for _ in 0..DEEPEST {
+        if let Some(layout) = at(&place) {
+            return Ok((place, layout));
+        }
+        let inner = folders(&place);
+        let [only] = inner.as_slice() else { break };
+        place.clone_from(only);
     }
     Err(DatasetError::NoLayout { root: root.to_owned() })
 }

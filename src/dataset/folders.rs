@@ -1,9 +1,10 @@
 //! Layouts whose folders say what a picture is: MVTec-AD and its followers, and plain folders of good and defective parts.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::LeftOut;
-use super::files::{count, folders, is_foreign, is_picture, list, pictures};
+use super::files::{count, folders, is_foreign, is_picture, list, pictures, stems};
 use super::masks::{MaskFolder, beside};
 use super::words::{self, name_of};
 use super::{ClassItems, DatasetError, Item, Split};
@@ -14,11 +15,21 @@ pub(super) type Found = (Vec<ClassItems>, Vec<String>);
 /// `CLASS/SPLIT/KIND/NAME.png`; the root may be a class itself.
 pub(super) fn mvtec(root: &Path, split: Split) -> Result<Found, DatasetError> {
     const LAYOUT: &str = "mvtec";
-    let (classes, remarks) = classes(root, LAYOUT, "'train' or 'test'", is_mvtec)?;
+    let (mut classes, mut remarks) = classes(root, LAYOUT, "'train' or 'test'", is_mvtec)?;
+    if classes.iter().any(|(_, folder)| split_folder(folder, split).is_some()) {
+        // Other classes have pictures for this split.
+        classes.retain(|(name, folder)| {
+            let there = split_folder(folder, split).is_some();
+            if !there {
+                remarks.push(format!("{name}: has no folder '{}', its pictures are not used", split.name()));
+            }
+            there
+        });
+    }
     let class = |(name, folder): (String, PathBuf)| -> Result<ClassItems, DatasetError> {
         let part = split_folder(&folder, split).unwrap_or_else(|| folder.join(split.name()));
         let truth = mask_folders(&[&part, &folder]);
-        let mut reading = Reading::new(name, LAYOUT);
+        let mut reading = Reading::new(name, LAYOUT, &folder);
         let entries = list(&part, LAYOUT)?;
         let kinds: Vec<PathBuf> =
             entries.iter().filter(|path| path.is_dir() && !words::is_masks(&name_of(path))).cloned().collect();
@@ -56,7 +67,7 @@ pub(super) fn plain(root: &Path) -> Result<Found, DatasetError> {
         let any = |is: fn(&str) -> bool| inner.iter().any(|path| is(&name_of(path)));
         // Without a folder for all that are not good, what lies beside the good ones are kinds of defects.
         let only_good = any(words::is_good) && !any(words::is_all_bad);
-        let mut reading = Reading::new(name, LAYOUT);
+        let mut reading = Reading::new(name, LAYOUT, &folder);
         reading.stray(&entries, "lies beside the folders that say what is good");
         let is_kind = |name: &str| {
             !words::is_masks(name) && !words::is_good(name) && !words::is_unknown(name) && !words::is_split(name)
@@ -71,10 +82,12 @@ pub(super) fn plain(root: &Path) -> Result<Found, DatasetError> {
                 let own = below(&truth, &[&kind], bad == 1);
                 let own = if own.is_empty() { truth.clone() } else { own };
                 reading.pictures(folder, Some(&own), None)?;
+                let beside = mask_folders(&[folder]);
                 for sort in folders(folder).into_iter().filter(|path| !words::is_masks(&name_of(path))) {
                     let called = name_of(&sort);
-                    let within = below(&[own.as_slice(), &truth].concat(), &[&called], false);
-                    reading.defective(&sort, Some(&called), if within.is_empty() { &own } else { &within })?;
+                    let within = below(&[&beside, own.as_slice(), &truth].concat(), &[&called], false);
+                    let kind = Some(called.as_str()).filter(|called| !words::is_noun(called));
+                    reading.defective(&sort, kind, if within.is_empty() { &own } else { &within })?;
                 }
             } else if words::is_masks(&kind) {
                 // Looked into above.
@@ -120,10 +133,11 @@ fn split_folder(folder: &Path, split: Split) -> Option<PathBuf> {
     ranked.min().map(|(_, path)| path)
 }
 
-/// Is it a link to a folder that it lies in?
+/// Is it a link to a folder that it lies in, on whatever way?
 fn leads_up(folder: &Path) -> bool {
     let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    folder.parent().is_some_and(|parent| real(parent).starts_with(real(folder)))
+    let own = real(folder);
+    folder.ancestors().skip(1).any(|outer| real(outer).starts_with(&own))
 }
 
 /// Folders for masks in any of these, and those for a split in them.
@@ -194,11 +208,13 @@ fn classes(
 struct Reading {
     class: ClassItems,
     layout: &'static str,
+    /// Names of all pictures in the class's folder.
+    known: BTreeSet<Vec<u8>>,
 }
 
 impl Reading {
-    fn new(name: String, layout: &'static str) -> Self {
-        Self { class: ClassItems::new(name, Vec::new()), layout }
+    fn new(name: String, layout: &'static str, folder: &Path) -> Self {
+        Self { class: ClassItems::new(name, Vec::new()), layout, known: stems(folder, words::is_masks) }
     }
 
     fn good(&mut self, folder: &Path, kind: &str) -> Result<(), DatasetError> {
@@ -222,8 +238,9 @@ impl Reading {
             return self.pictures(&colour, None, kind);
         }
         self.pictures(folder, masks, kind)?;
+        let beside = mask_folders(&[folder]);
         for inner in folders(folder).into_iter().filter(|path| !words::is_masks(&name_of(path)) && !leads_up(path)) {
-            let own = masks.map(|masks| below(masks, &[&name_of(&inner)], false));
+            let own = masks.map(|masks| below(&[&beside, masks].concat(), &[&name_of(&inner)], false));
             self.deep(&inner, own.as_deref(), kind)?;
         }
         Ok(())
@@ -249,11 +266,32 @@ impl Reading {
         let mut places: Vec<MaskFolder> =
             masks.iter().cloned().chain(inner).map(|path| MaskFolder::open(&path)).collect();
         places.push(MaskFolder::of(near));
-        let mut without = 0;
-        for image in images {
-            let masks = places.iter_mut().map(|place| place.of_picture(&image)).find(|masks| !masks.is_empty());
-            let masks = masks.unwrap_or_default();
-            without += usize::from(masks.is_empty());
+        let found = |(place, masks): (usize, &mut MaskFolder), image: &Path| (place, masks.of_picture(image));
+        let mut masks: Vec<(usize, Vec<PathBuf>)> = Vec::new();
+        for image in &images {
+            let own = places.iter_mut().enumerate().map(|place| found(place, image)).find(|(_, own)| !own.is_empty());
+            masks.push(own.unwrap_or_default());
+        }
+        let mut others = Vec::new();
+        for (place, folder) in places.iter_mut().enumerate() {
+            for (image, mask) in folder.of_beginnings(&images, &self.known) {
+                let (of, own) = &mut masks[image];
+                // Where a picture has masks in one place, those of another are the same once more.
+                if own.is_empty() {
+                    *of = place;
+                }
+                if *of == place {
+                    others.push(mask.clone());
+                    own.push(mask);
+                }
+            }
+        }
+        if let Some(first) = others.first() {
+            let (count, first) = (others.len(), first.display());
+            self.class.remarks.push(format!("{count} masks such as {first} are told by how their names begin"));
+        }
+        let without = masks.iter().filter(|(_, own)| own.is_empty()).count();
+        for (image, (_, masks)) in images.into_iter().zip(masks) {
             self.class.items.push(Item { image, masks, anomalous: true, kind: kind.map(str::to_owned) });
         }
         let unused: Vec<PathBuf> = places.iter().flat_map(MaskFolder::unused).collect();

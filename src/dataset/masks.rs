@@ -1,11 +1,10 @@
 //! Which masks belong to which picture, by the names that data sets and labelling programs give them.
 
-use std::collections::BTreeSet;
-use std::ffi::OsStr;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::files::{self, is_picture};
+use super::files::{self, is_picture, stem};
 use crate::source::image_file::EXTENSIONS;
 
 /// What follows the picture's name in that of its mask, the more usual first. MVTec-AD and its followers have `_mask`, the
@@ -15,6 +14,9 @@ const SUFFIXES: [&str; 11] =
 /// Those that may lie beside the picture and be told from it.
 const BESIDE: [&str; 9] =
     ["_mask", "_gt", "_label", "-mask", "_masks", "_ground_truth", "_groundtruth", ".mask", "-gt"];
+
+/// What stands between a picture's name and what a mask's name says besides.
+const SEPARATORS: &[u8] = b"_-. ";
 
 /// A folder of masks.
 #[derive(Debug)]
@@ -42,9 +44,34 @@ impl MaskFolder {
     pub(super) fn of_picture(&mut self, image: &Path) -> Vec<PathBuf> {
         let stem = stem(image);
         let whole = image.file_name().unwrap_or_default().as_bytes();
-        let found = [stem, whole].into_iter().find_map(|name| self.file(name, image)).map(|path| vec![path]);
-        let found = found.or_else(|| self.numbered(stem)).or_else(|| self.folder(stem)).unwrap_or_default();
+        let mut found: Vec<PathBuf> =
+            [stem, whole].into_iter().find_map(|name| self.file(name, image)).into_iter().collect();
+        found.extend(self.numbered(stem));
+        if found.is_empty() {
+            found = self.folder(stem);
+        }
         self.used.extend(found.iter().cloned());
+        found
+    }
+
+    /// Masks that belong to no picture by their whole names: those that begin with one of these pictures' and say more behind
+    /// it, as `000_scratch_mask` or `000_1`, with the picture's place. `known` are the names of all pictures, in lower case:
+    /// the longest one counts.
+    pub(super) fn of_beginnings(&mut self, images: &[PathBuf], known: &BTreeSet<Vec<u8>>) -> Vec<(usize, PathBuf)> {
+        let places: BTreeMap<Vec<u8>, usize> =
+            images.iter().enumerate().map(|(place, image)| (stem(image).to_ascii_lowercase(), place)).collect();
+        let of = |path: &PathBuf| {
+            let own = stem(path).to_ascii_lowercase();
+            if known.contains(&own) {
+                return None;
+            }
+            let ends = own.iter().enumerate().rev().filter(|(_, byte)| SEPARATORS.contains(byte)).map(|(end, _)| end);
+            let longest = ends.map(|end| &own[..end]).find(|beginning| known.contains(*beginning))?;
+            places.get(longest).map(|place| (*place, path.clone()))
+        };
+        let unused = self.files.iter().filter(|path| !self.used.contains(*path) && is_picture(path));
+        let found: Vec<(usize, PathBuf)> = unused.filter_map(of).collect();
+        self.used.extend(found.iter().map(|(_, path)| path.clone()));
         found
     }
 
@@ -60,19 +87,16 @@ impl MaskFolder {
         })
     }
 
-    fn numbered(&self, name: &[u8]) -> Option<Vec<PathBuf>> {
+    fn numbered(&self, name: &[u8]) -> Vec<PathBuf> {
+        let name = name.to_ascii_lowercase();
         let is_part = |path: &&PathBuf| {
             let lower = stem(path).to_ascii_lowercase();
-            let rest = lower.strip_prefix(name.to_ascii_lowercase().as_slice());
-            let number = rest.and_then(|rest| rest.strip_prefix(b"_mask").or_else(|| rest.strip_prefix(b"_gt")));
-            let number = number.map(|rest| rest.strip_prefix(b"_").or_else(|| rest.strip_prefix(b"-")).unwrap_or(rest));
-            number.is_some_and(|rest| !rest.is_empty() && rest.iter().all(u8::is_ascii_digit)) && is_picture(path)
+            lower.strip_prefix(name.as_slice()).is_some_and(is_numbered_mask) && is_picture(path)
         };
-        let parts: Vec<PathBuf> = self.files.iter().filter(is_part).cloned().collect();
-        (!parts.is_empty()).then_some(parts)
+        self.files.iter().filter(is_part).cloned().collect()
     }
 
-    fn folder(&self, name: &[u8]) -> Option<Vec<PathBuf>> {
+    fn folder(&self, name: &[u8]) -> Vec<PathBuf> {
         let called = |path: &&PathBuf, exact: bool| {
             let own = path.file_name().unwrap_or_default().as_bytes();
             let masks = [name, b"_mask"].concat();
@@ -86,9 +110,8 @@ impl MaskFolder {
             .folders
             .iter()
             .find(|path| called(path, true))
-            .or_else(|| self.folders.iter().find(|path| called(path, false)))?;
-        let parts = files::pictures(folder);
-        (!parts.is_empty()).then_some(parts)
+            .or_else(|| self.folders.iter().find(|path| called(path, false)));
+        folder.map(|folder| files::pictures(folder)).unwrap_or_default()
     }
 
     /// Files that belong to no picture.
@@ -105,13 +128,18 @@ pub(super) fn beside(entries: Vec<PathBuf>) -> (Vec<PathBuf>, Vec<PathBuf>) {
     let stems: BTreeSet<Vec<u8>> = entries.iter().map(|path| stem(path).to_ascii_lowercase()).collect();
     let is_mask = |path: &PathBuf| {
         let own = stem(path).to_ascii_lowercase();
-        BESIDE.iter().any(|suffix| own.strip_suffix(suffix.as_bytes()).is_some_and(|name| stems.contains(name)))
+        let suffixed = |suffix: &&str| own.strip_suffix(suffix.as_bytes()).is_some_and(|name| stems.contains(name));
+        let numbered = |end: usize| stems.contains(&own[..end]) && is_numbered_mask(&own[end..]);
+        BESIDE.iter().any(suffixed) || (0..own.len()).any(|end| own[end] == b'_' && numbered(end))
     };
     let (masks, pictures) = entries.into_iter().partition(is_mask);
     (pictures, masks)
 }
 
-/// The name without its ending, as it is stored.
-fn stem(path: &Path) -> &[u8] {
-    path.file_stem().map(OsStr::as_bytes).unwrap_or_default()
+/// `_mask_0`, `_mask1`, `_gt-2`, `_mask (3)`: what follows the name of a picture in that of one of its masks, in lower case.
+fn is_numbered_mask(rest: &[u8]) -> bool {
+    let number = rest.strip_prefix(b"_mask").or_else(|| rest.strip_prefix(b"_gt")).unwrap_or_default();
+    let number = [&b"_"[..], b"-", b" "].iter().find_map(|between| number.strip_prefix(*between)).unwrap_or(number);
+    let number = number.strip_prefix(b"(").and_then(|rest| rest.strip_suffix(b")")).unwrap_or(number);
+    !number.is_empty() && number.iter().all(u8::is_ascii_digit)
 }

@@ -49,6 +49,7 @@ const BAD: &[&str] = &[
     "notgood",
     "nogood",
     "nongood",
+    "def",
     "defect",
     "defects",
     "defective",
@@ -126,6 +127,12 @@ const VALIDATION: &[&str] = &["val", "valid", "validation", "dev"];
 const NOUNS: &[&str] =
     &["parts", "part", "images", "image", "imgs", "img", "pictures", "samples", "sample", "products"];
 
+/// What may follow a word and says from where the part is seen: `ok_front`, `good_cam2`, `NG_2024`.
+const VIEWS: &[&str] = &[
+    "front", "rear", "back", "side", "top", "bottom", "left", "right", "upper", "lower", "inner", "outer", "inside",
+    "outside", "view", "cam", "camera", "new", "old", "all", "set", "batch", "lot",
+];
+
 /// Letters and digits in lower case: `Not-OK`, `not_ok` and `NotOK` are one word.
 fn plain(name: &str) -> String {
     name.chars().filter(|letter| letter.is_alphanumeric()).flat_map(char::to_lowercase).collect()
@@ -146,14 +153,26 @@ fn ends_with_one_of(name: &str, words: &[&str]) -> bool {
     words.contains(&last.as_str()) && !others.iter().any(|other| NOT.contains(&other.as_str()) || is_one_of(other, BAD))
 }
 
+/// The same for the first of several words, when the others say only from where and when.
+fn begins_with_one_of(name: &str, words: &[&str]) -> bool {
+    let parts: Vec<String> = name.split(|letter: char| !letter.is_alphanumeric()).map(plain).collect();
+    let Some((first, others)) = parts.split_first().filter(|(_, others)| !others.is_empty()) else { return false };
+    let adds_nothing = |other: &String| {
+        let word = other.trim_end_matches(|letter: char| letter.is_ascii_digit());
+        word.is_empty() || VIEWS.contains(&word) || NOUNS.contains(&word)
+    };
+    words.contains(&first.as_str()) && others.iter().all(adds_nothing)
+}
+
 /// Does the name say that the parts are good?
 pub(super) fn is_good(name: &str) -> bool {
-    is_one_of(name, GOOD) || (ends_with_one_of(name, GOOD) && !is_one_of(name, BAD))
+    let among_others = ends_with_one_of(name, GOOD) || begins_with_one_of(name, GOOD);
+    is_one_of(name, GOOD) || (among_others && !is_one_of(name, BAD))
 }
 
 /// Does it say that they are not?
 pub(super) fn is_bad(name: &str) -> bool {
-    is_all_bad(name) || is_one_of(name, BAD_OR_KIND) || ends_with_one_of(name, BAD)
+    is_all_bad(name) || is_one_of(name, BAD_OR_KIND) || ends_with_one_of(name, BAD) || begins_with_one_of(name, BAD)
 }
 
 /// Does it say so of all that are not good?
@@ -164,6 +183,11 @@ pub(super) fn is_all_bad(name: &str) -> bool {
 /// Does it say that nobody knows?
 pub(super) fn is_unknown(name: &str) -> bool {
     is_one_of(name, UNKNOWN)
+}
+
+/// Does it say nothing but that pictures lie there?
+pub(super) fn is_noun(name: &str) -> bool {
+    NOUNS.contains(&plain(name).as_str())
 }
 
 /// Does it hold masks?
@@ -223,10 +247,15 @@ mod tests {
         for bad in ["ko", "NG", "n.i.O.", "not_ok", "Not Good", "Defect", "anomalies", "ABNORMAL", "bad_parts", "nok"] {
             assert!(is_bad(bad) && !is_good(bad), "{bad}");
         }
-        for good in ["00_good", "caps_ok", "Caps-Good", "2 normal"] {
+        for good in
+            ["00_good", "caps_ok", "Caps-Good", "2 normal", "ok_front", "good_1", "OK-cam2", "Normal 2024-01-05"]
+        {
             assert!(is_good(good) && !is_bad(good), "{good}");
         }
-        for bad in ["01_ng", "caps_not_ok", "caps_bad", "not_so_good"] {
+        for bad in ["def_front", "NG_cam1", "defect-2024", "bad_top_view"] {
+            assert!(is_bad(bad) && !is_good(bad), "{bad}");
+        }
+        for bad in ["01_ng", "caps_not_ok", "caps_bad", "not_so_good", "ok_but_dirty", "normal_wear", "good_ng"] {
             assert!(!is_good(bad), "{bad}");
         }
         assert!(is_bad("caps_ng") && is_bad("broken") && is_all_bad("01_NG") && !is_all_bad("broken"));

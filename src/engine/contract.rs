@@ -31,7 +31,7 @@ pub trait Engine {
 }
 
 /// Identity of an open engine; goes into every event.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct EngineInfo {
     /// Model name in the manifest.
     pub model: String,
@@ -45,6 +45,8 @@ pub struct EngineInfo {
     pub max_batch: usize,
     /// Side S of the model's input and of the map, pixels.
     pub image_size: usize,
+    /// Standard deviation of the Gaussian over the model's map, pixels of it.
+    pub sigma: f32,
 }
 
 impl EngineInfo {
@@ -58,6 +60,7 @@ impl EngineInfo {
             precision,
             max_batch: max_batch.max(1),
             image_size: manifest.architecture.image_size,
+            sigma: manifest.constants.sigma,
         }
     }
 

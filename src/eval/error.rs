@@ -11,7 +11,9 @@ use crate::engine::EngineError;
 #[derive(Debug, thiserror::Error)]
 pub enum EvalError {
     /// The few-shot protocol wants more than there is.
-    #[error("class {class} has {there} good training pictures, --good asks for {wanted}; ask for fewer, or name other classes")]
+    #[error(
+        "class {class} has {there} good training pictures, --good asks for {wanted}; ask for fewer, or name other classes"
+    )]
     TooFewGood {
         /// Its name.
         class: String,

@@ -44,6 +44,8 @@ impl FewShot {
         let mut dice = Dice::labelled(&["few-shot", class], self.seed);
         let settings = Settings {
             model: engine.info().model(),
+            size: engine.info().image_size,
+            sigma: engine.info().sigma,
             pictures_of_tokens: self.pictures_of_tokens,
             by: "eval".into(),
             now: SystemClock.now().wall,
@@ -59,7 +61,7 @@ impl FewShot {
                 && let Some(tokens) = &answer.tokens
             {
                 let size = (frame.image.width, frame.image.height);
-                learner.take(tokens, &answer.map, answer.score, size)?;
+                learner.take(tokens, answer.score, size)?;
             }
         }
         Ok(learner.finish()?)

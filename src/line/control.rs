@@ -1,16 +1,24 @@
 //! What others may ask of a running line: triggers, pauses, recipes, pictures.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use crossbeam_channel::Receiver;
 use serde::Serialize;
 
+use super::event_writer::LineContext;
+use super::handover::Handed;
+use super::last_picture::Inspected;
 use super::parts::{PartCounters, TriggerMode};
 use super::recipe::{RecipeError, RecipeSpec};
 use super::sink::Debt;
-use super::station::{Inspected, Station, TriggerRefused};
+use super::station::{Station, TriggerRefused};
 use crate::clock::Moment;
-use crate::event::RecipeInfo;
+use crate::drift::Baseline;
+use crate::engine::EngineInfo;
+use crate::event::{ModelInfo, RecipeInfo};
 use crate::frame::Part;
+use crate::memory::Memory;
 
 /// The line cannot do what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -136,6 +144,8 @@ pub struct RecipeChange {
     station: Arc<Station>,
     /// What will be in use.
     pub recipe: RecipeSpec,
+    /// What will be in use with it; at first what is.
+    pub memory: Option<Arc<Memory>>,
 }
 
 impl RecipeChange {
@@ -147,8 +157,36 @@ impl RecipeChange {
     /// Takes it into use: the next batch of the engine is judged by it.
     pub fn apply(self) -> RecipeInfo {
         let info = self.recipe.info.clone();
-        self.station.change_recipe(self.recipe);
+        self.station.change(self.recipe, self.memory);
         info
+    }
+}
+
+/// One camera's parts as they are judged, to be learnt from; dropped, no more are handed over.
+pub struct PartStream {
+    station: Arc<Station>,
+    parts: Receiver<Handed>,
+}
+
+impl PartStream {
+    /// The next part, if there is one within this time.
+    pub fn next(&self, timeout: Duration) -> Option<Handed> {
+        self.parts.recv_timeout(timeout).ok()
+    }
+
+    /// What the camera's frames are judged by now.
+    pub fn recipe(&self) -> Arc<RecipeSpec> {
+        self.station.recipe()
+    }
+
+    /// What helps the model now.
+    pub fn memory(&self) -> Option<Arc<Memory>> {
+        self.station.memory()
+    }
+
+    /// Whether the camera is paused: no parts come then.
+    pub fn is_paused(&self) -> bool {
+        self.station.is_paused()
     }
 }
 
@@ -156,11 +194,27 @@ impl RecipeChange {
 #[derive(Clone)]
 pub struct Control {
     stations: Arc<[Arc<Station>]>,
+    context: Arc<LineContext>,
 }
 
 impl Control {
-    pub(super) fn new(stations: &[Arc<Station>]) -> Self {
-        Self { stations: stations.into() }
+    pub(super) fn new(stations: &[Arc<Station>], context: &Arc<LineContext>) -> Self {
+        Self { stations: stations.into(), context: Arc::clone(context) }
+    }
+
+    /// Configured name of the line.
+    pub fn line(&self) -> &str {
+        &self.context.line
+    }
+
+    /// Who looks.
+    pub fn model(&self) -> &ModelInfo {
+        &self.context.model
+    }
+
+    /// The engine that looks.
+    pub fn engine(&self) -> &EngineInfo {
+        &self.context.engine
     }
 
     fn known(&self) -> String {
@@ -185,6 +239,30 @@ impl Control {
             Some(_) => self.one(camera).map(|station| vec![station]),
             None => Ok(self.stations.iter().collect()),
         }
+    }
+
+    /// The full name of this camera, and what its frames are judged by.
+    pub fn recipe(&self, camera: Option<&str>) -> Result<(Arc<str>, Arc<RecipeSpec>), ControlError> {
+        self.one(camera).map(|station| (Arc::clone(station.camera()), station.recipe()))
+    }
+
+    /// The memory of this camera, from the next frame on.
+    pub fn change_memory(&self, camera: &str, memory: Option<Arc<Memory>>) -> Result<(), ControlError> {
+        self.one(Some(camera)).map(|station| station.change_memory(memory))
+    }
+
+    /// The parts of this camera that are captured from then on and judged, handed over to one taker at a time: whoever
+    /// asked before gets no more.
+    /// `tokens`: the engine is to hand out its tokens with them.
+    pub fn hand_over(&self, camera: &str, since: Instant, tokens: bool) -> Result<PartStream, ControlError> {
+        let station = Arc::clone(self.one(Some(camera))?);
+        Ok(PartStream { parts: station.hand_over.begin(since, tokens), station })
+    }
+
+    /// From now on pictures of this camera are compared with these good parts, with nothing for `None`; alarms that stood are
+    /// over.
+    pub fn compare_with(&self, camera: Option<&str>, baseline: Option<Arc<Baseline>>) -> Result<(), ControlError> {
+        self.one(camera).map(|station| station.compare_with(baseline))
     }
 
     /// Every camera.
@@ -245,7 +323,7 @@ impl Control {
     /// The picture that was inspected last. May wait for the engine to look at it again: its map is not kept for nobody.
     pub fn latest(&self, camera: Option<&str>) -> Result<Arc<Inspected>, ControlError> {
         let station = self.one(camera)?;
-        station.latest().ok_or_else(|| ControlError::NothingSeen { camera: Arc::clone(station.camera()) })
+        station.picture.latest().ok_or_else(|| ControlError::NothingSeen { camera: Arc::clone(station.camera()) })
     }
 }
 
@@ -268,7 +346,7 @@ fn checked(station: &Arc<Station>, change: impl Fn(&RecipeSpec) -> RecipeSpec) -
         (None, false) => return Err(ControlError::NoFrame { camera }),
     };
     match recipe.check().and(fits) {
-        Ok(()) => Ok(RecipeChange { station: Arc::clone(station), recipe }),
+        Ok(()) => Ok(RecipeChange { station: Arc::clone(station), recipe, memory: station.memory() }),
         Err(source) => Err(ControlError::Recipe { camera, source }),
     }
 }

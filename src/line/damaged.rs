@@ -19,6 +19,11 @@ impl DamagedFrames {
         }
     }
 
+    /// One that is no picture at all, which has been said.
+    pub fn one_in_vain(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
     pub fn count(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }

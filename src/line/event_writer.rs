@@ -13,15 +13,17 @@ use super::sink::{Debt, EventSink, Refused};
 use super::stats::LineStats;
 use crate::anomaly::StageTimes;
 use crate::clock::{Clock, ClockSource, Moment};
-use crate::event::{EventTime, FrameInfo, InspectionEvent, Latency, ModelInfo, SCHEMA, VerdictWord};
+use crate::engine::EngineInfo;
+use crate::event::{EventTime, FrameInfo, InspectionEvent, Latency, MemoryInfo, ModelInfo, SCHEMA, VerdictWord};
 use crate::frame::{Frame, Part};
-use crate::verdict::{Inspection, NoVerdictReason, Verdict};
+use crate::verdict::{Inspection, NoVerdictReason, Suspect, Verdict};
 
 /// What the event writers of a line share: what stands in every event, where events go, what is counted.
 pub(super) struct LineContext {
     pub line: String,
     pub session: Uuid,
     pub model: ModelInfo,
+    pub engine: EngineInfo,
     pub clock: Arc<dyn Clock>,
     pub sink: Arc<dyn EventSink>,
     pub stats: Mutex<LineStats>,
@@ -39,6 +41,8 @@ pub(super) struct EventWriter {
     /// The camera's source can wait: what the sink has no room for is offered again, and no frame comes meanwhile.
     can_wait: bool,
     sequence: Mutex<Sequence>,
+    /// What has changed about the camera's pictures.
+    suspect: Mutex<Option<Suspect>>,
 }
 
 /// What an event is made of.
@@ -57,6 +61,8 @@ pub(super) struct Entry<'a> {
     pub times: StageTimes,
     /// What it was, or would have been, judged by.
     pub recipe: &'a RecipeSpec,
+    /// What helped the model.
+    pub memory: Option<MemoryInfo>,
 }
 
 /// An event without its number.
@@ -95,11 +101,16 @@ impl LineContext {
 
 impl EventWriter {
     pub fn new(context: Arc<LineContext>, camera: Arc<str>, can_wait: bool) -> Self {
-        Self { context, camera, can_wait, sequence: Mutex::default() }
+        Self { context, camera, can_wait, sequence: Mutex::default(), suspect: Mutex::default() }
     }
 
     fn sequence(&self) -> MutexGuard<'_, Sequence> {
         self.sequence.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on parts that fail are told with this.
+    pub fn suspect(&self, suspect: Option<Suspect>) {
+        *self.suspect.lock().unwrap_or_else(PoisonError::into_inner) = suspect;
     }
 
     /// `count` frames up to number `last` will never be seen.
@@ -141,6 +152,7 @@ impl EventWriter {
             waited,
             times,
             recipe,
+            memory: None,
         });
     }
 
@@ -171,7 +183,7 @@ impl EventWriter {
 
     /// An event.
     pub fn write(&self, entry: Entry<'_>) {
-        let Entry { part, shot, begun, due, inspection, waited, times, recipe } = entry;
+        let Entry { part, shot, begun, due, inspection, waited, times, recipe, memory } = entry;
         let mut sequence = self.sequence();
         let skipped_before = shot.as_ref().map_or(0, |shot| sequence.told_before(shot.seq));
         let now = self.context.clock.now();
@@ -186,6 +198,7 @@ impl EventWriter {
         let time = EventTime { captured: begun.wall, clock, published: now.wall };
         let mut event = self.draft(part, inspection, time, recipe);
         event.latency_ms = latency;
+        event.model.memory = memory;
         event.frame =
             shot.map(|Shot { seq, width, height, file, .. }| FrameInfo { seq, width, height, skipped_before, file });
         self.give(&mut sequence, Unsaid { event, captured: begun.monotonic, due });
@@ -215,6 +228,10 @@ impl EventWriter {
             Verdict::NoVerdict(reason) => Some(reason),
             Verdict::Pass | Verdict::Fail => None,
         };
+        let suspect = match inspection.verdict {
+            Verdict::Fail => *self.suspect.lock().unwrap_or_else(PoisonError::into_inner),
+            Verdict::Pass | Verdict::NoVerdict(_) => None,
+        };
         InspectionEvent {
             schema: SCHEMA,
             event_id: Uuid::now_v7(),
@@ -235,6 +252,7 @@ impl EventWriter {
             recipe: recipe.info.clone(),
             model: self.context.model.clone(),
             historical: false,
+            suspect,
         }
     }
 

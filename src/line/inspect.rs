@@ -9,15 +9,19 @@ use super::camera::AGAIN;
 use super::deadlines::LastBell;
 use super::error::LineError;
 use super::event_writer::LineContext;
+use super::handover::Handed;
+use super::last_picture::Inspected;
 use super::plan::EngineOpener;
 use super::queue::{Batch, Collector};
 use super::recipe::{Recipe, RecipeSpec};
 use super::sink::Heartbeat;
-use super::station::{Inspected, Judged, Station};
+use super::station::{Judged, Station};
+use super::watch::Looks;
 use crate::anomaly::Prediction;
 use crate::clock::Clock;
 use crate::engine::{Engine, EngineError, EngineInfo};
 use crate::frame::{Frame, Image, PixelFormat};
+use crate::memory::Memory;
 use crate::verdict::NoVerdictReason;
 
 /// How often an idle engine shows that it is alive.
@@ -27,6 +31,8 @@ const IDLE: Duration = Duration::from_millis(500);
 pub(super) struct Post {
     pub context: Arc<LineContext>,
     pub stations: Vec<Arc<Station>>,
+    /// Where pictures are compared with those of good parts.
+    pub looks: Looks,
     /// Tells the deadline thread when this one has ended.
     pub _last_bell: LastBell,
 }
@@ -65,8 +71,17 @@ impl InferenceThread {
         if let (Some(engine), Ok(post)) = (&mut engine, self.post.recv()) {
             let (clock, heartbeat, give_up_at) = (self.clock, self.heartbeat, self.give_up_at);
             let recipes = post.stations.iter().map(|station| InUse::new(station.recipe())).collect();
-            Inspector { engine: engine.as_mut(), post, recipes, clock, heartbeat, give_up_at, failing: false }
-                .run(&self.collector);
+            Inspector {
+                engine: engine.as_mut(),
+                post,
+                recipes,
+                clock,
+                heartbeat,
+                give_up_at,
+                failing: false,
+                tokens: false,
+            }
+            .run(&self.collector);
         }
     }
 }
@@ -91,6 +106,8 @@ struct Inspector<'a> {
     heartbeat: Arc<dyn Heartbeat>,
     give_up_at: Arc<OnceLock<Instant>>,
     failing: bool,
+    /// The engine was asked for its tokens.
+    tokens: bool,
 }
 
 impl Inspector<'_> {
@@ -140,6 +157,10 @@ impl Inspector<'_> {
             return self.give_up(&batch, NoVerdictReason::FrameDamaged);
         }
         self.let_go();
+        // What a frame is judged by is settled before the engine looks, because the engine must be asked for its tokens.
+        let judges: Vec<_> = batch.iter().map(|(camera, _)| self.post.stations[*camera].in_use()).collect();
+        let learnt = batch.iter().any(|(camera, _)| self.post.stations[*camera].hand_over.wants_tokens());
+        self.ask_for_tokens(learnt || judges.iter().any(|(_, memory)| memory.is_some()));
         let taken = self.clock.now().monotonic;
         let answer = infer(self.engine, &frames, coming);
         {
@@ -150,14 +171,14 @@ impl Inspector<'_> {
         match answer {
             Ok(predictions) => {
                 let mut predictions = predictions.into_iter();
-                for (camera, frame) in batch {
+                for ((camera, frame), judge) in batch.into_iter().zip(judges) {
                     let prediction = if frame.image.damaged { None } else { predictions.next() };
                     let Some(prediction) = prediction else {
                         self.give_up(&[(camera, frame)], NoVerdictReason::EngineError);
                         continue;
                     };
                     let waited = taken.saturating_duration_since(frame.captured.monotonic);
-                    self.judge(camera, frame, prediction, waited);
+                    self.judge(camera, frame, prediction, judge, waited);
                     self.heartbeat.step();
                 }
                 self.trouble(None);
@@ -172,16 +193,17 @@ impl Inspector<'_> {
     /// Somebody wants a map that was not kept.
     fn look_again(&mut self) {
         for at in 0..self.post.stations.len() {
-            let Some((frame, defect_threshold)) = self.post.stations[at].wanted() else { continue };
+            let Some((frame, defect_threshold)) = self.post.stations[at].picture.wanted() else { continue };
             self.let_go();
             match infer(self.engine, &[&frame], &Vec::new).map(|mut predictions| predictions.pop()) {
                 Ok(Some(prediction)) => {
-                    self.post.stations[at].keep(Inspected { frame, map: prediction.map, defect_threshold });
+                    let inspected = Inspected { frame, map: prediction.map, defect_threshold };
+                    self.post.stations[at].picture.keep(inspected);
                 }
                 Ok(None) => {}
                 Err(error) => {
                     tracing::warn!(camera = %frame.camera, "the last picture cannot be shown: {error}");
-                    self.post.stations[at].not_shown();
+                    self.post.stations[at].picture.not_shown();
                 }
             }
             self.heartbeat.step();
@@ -189,13 +211,37 @@ impl Inspector<'_> {
     }
 
     fn let_go(&self) {
-        self.post.stations.iter().for_each(|station| station.let_go());
+        self.post.stations.iter().for_each(|station| station.picture.let_go());
     }
 
-    fn judge(&mut self, camera: usize, frame: Frame, prediction: Prediction, waited: Duration) {
+    fn ask_for_tokens(&mut self, wanted: bool) {
+        if std::mem::replace(&mut self.tokens, wanted) != wanted {
+            self.engine.hand_out_tokens(wanted);
+        }
+    }
+
+    fn judge(
+        &mut self,
+        camera: usize,
+        frame: Frame,
+        prediction: Prediction,
+        (newest, memory): (Arc<RecipeSpec>, Option<Arc<Memory>>),
+        waited: Duration,
+    ) {
+        let own = (self.tokens && self.post.stations[camera].hand_over.wants_tokens()).then(|| prediction.clone());
+        let size = (frame.image.width, frame.image.height);
+        let prediction = match &memory {
+            None => prediction,
+            Some(memory) => match memory.look(prediction, size) {
+                Ok(joined) => joined,
+                Err(error) => {
+                    tracing::error!(camera = %frame.camera, frame = frame.seq, "{error}");
+                    return self.post.stations[camera].failed(&frame, NoVerdictReason::EngineError);
+                }
+            },
+        };
         let station = &self.post.stations[camera];
         let in_use = &mut self.recipes[camera];
-        let newest = station.recipe();
         if !Arc::ptr_eq(&newest, &in_use.spec) {
             *in_use = InUse::new(newest);
         }
@@ -206,9 +252,20 @@ impl Inspector<'_> {
         match judged {
             Ok(inspection) => {
                 let recipe = Arc::clone(&in_use.spec);
-                station.judged(&frame, Judged { inspection, waited, times, recipe });
+                let verdict = inspection.verdict;
+                let helped = memory.clone();
+                if station.judged(&frame, Judged { inspection, waited, times, recipe, memory: helped }) {
+                    let recipe = Arc::clone(&in_use.spec);
+                    let seen = || (frame.clone(), prediction.clone());
+                    let part = || {
+                        let (frame, prediction) = seen();
+                        Handed { frame, prediction, own, verdict, recipe, memory }
+                    };
+                    station.hand_over.offer(part, frame.captured.monotonic);
+                }
+                self.post.looks.offer((camera, station), &frame.image, &prediction, verdict, &in_use.spec);
                 let defect_threshold = in_use.spec.defect_threshold;
-                station.keep(Inspected { frame, map: prediction.map, defect_threshold });
+                station.picture.keep(Inspected { frame, map: prediction.map, defect_threshold });
             }
             Err(error) => {
                 tracing::error!(camera = %frame.camera, frame = frame.seq, "{error}");

@@ -3,6 +3,7 @@
 //! ```text
 //! cam-NAME … ─▶ station ─▶ queue (one bounded lane per camera) ─▶ inference: engine, recipe ─▶ station ─▶ event writer ─▶ EventSink
 //!   commands ─────┴─ which frame shows which part (parts), its one outcome ─ deadlines ─────────┘
+//!                                               watch: does the picture still look like the good parts? ◀─ inference
 //! ```
 
 mod camera;
@@ -12,7 +13,9 @@ mod deadlines;
 mod error;
 mod event_writer;
 mod exceeding;
+mod handover;
 mod inspect;
+mod last_picture;
 pub mod parts;
 mod plan;
 pub mod polygon;
@@ -27,6 +30,7 @@ mod spawn;
 mod station;
 pub mod statistic;
 pub mod stats;
+mod watch;
 
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
@@ -35,6 +39,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::EngineInfo;
+use crate::event::ModelInfo;
 use camera::{CameraThread, Never, Notice};
 use control::Control;
 use deadlines::{DeadlineThread, LastBell};
@@ -44,15 +49,18 @@ use queue::{LaneCounters, QueueWatch};
 use spawn::Crew;
 use station::Station;
 use stats::LineStats;
+use watch::WatchThread;
 
 pub use crate::camera::CameraState;
 pub use error::LineError;
+pub use handover::Handed;
+pub use last_picture::Inspected;
 pub use plan::{CameraPlan, EngineOpener, LineParts, SourceOpener, Unanswered};
 pub use sink::{Debt, EventSink, Heartbeat, Refused};
-pub use station::Inspected;
 
 const INFERENCE: &str = "inference";
 const DEADLINES: &str = "deadlines";
+const WATCH: &str = "watch";
 /// How soon the start notices that it is no longer wanted, and the line that a thread has ended.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -92,6 +100,8 @@ pub struct Line {
     stations: Vec<Arc<Station>>,
     names: Vec<Arc<str>>,
     queues: QueueWatch,
+    /// Memories that are not in use, and why.
+    unfit: Vec<String>,
     notices: Receiver<Notice>,
     give_up_at: Arc<OnceLock<Instant>>,
     /// Its end tells the cameras to stop.
@@ -103,13 +113,13 @@ impl Line {
     /// Opens the engine, lets it look at one grey picture, then tries every camera once. A camera that is not
     /// reachable is tried again in its thread; any other error ends the start.
     pub fn start(parts: LineParts) -> Result<Self, LineError> {
-        let LineParts { name, session, cameras, engine, unanswered, sink, heartbeat, clock, cancelled } = parts;
+        let LineParts { name, session, mut cameras, engine, unanswered, sink, heartbeat, clock, cancelled } = parts;
         let names = cameras.iter().map(|(plan, _)| Arc::clone(&plan.name)).collect();
         let lanes: Vec<_> = cameras.iter().map(|(plan, _)| (plan.queue, plan.when_full)).collect();
         let (lanes, collector) = queue::lanes(&lanes);
         let queues = collector.watch();
         let give_up_at = Arc::new(OnceLock::new());
-        let mut crew = Crew::new(cameras.len() + 2);
+        let mut crew = Crew::new(cameras.len() + 3);
 
         let (ready, answer) = bounded(1);
         let (post_box, post) = bounded(1);
@@ -126,18 +136,24 @@ impl Line {
         let engine = engine_ready(&answer, &cancelled)?;
 
         let (model, stats) = (engine.model(), Mutex::default());
-        let context = Arc::new(LineContext { line: name, session, model, clock, sink, stats });
+        let unfit = cameras.iter_mut().filter_map(|(plan, _)| leave_unfit(plan, &model)).collect();
+        let context = Arc::new(LineContext { line: name, session, model, engine: engine.clone(), clock, sink, stats });
         let (bell, rung) = bounded(1);
         let station = |((plan, _), lane): (&(CameraPlan, _), _)| Station::new(plan, lane, &context, bell.clone());
         let stations: Vec<_> = cameras.iter().zip(lanes).map(station).map(Arc::new).collect();
         answer_for_earlier_start(&unanswered, &stations);
         let (deadlines, last_bell) = DeadlineThread::new(stations.clone(), bell, rung);
-        let posted = Post { context: Arc::clone(&context), stations: stations.clone(), _last_bell: last_bell.clone() };
+        let (go, stop) = bounded(0);
+        let (watch, looks) = WatchThread::new(stations.clone(), Arc::clone(&context), stop.clone());
+        let posted =
+            Post { looks, context: Arc::clone(&context), stations: stations.clone(), _last_bell: last_bell.clone() };
         post_box.send(posted).map_err(|_| inference_panicked())?;
         spawn(&mut crew, DEADLINES, move || deadlines.run())?;
+        spawn(&mut crew, WATCH, move || watch.run())?;
 
-        let (go, notices) = start_cameras(&mut crew, cameras, &stations, &context.sink)?;
-        let mut line = Self { crew, engine, context, stations, names, queues, notices, give_up_at, go, last_bell };
+        let notices = start_cameras(&mut crew, cameras, &stations, &context.sink, &stop)?;
+        let mut line =
+            Self { crew, engine, context, stations, names, queues, unfit, notices, give_up_at, go, last_bell };
         if let Err(error) = line.cameras_tried(&cancelled) {
             // The others must not keep their cameras while the error is being printed.
             let report = line.stop(GIVE_BACK);
@@ -180,9 +196,14 @@ impl Line {
         &self.engine
     }
 
+    /// Memories that do not fit the model, the engine or its precision, and are not in use.
+    pub fn unfit(&self) -> &[String] {
+        &self.unfit
+    }
+
     /// A handle for those who may ask something of the line.
     pub fn control(&self) -> Control {
-        Control::new(&self.stations)
+        Control::new(&self.stations, &self.context)
     }
 
     /// What the line has done so far.
@@ -262,6 +283,15 @@ impl Line {
     }
 }
 
+/// A memory that was made with something else is not used: distances between its tokens would mean nothing.
+fn leave_unfit(plan: &mut CameraPlan, model: &ModelInfo) -> Option<String> {
+    let error = plan.memory.as_ref()?.fits(model).err()?;
+    plan.memory = None;
+    let text = format!("camera '{}' is judged without its memory: {error}", plan.name);
+    tracing::error!("{text}");
+    Some(text)
+}
+
 /// What the engine's thread says of itself, once it can look.
 fn engine_ready(
     answer: &Receiver<Result<EngineInfo, LineError>>,
@@ -295,23 +325,23 @@ fn answer_for_earlier_start(unanswered: &[Unanswered], stations: &[Arc<Station>]
     }
 }
 
-/// A thread for each camera; the cameras stop when what is returned first is dropped.
+/// A thread for each camera; the cameras stop when the other end of `stop` is dropped.
 fn start_cameras(
     crew: &mut Crew,
     cameras: Vec<(CameraPlan, SourceOpener)>,
     stations: &[Arc<Station>],
     sink: &Arc<dyn EventSink>,
-) -> Result<(Sender<Never>, Receiver<Notice>), LineError> {
+    stop: &Receiver<Never>,
+) -> Result<Receiver<Notice>, LineError> {
     // A notice of the first attempt and one of a failure from every camera.
     let (notify, notices) = bounded(2 * cameras.len());
-    let (go, stop) = bounded(0);
     for ((plan, open), station) in cameras.into_iter().zip(stations.iter().map(Arc::clone)) {
         let name = format!("cam-{}", plan.name);
         let (sink, stop, notices) = (Arc::clone(sink), stop.clone(), notify.clone());
         let camera = CameraThread { plan, open, station, sink, stop, notices };
         spawn(crew, &name, move || camera.run())?;
     }
-    Ok((go, notices))
+    Ok(notices)
 }
 
 fn spawn(crew: &mut Crew, name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), LineError> {

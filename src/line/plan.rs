@@ -12,9 +12,11 @@ use super::queue::WhenFull;
 use super::recipe::RecipeSpec;
 use super::sink::{EventSink, Heartbeat};
 use crate::clock::Clock;
+use crate::drift::Baseline;
 use crate::engine::{Engine, EngineError};
 use crate::event::FrameInfo;
 use crate::frame::Part;
+use crate::memory::Memory;
 use crate::source::{Source, SourceError};
 
 /// Opens a camera; called again after the camera was lost.
@@ -37,6 +39,10 @@ pub struct CameraPlan {
     pub recipe: RecipeSpec,
     /// The recipe that a command has set in an earlier start, in place of the configured one.
     pub kept: Option<RecipeSpec>,
+    /// What good parts look like, for the maps that the recipe sees.
+    pub memory: Option<Arc<Memory>>,
+    /// What good parts look like, where it is watched whether pictures still do.
+    pub picture: Option<Arc<Baseline>>,
     /// Pause before a lost camera is opened again, the first time.
     pub backoff_min: Duration,
     /// Longest pause.

@@ -282,7 +282,8 @@ mod tests {
             }
         }
         let times = StageTimes::default();
-        let prediction = Prediction { map: AnomalyMap::elsewhere(2, 0.49, Box::new(Never)), score: 0.1, times, tokens: None };
+        let prediction =
+            Prediction { map: AnomalyMap::elsewhere(2, 0.49, Box::new(Never)), score: 0.1, times, tokens: None };
         assert_eq!(Recipe::new(spec()).inspect(&prediction, 2, 2).expect("inspected").verdict, Verdict::Pass);
         let failed = Prediction { score: 1.3, ..prediction };
         assert_eq!(Recipe::new(spec()).inspect(&failed, 2, 2).expect("inspected").verdict, Verdict::Fail);

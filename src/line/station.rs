@@ -4,21 +4,25 @@
 //! does so outside the lock: frames are pushed after it, because a queue that waits for the engine would otherwise keep the
 //! engine's answers waiting; and a camera that can wait offers again, in its own thread, what the sink had no room for.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 
 use super::damaged::DamagedFrames;
 use super::event_writer::{Entry, EventWriter, LineContext};
+use super::handover::HandOver;
+use super::last_picture::LastPicture;
 use super::parts::{Matcher, Outcome, Output, Pairing, PartCounters, Shot, TriggerMode, TriggerPlan};
 use super::plan::CameraPlan;
 use super::queue::{FrameQueue, Pushed, WhenFull};
 use super::recipe::{RecipeError, RecipeSpec, no_verdict};
 use super::sink::{Debt, Refused};
-use crate::anomaly::{AnomalyMap, StageTimes};
+use crate::anomaly::StageTimes;
 use crate::clock::{Clock, ClockSource, Moment};
+use crate::drift::Baseline;
 use crate::frame::{Frame, Part};
+use crate::memory::Memory;
 use crate::source::SourceError;
 use crate::verdict::{Inspection, NoVerdictReason};
 
@@ -31,41 +35,15 @@ pub(super) struct Judged {
     pub times: StageTimes,
     /// What it was judged by.
     pub recipe: Arc<RecipeSpec>,
-}
-
-/// The picture that was inspected last, with its anomaly map.
-pub struct Inspected {
-    /// The picture.
-    pub frame: Frame,
-    /// Where it is how anomalous.
-    pub map: AnomalyMap,
-    /// From here on the map shows a defect.
-    pub defect_threshold: f32,
-}
-
-/// How long somebody who asks for the last picture waits for the engine to look at it again.
-const AGAIN: Duration = Duration::from_secs(5);
-
-/// The picture that was inspected last.
-enum Picture {
-    Nothing,
-    /// Its map was left where the engine had it, and is overwritten by now.
-    Bare {
-        frame: Frame,
-        defect_threshold: f32,
-    },
-    Whole(Arc<Inspected>),
-}
-
-struct Last {
-    picture: Picture,
-    /// Somebody waits for the map.
-    wanted: bool,
+    /// What helped the model.
+    pub memory: Option<Arc<Memory>>,
 }
 
 struct Recipes {
     configured: Arc<RecipeSpec>,
     current: Arc<RecipeSpec>,
+    /// What good parts look like, for the maps that the recipe sees.
+    memory: Option<Arc<Memory>>,
     /// Columns and rows of the last frame.
     size: Option<(u32, u32)>,
 }
@@ -89,9 +67,11 @@ pub(super) struct Station {
     queue: Mutex<Option<Arc<FrameQueue>>>,
     book: Mutex<Book>,
     recipes: Mutex<Recipes>,
-    last: Mutex<Last>,
-    /// The last picture is whole.
-    whole: Condvar,
+    baseline: Mutex<Option<Arc<Baseline>>>,
+    /// The picture that was inspected last.
+    pub picture: LastPicture,
+    /// Whoever learns from the parts.
+    pub hand_over: HandOver,
 }
 
 /// A command could not name a part here.
@@ -121,9 +101,10 @@ impl Station {
             damaged_frames: DamagedFrames::default(),
             queue: Mutex::new(Some(Arc::new(queue))),
             book: Mutex::new(Book { matcher: Matcher::new(plan.trigger), due: None }),
-            recipes: Mutex::new(Recipes { configured, current, size: None }),
-            last: Mutex::new(Last { picture: Picture::Nothing, wanted: false }),
-            whole: Condvar::new(),
+            recipes: Mutex::new(Recipes { configured, current, memory: plan.memory.clone(), size: None }),
+            baseline: Mutex::new(plan.picture.clone()),
+            picture: LastPicture::default(),
+            hand_over: HandOver::default(),
         }
     }
 
@@ -191,6 +172,7 @@ impl Station {
 
     /// Frame `seq` is no whole picture: where every frame is a part, it is owed an event all the same.
     pub fn damaged(&self, seq: u64, how: SourceError) {
+        self.damaged_frames.one_in_vain();
         if self.plan.mode != TriggerMode::Hardware {
             return self.writer.skipped(seq, 1);
         }
@@ -289,18 +271,21 @@ impl Station {
         self.runs_free() || self.book().matcher.wants(frame.seq)
     }
 
-    /// The engine has answered.
-    pub fn judged(&self, frame: &Frame, judged: Judged) {
+    /// The engine has answered. False when the answer comes too late to be anybody's verdict.
+    pub fn judged(&self, frame: &Frame, judged: Judged) -> bool {
         if self.runs_free() {
             let shot = Shot::from(frame);
-            return self.writer.write(verdict(frame.part.clone(), shot, &judged, judged.inspection.clone()));
+            self.writer.write(verdict(frame.part.clone(), shot, &judged, judged.inspection.clone()));
+            return true;
         }
         let now = self.clock.now().monotonic;
         let mut book = self.book();
         // An answer that comes a moment before the deadline thread does is late all the same.
         let mut output = book.matcher.tick(now);
+        let counts = book.matcher.wants(frame.seq);
         output.extend(book.matcher.judged(frame.seq, judged));
         self.carry_out(book, output);
+        counts
     }
 
     /// No answer will come for this frame.
@@ -397,6 +382,7 @@ impl Station {
                     waited,
                     times: StageTimes::default(),
                     recipe: &self.recipe(),
+                    memory: None,
                 });
             }
         }
@@ -407,13 +393,45 @@ impl Station {
         Arc::clone(&self.recipes().current)
     }
 
+    /// What joins the model's maps from the next frame on.
+    pub fn memory(&self) -> Option<Arc<Memory>> {
+        self.recipes().memory.clone()
+    }
+
+    pub fn change_memory(&self, memory: Option<Arc<Memory>>) {
+        self.recipes().memory = memory;
+    }
+
+    /// What the settings say.
+    pub fn configured(&self) -> Arc<RecipeSpec> {
+        Arc::clone(&self.recipes().configured)
+    }
+
+    /// What pictures are compared with, if with anything.
+    pub fn baseline(&self) -> Option<Arc<Baseline>> {
+        self.baseline.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// From now on pictures are compared with these good parts.
+    pub fn compare_with(&self, baseline: Option<Arc<Baseline>>) {
+        *self.baseline.lock().unwrap_or_else(PoisonError::into_inner) = baseline;
+    }
+
     /// Columns and rows of the last frame, once there was one.
     pub fn frame_size(&self) -> Option<(u32, u32)> {
         self.recipes().size
     }
 
-    pub fn change_recipe(&self, recipe: RecipeSpec) {
-        self.recipes().current = Arc::new(recipe);
+    /// Both at once: no frame is judged by one of them and the other's predecessor.
+    pub fn change(&self, recipe: RecipeSpec, memory: Option<Arc<Memory>>) {
+        let mut recipes = self.recipes();
+        (recipes.current, recipes.memory) = (Arc::new(recipe), memory);
+    }
+
+    /// What frames are judged by that the engine looks at now.
+    pub fn in_use(&self) -> (Arc<RecipeSpec>, Option<Arc<Memory>>) {
+        let recipes = self.recipes();
+        (Arc::clone(&recipes.current), recipes.memory.clone())
     }
 
     /// Frames of this size come now. A recipe that came by command and does not fit them gives way to the configured one.
@@ -425,68 +443,16 @@ impl Station {
             return Err(error);
         }
         tracing::error!(camera = %self.camera, "{error}; the recipe of the settings is used again");
+        if recipes.current.info.id != recipes.configured.info.id {
+            recipes.memory = None;
+        }
         recipes.current = Arc::clone(&recipes.configured);
         Ok(())
-    }
-
-    fn last(&self) -> MutexGuard<'_, Last> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Keeps the picture that was inspected last; its map only as long as the engine has it anyway, unless it is wanted.
-    pub fn keep(&self, inspected: Inspected) {
-        let mut last = self.last();
-        if std::mem::take(&mut last.wanted) {
-            inspected.map.values();
-        }
-        last.picture = Picture::Whole(Arc::new(inspected));
-        self.whole.notify_all();
-    }
-
-    /// The engine goes on: what it would have to fetch for nobody is let go.
-    pub fn let_go(&self) {
-        let mut last = self.last();
-        let bare = match &last.picture {
-            Picture::Whole(whole) if !whole.map.is_here() && Arc::strong_count(whole) == 1 => {
-                Picture::Bare { frame: whole.frame.clone(), defect_threshold: whole.defect_threshold }
-            }
-            _ => return,
-        };
-        last.picture = bare;
-    }
-
-    /// The picture that the engine is to look at again, because somebody wants its map; and its threshold.
-    pub fn wanted(&self) -> Option<(Frame, f32)> {
-        let last = self.last();
-        match &last.picture {
-            Picture::Bare { frame, defect_threshold } if last.wanted => Some((frame.clone(), *defect_threshold)),
-            _ => None,
-        }
-    }
-
-    /// The engine could not look at it again; whoever asks later asks anew.
-    pub fn not_shown(&self) {
-        self.last().wanted = false;
-    }
-
-    /// The picture that was inspected last. May wait until the engine has looked at it again; `None` without one.
-    pub fn latest(&self) -> Option<Arc<Inspected>> {
-        let mut last = self.last();
-        last.wanted = matches!(last.picture, Picture::Bare { .. });
-        let bare = |last: &mut Last| matches!(last.picture, Picture::Bare { .. });
-        let last = match self.whole.wait_timeout_while(last, AGAIN, bare) {
-            Ok((last, _)) => last,
-            Err(poisoned) => poisoned.into_inner().0,
-        };
-        match &last.picture {
-            Picture::Whole(whole) => Some(Arc::clone(whole)),
-            Picture::Nothing | Picture::Bare { .. } => None,
-        }
     }
 }
 
 fn verdict(part: Option<Part>, shot: Shot, judged: &Judged, inspection: Inspection) -> Entry<'_> {
-    let Judged { waited, times, recipe, .. } = judged;
+    let Judged { waited, times, recipe, memory, .. } = judged;
     Entry {
         part,
         begun: shot.captured,
@@ -496,5 +462,6 @@ fn verdict(part: Option<Part>, shot: Shot, judged: &Judged, inspection: Inspecti
         waited: *waited,
         times: *times,
         recipe,
+        memory: memory.as_ref().map(|memory| memory.info()),
     }
 }

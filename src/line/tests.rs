@@ -62,7 +62,12 @@ impl Engine for Engineer {
         }
         let predict = |frame: &&Frame| {
             let value = f32::from(frame.image.data()[0]) / 255.0;
-            Prediction { map: AnomalyMap::new(4, vec![value; 16]), score: value, times: StageTimes::default(), tokens: None }
+            Prediction {
+                map: AnomalyMap::new(4, vec![value; 16]),
+                score: value,
+                times: StageTimes::default(),
+                tokens: None,
+            }
         };
         Ok(frames.iter().map(predict).collect())
     }
@@ -158,6 +163,8 @@ fn camera(name: &str, queue: usize, when_full: WhenFull) -> (Feed, (CameraPlan, 
         trigger: TriggerPlan::free(),
         recipe,
         kept: None,
+        memory: None,
+        picture: None,
         backoff_min: short,
         backoff_max: short,
     };
@@ -177,6 +184,7 @@ fn start(cameras: Vec<(CameraPlan, SourceOpener)>, gate: Option<Gate>) -> (Line,
         precision: Precision::Fp32,
         max_batch: 3,
         image_size: 4,
+        sigma: 0.0,
     };
     let line = Line::start(LineParts {
         name: "test".into(),
@@ -398,6 +406,7 @@ fn parts_of_an_earlier_start_are_answered_first_and_refused_ones_are_owed_nothin
         precision: Precision::Fp32,
         max_batch: 3,
         image_size: 4,
+        sigma: 0.0,
     };
     let owed = |camera: &str, trigger: u64| Unanswered {
         camera: camera.into(),

@@ -23,7 +23,12 @@ pub fn core_set(tokens: &[f32], width: usize, most: usize) -> Vec<usize> {
         return (0..count).collect();
     }
     let (points, width) = projected(tokens, width);
-    let dot = |a: &[f32], b: &[f32]| simd::dispatch(#[inline(always)] || simd::dot(a, b));
+    let dot = |a: &[f32], b: &[f32]| {
+        simd::dispatch(
+            #[inline(always)]
+            || simd::dot(a, b),
+        )
+    };
     let point = |at: usize| &points[at * width..][..width];
     let squares: Vec<f32> = points.par_chunks(width).map(|row| dot(row, row)).collect();
 
@@ -62,7 +67,10 @@ pub fn core_set(tokens: &[f32], width: usize, most: usize) -> Vec<usize> {
                 )
             })
             // The lowest index among equals: the answer does not depend on how the work was divided.
-            .reduce(|| (f32::NEG_INFINITY, usize::MAX), |a, b| if b.0 > a.0 || (b.0 == a.0 && b.1 < a.1) { b } else { a });
+            .reduce(
+                || (f32::NEG_INFINITY, usize::MAX),
+                |a, b| if b.0 > a.0 || (b.0 == a.0 && b.1 < a.1) { b } else { a },
+            );
         // What is taken already has the distance of a rounding error; all that is left is a copy of something taken.
         if farthest.0 <= 1e-6 {
             break;
@@ -104,7 +112,8 @@ mod tests {
         for width in [16, 300] {
             let mut dice = Dice::new(1, [0; 3]);
             let centres: Vec<Vec<f32>> = (0..7).map(|_| unit(&mut dice, width)).collect();
-            let noisy = |dice: &mut Dice, row: &[f32]| row.iter().map(|x| x + 0.01 * dice.normal() as f32).collect::<Vec<_>>();
+            let noisy =
+                |dice: &mut Dice, row: &[f32]| row.iter().map(|x| x + 0.01 * dice.normal() as f32).collect::<Vec<_>>();
             let rows: Vec<f32> = (0..700).flat_map(|i| noisy(&mut dice, &centres[i % 7])).collect();
             let kept = core_set(&rows, width, 7);
             let mut clusters: Vec<usize> = kept.iter().map(|at| at % 7).collect();

@@ -11,10 +11,10 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::Memory;
 use super::about::{About, FORMAT};
 use super::error::MemoryError;
 use super::fusion::Fusion;
-use super::Memory;
 use crate::output;
 
 /// The key in the header's texts.

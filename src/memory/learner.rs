@@ -5,14 +5,13 @@ use half::slice::HalfFloatSliceExt;
 use jiff::Timestamp;
 use rayon::prelude::*;
 
+use super::Memory;
 use super::about::{About, FORMAT, same_shape};
 use super::core_set::core_set;
 use super::error::MemoryError;
 use super::file;
-use super::fusion::{Fusion, Good};
+use super::fusion::{Fusion, Good, NEIGHBOURHOOD};
 use super::look_up::{nearest, normalised};
-use super::Memory;
-use crate::anomaly::AnomalyMap;
 use crate::event::ModelInfo;
 use crate::tokens::PatchTokens;
 
@@ -26,6 +25,10 @@ const TOGETHER: usize = 16;
 pub struct Settings {
     /// Whose tokens these are.
     pub model: ModelInfo,
+    /// Side S of the model's map, pixels.
+    pub size: usize,
+    /// Standard deviation of the model's Gaussian, pixels of its map.
+    pub sigma: f32,
     /// Tokens kept per tapped layer, as multiples of one picture's; at least 1.
     pub pictures_of_tokens: usize,
     /// Who asks.
@@ -54,7 +57,6 @@ impl Pool {
 
 struct Compared {
     taps: Vec<Vec<f16>>,
-    map: AnomalyMap,
     score: f32,
 }
 
@@ -83,14 +85,8 @@ impl Learner {
         self.parts
     }
 
-    /// One more good picture of `size` pixels: its tokens, and the model's own map and score.
-    pub fn take(
-        &mut self,
-        tokens: &PatchTokens,
-        map: &AnomalyMap,
-        score: f32,
-        size: (u32, u32),
-    ) -> Result<(), MemoryError> {
+    /// One more good picture of `size` pixels: its tokens, and the model's own score.
+    pub fn take(&mut self, tokens: &PatchTokens, score: f32, size: (u32, u32)) -> Result<(), MemoryError> {
         let sizes = (tokens.grid(), tokens.width());
         if *self.sizes.get_or_insert(sizes) != sizes || (self.parts > 0 && !same_shape(self.picture, size)) {
             let named = |(width, height): (u32, u32)| format!("{width}x{height}");
@@ -116,7 +112,7 @@ impl Learner {
             }
         }
         if self.compared.len() < COMPARED {
-            self.compared.push(Compared { taps, map: map.clone(), score });
+            self.compared.push(Compared { taps, score });
         }
         self.parts += 1;
         Ok(())
@@ -135,19 +131,24 @@ impl Learner {
             pool.thin(width, most);
         }
         let taps: Vec<Vec<f32>> = self.pools.iter().map(|pool| wide(&pool.rows)).collect();
-        let good: Vec<Good<'_>> = self
+        let good: Vec<Good> = self
             .compared
             .iter()
             .enumerate()
             .map(|(part, compared)| {
-                let look = |((rows, memory), pool): ((&Vec<f16>, &Vec<f32>), &Pool)| {
-                    nearest(&wide(rows), memory, width, |at| pool.owners[at] == part)
+                let distances = match self.parts {
+                    1 => compared.taps.iter().map(|rows| elsewhere(&wide(rows), grid, width)).collect(),
+                    _ => {
+                        let look = |((rows, memory), pool): ((&Vec<f16>, &Vec<f32>), &Pool)| {
+                            nearest(&wide(rows), memory, width, |at| pool.owners[at] == part)
+                        };
+                        compared.taps.iter().zip(&taps).zip(&self.pools).map(look).collect()
+                    }
                 };
-                let distances = compared.taps.iter().zip(&taps).zip(&self.pools).map(look).collect();
-                Good { distances, map: compared.map.values(), score: compared.score }
+                Good { distances, score: compared.score }
             })
             .collect();
-        let fusion = Fusion::decide(&good, grid);
+        let fusion = Fusion::decide(&good, self.parts, grid, self.settings.size, self.settings.sigma);
         let Settings { model, by, now, .. } = self.settings;
         let mut about = About {
             format: FORMAT,
@@ -164,4 +165,13 @@ impl Learner {
         about.id = file::identity(&taps, &fusion);
         Ok(Memory { about, taps, fusion })
     }
+}
+
+/// Distance of each patch to the nearest of the same picture that is no neighbour of it.
+fn elsewhere(rows: &[f32], grid: usize, width: usize) -> Vec<f32> {
+    let is_neighbour = |a: usize, b: usize| {
+        (a / grid).abs_diff(b / grid) <= NEIGHBOURHOOD && (a % grid).abs_diff(b % grid) <= NEIGHBOURHOOD
+    };
+    let look = |at: usize| nearest(&rows[at * width..][..width], rows, width, |other| is_neighbour(at, other))[0];
+    (0..grid * grid).into_par_iter().map(look).collect()
 }

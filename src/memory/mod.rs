@@ -19,6 +19,8 @@ pub use learner::{Learner, Settings};
 /// Tokens kept per tapped layer unless asked otherwise, as multiples of one picture's.
 pub const PICTURES_OF_TOKENS: u16 = 4;
 
+use std::fmt;
+
 use crate::anomaly::{AnomalyMap, Prediction};
 use crate::event::{MemoryInfo, ModelInfo};
 use crate::tokens::PatchTokens;
@@ -31,6 +33,12 @@ pub struct Memory {
     /// Per tapped layer: rows of length 1.
     taps: Vec<Vec<f32>>,
     fusion: Fusion,
+}
+
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Memory({} of {} parts)", self.about.id, self.about.parts)
+    }
 }
 
 impl Memory {

@@ -19,6 +19,8 @@ use crate::command::{Ack, NAMES};
 
 /// Acknowledgements that may wait for the connection, a few hundred bytes each.
 const ACKS: usize = 4096;
+/// How often the end is looked for.
+const LOOK: Duration = Duration::from_millis(5);
 /// Characters of an error that is shortened.
 const BRIEF: usize = 120;
 /// A connection that has lasted this long was no accident of its own making.
@@ -46,6 +48,7 @@ impl AckSender {
 
 /// The connection that commands come in by; dropped, it is closed.
 pub struct CommandLink {
+    closing: CancellationToken,
     stop: CancellationToken,
     thread: Option<JoinHandle<()>>,
 }
@@ -56,7 +59,7 @@ impl CommandLink {
         spec.client_id = format!("{}-commands", spec.client_id);
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(PublishError::Thread)?;
-        let stop = CancellationToken::new();
+        let (closing, stop) = (CancellationToken::new(), CancellationToken::new());
         let stopped = stop.clone();
         let (acks, outbox) = mpsc::channel(ACKS);
         let mut connection = CommandConnection {
@@ -65,6 +68,8 @@ impl CommandLink {
             port,
             acks: AckSender(acks),
             outbox,
+            closing: closing.clone(),
+            goodbye: false,
             began: Instant::now(),
             asked: false,
             hung_up: 0,
@@ -85,7 +90,16 @@ impl CommandLink {
                 runtime.shutdown_background();
             })
             .map_err(PublishError::Thread)?;
-        Ok(Self { stop, thread: Some(thread) })
+        Ok(Self { closing, stop, thread: Some(thread) })
+    }
+
+    /// Says the acknowledgements that are there, and then goodbye; for so long at most.
+    pub fn close(self, patience: Duration) {
+        self.closing.cancel();
+        let until = Instant::now() + patience;
+        while self.broken().is_none() && Instant::now() < until {
+            std::thread::sleep(LOOK);
+        }
     }
 
     /// The thread that has ended though nobody asked, if it has: from then on no command comes in.
@@ -112,6 +126,10 @@ struct CommandConnection {
     port: Arc<dyn CommandPort>,
     acks: AckSender,
     outbox: mpsc::Receiver<Vec<u8>>,
+    /// No other connection is to be made, and this one ends when all is said.
+    closing: CancellationToken,
+    /// That was said.
+    goodbye: bool,
     /// When the present connection was asked for.
     began: Instant,
     /// The subscription has no answer yet.
@@ -135,6 +153,17 @@ impl CommandConnection {
         }
     }
 
+    /// Behind all that is to be said.
+    fn say_goodbye(&mut self, client: &Client) {
+        while let Ok(ack) = self.outbox.try_recv() {
+            acknowledge(client, self.topics.ack(), ack);
+        }
+        self.goodbye = true;
+        if let Err(error) = client.try_disconnect() {
+            tracing::debug!("the connection for commands ends without a goodbye: {error}");
+        }
+    }
+
     fn refused(&mut self) {
         if !std::mem::replace(&mut self.unheard, true) {
             let topic = self.topics.commands();
@@ -153,6 +182,10 @@ impl Connection for CommandConnection {
         &mut self.reconnect
     }
 
+    fn is_over(&self) -> bool {
+        self.closing.is_cancelled()
+    }
+
     fn wish(&mut self) -> Wish {
         (self.began, self.asked) = (Instant::now(), false);
         let client_id = self.reconnect.spec.client_id.clone();
@@ -164,10 +197,19 @@ impl Connection for CommandConnection {
     }
 
     async fn woken(&mut self, client: &mut Client) -> Option<End> {
-        match self.outbox.recv().await {
-            Some(ack) => acknowledge(client, self.topics.ack(), ack),
-            // This task holds a sender itself.
-            None => pending().await,
+        let closing = async {
+            match self.goodbye {
+                true => pending().await,
+                false => self.closing.cancelled().await,
+            }
+        };
+        tokio::select! {
+            ack = self.outbox.recv() => match ack {
+                Some(ack) => acknowledge(client, self.topics.ack(), ack),
+                // This task holds a sender itself.
+                None => pending().await,
+            },
+            () = closing => self.say_goodbye(client),
         }
         None
     }
@@ -192,6 +234,7 @@ impl Connection for CommandConnection {
                 }
             }
             Signal::Subscribed { refused } => self.subscribed(refused),
+            Signal::Goodbye if self.goodbye => return Some(End::Done),
             Signal::Message { topic, payload, retained } => {
                 self.flooded = false;
                 // The prefix may be another one than ours: RabbitMQ writes its own separators in place of dots.

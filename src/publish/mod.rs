@@ -40,7 +40,7 @@ pub use payload::Outgoing;
 pub use probe::probe;
 pub use publisher::{Publisher, StopReport};
 pub use spec::{Credentials, MAX_PACKET, PublisherSpec, Version};
-pub use state::{Alarm, CameraState, LineState, StateWord};
+pub use state::{Activity, ActivityKind, Alarm, CameraState, LineState, StateWord};
 pub use tls::{ClientFiles, TlsError, TlsFiles};
 pub use topic::Topics;
 pub use url::BrokerUrl;

@@ -186,8 +186,14 @@ mod tests {
     fn a_thread_that_ends_unasked_is_named() {
         let folder = tempfile::tempdir().expect("a folder");
         let mut spec = PublisherSpec::new("127.0.0.1", 1, "caps");
-        let state =
-            LineState { state: StateWord::Online, since: None, cameras: BTreeMap::new(), model: None, activity: None };
+        let state = LineState {
+            state: StateWord::Online,
+            since: None,
+            cameras: BTreeMap::new(),
+            model: None,
+            activity: None,
+            activities: Vec::new(),
+        };
         let clock = Arc::new(Stopped::default());
         let start = |spec: &PublisherSpec| {
             Publisher::start(spec.clone(), Uuid::nil(), state.clone(), clock.clone(), None).expect("started")

@@ -22,6 +22,34 @@ pub enum StateWord {
     Offline,
 }
 
+/// What takes many parts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ActivityKind {
+    /// A memory is made of good parts.
+    Learn,
+    /// Thresholds are found from good parts.
+    Calibrate,
+}
+
+/// How far something is that a command has begun and that takes many parts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Activity {
+    /// What.
+    pub kind: ActivityKind,
+    /// The camera whose parts are taken.
+    pub camera: String,
+    /// Parts that count so far.
+    pub parts: u32,
+    /// Parts that are wanted.
+    pub wanted: u32,
+    /// Since when.
+    pub since: Timestamp,
+    /// Why no parts come; absent while they may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits: Option<String>,
+}
+
 /// What the line reports; the publisher adds session and version.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LineState {
@@ -36,13 +64,17 @@ pub struct LineState {
     /// What takes long at the moment, such as "building engine"; absent otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub activity: Option<String>,
+    /// Calibrations and learning under way, at most one of each camera; absent without any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub activities: Vec<Activity>,
 }
 
 impl LineState {
     /// The same line, not inspecting any more.
     pub fn offline(&self, since: Option<Timestamp>) -> Self {
         let cameras = self.cameras.keys().map(|name| (name.clone(), CameraState::Stopped)).collect();
-        Self { state: StateWord::Offline, since, cameras, model: self.model.clone(), activity: None }
+        let (model, activities) = (self.model.clone(), Vec::new());
+        Self { state: StateWord::Offline, since, cameras, model, activity: None, activities }
     }
 }
 
@@ -97,6 +129,7 @@ mod tests {
             cameras: [("top".to_string(), CameraState::Online)].into(),
             model: None,
             activity: None,
+            activities: Vec::new(),
         };
         let session = Uuid::from_u128(7);
         let json = serde_json::to_value(StateMessage::new(session, state.offline(None))).expect("JSON");

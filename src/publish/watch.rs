@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
 use super::client::{self, Signal, Wish};
-use super::state::{AlarmMessage, CameraState, LineState, StateMessage};
+use super::state::{Activity, ActivityKind, AlarmMessage, CameraState, LineState, StateMessage};
 use super::{PublishError, PublisherSpec};
 use crate::event::{InspectionEvent, VerdictWord};
 use crate::printable::printable;
@@ -178,6 +178,14 @@ fn state(topic: &str, message: &StateMessage) -> String {
     if let Some(activity) = &message.line.activity {
         text += &format!(", {activity}");
     }
+    for Activity { kind, camera, parts, wanted, waits, .. } in &message.line.activities {
+        let kind = match kind {
+            ActivityKind::Learn => "learns",
+            ActivityKind::Calibrate => "is calibrated",
+        };
+        let waits = waits.as_ref().map_or(String::new(), |waits| format!(", waits: {waits}"));
+        text += &format!(", {camera} {kind}: {parts} of {wanted} parts{waits}");
+    }
     text
 }
 
@@ -209,6 +217,10 @@ mod tests {
         let degraded = r#""state":"degraded","since":null,"cameras":{"side":"online","top":"lost"},"activity":"x",
             "model":{"name":"m","sha256":"","engine":"reference","precision":"fp32"}"#;
         assert_eq!(said(degraded), "a/b/state: degraded, model m, camera top lost, x");
+        let many = r#""state":"online","since":null,"cameras":{},"model":null,"activities":[{"kind":"calibrate",
+            "camera":"top","parts":7,"wanted":59,"since":"1970-01-01T00:00:00Z","waits":"paused"}]"#;
+        let told = "a/b/state: online, top is calibrated: 7 of 59 parts, waits: paused";
+        assert_eq!(said(many), told);
     }
 
     #[test]

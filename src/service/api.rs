@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
+use super::activity::Activities;
 use super::commands::Inbox;
 use super::voice::Voice;
 use crate::command::Ack;
@@ -22,6 +23,8 @@ pub struct LineApi {
     pub voice: Arc<Voice>,
     /// Takes commands.
     pub inbox: Inbox,
+    /// Knows what takes many parts.
+    pub activities: Arc<Activities>,
     /// The line, once it is there.
     pub control: Arc<OnceLock<Control>>,
 }
@@ -42,6 +45,7 @@ impl Api for LineApi {
             .into_iter()
             .map(|camera| {
                 let word = state.cameras.get(&*camera.camera);
+                let (activity, ended) = self.activities.of(&camera.camera);
                 json!({
                     "camera": camera.camera,
                     "state": word,
@@ -50,6 +54,8 @@ impl Api for LineApi {
                     "recipe": camera.recipe,
                     "parts": camera.parts,
                     "damaged": camera.damaged,
+                    "activity": activity,
+                    "last_activity": ended,
                 })
             })
             .collect();

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
@@ -9,10 +10,14 @@ use serde::{Deserialize, Serialize};
 use crate::event::RecipeInfo;
 use crate::line::CameraPlan;
 use crate::line::recipe::RecipeSpec;
+use crate::memory::{Memory, MemoryError};
 use crate::output;
 
 /// Name of the file in the line's state directory.
 const FILE: &str = "recipes.json";
+/// Folder of the memories beside it.
+const MEMORIES: &str = "memories";
+const MEMORY: &str = ".memory";
 /// Recipes of one camera that a way back leads to; the oldest go.
 const MOST_BEFORE: usize = 20;
 
@@ -21,12 +26,24 @@ const MOST_BEFORE: usize = 20;
 struct Kept {
     configured: RecipeSpec,
     recipe: RecipeSpec,
+    /// Name of the memory that goes with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    memory: Option<String>,
     /// The settings have changed since, and somebody was told.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     superseded: bool,
     /// What was in use before, the latest last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    before: Vec<RecipeSpec>,
+    before: Vec<Before>,
+}
+
+/// What was in use together.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Before {
+    #[serde(flatten)]
+    recipe: RecipeSpec,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    memory: Option<String>,
 }
 
 /// A recipe cannot be kept.
@@ -50,6 +67,12 @@ pub enum KeptError {
         /// Its version.
         version: u32,
     },
+    /// It would be forgotten with the end of the service.
+    #[error("no folder to keep a memory in; set directory in [commands], or STATE_DIRECTORY as systemd does")]
+    NoFolder,
+    /// The memory before is gone, or the new one finds no place.
+    #[error("{0}; recipe and memory in use stay")]
+    Memory(#[from] MemoryError),
     /// The disk, or the rights on it.
     #[error("the recipe in use stays, the new one cannot be kept: writing {file}")]
     Write {
@@ -65,6 +88,8 @@ pub struct KeptRecipes {
     /// Where the file is; `None` keeps them until the service stops.
     directory: Option<PathBuf>,
     configured: BTreeMap<String, RecipeSpec>,
+    /// Memories that the settings name.
+    memories: BTreeMap<String, Arc<Memory>>,
     kept: BTreeMap<String, Kept>,
     /// Why the recipes of an earlier start are not in use.
     trouble: Option<String>,
@@ -74,7 +99,7 @@ impl KeptRecipes {
     /// Reads what an earlier start has kept, and gives every camera its own. A file that cannot be read is put aside and
     /// told ([`KeptRecipes::trouble`]): the settings' recipes are good ones, but not those that somebody asked for.
     pub fn open(directory: Option<&Path>, cameras: &mut [&mut CameraPlan]) -> Self {
-        let (mut kept, trouble) = directory.map(read).unwrap_or_default();
+        let (mut kept, mut trouble) = directory.map(read).unwrap_or_default();
         let configured: BTreeMap<String, RecipeSpec> =
             cameras.iter().map(|plan| (plan.name.to_string(), plan.recipe.clone())).collect();
         let mut news = false;
@@ -97,14 +122,25 @@ impl KeptRecipes {
         {
             tracing::warn!("{}: {error}; the next start says it again", directory.join(FILE).display());
         }
+        let mut memories = BTreeMap::new();
         for plan in cameras {
+            memories.extend(plan.memory.clone().map(|memory| (plan.name.to_string(), memory)));
             if let Some(kept) = kept.get(&*plan.name).filter(|kept| kept.is_used()) {
                 let RecipeInfo { id, version } = &kept.recipe.info;
                 tracing::info!(camera = %plan.name, recipe = id, version, "recipe that came by command");
                 plan.kept = Some(kept.recipe.clone());
+                let file = kept.memory.as_ref().zip(directory).map(|(name, place)| place.join(MEMORIES).join(name));
+                match file.map(|file| Memory::read(&file)).transpose() {
+                    Ok(memory) => plan.memory = memory.map(Arc::new).or(plan.memory.take()),
+                    Err(error) => {
+                        let text = format!("camera '{}' is judged without its memory: {error}", plan.name);
+                        tracing::error!("{text}");
+                        trouble = Some(trouble.map_or(text.clone(), |before| format!("{before}; {text}")));
+                    }
+                }
             }
         }
-        Self { directory: directory.map(Path::to_owned), configured, kept, trouble }
+        Self { directory: directory.map(Path::to_owned), configured, memories, kept, trouble }
     }
 
     /// Why recipes that came by command are not in use, for an alarm.
@@ -118,11 +154,92 @@ impl KeptRecipes {
         for (camera, recipe) in changes {
             let configured = self.configured(camera)?.clone();
             let mut before = self.before(camera).to_vec();
-            before.push(self.used(camera)?.clone());
+            before.push(self.in_use(camera)?);
             before.drain(..before.len().saturating_sub(MOST_BEFORE));
-            kept.insert(camera.to_owned(), Kept { configured, recipe: recipe.clone(), superseded: false, before });
+            let (recipe, memory) = (recipe.clone(), self.memory_of(camera, &recipe.info.id)?.cloned());
+            kept.insert(camera.to_owned(), Kept { configured, recipe, memory, superseded: false, before });
         }
         self.replace(kept)
+    }
+
+    /// Keeps a memory, which goes with the recipe in use from now on; says where. After an error nothing has changed but a
+    /// file that nobody knows.
+    pub fn keep_memory(&mut self, camera: &str, memory: &Memory) -> Result<PathBuf, KeptError> {
+        let folder = self.directory.as_ref().ok_or(KeptError::NoFolder)?.join(MEMORIES);
+        let name = format!("{camera}-{}{MEMORY}", memory.about().id);
+        let file = folder.join(&name);
+        let failed = |source| KeptError::Write { file: folder.clone(), source };
+        fs::create_dir_all(&folder).map_err(failed)?;
+        memory.write(&file)?;
+        output::sync_folder(&folder).map_err(failed)?;
+        let mut before = self.before(camera).to_vec();
+        before.push(self.in_use(camera)?);
+        before.drain(..before.len().saturating_sub(MOST_BEFORE));
+        let (configured, recipe) = (self.configured(camera)?.clone(), self.used(camera)?.clone());
+        let mut kept = self.kept.clone();
+        let of_camera = Kept { configured, recipe, memory: Some(name), superseded: false, before };
+        kept.insert(camera.to_owned(), of_camera);
+        self.replace(kept)?;
+        self.forget_memories(&folder, camera);
+        Ok(file)
+    }
+
+    /// Files of memories that no way back leads to.
+    fn forget_memories(&self, folder: &Path, camera: &str) {
+        let Some(kept) = self.kept.get(camera) else { return };
+        let known =
+            |name: &str| kept.memory.iter().chain(kept.before.iter().flat_map(|b| &b.memory)).any(|n| n == name);
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let of_camera = name.strip_suffix(MEMORY).and_then(|name| name.rsplit_once('-'));
+            if of_camera.is_some_and(|(of, _)| of == camera)
+                && !known(&name)
+                && let Err(error) = fs::remove_file(entry.path())
+            {
+                tracing::warn!("{}: {error}; an old memory stays", entry.path().display());
+            }
+        }
+    }
+
+    /// Name of the memory that goes with recipes of this name: another product has another one, or none.
+    fn memory_of(&self, camera: &str, id: &str) -> Result<Option<&String>, KeptError> {
+        if self.used(camera)?.info.id == id {
+            return Ok(self.memory(camera));
+        }
+        let latest = self.before(camera).iter().rfind(|before| before.recipe.info.id == id);
+        Ok(latest.and_then(|before| before.memory.as_ref()))
+    }
+
+    /// The memory that goes with recipes of this name, read anew; `None` where it is the one in use.
+    pub fn other_memory(&self, camera: &str, id: &str) -> Result<Option<Option<Arc<Memory>>>, KeptError> {
+        if self.used(camera)?.info.id == id {
+            return Ok(None);
+        }
+        self.read_memory(camera, id, self.memory_of(camera, id)?).map(Some)
+    }
+
+    /// The memory that goes with [`KeptRecipes::previous`], read anew.
+    pub fn previous_memory(&self, camera: &str) -> Result<Option<Arc<Memory>>, KeptError> {
+        match self.before(camera).last() {
+            Some(before) => self.read_memory(camera, &before.recipe.info.id, before.memory.as_ref()),
+            None => Ok(None),
+        }
+    }
+
+    /// The memory of this name; without one that of the settings, when it is for recipes of this name.
+    fn read_memory(&self, camera: &str, id: &str, name: Option<&String>) -> Result<Option<Arc<Memory>>, KeptError> {
+        let file = name.zip(self.directory.as_ref()).map(|(name, place)| place.join(MEMORIES).join(name));
+        let read = file.map(|file| Memory::read(&file)).transpose()?;
+        let configured = self.configured(camera).is_ok_and(|recipe| recipe.info.id == id);
+        Ok(read.map(Arc::new).or_else(|| self.memories.get(camera).filter(|_| configured).cloned()))
+    }
+
+    fn memory(&self, camera: &str) -> Option<&String> {
+        self.kept.get(camera).filter(|kept| kept.is_used()).and_then(|kept| kept.memory.as_ref())
+    }
+
+    fn in_use(&self, camera: &str) -> Result<Before, KeptError> {
+        Ok(Before { recipe: self.used(camera)?.clone(), memory: self.memory(camera).cloned() })
     }
 
     /// The recipe in use: the kept one, or that of the settings.
@@ -132,13 +249,17 @@ impl KeptRecipes {
     }
 
     /// What a way back from the recipe in use leads to: that before it, as a new version, because a version that was used
-    /// before has said something else.
+    /// before has said something else; the very recipe in use where only the memory was another one.
     pub fn previous(&self, camera: &str) -> Result<RecipeSpec, KeptError> {
         let used = self.used(camera)?;
         let Some(before) = self.before(camera).last() else {
             let RecipeInfo { id, version } = used.info.clone();
             return Err(KeptError::NothingBefore { camera: camera.to_owned(), recipe: id, version });
         };
+        let before = &before.recipe;
+        if before == used {
+            return Ok(before.clone());
+        }
         let newest = if before.info.id == used.info.id { used.info.version } else { before.info.version };
         let info = RecipeInfo { id: before.info.id.clone(), version: newest.saturating_add(1) };
         Ok(RecipeSpec { info, ..before.clone() })
@@ -149,7 +270,7 @@ impl KeptRecipes {
         let recipe = self.previous(camera)?;
         let mut kept = self.kept.clone();
         if let Some(kept) = kept.get_mut(camera) {
-            kept.before.pop();
+            kept.memory = kept.before.pop().and_then(|before| before.memory);
             kept.recipe = recipe.clone();
         }
         self.replace(kept)?;
@@ -161,7 +282,7 @@ impl KeptRecipes {
     }
 
     /// Settings that have changed since end the way back, too.
-    fn before(&self, camera: &str) -> &[RecipeSpec] {
+    fn before(&self, camera: &str) -> &[Before] {
         self.kept.get(camera).filter(|kept| kept.is_used()).map_or(&[], |kept| &kept.before)
     }
 
@@ -247,6 +368,8 @@ mod tests {
                 regions: vec![vec![[0.0, 0.0], [9.5, 0.0], [0.0, 9.0]]],
             },
             kept: None,
+            memory: None,
+            picture: None,
             backoff_min: Duration::from_secs(1),
             backoff_max: Duration::from_secs(1),
         }
@@ -303,6 +426,24 @@ mod tests {
         assert_eq!(recipe_in_use(state, &changed).expect("read"), changed.recipe);
         let mut kept = KeptRecipes::open(state, &mut [&mut changed]);
         assert!(matches!(kept.roll_back("top"), Err(KeptError::NothingBefore { version: 1, .. })));
+    }
+
+    #[test]
+    fn a_memory_goes_with_its_product() {
+        let mut kept = KeptRecipes::open(None, &mut [&mut plan(1)]);
+        kept.keep([("top", &plan(2).recipe)].into_iter()).expect("kept");
+        kept.kept.get_mut("top").expect("kept").memory = Some("top-7.memory".into());
+        kept.keep([("top", &plan(3).recipe)].into_iter()).expect("kept");
+        assert_eq!(kept.memory("top").map(String::as_str), Some("top-7.memory"));
+        let lids = RecipeSpec { info: RecipeInfo { id: "lids".into(), version: 1 }, ..plan(1).recipe };
+        kept.keep([("top", &lids)].into_iter()).expect("kept");
+        assert_eq!(kept.memory("top"), None);
+        kept.keep([("top", &plan(4).recipe)].into_iter()).expect("kept");
+        assert_eq!(kept.memory("top").map(String::as_str), Some("top-7.memory"), "the product is back");
+        assert_eq!(kept.roll_back("top").expect("back").info.id, "lids");
+        assert_eq!(kept.memory("top"), None);
+        assert_eq!(kept.roll_back("top").expect("back").info, RecipeInfo { id: "caps".into(), version: 4 });
+        assert_eq!(kept.memory("top").map(String::as_str), Some("top-7.memory"));
     }
 
     #[test]

@@ -2,11 +2,13 @@
 //!
 //! ```text
 //! settings ─▶ plan ─▶ Service ─▶ serve: start ─▶ watch ─▶ stop ─▶ result           spec, running, ending, stop
-//!    broker, API ─▶ ways in ─▶ one command after the other ─▶ line               ways_in, api, commands, kept, snapshot
+//!    broker, API ─▶ ways in ─▶ one command after the other ─▶ line               ways_in, api, commands, recipes, kept, snapshot
+//!    line ─▶ good parts ─▶ thresholds, memory                                     activity
 //!    line ─▶ voice (verdicts, state, alarms) ─▶ ways out ─▶ broker, Sparkplug      ways_out, voice, drops
 //!    systemd hears what takes long, that the line is ready, that it lives, that it stops    manager
 //! ```
 
+mod activity;
 mod api;
 mod commands;
 mod drops;
@@ -16,6 +18,7 @@ mod folders;
 mod kept;
 mod manager;
 pub mod plan;
+mod recipes;
 mod running;
 mod snapshot;
 mod spec;
@@ -30,6 +33,7 @@ use crate::line::LineError;
 use crate::logging::Log;
 use running::Running;
 
+pub use activity::Pupils;
 pub use commands::CommandSpec;
 pub use error::ServiceError;
 pub use kept::{KeptError, KeptRecipes, recipe_in_use};

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::activity::Pace;
 use super::drops::DropWatch;
 use super::ending::{End, Ending};
 use super::error::ServiceError;
@@ -49,6 +50,7 @@ impl Running {
         let ways_out = WaysOut::open(publisher, sparkplug, session, plans, &clock)?;
         let voice = ways_out.voice();
         let unanswered = ways_out.unanswered(&files);
+        let trouble = ask.commands.kept.trouble().map(str::to_owned);
         let mut ways_in = WaysIn::open(ask, broker, name.clone(), session, voice, &clock)?;
 
         let count = cameras.len();
@@ -73,6 +75,10 @@ impl Running {
         };
 
         ways_in.ready(line.control());
+        if !line.unfit().is_empty() {
+            let before = trouble.into_iter().chain(line.unfit().iter().cloned());
+            voice.recipes(Some(&before.collect::<Vec<_>>().join("; ")));
+        }
         voice.ready(line.engine().model());
         let status = status(count, line.engine());
         let watchdog = manager.ready(&status)?;
@@ -84,11 +90,15 @@ impl Running {
     pub fn watch(&mut self, log: &Log, stop: &CancellationToken) -> End {
         let voice = self.ways_out.voice();
         let mut drops = DropWatch::default();
+        let mut pace = Pace::default();
         while !stop.is_cancelled() {
             voice.outbox();
             drops.look(Instant::now(), &self.line.queues()).into_iter().for_each(|change| voice.drops(change));
             voice.broker();
             voice.log(&log.health());
+            if let Some(activities) = pace.show(self.ways_in.activities(), Instant::now()) {
+                voice.activities(activities);
+            }
             self.manager.status(&format!("{}{}", self.status, voice.trouble()));
             if let Some(end) = self.line.wait(LOOK) {
                 return End::Line(end);

@@ -1,6 +1,7 @@
 //! The ways in for commands: the broker, and the API.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use uuid::Uuid;
 
@@ -10,8 +11,13 @@ use super::error::ServiceError;
 use super::voice::Voice;
 use crate::clock::Clock;
 use crate::line::control::Control;
-use crate::publish::{CommandLink, PublisherSpec};
+use crate::publish::{Activity, CommandLink, PublisherSpec};
 use crate::web::{Web, WebSpec};
+
+/// What is being written when the service ends may take so long.
+const PUTTING: Duration = Duration::from_secs(1);
+/// Time for the broker to take the last acknowledgements.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Who may ask what of the line.
 pub struct Ask {
@@ -43,8 +49,14 @@ impl WaysIn {
         voice.recipes(ask.commands.kept.trouble());
         let commander = Commander::start(ask.commands, Arc::clone(clock), voice.clone())?;
         let link = ask.mqtt.then(|| CommandLink::start(broker, Arc::new(commander.inbox()))).transpose()?;
-        let api =
-            LineApi { line, session, voice: Arc::clone(voice), inbox: commander.inbox(), control: commander.control() };
+        let api = LineApi {
+            line,
+            session,
+            voice: Arc::clone(voice),
+            inbox: commander.inbox(),
+            activities: Arc::clone(commander.activities()),
+            control: commander.control(),
+        };
         let web = ask.http.map(|spec| Web::start(spec, Arc::new(api))).transpose()?;
         Ok(Self { web, link, commander })
     }
@@ -59,11 +71,20 @@ impl WaysIn {
         self.commander.broken().or_else(|| self.link.as_ref().and_then(CommandLink::broken))
     }
 
-    /// No more commands: what is not accepted any more is owed nothing. The API says how the stop is going until it is
+    /// How far calibrations and learning are.
+    pub fn activities(&self) -> Vec<Activity> {
+        self.commander.activities().report()
+    }
+
+    /// No more commands: what takes many parts ends and says so, and what is not accepted any more is owed nothing. The API says how the stop is going until it is
     /// dropped.
     pub fn close(self) -> Option<Web> {
         let Self { web, link, commander } = self;
-        drop(link);
+        let ended = commander.activities().close(Instant::now() + PUTTING);
+        match link {
+            Some(link) if ended => link.close(LAST_WORDS),
+            link => drop(link),
+        }
         drop(commander);
         web
     }

@@ -54,6 +54,7 @@ impl WaysOut {
             cameras: cameras.map(|plan| (plan.name.to_string(), CameraState::Starting)).collect(),
             model: None,
             activity: None,
+            activities: Vec::new(),
         };
         let when_unkept = publisher.outbox.as_ref().map_or(WhenUnkept::Refuse, |outbox| outbox.when_unkept);
         let rest = if publisher.outbox.is_some() { "wait in the outbox" } else { "are lost" };

@@ -26,10 +26,7 @@ pub(super) fn sources(path: &Path) -> Result<Vec<PathBuf>, ImportError> {
     if let Some(file) = known(path) {
         return Ok(vec![file]);
     }
-    // The cache of Hugging Face has each version of a model in a folder of its own.
-    if let Ok([version]) = entries(&path.join("snapshots")).as_deref()
-        && let Some(file) = known(version)
-    {
+    if let Some(file) = last_version(path)? {
         return Ok(vec![file]);
     }
     let entries = entries(path)?;
@@ -41,6 +38,22 @@ pub(super) fn sources(path: &Path) -> Result<Vec<PathBuf>, ImportError> {
         ([], []) => Err(unrecognised(path, "a folder without model.safetensors or pytorch_model.bin".to_owned())),
         ([], towers) => Err(unrecognised(path, several("folders with weights", towers.iter()))),
         (files, _) => Err(unrecognised(path, several("weight files", files.iter().copied()))),
+    }
+}
+
+/// The cache of Hugging Face has each version of a model in a folder of its own, and in `refs/main` which was the last one.
+/// `None` where a folder is no such cache.
+fn last_version(path: &Path) -> Result<Option<PathBuf>, ImportError> {
+    let inner = entries(&path.join("snapshots")).unwrap_or_default();
+    let versions: Vec<(&PathBuf, PathBuf)> = inner.iter().filter_map(|inner| Some((inner, known(inner)?))).collect();
+    let main = std::fs::read_to_string(path.join("refs/main")).unwrap_or_default();
+    let named = |(folder, _): &&(&PathBuf, PathBuf)| !main.trim().is_empty() && folder.ends_with(main.trim());
+    match (versions.iter().find(named), &versions[..]) {
+        (Some((_, file)), _) | (None, [(_, file)]) => Ok(Some(file.clone())),
+        (None, []) => Ok(None),
+        (None, several) => {
+            Err(unrecognised(path, self::several("versions", several.iter().map(|(folder, _)| *folder))))
+        }
     }
 }
 

@@ -353,3 +353,105 @@ fn masks_lie_in_many_places() {
     let root = tree(&["caps/images/ok/1.jpg", "caps/images/ng/1.jpg", "caps/masks/ng/1.png"]);
     assert_eq!(counts(&open(root.path(), Layout::Folders, Split::Test)), [("caps", [1, 1, 1, 0])]);
 }
+
+/// The masks of the picture `000`, relative to the folder of their kind.
+fn masks_of_first(root: &Path) -> (Vec<String>, Vec<String>) {
+    let dataset = Dataset::open(root, Layout::Auto, Split::Test).unwrap();
+    let class = &dataset.classes[0];
+    let first = class.items.iter().find(|item| item.anomalous).unwrap();
+    let name = |mask: &std::path::PathBuf| mask.file_name().unwrap().to_string_lossy().into_owned();
+    (first.masks.iter().map(name).collect(), class.remarks.clone())
+}
+
+#[test]
+fn every_mask_of_a_picture_counts_however_it_is_told_from_the_others() {
+    let (one, other) = ("000_mask.png", "001_mask.png");
+    for second in
+        ["000_mask1.png", "000_mask_2.png", "000_mask (2).png", "000_mask-2.png", "000_1.png", "000_dent_mask.png"]
+    {
+        let truth = |name: &str| format!("c/ground_truth/bad/{name}");
+        let files = [truth(one), truth(second), truth(other), "c/test/good/9.png".to_owned()];
+        let pictures = ["c/test/bad/000.png".to_owned(), "c/test/bad/001.png".to_owned()];
+        let all: Vec<&str> = files.iter().chain(&pictures).map(String::as_str).collect();
+        let (mut masks, _) = masks_of_first(tree(&all).path());
+        masks.sort();
+        let mut expected = [one, second];
+        expected.sort_unstable();
+        assert_eq!(masks, expected, "{second}");
+    }
+    // Without one of the usual name: said, since it is a guess.
+    for pair in [["000_0.png", "000_1.png"], ["000_a_mask.png", "000_b_mask.png"], ["000_mask_a.png", "000_mask_b.png"]]
+    {
+        let truth = pair.map(|name| format!("c/ground_truth/bad/{name}"));
+        let root = tree(&["c/test/bad/000.png", "c/test/good/9.png", &truth[0], &truth[1]]);
+        let (masks, remarks) = masks_of_first(root.path());
+        assert_eq!(masks, pair);
+        assert!(remarks.iter().any(|remark| remark.starts_with("2 masks such as")), "{remarks:?}");
+    }
+    // The longest name counts, of all pictures: masks of all kinds in one folder, and pictures called as masks are.
+    let root = tree(&[
+        "c/test/good/9.png",
+        "c/test/bad/000.png",
+        "c/test/dent/000_1.png",
+        "c/train/good/000_2.png",
+        "c/masks/000_mask.png",
+        "c/masks/000_1_mask.png",
+        "c/masks/000_1_x.png",
+        "c/masks/000_2_mask.png",
+    ]);
+    let dataset = Dataset::open(root.path(), Layout::Auto, Split::Test).unwrap();
+    let masks: Vec<usize> = dataset.classes[0].items.iter().filter(|i| i.anomalous).map(|i| i.masks.len()).collect();
+    assert_eq!(masks, [1, 2]);
+    // Beside the pictures.
+    let root = tree(&["test/1.png", "test/1_GT.png", "test/1_GT_2.png", "test/2.png", "train/3.png", "train/3_GT.png"]);
+    let dataset = open(root.path(), Layout::Beside, Split::Test);
+    assert_eq!(dataset.classes[0].items.len(), 2);
+    assert_eq!(dataset.classes[0].items[0].masks.len(), 2);
+}
+
+#[test]
+fn good_and_bad_say_from_where_they_are_seen() {
+    let files =
+        ["a/test/ok_front/1.jpeg", "a/test/ok_front/2.jpeg", "a/test/def_front/1.jpeg", "a/train/ok_front/3.jpeg"];
+    assert_eq!(counts(&open(tree(&files).path(), Layout::Mvtec, Split::Test)), [("a", [2, 1, 0, 0])]);
+    let files = ["a/ok_front/1.jpeg", "a/ok_front/2.jpeg", "a/def_front/1.jpeg"];
+    assert_eq!(counts(&open(tree(&files).path(), Layout::Folders, Split::Test)), [("a", [2, 1, 0, 0])]);
+}
+
+#[test]
+fn pictures_and_masks_in_folders_of_a_kind() {
+    for files in [
+        ["good/1.png", "bad/images/2.png", "bad/masks/2.png"],
+        ["good/images/1.png", "bad/images/2.png", "bad/ground_truth/2_mask.png"],
+    ] {
+        for (prefix, layout) in [("a/", Layout::Folders), ("a/test/", Layout::Mvtec)] {
+            let files = files.map(|file| format!("{prefix}{file}"));
+            let root = tree(&files.each_ref().map(String::as_str));
+            assert_eq!(counts(&open(root.path(), layout, Split::Test)), [("a", [1, 1, 1, 0])], "{files:?}");
+        }
+    }
+}
+
+#[test]
+fn what_lies_around_a_data_set_is_no_part_of_it() {
+    // Thumbnails of a file server, archives within archives, and a class that has pictures for training alone.
+    let root = tree(&[
+        "data/set/a/test/good/1.png",
+        "data/set/a/test/good/@eaDir/1.png/SYNOPHOTO_THUMB_M.jpg",
+        "data/set/a/test/bad/2.png",
+        "data/set/b/train/good/1.png",
+    ]);
+    let dataset = Dataset::open(root.path(), Layout::Auto, Split::Test).unwrap();
+    assert_eq!(counts(&dataset), [("a", [1, 1, 0, 0])]);
+    assert!(
+        dataset.remarks.iter().any(|remark| remark.starts_with("b: has no folder 'test'")),
+        "{:?}",
+        dataset.remarks
+    );
+    // Links that lead into each other.
+    let root = tree(&["a/test/good/1.png", "a/test/dent/2.png", "a/test/hole/3.png"]);
+    std::os::unix::fs::symlink("../hole", root.path().join("a/test/dent/other")).unwrap();
+    std::os::unix::fs::symlink("../dent", root.path().join("a/test/hole/other")).unwrap();
+    let dataset = Dataset::open(root.path(), Layout::Auto, Split::Test).unwrap();
+    assert_eq!(dataset.classes[0].items.len(), 5);
+}

@@ -225,3 +225,33 @@ fn masks_fit_pictures_that_lie() {
     assert_eq!(notes, [MaskNote::Lossy, MaskNote::TurnedAlone]);
     assert!(mask.anomalous.iter().zip(truth()).filter(|(found, truth)| **found != *truth).count() < 12);
 }
+
+/// Label images of 32 bits, and such with a sign or a point, as NumPy's types are written to TIFF. A photograph of these kinds
+/// is refused, since nobody knows its white.
+#[test]
+fn numbers_of_32_bits_mark() {
+    use tiff::encoder::{TiffEncoder, colortype};
+    use vcp_line::source::image_file;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mask.tif");
+    let truth = truth();
+    let (width, height) = grey(1, 0).dimensions();
+    macro_rules! written {
+        ($kind:ty, $marked:expr, $other:expr) => {
+            let numbers: Vec<_> = truth.iter().map(|&marked| if marked { $marked } else { $other }).collect();
+            let mut file = TiffEncoder::new(std::fs::File::create(&path).unwrap()).unwrap();
+            file.write_image::<$kind>(width, height, &numbers).unwrap();
+            assert_eq!(read(&path), (truth.clone(), vec![]), stringify!($kind, $marked));
+            assert!(image_file::load(&path).is_err(), stringify!($kind));
+        };
+    }
+    written!(colortype::Gray32, 1u32, 0);
+    written!(colortype::Gray32, 70_000u32, 0);
+    written!(colortype::GrayI32, 1i32, 0);
+    written!(colortype::GrayI32, 255i32, -1);
+    written!(colortype::GrayI16, 1i16, 0);
+    written!(colortype::GrayI8, 1i8, 0);
+    written!(colortype::Gray32Float, 1f32, 0.0);
+    written!(colortype::Gray32Float, 255f32, 0.0);
+    written!(colortype::Gray32Float, 0.4f32, f32::NAN);
+}

@@ -57,6 +57,13 @@ fn clip_is_read_from_every_layout_of_its_libraries() {
     save("bin/training_args.bin", &Tensors::new());
     std::fs::create_dir_all(at("cache/snapshots/ce19dc91")).unwrap();
     std::os::unix::fs::symlink(at("bin/pytorch_model.bin"), at("cache/snapshots/ce19dc91/pytorch_model.bin")).unwrap();
+    // Two versions of a model in the cache: the last one is named.
+    put("versions/snapshots/aaaa/model.safetensors", &Tensors::new());
+    put("versions/snapshots/bbbb/model.safetensors", &theirs);
+    let several = imported(&[at("versions")], &fixture("vcp.pth")).unwrap_err().to_string();
+    assert!(several.contains("several versions") && several.contains("aaaa"), "{several}");
+    std::fs::create_dir(dir.path().join("versions/refs")).unwrap();
+    std::fs::write(at("versions/refs/main"), "bbbb\n").unwrap();
     let mut map = serde_json::Map::new();
     for half in 0..2 {
         let file = format!("pytorch_model-0000{half}-of-00002.bin");
@@ -94,6 +101,7 @@ fn clip_is_read_from_every_layout_of_its_libraries() {
     let cases: Vec<(Vec<PathBuf>, &str)> = vec![
         (vec![at("bin")], "torch.save file, Hugging Face names"),
         (vec![at("cache")], "torch.save file, Hugging Face names"),
+        (vec![at("versions")], "safetensors, Hugging Face names"),
         (vec![at("bins")], "torch.save file, Hugging Face names"),
         (vec![at("bins/pytorch_model.bin.index.json")], "torch.save file, Hugging Face names"),
         (vec![at("towers")], "safetensors, Hugging Face names"),

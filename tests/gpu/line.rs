@@ -77,6 +77,8 @@ fn camera(name: &str) -> (mpsc::Sender<Frame>, (CameraPlan, SourceOpener)) {
         trigger: TriggerPlan::free(),
         recipe,
         kept: None,
+        memory: None,
+        picture: None,
         backoff_min: LONG,
         backoff_max: LONG,
     };

@@ -9,9 +9,10 @@ use std::fs;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::support::commands::{ACK, publish};
 use crate::support::consumer::{self, Consumer};
 use crate::support::conveyor::{Bench, Dice, PATIENCE, soak, stage};
-use crate::support::mosquitto::{self, Mosquitto, Rules};
+use crate::support::mosquitto::{self, Mosquitto, Rules, Subscriber};
 use crate::support::{certs, netns};
 use vcp_line::vcp_clip::Architecture;
 use vcp_line::weights;
@@ -50,12 +51,16 @@ fn the_consumer_sees_every_kind_of_mistake() {
     assert_eq!((report.text("lost_parts"), report.unaccepted()), ("A-3", vec![2]));
 }
 
+/// Learning, calibrating and going back go on meanwhile: of them nothing is ever left half-written.
 #[test]
 fn killed_at_random_moments() {
     let (kills, longest_ms) = if soak().is_some() { (200, 900) } else { (20, 700) };
     let (broker, mut consumer, mut bench) = stage();
+    // Pictures that differ, because copies are no parts to learn from.
+    bench.camera = "classes = [\"ring\"]\nsize = 64\npool = 40\nqueue = 64\n".into();
+    let acks = Subscriber::start(broker.port, ACK, &[]);
     let mut dice = Dice(0x9e37_79b9_7f4a_7c15);
-    for _ in 0..kills {
+    for round in 0..kills {
         let mut service = bench.run(broker.port, "127.0.0.1", None, 40.0, "");
         // Some die while they start and read the outbox, most while parts run.
         if dice.below(5) > 0 {
@@ -64,17 +69,49 @@ fn killed_at_random_moments() {
             while !truth.exists() && service.is_running() && start.elapsed() < PATIENCE {
                 std::thread::sleep(Duration::from_millis(2));
             }
+            let many = [
+                ("learn", "{\"correlation_id\":\"l\",\"parts\":4}"),
+                ("calibrate", "{\"correlation_id\":\"c\",\"false_rejects\":0.2,\"confidence\":0.8,\"apply\":true}"),
+                ("learn", "{\"correlation_id\":\"l\",\"parts\":1}"),
+                ("rollback", "{\"correlation_id\":\"b\"}"),
+            ];
+            let (name, command) = many[round % many.len()];
+            publish(broker.port, name, command.as_bytes(), &[]);
         }
         std::thread::sleep(Duration::from_millis(dice.below(longest_ms)));
         bench.kill(&mut service);
+        all_is_whole(&bench);
     }
     let mut service = bench.run(broker.port, "127.0.0.1", None, 40.0, "");
     bench.until_running(&mut service);
+    let log = service.stderr();
+    assert!(!log.contains("without its memory") && !log.contains("the recipes of the settings are used"), "{log}");
+    let begun = std::iter::from_fn(|| acks.next(Duration::ZERO)).filter(|ack| ack.json()["pending"] == true).count();
+    println!("{begun} times learning or calibrating had begun");
+    assert!(begun > 0, "nothing was being learnt at any kill");
     bench.end(&mut service, &mut consumer, &format!("killed {kills} times at random moments"));
     let report = consumer.judge(&bench.truths);
     println!("not yet accepted at the kills: {} parts", bench.unaccepted.iter().sum::<usize>());
     assert!(report.number("parts") >= if soak().is_some() { 2_000 } else { 100 }, "too few parts ran");
     assert!(report.number("restarted") > 0, "no part was under way at any kill");
+}
+
+/// What a calibration or a memory has left in the state folder: whole, or not there.
+fn all_is_whole(bench: &Bench) {
+    let state = bench.folder.path().join("state");
+    let files = |folder: &str| -> Vec<std::path::PathBuf> {
+        let entries = fs::read_dir(state.join(folder)).into_iter().flatten();
+        // Hidden files are those in the making.
+        let shown = |path: &std::path::PathBuf| !path.file_name().unwrap().to_string_lossy().starts_with('.');
+        entries.map(|entry| entry.unwrap().path()).filter(shown).collect()
+    };
+    for file in files("memories") {
+        vcp_line::memory::Memory::read(&file).unwrap();
+    }
+    let json = files("calibrations").into_iter().filter(|file| file.extension().is_some_and(|json| json == "json"));
+    for file in json.chain([state.join("recipes.json")].into_iter().filter(|file| file.exists())) {
+        serde_json::from_slice::<serde_json::Value>(&fs::read(&file).unwrap()).unwrap();
+    }
 }
 
 /// The session of the consumer survives at the broker, so that what it misses is what the line has lost.

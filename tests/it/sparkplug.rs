@@ -38,11 +38,18 @@ fn event(camera: &str, seq: u64, verdict: VerdictWord) -> InspectionEvent {
         recipe: RecipeInfo { id: "cap".into(), version: 3 },
         model: model(),
         historical: false,
+        suspect: None,
     }
 }
 
 fn model() -> ModelInfo {
-    ModelInfo { name: "tiny".into(), sha256: "0f".repeat(32), engine: "reference".into(), precision: "fp32".into(), memory: None }
+    ModelInfo {
+        name: "tiny".into(),
+        sha256: "0f".repeat(32),
+        engine: "reference".into(),
+        precision: "fp32".into(),
+        memory: None,
+    }
 }
 
 fn line() -> LineState {
@@ -52,6 +59,7 @@ fn line() -> LineState {
         cameras: [("side".to_string(), CameraState::Online), ("top".to_string(), CameraState::Online)].into(),
         model: Some(model()),
         activity: None,
+        activities: Vec::new(),
     }
 }
 

@@ -31,9 +31,9 @@ pub fn message(bytes: &[u8]) {
 
 /// A command to the line. The first byte chooses which.
 pub fn command(bytes: &[u8]) {
-    const NAMES: [&str; 8] = ["trigger", "pause", "resume", "threshold", "recipe", "snapshot", "", "no-such"];
+    let names = [&command::NAMES[..], &["", "no-such"]].concat();
     let (first, payload) = bytes.split_first().unwrap_or((&0, &[]));
-    match command::parse(NAMES[usize::from(*first) % NAMES.len()], payload) {
+    match command::parse(names[usize::from(*first) % names.len()], payload) {
         Ok(request) => assert!(!request.command.name().is_empty()),
         Err(refusal) => assert!(!format!("{refusal:?}").is_empty()),
     }

@@ -14,7 +14,13 @@ use vcp_line::verdict::Defect;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 pub fn model() -> ModelInfo {
-    ModelInfo { name: "tiny".into(), sha256: "0f".repeat(32), engine: "reference".into(), precision: "fp32".into(), memory: None }
+    ModelInfo {
+        name: "tiny".into(),
+        sha256: "0f".repeat(32),
+        engine: "reference".into(),
+        precision: "fp32".into(),
+        memory: None,
+    }
 }
 
 /// A failed part of a camera that runs free, with one defect.
@@ -47,6 +53,7 @@ pub fn event(session: Uuid, seq: u64) -> Outgoing {
         recipe: RecipeInfo { id: "cap-38mm".into(), version: 3 },
         model: model(),
         historical: false,
+        suspect: None,
     };
     Outgoing { event, captured: now.monotonic, due: None }
 }
@@ -59,6 +66,7 @@ pub fn online() -> LineState {
         cameras: [("top".to_string(), CameraState::Online)].into(),
         model: Some(model()),
         activity: None,
+        activities: Vec::new(),
     }
 }
 

@@ -104,7 +104,14 @@ pub fn run(arguments: &PipelineArguments) -> anyhow::Result<()> {
     let spec = PublisherSpec::new(broker.address().ip().to_string(), broker.address().port(), LINE);
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let session = Uuid::now_v7();
-    let state = LineState { state: StateWord::Online, since: None, cameras: [].into(), model: None, activity: None };
+    let state = LineState {
+        state: StateWord::Online,
+        since: None,
+        cameras: [].into(),
+        model: None,
+        activity: None,
+        activities: Vec::new(),
+    };
     let (reports, published) = crossbeam_channel::bounded::<Published>(REPORTS);
     let publisher = Publisher::start(spec, session, state, Arc::clone(&clock), Some(reports))?;
     let line = Line::start(LineParts {
@@ -168,6 +175,8 @@ impl PipelineArguments {
             when_full: WhenFull::DropOldest,
             trigger: if self.model.is_some() { TriggerPlan::hardware(None) } else { TriggerPlan::free() },
             kept: None,
+            memory: None,
+            picture: None,
             recipe: RecipeSpec {
                 info: RecipeInfo { id: "bench".into(), version: 1 },
                 threshold: None,

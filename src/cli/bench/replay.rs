@@ -29,6 +29,7 @@ impl Replay {
             precision: Precision::Fp32,
             max_batch: 4,
             image_size: MAP,
+            sigma: 0.0,
         };
         Self { map: AnomalyMap::new(MAP, values), info }
     }

@@ -13,7 +13,6 @@ use super::engine_arguments::EngineArguments;
 use super::failure::{self, wrong_arguments};
 use super::inspect::judge::{chosen, settings};
 use super::terminal::{self, note};
-use crate::calibrate::histogram::{Histogram, svg};
 use crate::calibrate::record::Model;
 use crate::calibrate::{self, By, Calibration, Kind, Part, Record, Wanted, Wish};
 use crate::clock::{Clock, SystemClock};
@@ -139,30 +138,7 @@ fn write(
     good: &[Part],
     bad: &[Part],
 ) -> anyhow::Result<Vec<PathBuf>> {
-    let name = format!("{}-{}", record.camera, recipe.info.id);
-    let title = |what: &str| {
-        format!(
-            "{}, {}, recipe {} version {}: {what}",
-            record.line, record.camera, recipe.info.id, found.recipe.info.version
-        )
-    };
-    let histogram = |what: &str, of: fn(&Part) -> f32, before, after| {
-        let values = |parts: &[Part]| parts.iter().map(of).collect::<Vec<f32>>();
-        let (good, bad) = (values(good), values(bad));
-        svg(&Histogram { title: &title(what), axis: what, good: &good, bad: &bad, before, after })
-    };
-    let defect = histogram(
-        "highest defect_threshold at which the part fails",
-        |part| part.statistics.defect,
-        Some(recipe.defect_threshold),
-        found.recipe.defect_threshold,
-    );
-    let mut texts =
-        vec![(format!("{name}.json"), serde_json::to_string_pretty(record)? + "\n"), (format!("{name}.svg"), defect)];
-    if let Some(threshold) = found.recipe.threshold {
-        let score = histogram("image score", |part| part.statistics.score, recipe.threshold, threshold);
-        texts.push((format!("{name}-score.svg"), score));
-    }
+    let texts = calibrate::sheets(record, recipe, found, good, bad)?;
     let writing = || -> std::io::Result<Vec<PathBuf>> {
         std::fs::create_dir_all(folder)?;
         let mut whole = Vec::new();

@@ -24,7 +24,7 @@ use crate::output::Temporary;
 use crate::publish::PublisherSpec;
 use crate::publish::broker::EmbeddedBroker;
 use crate::service::plan::{self, SourceSpec};
-use crate::service::{self, CommandSpec, KeptRecipes};
+use crate::service::{self, CommandSpec, KeptRecipes, Pupils};
 use crate::source::synthetic::SyntheticSpec;
 use crate::synth::{Class, Conveyor, DefectKind};
 use reader::Reader;
@@ -142,7 +142,8 @@ impl DemoArguments {
     fn service(&self, model: &Path, publisher: PublisherSpec) -> service::Service {
         let mut plan = self.camera();
         let kept = KeptRecipes::open(None, &mut [&mut plan]);
-        let commands = CommandSpec { max_age: Duration::from_secs(10), snapshots: None, kept };
+        let pupils = Pupils::new(None);
+        let commands = CommandSpec { max_age: Duration::from_secs(10), snapshots: None, kept, pupils };
         let source = SourceSpec::Synthetic(SyntheticSpec {
             conveyor: self.conveyor(),
             fps: self.rate,
@@ -170,6 +171,8 @@ impl DemoArguments {
             when_full: WhenFull::DropOldest,
             trigger: TriggerPlan::hardware(None),
             kept: None,
+            memory: None,
+            picture: None,
             recipe: RecipeSpec {
                 info: RecipeInfo { id: "demo".into(), version: 1 },
                 threshold: self.threshold,

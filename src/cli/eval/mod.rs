@@ -128,7 +128,12 @@ pub fn run(arguments: &EvalArguments) -> anyhow::Result<()> {
     let mut engine = engine::open(&arguments.engine.spec(&arguments.model, 1))?;
     let tuned = tuning.map(|data| tuned(&data, &dataset, engine.info().image_size, arguments.strict)).transpose()?;
     let baseline = arguments.baseline(tuned.as_ref());
-    let options = Options { baseline, strict: arguments.strict, allow_missing: arguments.allow_missing, few_shot: few_shot.as_ref() };
+    let options = Options {
+        baseline,
+        strict: arguments.strict,
+        allow_missing: arguments.allow_missing,
+        few_shot: few_shot.as_ref(),
+    };
 
     let mut display = Display::new();
     let watch = &mut |progress: Progress<'_>| display.show(progress);

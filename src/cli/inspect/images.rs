@@ -1,6 +1,6 @@
 //! Which images are looked at, and what the files written for each are called.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
@@ -73,11 +73,14 @@ pub fn output_names(images: &[Image]) -> anyhow::Result<Vec<OsString>> {
     let below: Vec<PathBuf> = whole.iter().map(|path| path.strip_prefix(&shared).unwrap_or(path).to_owned()).collect();
     let mut users: HashMap<PathBuf, usize> = HashMap::new();
     below.iter().for_each(|path| *users.entry(path.with_extension("")).or_default() += 1);
-    let name = |path: PathBuf| {
+    let files: HashSet<&PathBuf> = below.iter().collect();
+    let name = |path: &PathBuf| {
         let stem = path.with_extension("");
-        if users.get(&stem) == Some(&1) { stem } else { path }.into_os_string()
+        // `1.png.png` beside `1.png` and `1.jpg`, too, would be called `1.png`.
+        let own = users.get(&stem) == Some(&1) && !files.contains(&stem);
+        if own { stem } else { path.clone() }.into_os_string()
     };
-    Ok(below.into_iter().map(name).collect())
+    Ok(below.iter().map(name).collect())
 }
 
 /// Two that are equal.
@@ -120,6 +123,7 @@ mod tests {
         assert_eq!(names(&["x/a/1.png", "x/b/2.tar.png"]), ["1", "2.tar"]);
         assert_eq!(names(&["x/a/1.png", "x/b/1.png", "x/b/c/2.png"]), ["a/1", "b/1", "b/c/2"]);
         assert_eq!(names(&["x/1.png", "x/1.jpg", "x/2.png"]), ["1.png", "1.jpg", "2"]);
+        assert_eq!(names(&["x/1.png", "x/1.jpg", "x/1.png.png"]), ["1.png", "1.jpg", "1.png.png"]);
         let twice = output_names(&named(&["x/1.png", "x/1.png"])).expect_err("twice").to_string();
         assert!(twice.contains("are one image"), "{twice}");
     }

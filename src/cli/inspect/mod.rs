@@ -18,6 +18,7 @@ use super::terminal::{self, note};
 use crate::clock::{Clock, SystemClock};
 use crate::engine;
 use crate::frame::Frame;
+use crate::memory::Memory;
 use crate::overlay;
 use crate::source::image_file::{self, ImageFileError};
 use report::{Found, report};
@@ -34,6 +35,9 @@ pub struct InspectArguments {
     /// Whose recipe, when the line has several cameras.
     #[arg(long, value_name = "NAME", requires = "recipe")]
     camera: Option<String>,
+    /// Look with this memory of good parts, made by `vcp-line learn` [default: that of --recipe]
+    #[arg(long, value_name = "FILE.memory")]
+    memory: Option<PathBuf>,
     #[command(flatten)]
     engine: EngineArguments,
     /// Write each anomaly map as NAME.npy into this folder: float32, S×S, blended and smoothed.
@@ -60,6 +64,7 @@ fn map_value(text: &str) -> Result<f32, String> {
 pub fn run(arguments: &InspectArguments) -> anyhow::Result<()> {
     let recipe = arguments.recipe.as_deref().map(|file| judge::open(file, arguments.camera.as_deref())).transpose()?;
     let (config, mut judge) = recipe.unzip();
+    let remembered = judge.as_ref().and_then(|judge| judge.memory.clone());
     let spec = match (&arguments.model, config) {
         (Some(bundle), _) => arguments.engine.spec(bundle, 1),
         (None, Some(config)) => arguments.engine.over(config.engine),
@@ -78,7 +83,12 @@ pub fn run(arguments: &InspectArguments) -> anyhow::Result<()> {
     for folder in [&arguments.maps, &arguments.overlays].into_iter().flatten() {
         make_folder(folder)?;
     }
+    let memory = arguments.memory.as_ref().or(remembered.as_ref()).map(|file| Memory::read(file)).transpose()?;
     let mut engine = engine::open(&spec)?;
+    if let Some(memory) = &memory {
+        memory.fits(&engine.info().model())?;
+        engine.hand_out_tokens(true);
+    }
     let json = arguments.json || !std::io::stdout().is_terminal();
     let outline = arguments.outline.or(judge.as_ref().map(|judge| judge.spec().defect_threshold)).unwrap_or(0.5);
     let (mut failed, mut absent) = (0, 0);
@@ -99,6 +109,15 @@ pub fn run(arguments: &InspectArguments) -> anyhow::Result<()> {
         let predictions = engine.infer(&[&frame]).with_context(|| format!("{}", path.display()))?;
         let Some(prediction) = predictions.into_iter().next() else { bail!("the engine gave no answer") };
         let size = (frame.image.width, frame.image.height);
+        let prediction = match memory.as_ref().map(|memory| memory.look(prediction.clone(), size)) {
+            None => prediction,
+            Some(Ok(prediction)) => prediction,
+            Some(Err(error)) => {
+                note!("vcp-line: image {}: {error}", path.display());
+                failed += 1;
+                continue;
+            }
+        };
         let inspection = match judge.as_mut().map(|judge| judge.inspect(&prediction, size)).transpose() {
             Ok(inspection) => inspection,
             Err(error) => {

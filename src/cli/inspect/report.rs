@@ -5,6 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::judge::Judge;
@@ -66,13 +67,19 @@ fn ms(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 
+/// The value with its numbers as events have them: 0.3 is not 0.30000001192092896, the double nearest to its 32 bits.
+fn as_written(value: &impl Serialize) -> Value {
+    let text = serde_json::to_string(value).ok();
+    text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
+}
+
 fn object(found: &Found<'_>, info: &EngineInfo, peak: f32) -> Value {
     let Found { path, image, prediction, judged } = found;
     let mut object = json!({
         // What is no UTF-8 in a name is replaced.
         "image": path.to_string_lossy(),
-        "score": prediction.score,
-        "peak": peak,
+        "score": as_written(&prediction.score),
+        "peak": as_written(&peak),
         "width": image.width,
         "height": image.height,
         "latency_ms": {
@@ -96,9 +103,9 @@ fn object(found: &Found<'_>, info: &EngineInfo, peak: f32) -> Value {
             Verdict::NoVerdict(reason) => json!(reason),
             Verdict::Pass | Verdict::Fail => Value::Null,
         };
-        object["threshold"] = json!(recipe.threshold);
-        object["defect_threshold"] = json!(recipe.defect_threshold);
-        object["defects"] = json!(inspection.defects);
+        object["threshold"] = as_written(&recipe.threshold);
+        object["defect_threshold"] = as_written(&recipe.defect_threshold);
+        object["defects"] = as_written(&inspection.defects);
         object["area_px"] = json!(area(inspection));
         object["recipe"] = json!(recipe.info);
     }

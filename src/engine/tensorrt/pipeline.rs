@@ -261,7 +261,8 @@ impl Pipeline {
 
     /// Patch tokens of the last batch of `batch` frames, brought over the bus. Waits for the copies.
     pub fn tokens(&self, batch: usize) -> Result<Vec<PatchTokens>, EngineError> {
-        let taps = self.network.tokens().into_iter().map(|tokens| self.downloaded(tokens)).collect::<Result<Vec<_>, _>>()?;
+        let taps =
+            self.network.tokens().into_iter().map(|tokens| self.downloaded(tokens)).collect::<Result<Vec<_>, _>>()?;
         let length = self.grid * self.grid * self.token_width;
         let share = |slot: usize| taps.iter().map(|tap| tap[slot * length..(slot + 1) * length].to_vec()).collect();
         Ok((0..batch).map(|slot| PatchTokens::new(self.grid, self.token_width, share(slot))).collect())
@@ -273,13 +274,17 @@ impl Pipeline {
             Values::F32(view) => {
                 let mut here = vec![0.0; view.len()];
                 // SAFETY: the vector outlives the copy, which is waited for; the network keeps its outputs.
-                unsafe { gpu.download(stream, view, &mut here) }.and_then(|()| gpu.synchronize(stream)).map_err(card)?;
+                unsafe { gpu.download(stream, view, &mut here) }
+                    .and_then(|()| gpu.synchronize(stream))
+                    .map_err(card)?;
                 Ok(here)
             }
             Values::F16(view) => {
                 let mut here = vec![f16::ZERO; view.len()];
                 // SAFETY: as above.
-                unsafe { gpu.download(stream, view, &mut here) }.and_then(|()| gpu.synchronize(stream)).map_err(card)?;
+                unsafe { gpu.download(stream, view, &mut here) }
+                    .and_then(|()| gpu.synchronize(stream))
+                    .map_err(card)?;
                 Ok(here.into_iter().map(f16::to_f32).collect())
             }
         }

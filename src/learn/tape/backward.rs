@@ -1,8 +1,8 @@
 //! From the derivative with respect to one value back to every learned tensor.
 
 use super::forward::head;
-use crate::vcp_clip::matrix::{View, multiply};
 use super::{Gradients, Node, Source, Tape, Value, kernels};
+use crate::vcp_clip::matrix::{View, multiply};
 
 impl Tape {
     /// Adds to `gradients` what the loss's derivative `grad` with respect to `output` means for each learned tensor.

@@ -1,8 +1,8 @@
 //! The operations of the network, each leaving behind what its derivative needs.
 
-use crate::vcp_clip::matrix::{View, multiply};
 use super::{Source, Tape, Value, kernels};
 use crate::learn::clip_text::CaptionOps;
+use crate::vcp_clip::matrix::{View, multiply};
 use crate::vcp_clip::ops::Ops;
 
 /// One head of one image within `[B, rows, heads·d]`.

@@ -75,3 +75,18 @@ fn a_part_named_by_command_whose_frame_is_damaged_has_one_event() {
         assert_eq!(told(&notebook), expected, "{mode:?}");
     }
 }
+
+#[test]
+fn a_file_that_is_no_picture_is_counted_in_every_mode() {
+    for mode in [TriggerMode::Free, TriggerMode::Hardware] {
+        let (feed, (mut plan, open)) = camera("a", 8, WhenFull::Wait);
+        plan.trigger = TriggerPlan { mode, ..TriggerPlan::free() };
+        let (line, _notebook) = start(vec![(plan, open)], None);
+        let (camera, file, reason) = ("a".to_owned(), "1.png".into(), "the file is empty".to_owned());
+        feed.send(Ok(frame("a", 0, 20))).expect("room");
+        feed.send(Err(SourceError::Damaged { camera, seq: 1, file, size: None, reason })).expect("room");
+        feed.send(Ok(damaged(2))).expect("room");
+        until("both are counted", || line.control().cameras()[0].damaged == 2);
+        line.stop(LONG);
+    }
+}

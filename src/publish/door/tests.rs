@@ -8,8 +8,14 @@ use crate::publish::state::StateWord;
 fn door(max_queue: usize) -> Door {
     let mut spec = PublisherSpec::new("nowhere", 1, "caps");
     spec.max_queue = max_queue;
-    let state =
-        LineState { state: StateWord::Online, since: None, cameras: BTreeMap::new(), model: None, activity: None };
+    let state = LineState {
+        state: StateWord::Online,
+        since: None,
+        cameras: BTreeMap::new(),
+        model: None,
+        activity: None,
+        activities: Vec::new(),
+    };
     Door(Arc::new(PublisherState::new(&spec, Uuid::nil(), state, Arc::new(SystemClock), None)))
 }
 
@@ -70,7 +76,14 @@ fn nothing_is_said_after_offline() {
     door.0.set_mode(Mode::Draining(Instant::now()));
     door.0.say_offline(jiff::Timestamp::UNIX_EPOCH);
     let cameras = BTreeMap::new();
-    door.set_state(LineState { state: StateWord::Online, since: None, cameras, model: None, activity: None });
+    door.set_state(LineState {
+        state: StateWord::Online,
+        since: None,
+        cameras,
+        model: None,
+        activity: None,
+        activities: Vec::new(),
+    });
     door.set_alarms("top", &[]);
     let Some(Load::Retained { payload, .. }) = door.0.next() else { panic!("the state") };
     assert!(String::from_utf8(payload).expect("JSON").contains("\"offline\""));

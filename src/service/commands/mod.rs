@@ -3,6 +3,7 @@
 //! ```text
 //! broker, API ─▶ Inbox ─▶ quick: triggers, pauses ──▶ answers: each when its part is kept on disk ─▶ who asked
 //!                            └▶ slow: recipes, pictures ────────────────────────────────────────────────▲
+//!                                 └▶ what takes many parts: a thread for each camera (`service::activity`) ──┘
 //! ```
 //! Three threads, so that a disk that is slow delays acknowledgements and never a trigger.
 
@@ -21,8 +22,10 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 pub use answers::{Keeping, Kept};
 pub use orders::Inbox;
 
+use super::activity::{Activities, Pupils};
 use super::error::ServiceError;
 use super::kept::KeptRecipes;
+use super::recipes::Recipes;
 use super::snapshot::Snapshots;
 use crate::clock::Clock;
 use crate::line::control::Control;
@@ -46,11 +49,14 @@ pub struct CommandSpec {
     pub snapshots: Option<Snapshots>,
     /// Where changed recipes are kept.
     pub kept: KeptRecipes,
+    /// What calibrating and learning need.
+    pub pupils: Pupils,
 }
 
 /// The threads that carry commands out.
 pub struct Commander {
     inbox: Inbox,
+    activities: Arc<Activities>,
     control: Arc<OnceLock<Control>>,
     ready: Option<Sender<()>>,
     stop: Option<Sender<()>>,
@@ -99,14 +105,30 @@ impl Commander {
         let control = Arc::new(OnceLock::new());
         let inbox = Inbox::new(orders, Arc::clone(&counters), Arc::clone(&clock));
         let answering = Answers::new(Arc::clone(&keeping), Arc::clone(&counters));
-        let slow = Slow::new(spec.snapshots, spec.kept, Arc::clone(&clock), answers.clone());
-        let quick = Quick::new(spec.max_age, clock, counters, Arc::clone(&control), keeping, answers, slow_orders);
+        let CommandSpec { max_age, snapshots, kept, pupils } = spec;
+        let recipes = Arc::new(Recipes::new(kept));
+        let activities = Arc::new(Activities::new(Arc::clone(&recipes), Arc::clone(&clock)));
+        let slow = Slow::new(
+            snapshots,
+            recipes,
+            Arc::clone(&activities),
+            pupils,
+            Arc::clone(&clock),
+            answers.clone(),
+            Arc::clone(&counters),
+        );
+        let quick = Quick::new(max_age, clock, counters, Arc::clone(&control), keeping, answers, slow_orders);
         let threads = vec![
             Worker::start("commands", move || quick.run(&waiting, &is_ready, &stopped))?,
             Worker::start("recipes", move || slow.run(&slow_waiting))?,
             Worker::start("acks", move || answering.run(&given))?,
         ];
-        Ok(Self { inbox, control, ready: Some(ready), stop: Some(stop), threads })
+        Ok(Self { inbox, activities, control, ready: Some(ready), stop: Some(stop), threads })
+    }
+
+    /// What takes many parts.
+    pub fn activities(&self) -> &Arc<Activities> {
+        &self.activities
     }
 
     /// The way in.

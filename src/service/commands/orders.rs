@@ -1,7 +1,7 @@
 //! The way in for commands: bounded, stamped on arrival, counted; never waits.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_channel::Sender;
 use serde::Serialize;
@@ -10,8 +10,8 @@ use crate::clock::{Clock, Moment};
 use crate::command::{self, Ack, Refusal, Request};
 use crate::publish::{AckSender, CommandPort};
 
-/// Answers one command.
-pub type Reply = Box<dyn FnOnce(Ack) + Send>;
+/// Answers one command; twice when it takes many parts, at its beginning and at its end.
+pub type Reply = Arc<dyn Fn(Ack) + Send + Sync>;
 
 /// A command as it came.
 pub struct Order {
@@ -77,9 +77,16 @@ impl Inbox {
         }
     }
 
-    /// A command of the API.
+    /// A command of the API, which waits for one answer.
     pub fn ask(&self, name: &str, payload: &[u8], reply: impl FnOnce(Ack) + Send + 'static) {
-        self.order(name, payload, false, Box::new(reply));
+        let reply = Mutex::new(Some(reply));
+        let once = move |ack| {
+            let reply = reply.lock().unwrap_or_else(PoisonError::into_inner).take();
+            if let Some(reply) = reply {
+                reply(ack);
+            }
+        };
+        self.order(name, payload, false, Arc::new(once));
     }
 
     /// How commands are doing.
@@ -99,6 +106,6 @@ impl CommandPort for Inbox {
                 acks.send(&ack);
             }
         };
-        self.order(name, payload, retained, Box::new(reply));
+        self.order(name, payload, retained, Arc::new(reply));
     }
 }

@@ -100,9 +100,12 @@ impl Quick {
 
     fn carry_out(&mut self, control: &Control, request: Request, at: Moment, early: bool, reply: Reply) {
         let result = match &request.command {
-            Command::Threshold(_) | Command::Recipe(_) | Command::Snapshot(_) => {
-                return self.hand_on(control, request, reply);
-            }
+            Command::Threshold(_)
+            | Command::Recipe(_)
+            | Command::Snapshot(_)
+            | Command::Calibrate(_)
+            | Command::Learn(_)
+            | Command::Rollback(_) => return self.hand_on(control, request, reply),
             _ if let Some((ack, debt)) = self.repeats.answer(&request, self.clock.now().monotonic) => {
                 return self.give(Answer { reply, ack, debt });
             }

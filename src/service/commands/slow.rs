@@ -1,21 +1,24 @@
-//! The thread for commands that write files: recipes, which are kept before they are used, and pictures.
+//! The thread for commands that write files: recipes, which are kept before they are used, and pictures; and for those that
+//! begin or end what takes many parts.
 
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, Sender};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::super::kept::{KeptError, KeptRecipes};
+use super::super::activity::{Activities, ActivityError, Beginning, PupilError, Pupils};
+use super::super::recipes::{ChangeError, Recipes};
 use super::super::snapshot::{SnapshotError, Snapshots};
 use super::answers::Answer;
-use super::orders::Reply;
+use super::orders::{Counters, Reply, count};
 use super::repeats::Repeats;
 use crate::clock::Clock;
 use crate::command::{Ack, Command, NewRecipe, Request, Threshold};
 use crate::error_chain;
 use crate::event::RecipeInfo;
-use crate::line::control::{Control, ControlError, RecipeChange};
+use crate::line::control::{Control, ControlError};
 use crate::line::recipe::RecipeSpec;
+use crate::publish::ActivityKind;
 
 /// Smallest defect of a recipe that does not say.
 const MIN_AREA_PX: u32 = 25;
@@ -27,7 +30,11 @@ enum CannotDo {
     #[error(transparent)]
     Control(#[from] ControlError),
     #[error(transparent)]
-    Keep(#[from] KeptError),
+    Change(#[from] ChangeError),
+    #[error(transparent)]
+    Activity(#[from] ActivityError),
+    #[error(transparent)]
+    Pupil(#[from] PupilError),
     #[error("no folder for pictures; set snapshots in [commands]")]
     NoFolder,
     #[error(transparent)]
@@ -46,26 +53,39 @@ pub struct Task {
 /// Everything the thread owns.
 pub struct Slow {
     snapshots: Option<Snapshots>,
-    kept: KeptRecipes,
+    recipes: Arc<Recipes>,
+    activities: Arc<Activities>,
+    pupils: Pupils,
     clock: Arc<dyn Clock>,
     answers: Sender<Answer>,
+    counters: Arc<Counters>,
     repeats: Repeats,
 }
 
 impl Slow {
     pub fn new(
         snapshots: Option<Snapshots>,
-        kept: KeptRecipes,
+        recipes: Arc<Recipes>,
+        activities: Arc<Activities>,
+        pupils: Pupils,
         clock: Arc<dyn Clock>,
         answers: Sender<Answer>,
+        counters: Arc<Counters>,
     ) -> Self {
-        Self { snapshots, kept, clock, answers, repeats: Repeats::default() }
+        let repeats = Repeats::default();
+        Self { snapshots, recipes, activities, pupils, clock, answers, counters, repeats }
     }
 
     /// Returns when nobody can ask any more.
     pub fn run(mut self, tasks: &Receiver<Task>) {
         for Task { control, request, reply } in tasks {
-            let ack = self.answer(&control, &request);
+            let ack = match self.begins(&control, &request) {
+                Some(beginning) => match self.begin(&control, &request, beginning, &reply) {
+                    Some(ack) => ack,
+                    None => continue,
+                },
+                None => self.answer(&control, &request),
+            };
             // Behind the answers that wait already; whoever has gone away needs none.
             if self.answers.send(Answer { reply, ack, debt: None }).is_err() {
                 return;
@@ -86,42 +106,83 @@ impl Slow {
                 self.repeats.remember(request, &ack, None, now);
                 ack
             }
-            Err(error) => {
-                let error = error_chain::one_line(&error);
-                tracing::warn!(correlation_id, "command refused: {error}");
-                Ack::refused(correlation_id, error)
-            }
+            Err(error) => refused(correlation_id, &error),
         }
+    }
+
+    /// What takes many parts, if the command begins that and was not heard before.
+    fn begins(&mut self, control: &Control, request: &Request) -> Option<Result<Beginning, CannotDo>> {
+        let begins = match &request.command {
+            Command::Calibrate(calibrate) => !calibrate.stop,
+            Command::Learn(learn) => !learn.stop,
+            _ => false,
+        };
+        let known = self.repeats.answer(request, self.clock.now().monotonic).is_some();
+        (begins && !known).then(|| Ok(self.pupils.beginning(control, &request.command)?))
+    }
+
+    /// Answers at once that it has begun, and at its end what has come of it. The answer when it has not begun.
+    fn begin(
+        &mut self,
+        control: &Control,
+        request: &Request,
+        beginning: Result<Beginning, CannotDo>,
+        reply: &Reply,
+    ) -> Option<Ack> {
+        let correlation_id = request.correlation_id.clone();
+        let begun = beginning.and_then(|beginning| Ok(self.activities.begin(control, beginning)?));
+        let begun = match begun {
+            Ok(begun) => begun,
+            Err(error) => return Some(refused(correlation_id, &error)),
+        };
+        tracing::info!(command = request.command.name(), applied = %begun.applied, "begun");
+        let ack = Ack::begun(correlation_id.clone(), begun.applied.clone());
+        self.repeats.remember(request, &ack, None, self.clock.now().monotonic);
+        // Not behind the answers that wait for the disk: the answer of the end must not come before it.
+        reply(ack);
+        let (reply, counters) = (Arc::clone(reply), Arc::clone(&self.counters));
+        let told = move |result: Result<Value, String>| {
+            let ack = match result {
+                Ok(applied) => Ack::done(correlation_id, applied),
+                Err(error) => Ack::refused(correlation_id, error),
+            };
+            count(if ack.ok { &counters.done } else { &counters.refused });
+            reply(ack.clone());
+            ack
+        };
+        self.activities.go_on(begun, control.clone(), Box::new(told));
+        None
+    }
+
+    fn stop(&self, control: &Control, kind: ActivityKind, camera: Option<&str>) -> Result<Value, CannotDo> {
+        let (camera, _) = control.recipe(camera)?;
+        Ok(self.activities.stop(kind, camera)?)
     }
 
     fn carry_out(&mut self, control: &Control, command: &Command) -> Result<Value, CannotDo> {
         match command {
             Command::Threshold(change) => {
-                let changes = control.change_recipes(change.camera.as_deref(), |used| changed(used, change))?;
-                self.apply(changes)
+                Ok(self.recipes.change(control, change.camera.as_deref(), |used| changed(used, change))?)
             }
             Command::Recipe(recipe) => {
-                let changes = control.change_recipes(recipe.camera.as_deref(), |used| replaced(used, recipe))?;
-                self.apply(changes)
+                Ok(self.recipes.change(control, recipe.camera.as_deref(), |used| replaced(used, recipe))?)
             }
             Command::Snapshot(which) => {
                 let snapshots = self.snapshots.as_ref().ok_or(CannotDo::NoFolder)?;
                 Ok(snapshots.take(&*control.latest(which.camera.as_deref())?, self.clock.now().wall)?)
             }
+            Command::Rollback(which) => Ok(self.recipes.roll_back(control, which.camera.as_deref())?),
+            Command::Calibrate(_) => self.stop(control, ActivityKind::Calibrate, command.camera()),
+            Command::Learn(_) => self.stop(control, ActivityKind::Learn, command.camera()),
             Command::Trigger(_) | Command::Pause(_) | Command::Resume(_) => Err(CannotDo::Quick),
         }
     }
+}
 
-    /// On disk first: what is in use is also what the next start uses.
-    fn apply(&mut self, changes: Vec<RecipeChange>) -> Result<Value, CannotDo> {
-        self.kept.keep(changes.iter().map(|change| (&**change.camera(), &change.recipe)))?;
-        let apply = |change: RecipeChange| {
-            let camera = Arc::clone(change.camera());
-            let RecipeInfo { id, version } = change.apply();
-            json!({ "camera": camera, "recipe": { "id": id, "version": version } })
-        };
-        Ok(Value::Array(changes.into_iter().map(apply).collect()))
-    }
+fn refused(correlation_id: Option<String>, error: &CannotDo) -> Ack {
+    let error = error_chain::one_line(error);
+    tracing::warn!(correlation_id, "command refused: {error}");
+    Ack::refused(correlation_id, error)
 }
 
 fn changed(used: &RecipeSpec, change: &Threshold) -> RecipeSpec {

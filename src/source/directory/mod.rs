@@ -35,7 +35,7 @@ use watched::{ASK, New, Watched};
 
 pub use listing::{Listing, Look, Wanted};
 pub use memory::{Left, MemorySpec, OpenFile, open_files, settle};
-pub use names::{is_picture, natural_order};
+pub use names::{is_folder_set_aside, is_picture, natural_order};
 pub use spec::DirectorySpec;
 pub use taken::{Fate, Open};
 

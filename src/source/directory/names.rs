@@ -51,7 +51,8 @@ const OF_SERVERS: [&[u8]; 7] =
 /// of Windows programs; unfinished are `x~` and what has one of the endings above, also before its last one.
 pub fn is_set_aside(name: &OsStr) -> bool {
     let name = name.as_bytes();
-    if name.starts_with(b".") || name.starts_with(b"~") || name.starts_with(b"#") || name.ends_with(b"~") {
+    let of_editor = name.starts_with(b"#") && name.ends_with(b"#");
+    if name.starts_with(b".") || name.starts_with(b"~") || name.ends_with(b"~") || of_editor {
         return true;
     }
     let mut parts = name.rsplit(|byte| *byte == b'.');
@@ -157,8 +158,18 @@ mod tests {
             assert!(!is_picture(OsStr::new(name), &[]), "{name}");
             assert!(is_set_aside(OsStr::new(name)), "{name}");
         }
-        for name in ["0.png", "part.png", "tmp.jpg", "a.b.JPEG", "upload 7.tif", "img~1.bmp", "a.part.0.png", "ü.webp"]
-        {
+        for name in [
+            "0.png",
+            "part.png",
+            "tmp.jpg",
+            "a.b.JPEG",
+            "upload 7.tif",
+            "img~1.bmp",
+            "a.part.0.png",
+            "ü.webp",
+            "#17.png",
+            "#17#.png",
+        ] {
             assert!(is_picture(OsStr::new(name), &[]), "{name}");
         }
         assert!(is_picture(OsStr::from_bytes(b"gr\xfc\xdfe.png"), &[]), "names are bytes");

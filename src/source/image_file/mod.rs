@@ -62,8 +62,8 @@ pub fn load(path: &Path) -> Result<Image, ImageFileError> {
     load_upright(path).map(|upright| upright.image)
 }
 
-/// Like [`load`] for what is no photograph, such as a mask of ones: 16-bit grey stays as it is, colours keep their upper
-/// byte.
+/// Like [`load`] for what is no photograph, such as a mask of ones: 16-bit grey stays as it is, grey of 32 bits or with a
+/// sign is brought there, colours keep their upper byte.
 pub fn load_as_stored(path: &Path) -> Result<Image, ImageFileError> {
     load_upright_as_stored(path).map(|upright| upright.image)
 }

@@ -44,7 +44,7 @@ pub(crate) fn decode(bytes: &[u8], wanted: Depth) -> Result<(Image, Orientation)
     };
     let (Some(width), Some(height)) = (width, height) else { return Err(Refusal::damaged("its size is missing")) };
     check_size(width, height)?;
-    let samples = samples(&entries)?;
+    let samples = samples(&entries, wanted)?;
     let orientation = number(Tag::Orientation).map_or(Orientation::NoTransforms, of_value);
 
     let jpeg = samples.compression == CompressionMethod::ModernJPEG;
@@ -74,7 +74,8 @@ pub(crate) fn decode(bytes: &[u8], wanted: Depth) -> Result<(Image, Orientation)
     if usize::from(colour.bit_depth()) != samples.bits {
         return Err(Refusal::damaged("its tags contradict each other"));
     }
-    if !matches!(samples.bits, 1 | 2 | 4 | 8 | 16) {
+    let read = matches!(samples.bits, 1 | 2 | 4 | 8 | 16) || (wanted == Depth::AsStored && samples.bits == 32);
+    if !read {
         return Err(Refusal::because(format!("has {} bits a channel; save it with 8 or 16", samples.bits)));
     }
     let mut result = DecodingResult::U8(Vec::new());
@@ -100,7 +101,13 @@ pub(crate) fn decode(bytes: &[u8], wanted: Depth) -> Result<(Image, Orientation)
             let levels = interleaved(within(levels, padded, (width, height)), planes);
             return Ok((sixteen_bits((width, height), format, &levels, wanted)?, orientation));
         }
-        _ => return Err(Refusal::because(format!("has {} bits a channel; save it with 8 or 16", samples.bits))),
+        other => {
+            let labels = if wanted == Depth::AsStored && format == PixelFormat::Gray8 { labels(other) } else { None };
+            let Some(levels) = labels else {
+                return Err(Refusal::because(format!("has {} bits a channel; save it with 8 or 16", samples.bits)));
+            };
+            return Ok((sixteen_bits((width, height), format, &levels, wanted)?, orientation));
+        }
     };
     data = interleaved(within(data, padded, (width, height)), planes);
     let mut resampling = Resampling::Bicubic;
@@ -147,7 +154,26 @@ fn limits() -> Limits {
     limits
 }
 
-fn samples(entries: &Entries<'_>) -> Result<Samples, Refusal> {
+/// Numbers that name regions, as programs for labels and NumPy write them, of which only one that is not above 0 has to stay
+/// at 0: whole ones up to the largest of 16 bits, broken ones from 0 to 1 as parts of it.
+fn labels(result: DecodingResult) -> Option<Vec<u16>> {
+    let whole = |number: i64| number.clamp(0, u16::MAX.into()) as u16;
+    let broken = |numbers: Vec<f32>| {
+        let white = if numbers.iter().any(|number| *number > 1.0) { 1.0 } else { f32::from(u16::MAX) };
+        // What is no number is not above 0; casting keeps to the range.
+        numbers.into_iter().map(|number| if number > 0.0 { (number * white).ceil() as u16 } else { 0 }).collect()
+    };
+    Some(match result {
+        DecodingResult::I8(numbers) => numbers.into_iter().map(|number| whole(number.into())).collect(),
+        DecodingResult::I16(numbers) => numbers.into_iter().map(|number| whole(number.into())).collect(),
+        DecodingResult::I32(numbers) => numbers.into_iter().map(|number| whole(number.into())).collect(),
+        DecodingResult::U32(numbers) => numbers.into_iter().map(|number| whole(number.into())).collect(),
+        DecodingResult::F32(numbers) => broken(numbers),
+        _ => return None,
+    })
+}
+
+fn samples(entries: &Entries<'_>, wanted: Depth) -> Result<Samples, Refusal> {
     let number = |tag: Tag| entries.number(tag.to_u16());
     let small = |tag: Tag, default: u16| number(tag).map_or(default, |value| u16::try_from(value).unwrap_or(u16::MAX));
     let compression = small(Tag::Compression, 1);
@@ -158,6 +184,7 @@ fn samples(entries: &Entries<'_>) -> Result<Samples, Refusal> {
     }
     match SampleFormat::from_u16_exhaustive(small(Tag::SampleFormat, 1)) {
         SampleFormat::Uint | SampleFormat::Void => {}
+        SampleFormat::Int | SampleFormat::IEEEFP if wanted == Depth::AsStored => {}
         SampleFormat::IEEEFP => {
             let reason = "has floating-point values, whose white nobody knows; save it with 8 or 16 bits";
             return Err(Refusal::because(reason));

@@ -1,0 +1,99 @@
+//! `vcp-line learn`: good pictures become a memory.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+use clap::Args;
+use sha2::{Digest, Sha256};
+
+use super::engine_arguments::EngineArguments;
+use super::failure;
+use super::inspect::images;
+use super::terminal::{self, note};
+use crate::clock::{Clock, SystemClock};
+use crate::engine;
+use crate::frame::Frame;
+use crate::memory::{self, Learner, Memory, Settings};
+use crate::output;
+use crate::source::image_file;
+
+#[derive(Args)]
+pub struct LearnArguments {
+    /// Model bundle.
+    #[arg(long, value_name = "BUNDLE")]
+    model: PathBuf,
+    /// Pictures of good parts: files, or folders of them with their subfolders. As the camera takes them.
+    #[arg(long, required = true, num_args = 1.., value_name = "DIR|IMAGE")]
+    good: Vec<PathBuf>,
+    /// The memory; one that is there is replaced.
+    #[arg(short, long, value_name = "FILE.memory")]
+    output: PathBuf,
+    /// Tokens that it keeps of each tapped layer, as multiples of one picture's; more of them cost time with every frame.
+    #[arg(long, value_name = "PICTURES", default_value_t = memory::PICTURES_OF_TOKENS, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    size: u16,
+    #[command(flatten)]
+    engine: EngineArguments,
+}
+
+pub fn run(arguments: &LearnArguments) -> anyhow::Result<()> {
+    failure::bundle_there(&arguments.model)?;
+    output::check_file(&arguments.output).with_context(|| format!("writing {}", arguments.output.display()))?;
+    let (images, unreadable) = images::find(&arguments.good)?;
+    if unreadable > 0 {
+        bail!("{unreadable} folders could not be read; a memory of some of the good parts would not know the others");
+    }
+    let mut engine = engine::open(&arguments.engine.spec(&arguments.model, 1))?;
+    engine.hand_out_tokens(true);
+    let info = engine.info().clone();
+    let mut learner = Learner::new(Settings {
+        model: info.model(),
+        size: info.image_size,
+        sigma: info.sigma,
+        pictures_of_tokens: usize::from(arguments.size),
+        by: "vcp-line learn".into(),
+        now: SystemClock.now().wall,
+    });
+    let begin = Instant::now();
+    let mut seen: HashMap<[u8; 32], PathBuf> = HashMap::new();
+    for images::Image { path, .. } in images {
+        let frame = Frame::alone("good", SystemClock.now(), image_file::load(&path)?);
+        if let Some(first) = seen.insert(Sha256::digest(frame.image.data()).into(), path.clone()) {
+            note!("vcp-line: {} shows the same as {}; it is taken once", path.display(), first.display());
+            continue;
+        }
+        let answers = engine.infer(&[&frame]).with_context(|| format!("{}", path.display()))?;
+        let Some(answer) = answers.into_iter().next() else { bail!("the engine gave no answer") };
+        let Some(tokens) = &answer.tokens else { bail!("engine '{}' hands out no patch tokens", info.engine) };
+        let size = (frame.image.width, frame.image.height);
+        learner.take(tokens, answer.score, size).with_context(|| format!("{}", path.display()))?;
+    }
+    let memory = learner.finish()?;
+    memory.write(&arguments.output)?;
+    terminal::lines(&told(&memory, arguments, begin));
+    Ok(())
+}
+
+fn told(memory: &Memory, arguments: &LearnArguments, begin: Instant) -> String {
+    let about = memory.about();
+    let weights = memory.fusion().weights();
+    format!(
+        "{}: memory {} of {} good pictures ({}x{}), {} tokens of each of {} layers, {:.1} MB in use, made in {:.1} s\n\
+         its word counts {:.3} in the map and {:.3} in the score; model {} with {} in {}\n",
+        arguments.output.display(),
+        about.id,
+        about.parts,
+        about.picture.0,
+        about.picture.1,
+        about.tokens.iter().copied().max().unwrap_or_default(),
+        about.tokens.len(),
+        memory.bytes() as f64 / 1e6,
+        begin.elapsed().as_secs_f64(),
+        weights.map,
+        weights.own,
+        about.model.name,
+        about.model.engine,
+        about.model.precision,
+    )
+}

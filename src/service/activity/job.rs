@@ -1,0 +1,171 @@
+//! One activity: how far it is, and who ends it.
+
+use std::fmt::Display;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::word;
+use crate::command::Ack;
+use crate::publish::{Activity, ActivityKind};
+
+/// Hears the end: what was done, or why nothing was.
+pub type Told = Box<dyn FnOnce(Result<Value, String>) -> Ack + Send>;
+/// Notes the end for the state.
+type Note = Box<dyn FnOnce(&Ack, &Job) + Send>;
+
+/// Who may end it.
+enum Phase {
+    /// Whoever comes first.
+    Taking(Option<(Note, Told)>),
+    /// Its own thread, which takes the result into use.
+    Putting,
+    Over,
+}
+
+/// See the module.
+pub struct Job {
+    pub kind: ActivityKind,
+    pub camera: Arc<str>,
+    pub wanted: u32,
+    since: Timestamp,
+    parts: AtomicU32,
+    paused: AtomicBool,
+    phase: Mutex<Phase>,
+}
+
+/// The right and the duty to end a job.
+pub struct Claim<'a> {
+    job: &'a Job,
+    told: Option<(Note, Told)>,
+}
+
+impl Job {
+    pub fn new(kind: ActivityKind, camera: Arc<str>, wanted: u32, since: Timestamp) -> Self {
+        let (parts, paused, phase) = (AtomicU32::new(0), AtomicBool::new(false), Mutex::new(Phase::Taking(None)));
+        Self { kind, camera, wanted, since, parts, paused, phase }
+    }
+
+    fn phase(&self) -> MutexGuard<'_, Phase> {
+        self.phase.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Who hears its end.
+    pub fn tells(&self, note: Note, told: Told) {
+        let mut phase = self.phase();
+        match &mut *phase {
+            Phase::Taking(nobody) => *nobody = Some((note, told)),
+            // Ended before it has begun.
+            Phase::Putting | Phase::Over => {
+                drop(phase);
+                let ack = told(Err("the service is stopping; nothing was changed, begin again".into()));
+                note(&ack, self);
+            }
+        }
+    }
+
+    pub fn is_over(&self) -> bool {
+        matches!(*self.phase(), Phase::Over)
+    }
+
+    /// Whether nobody has ended it.
+    pub fn goes_on(&self) -> bool {
+        matches!(*self.phase(), Phase::Taking(_))
+    }
+
+    /// One more part counts; says whether these are enough.
+    pub fn count(&self) -> bool {
+        self.parts.fetch_add(1, Ordering::Relaxed) + 1 >= self.wanted
+    }
+
+    pub fn pause(&self, paused: bool) {
+        self.paused.store(paused, Ordering::Relaxed);
+    }
+
+    /// The right to end it, unless somebody else has that.
+    pub fn claim(&self) -> Option<Claim<'_>> {
+        let mut phase = self.phase();
+        if !matches!(*phase, Phase::Taking(_)) {
+            return None;
+        }
+        match std::mem::replace(&mut *phase, Phase::Putting) {
+            Phase::Taking(told) => Some(Claim { job: self, told }),
+            Phase::Putting | Phase::Over => None,
+        }
+    }
+
+    /// Ends it, unless somebody else does.
+    pub fn end(&self, result: Result<Value, &dyn Display>) -> bool {
+        self.claim().map(|claim| claim.end(result.map_err(|reason| reason.to_string()))).is_some()
+    }
+
+    /// How far it is.
+    pub fn report(&self) -> Activity {
+        let waits = self.paused.load(Ordering::Relaxed).then(|| "the camera is paused; resume it".to_owned());
+        Activity {
+            kind: self.kind,
+            camera: self.camera.to_string(),
+            parts: self.parts.load(Ordering::Relaxed),
+            wanted: self.wanted,
+            since: self.since,
+            waits,
+        }
+    }
+}
+
+impl Claim<'_> {
+    /// Tells how it ended.
+    pub fn end(mut self, result: Result<Value, String>) {
+        self.tell(result);
+    }
+
+    fn tell(&mut self, result: Result<Value, String>) {
+        let (kind, camera) = (word(self.job.kind), &self.job.camera);
+        match &result {
+            Ok(_) => tracing::info!(%camera, "{kind}: done"),
+            Err(reason) => tracing::warn!(%camera, "{kind}: {reason}"),
+        }
+        if let Some((note, told)) = self.told.take() {
+            let ack = told(result);
+            note(&ack, self.job);
+        }
+        *self.job.phase() = Phase::Over;
+    }
+}
+
+impl Drop for Claim<'_> {
+    /// A thread that breaks off owes its answer too.
+    fn drop(&mut self) {
+        if !self.job.is_over() {
+            self.tell(Err("its thread broke off; please report this".into()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn the_first_to_end_it_tells_how_it_ended_and_nobody_else() {
+        let job = Job::new(ActivityKind::Learn, "top".into(), 2, Timestamp::UNIX_EPOCH);
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let ears = Arc::clone(&heard);
+        let told = move |result: Result<Value, String>| {
+            ears.lock().expect("heard").push(result.clone());
+            result.map_or_else(|error| Ack::refused(None, error), |applied| Ack::done(None, applied))
+        };
+        job.tells(Box::new(|_, _| {}), Box::new(told));
+        assert!(!job.count());
+        assert!(job.count() && job.goes_on() && !job.is_over());
+        let claim = job.claim().expect("nobody has it");
+        assert!(!job.end(Err(&"stopped")) && !job.goes_on() && !job.is_over(), "it is being put");
+        drop(claim);
+        assert!(job.is_over() && !job.end(Err(&"stopped")));
+        assert_eq!(*heard.lock().expect("heard"), [Err("its thread broke off; please report this".to_owned())]);
+    }
+}

@@ -1,0 +1,70 @@
+//! Learning on the running line: the tokens of the next good parts, and at their end a memory.
+
+use serde_json::json;
+
+use super::copies::Copies;
+use super::pupil::{Outcome, Pupil, Unfit};
+use crate::calibrate::Look;
+use crate::line::Handed;
+use crate::memory::{Learner, MemoryError, Settings};
+
+/// See the module.
+pub struct Learning {
+    camera: String,
+    engine: String,
+    learner: Learner,
+    copies: Copies,
+}
+
+impl Learning {
+    /// From so many parts of this camera.
+    pub fn new(camera: String, settings: Settings, wanted: usize) -> Self {
+        let engine = settings.model.engine.clone();
+        Self { camera, engine, learner: Learner::new(settings), copies: Copies::new(wanted) }
+    }
+}
+
+fn unfit(error: &MemoryError) -> Unfit {
+    Unfit(format!("{error}; nothing was changed"))
+}
+
+impl Pupil for Learning {
+    fn take(&mut self, part: &Handed) -> Result<bool, Unfit> {
+        let said = part.own.as_ref();
+        let tokens = said.and_then(|said| said.tokens.as_ref());
+        let (Some(said), Some(tokens)) = (said, tokens) else {
+            return Err(unfit(&MemoryError::NoTokens { engine: self.engine.clone() }));
+        };
+        if !self.copies.is_new(Look::of(&part.frame.image).sha256)? {
+            return Ok(false);
+        }
+        let size = (part.frame.image.width, part.frame.image.height);
+        self.learner.take(tokens, said.score, size).map_err(|error| unfit(&error))?;
+        Ok(true)
+    }
+
+    fn wants_tokens(&self) -> bool {
+        true
+    }
+
+    /// Tokens are the engine's, whatever judges them.
+    fn minds_changes(&self) -> bool {
+        false
+    }
+
+    fn finish(self: Box<Self>) -> Result<Outcome, Unfit> {
+        let Self { camera, learner, copies, .. } = *self;
+        let memory = learner.finish().map_err(|error| unfit(&error))?;
+        let about = memory.about();
+        let applied = json!({
+            "camera": camera,
+            "activity": "learn",
+            "parts": about.parts,
+            "copies": copies.count(),
+            "memory": memory.info(),
+            "tokens": about.tokens,
+            "bytes": memory.bytes(),
+        });
+        Ok(Outcome { applied, memory: Some(memory), ..Outcome::default() })
+    }
+}

@@ -1,0 +1,116 @@
+//! From a command to the one who learns from parts: refused before the first part where the last one could not help.
+
+use std::path::PathBuf;
+
+use super::super::kept::KeptError;
+use super::Beginning;
+use super::calibration::{Asked, BY, Calibrating, wish};
+use super::learning::Learning;
+use crate::calibrate::PromiseError;
+use crate::calibrate::promise::percent;
+use crate::clock::{Clock, SystemClock};
+use crate::command::{Calibrate, Command, Learn, MOST_PARTS};
+use crate::line::control::{Control, ControlError};
+use crate::memory::{PICTURES_OF_TOKENS, Settings};
+use crate::publish::ActivityKind;
+
+/// Folder of the calibrations in the line's state directory.
+const CALIBRATIONS: &str = "calibrations";
+
+/// A command cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum PupilError {
+    /// The line says so.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// Nothing promises that.
+    #[error(transparent)]
+    Promise(#[from] PromiseError),
+    /// So few parts promise less.
+    #[error(
+        "{parts} good parts cannot promise at most {} false rejects with {} confidence: {needed} are needed, {} more",
+        percent(*false_rejects), percent(*confidence), needed - parts
+    )]
+    TooFew {
+        /// As asked for.
+        parts: usize,
+        /// Those that would do.
+        needed: usize,
+        /// As asked for.
+        false_rejects: f64,
+        /// As asked for.
+        confidence: f64,
+    },
+    /// Nobody would wait for so many.
+    #[error("such a promise needs {needed} good parts, and at most {MOST_PARTS} are taken; ask for less")]
+    TooMany {
+        /// The fewest.
+        needed: usize,
+    },
+    /// It would be forgotten with the end of the service.
+    #[error(transparent)]
+    Kept(#[from] KeptError),
+    /// It begins nothing.
+    #[error("the command takes no parts; please report this")]
+    NoParts,
+}
+
+/// What calibrating and learning need besides the line.
+pub struct Pupils {
+    /// Where their files go; `None` writes none.
+    directory: Option<PathBuf>,
+}
+
+impl Pupils {
+    /// Files go into folders of this one.
+    pub fn new(directory: Option<PathBuf>) -> Self {
+        Self { directory }
+    }
+
+    /// What this command begins.
+    pub fn beginning(&self, control: &Control, command: &Command) -> Result<Beginning, PupilError> {
+        match command {
+            Command::Calibrate(calibrate) => self.calibrating(control, calibrate),
+            Command::Learn(learn) => self.learning(control, learn),
+            _ => Err(PupilError::NoParts),
+        }
+    }
+
+    fn learning(&self, control: &Control, asked: &Learn) -> Result<Beginning, PupilError> {
+        let (camera, recipe) = control.recipe(asked.camera.as_deref())?;
+        if self.directory.is_none() {
+            return Err(KeptError::NoFolder.into());
+        }
+        let wanted = asked.parts.ok_or(PupilError::NoParts)?;
+        let settings = Settings {
+            model: control.model().clone(),
+            size: control.engine().image_size,
+            sigma: control.engine().sigma,
+            pictures_of_tokens: usize::from(PICTURES_OF_TOKENS),
+            by: BY.into(),
+            now: SystemClock.now().wall,
+        };
+        let pupil = Box::new(Learning::new(camera.to_string(), settings, wanted as usize));
+        Ok(Beginning { kind: ActivityKind::Learn, camera, wanted, pupil, recipe })
+    }
+
+    fn calibrating(&self, control: &Control, asked: &Calibrate) -> Result<Beginning, PupilError> {
+        let (camera, recipe) = control.recipe(asked.camera.as_deref())?;
+        let false_rejects = asked.false_rejects.unwrap_or(Calibrate::FALSE_REJECTS);
+        let confidence = asked.confidence.unwrap_or(Calibrate::CONFIDENCE);
+        let (wish, needed) = wish(&recipe, false_rejects, confidence)?;
+        let parts = asked.parts.map_or(needed, |parts| parts as usize);
+        if parts < needed {
+            return Err(PupilError::TooFew { parts, needed, false_rejects, confidence });
+        }
+        if parts > MOST_PARTS as usize {
+            return Err(PupilError::TooMany { needed });
+        }
+        let folder = self.directory.as_ref().map(|directory| directory.join(CALIBRATIONS));
+        let (line, model) = (control.line().to_owned(), control.model().clone());
+        let (name, apply) = (camera.to_string(), asked.apply);
+        let asked = Asked { line, camera: name, model, wish, apply, folder };
+        let pupil = Box::new(Calibrating::new(asked, &recipe, parts));
+        Ok(Beginning { kind: ActivityKind::Calibrate, camera, wanted: parts as u32, pupil, recipe })
+    }
+}
