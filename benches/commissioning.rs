@@ -21,9 +21,11 @@ use vcp_line::synth::{Class, Conveyor, DefectKind, render};
 
 const POOL: usize = 1000;
 const RUNS: u64 = 1000;
-const SIDE: u32 = 256;
-/// Every third patch of each row and column, of the last tapped layer: enough to be a memory, few enough for a thousand runs.
+const SIDE: u32 = 128;
+/// Every third patch of each row and column is in the pool, of the last tapped layer, …
 const STEP: usize = 3;
+/// … and every fourth of those in the memory: few enough for a thousand runs.
+const EVERY: usize = 4;
 /// A part's statistic is the mean distance of so many patches, the largest.
 const LARGEST: usize = 3;
 const BUNDLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/engines/vcp-demo");
@@ -101,14 +103,18 @@ struct Nearest {
 
 impl Nearest {
     fn new(pool: &[Pooled], width: usize) -> Self {
-        let patches = pool[0].tokens.len() / width;
-        let others: Vec<f32> = pool.iter().flat_map(|part| part.tokens.iter().copied()).collect();
-        let row = |part: &Pooled| {
+        let tokens = |part: &Pooled| -> Vec<f32> {
+            part.tokens.chunks_exact(width).step_by(EVERY).flat_map(|token| token.iter().copied()).collect()
+        };
+        let thinned: Vec<Vec<f32>> = pool.iter().map(tokens).collect();
+        let patches = thinned[0].len() / width;
+        let others = thinned.concat();
+        let row = |part: &Vec<f32>| {
             let mut likeness = vec![0.0f32; patches * POOL * patches];
             let n = POOL * patches;
-            let (from, to) = (part.tokens.as_ptr(), likeness.as_mut_ptr());
+            let (from, to) = (part.as_ptr(), likeness.as_mut_ptr());
             let (k, rows) = (width as isize, n as isize);
-            assert_eq!((part.tokens.len(), others.len()), (patches * width, n * width));
+            assert_eq!((part.len(), others.len()), (patches * width, n * width));
             // SAFETY: `likeness` is patches×n by its making; the others are patches×width and n×width, asserted above, the
             // second read transposed.
             unsafe {
@@ -127,7 +133,7 @@ impl Nearest {
             }
             nearest
         };
-        Self { patches, distances: pool.par_iter().flat_map_iter(row).collect() }
+        Self { patches, distances: thinned.par_iter().flat_map_iter(row).collect() }
     }
 }
 
