@@ -3,14 +3,14 @@
 //!
 //! The pool is made once and kept in the target folder. Without a memory the parts are drawn with putting back, so that the
 //! pool is the whole population and its false-reject rate is exact; with one without, and the rest of the pool is judged.
-#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
+#![allow(unsafe_code, clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 use vcp_line::calibrate::crossfit::{FOLDS, Fitted, Learner, Plan, fit};
-use vcp_line::calibrate::{Kind, Look, Wanted};
+use vcp_line::calibrate::{Kind, Wanted};
 use vcp_line::clock::{Clock, SystemClock};
 use vcp_line::dice::Dice;
 use vcp_line::engine::{self, EngineChoice, EngineSpec, PlanSpec, Precision};
@@ -19,22 +19,31 @@ use vcp_line::frame::{Frame, Image, PixelFormat};
 use vcp_line::line::recipe::{Recipe, RecipeSpec, Statistics};
 use vcp_line::synth::{Class, Conveyor, DefectKind, render};
 
-const POOL: usize = 2000;
+const POOL: usize = 1000;
 const RUNS: u64 = 1000;
 const SIDE: u32 = 256;
+/// Every third patch of each row and column, of the last tapped layer: enough to be a memory, few enough for a thousand runs.
+const STEP: usize = 3;
+/// A part's statistic is the mean distance of so many patches, the largest.
+const LARGEST: usize = 3;
 const BUNDLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/engines/vcp-demo");
 
-#[derive(serde::Serialize, serde::Deserialize)]
 struct Pooled {
     statistics: Statistics,
-    thumbnail: Vec<f32>,
+    /// Rows of length 1.
+    tokens: Vec<f32>,
 }
 
-/// The good parts of the line in `pipelines/synthetic.toml`.
-fn pool() -> Vec<Pooled> {
-    let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("commissioning-pool-{POOL}.json"));
-    if let Some(pool) = std::fs::read(&file).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
-        return pool;
+/// The good parts of the line in `pipelines/synthetic.toml`, and numbers per token.
+fn pool() -> (Vec<Pooled>, usize) {
+    let file = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("commissioning-{POOL}.f32"));
+    if let Ok(bytes) = std::fs::read(&file) {
+        let numbers: Vec<f32> = bytemuck::pod_collect_to_vec(&bytes);
+        let pooled = |row: &[f32]| Pooled {
+            statistics: Statistics { defect: row[0], score: row[1] },
+            tokens: row[2..].to_vec(),
+        };
+        return (numbers[1..].chunks_exact((numbers.len() - 1) / POOL).map(pooled).collect(), numbers[0] as usize);
     }
     let conveyor = Conveyor {
         classes: vec![Class::Ring, Class::Leather, Class::PrintedBoard],
@@ -49,45 +58,80 @@ fn pool() -> Vec<Pooled> {
     let (engine, precision) = (EngineChoice::Auto, Precision::default());
     let spec = EngineSpec { bundle: Path::new(BUNDLE).into(), engine, precision, max_batch: 1, threads: None, plan };
     let mut engine = engine::open(&spec).unwrap();
+    engine.hand_out_tokens(true);
     let info = RecipeInfo { id: "mixed".into(), version: 1 };
     let spec = RecipeSpec { info, threshold: None, defect_threshold: 0.25, min_area_px: 25, regions: Vec::new() };
     let mut recipe = Recipe::new(spec);
     let triggers: Vec<u64> = (1..=POOL as u64).collect();
-    let mut pool = Vec::with_capacity(POOL);
-    for some in triggers.chunks(100) {
+    let (mut numbers, mut width) = (vec![0.0], 0);
+    for (done, some) in triggers.chunks(50).enumerate() {
         let pictures: Vec<Image> = some
             .par_iter()
             .map(|trigger| Image::new(SIDE, SIDE, PixelFormat::Rgb8, render(&conveyor.part(*trigger)).rgb).unwrap())
             .collect();
         for image in pictures {
-            let thumbnail = Look::of(&image).thumbnail;
             let frame = Frame::alone("pool", SystemClock.now(), image);
             let prediction = engine.infer(&[&frame]).unwrap().remove(0);
-            pool.push(Pooled { statistics: recipe.statistics(&prediction, SIDE, SIDE).unwrap(), thumbnail });
+            let Statistics { defect, score } = recipe.statistics(&prediction, SIDE, SIDE).unwrap();
+            numbers.extend([defect, score]);
+            let tokens = prediction.tokens.unwrap();
+            width = tokens.width();
+            let last = tokens.taps().last().unwrap();
+            for at in 0..tokens.grid() * tokens.grid() {
+                if (at / tokens.grid()) % STEP == 0 && (at % tokens.grid()) % STEP == 0 {
+                    let token = &last[at * width..][..width];
+                    let length = token.iter().map(|value| value * value).sum::<f32>().sqrt();
+                    numbers.extend(token.iter().map(|value| value / length));
+                }
+            }
         }
-        eprintln!("{} of {POOL} parts looked at", pool.len());
+        eprintln!("{} of {POOL} parts looked at", (done + 1) * 50);
     }
-    std::fs::write(&file, serde_json::to_vec(&pool).unwrap()).unwrap();
-    pool
+    numbers[0] = width as f32;
+    std::fs::write(&file, bytemuck::cast_slice(&numbers)).unwrap();
+    pool()
 }
 
-/// A memory of thumbnails; a part's statistic is its distance to the most similar one. Parts are places in the pool.
-struct Similar {
+/// A memory of all tokens of its parts: a patch's distance is that to the nearest of them. Parts are places in the pool.
+struct Nearest {
+    patches: usize,
+    /// Of each patch of a part to the nearest patch of another: part, other, patch.
     distances: Vec<f32>,
 }
 
-impl Similar {
-    fn new(pool: &[Pooled]) -> Self {
-        let distance = |(a, b): (&Pooled, &Pooled)| {
-            let sum: f32 = a.thumbnail.iter().zip(&b.thumbnail).map(|(a, b)| (a - b) * (a - b)).sum();
-            sum.sqrt()
+impl Nearest {
+    fn new(pool: &[Pooled], width: usize) -> Self {
+        let patches = pool[0].tokens.len() / width;
+        let others: Vec<f32> = pool.iter().flat_map(|part| part.tokens.iter().copied()).collect();
+        let row = |part: &Pooled| {
+            let mut likeness = vec![0.0f32; patches * POOL * patches];
+            let n = POOL * patches;
+            let (from, to) = (part.tokens.as_ptr(), likeness.as_mut_ptr());
+            let (k, rows) = (width as isize, n as isize);
+            assert_eq!((part.tokens.len(), others.len()), (patches * width, n * width));
+            // SAFETY: `likeness` is patches×n by its making; the others are patches×width and n×width, asserted above, the
+            // second read transposed.
+            unsafe {
+                let threads = gemm::Parallelism::None;
+                let (right, plain) = (others.as_ptr(), false);
+                gemm::gemm(
+                    patches, n, width, to, 1, rows, plain, from, 1, k, right, k, 1, 0.0, 1.0, plain, plain, plain,
+                    threads,
+                );
+            }
+            let mut nearest = vec![0.0f32; POOL * patches];
+            for (patch, likeness) in likeness.chunks_exact(n).enumerate() {
+                for (other, likeness) in likeness.chunks_exact(patches).enumerate() {
+                    nearest[other * patches + patch] = 1.0 - likeness.iter().copied().fold(-1.0, f32::max);
+                }
+            }
+            nearest
         };
-        let row = |a| pool.iter().map(move |b| distance((a, b))).collect::<Vec<_>>();
-        Self { distances: pool.par_iter().flat_map_iter(row).collect() }
+        Self { patches, distances: pool.par_iter().flat_map_iter(row).collect() }
     }
 }
 
-impl Learner for Similar {
+impl Learner for Nearest {
     type Part = usize;
     type Memory = Vec<usize>;
     type Error = Infallible;
@@ -97,9 +141,13 @@ impl Learner for Similar {
     }
 
     fn judge(&self, memory: &Vec<usize>, part: &usize) -> Result<Statistics, Infallible> {
-        let row = &self.distances[part * POOL..][..POOL];
-        let defect = memory.iter().map(|other| row[*other]).fold(f32::INFINITY, f32::min);
-        Ok(Statistics { defect, score: 0.0 })
+        let mut nearest = vec![f32::INFINITY; self.patches];
+        for other in memory {
+            let distances = &self.distances[(part * POOL + other) * self.patches..][..self.patches];
+            nearest.iter_mut().zip(distances).for_each(|(nearest, distance)| *nearest = nearest.min(*distance));
+        }
+        nearest.sort_unstable_by(|a, b| b.total_cmp(a));
+        Ok(Statistics { defect: nearest[..LARGEST].iter().sum::<f32>() / LARGEST as f32, score: 0.0 })
     }
 }
 
@@ -119,7 +167,7 @@ fn row(name: &str, n: usize, rate: f64, rejected: impl Fn(&mut Dice, &Wanted) ->
 }
 
 fn main() {
-    let pool = pool();
+    let (pool, width) = pool();
     println!("| thresholds from | n | α | kept in | mean false rejects |\n|---|---|---|---|---|");
     for (n, rate, both) in
         [(59, 0.05, false), (100, 0.05, false), (300, 0.05, false), (300, 0.01, false), (100, 0.05, true)]
@@ -131,8 +179,8 @@ fn main() {
             pool.iter().filter(|part| thresholds.reject(&part.statistics)).count() as f64 / POOL as f64
         });
     }
-    let similar = &Similar::new(&pool);
-    let judge = |memory: &Vec<usize>, part: usize| similar.judge(memory, &part).unwrap_or_else(|never| match never {});
+    let nearest = &Nearest::new(&pool, width);
+    let judge = |memory: &Vec<usize>, part: usize| nearest.judge(memory, &part).unwrap_or_else(|never| match never {});
     let memory = |name: &str, n: usize, how: &(dyn Fn(&[usize]) -> Fitted<Vec<usize>> + Sync)| {
         row(name, n, 0.05, |dice, wanted| {
             let mut places: Vec<usize> = (0..POOL).collect();
@@ -144,7 +192,7 @@ fn main() {
             rejected as f64 / later.len() as f64
         });
     };
-    let with = |plan: Plan| move |parts: &[usize]| fit(similar, parts, plan, 1).unwrap_or_else(|never| match never {});
+    let with = |plan: Plan| move |parts: &[usize]| fit(nearest, parts, plan, 1).unwrap_or_else(|never| match never {});
     let naive = |parts: &[usize]| {
         let statistics = parts.iter().map(|part| judge(&parts.to_vec(), *part)).collect();
         Fitted { memory: parts.to_vec(), judged: (0..parts.len()).collect(), statistics, kind: Kind::Approximate }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::clock::ClockSource;
 use crate::frame::Part;
-use crate::verdict::{Defect, NoVerdictReason, Verdict};
+use crate::verdict::{Defect, NoVerdictReason, Suspect, Verdict};
 
 /// Version of this contract. A field changes its meaning only together with this number.
 pub const SCHEMA: u32 = 1;
@@ -142,6 +142,10 @@ pub struct InspectionEvent {
     pub model: ModelInfo,
     /// True when it comes too late for the gate: it waited while the broker was away or slow, or for a new start.
     pub historical: bool,
+    /// The pictures have changed in this way, so that it may not be the part; only with `fail`, while the alarm of this name
+    /// stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub suspect: Option<Suspect>,
 }
 
 impl From<Verdict> for VerdictWord {

@@ -24,6 +24,36 @@ pub enum NoVerdictReason {
     Restarted,
 }
 
+/// What has changed about the pictures of a camera, so that a failing part may be a good one: an alarm of the same name
+/// stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Suspect {
+    /// They are brighter or darker.
+    Light,
+    /// They are less sharp, or sharper.
+    Focus,
+    /// They lie elsewhere.
+    Position,
+    /// Something else: noise, likeness to good parts, or what the model says of passing parts.
+    Drift,
+}
+
+impl Suspect {
+    /// All, causes before what may follow from them.
+    pub const ALL: [Self; 4] = [Self::Light, Self::Focus, Self::Position, Self::Drift];
+
+    /// As alarms and events call it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Light => "light",
+            Self::Focus => "focus",
+            Self::Position => "position",
+            Self::Drift => "drift",
+        }
+    }
+}
+
 /// One for every part, always.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {

@@ -12,6 +12,7 @@ pub mod histogram;
 pub mod part;
 pub mod promise;
 pub mod record;
+pub mod remembering;
 mod sheets;
 
 pub use calibration::{CalibrateError, Calibration, Wish, calibrate};

@@ -73,13 +73,13 @@ fn text(payload: &[u8]) -> Cow<'_, str> {
 /// UTF-16 with a byte order mark, or that begins with a brace: JSON begins with ASCII.
 fn utf16(payload: &[u8]) -> Option<String> {
     let (payload, little) = match payload {
+        [0xff, 0xfe, rest @ ..] => (rest, true),
+        [0xfe, 0xff, rest @ ..] => (rest, false),
         [m1, m0, l1, l0, text @ ..] if text.starts_with(&[0, b'{', 0]) => {
             let (most, length) = (u16::from_be_bytes([*m1, *m0]), usize::from(u16::from_be_bytes([*l1, *l0])));
             let text = text.get(..2 * length).filter(|_| length <= usize::from(most))?;
             (text, false)
         }
-        [0xff, 0xfe, rest @ ..] => (rest, true),
-        [0xfe, 0xff, rest @ ..] => (rest, false),
         [b'{', 0, ..] if payload.len() > 2 && payload[2] != 0 => (payload, true),
         [0, b'{', 0, ..] => (payload, false),
         _ => return None,
@@ -296,6 +296,7 @@ mod tests {
             RIGHT.replace("A-2", "A-2\0\0\0\0").into_bytes(),
             [&[0xff, 0xfe][..], &utf16le(RIGHT)].concat(),
             [&[0xfe, 0xff][..], &utf16be].concat(),
+            [&[0xfe, 0xff, 0, b' '][..], &utf16be].concat(),
             utf16le(&format!("{RIGHT}\0\0")),
             utf16be,
             head,

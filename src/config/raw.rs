@@ -77,6 +77,10 @@ pub struct RawRecipe {
     pub min_area_px: Key<u32>,
     /// Polygons inside of which defects count, `[[x, y], …]` in pixels of the captured frame.
     pub regions: Key<Vec<Vec<[f32; 2]>>>,
+    /// Memory of good parts, which joins the model's maps.
+    pub memory: Key<PathBuf>,
+    /// Calibration file whose good parts later pictures are compared with.
+    pub calibration: Key<PathBuf>,
 }
 
 /// `[mqtt]`: where events go.

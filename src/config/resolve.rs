@@ -12,12 +12,15 @@ use super::read::KINDS;
 use super::rules::{Rules, password_place, value};
 use super::secret;
 use super::sparkplug::SparkplugConfig;
+use crate::drift::Baseline;
 use crate::engine::{EngineSpec, PlanSpec};
+use crate::error_chain;
 use crate::event::RecipeInfo;
 use crate::line::CameraPlan;
 use crate::line::parts::TriggerMode;
 use crate::line::queue::WhenFull;
 use crate::line::recipe::{RecipeError, RecipeSpec, RegionsMistake, regions_mistakes};
+use crate::memory::Memory;
 use crate::publish::OutboxSpec;
 use crate::publish::topic::OWN_WORDS;
 use crate::source::directory::DirectorySpec;
@@ -54,6 +57,10 @@ pub struct CameraConfig {
     pub plan: CameraPlan,
     /// Where its frames come from.
     pub source: SourceConfig,
+    /// Memory of good parts, which joins the model's maps.
+    pub memory: Option<PathBuf>,
+    /// Calibration file whose good parts later pictures are compared with.
+    pub calibration: Option<PathBuf>,
 }
 
 /// Where frames come from, resolved: what the adapters need, but for the password of a network camera.
@@ -201,10 +208,12 @@ fn resolve_camera(raw: &RawCamera, line: &RawRecipe, base: &Path, report: &mut R
     let (backoff_min, backoff_max) = rules.pauses(keys, &raw.reopen_min_ms, &raw.reopen_max_ms, 500);
     let source = raw.kind.as_ref().and_then(|kind| source(kind, base, &mut rules));
     let recipe = recipe(raw, line, &section, report);
+    let calibration = value(&raw.recipe.calibration).or(value(&line.calibration)).map(|file| base.join(file));
+    let memory_file = value(&raw.recipe.memory).or(value(&line.memory)).map(|file| base.join(file));
     let (trigger, recipe, kept) = (trigger?, recipe?, None);
-    let (name, memory) = (name?.into(), None);
-    let plan = CameraPlan { name, queue, when_full, trigger, recipe, kept, memory, backoff_min, backoff_max };
-    Some(CameraConfig { plan, source: source? })
+    let (name, memory, picture) = (name?.into(), None, None);
+    let plan = CameraPlan { name, queue, when_full, trigger, recipe, kept, memory, picture, backoff_min, backoff_max };
+    Some(CameraConfig { plan, source: source?, memory: memory_file, calibration })
 }
 
 /// Each key of `[camera.recipe]` replaces the one of `[recipe]`; a mistake is told where the key is.
@@ -330,6 +339,19 @@ pub fn look_for_files(raw: &RawLine, config: &LineConfig, report: &mut Report) {
         && let Err(error) = secret::read_token(file)
     {
         report.add(at(&raw.http.token_file), "http.token_file", error.to_string());
+    }
+    for (raw_camera, camera) in raw.cameras.iter().zip(&config.cameras) {
+        let mut add = |own: &Key<PathBuf>, shared: &Key<PathBuf>, key: &str, message: String| match own.is_some() {
+            true => report.add(at(own), &format!("camera '{}'.{key}", camera.plan.name), message),
+            false => report.add(at(shared), key, message),
+        };
+        let (own, shared) = (&raw_camera.recipe, &raw.recipe);
+        if let Some(Err(error)) = camera.calibration.as_deref().map(Baseline::read) {
+            add(&own.calibration, &shared.calibration, "recipe.calibration", error.to_string());
+        }
+        if let Some(Err(error)) = camera.memory.as_deref().map(Memory::read) {
+            add(&own.memory, &shared.memory, "recipe.memory", error_chain::one_line(&error));
+        }
     }
     for (raw, camera) in raw.cameras.iter().zip(&config.cameras) {
         let key = |key: &str| format!("camera '{}'.{key}", camera.plan.name);

@@ -14,6 +14,7 @@ use super::recipe::{RecipeError, RecipeSpec};
 use super::sink::Debt;
 use super::station::{Station, TriggerRefused};
 use crate::clock::Moment;
+use crate::drift::Baseline;
 use crate::engine::EngineInfo;
 use crate::event::{ModelInfo, RecipeInfo};
 use crate::frame::Part;
@@ -256,6 +257,12 @@ impl Control {
     pub fn hand_over(&self, camera: &str, since: Instant, tokens: bool) -> Result<PartStream, ControlError> {
         let station = Arc::clone(self.one(Some(camera))?);
         Ok(PartStream { parts: station.hand_over.begin(since, tokens), station })
+    }
+
+    /// From now on pictures of this camera are compared with these good parts, with nothing for `None`; alarms that stood are
+    /// over.
+    pub fn compare_with(&self, camera: Option<&str>, baseline: Option<Arc<Baseline>>) -> Result<(), ControlError> {
+        self.one(camera).map(|station| station.compare_with(baseline))
     }
 
     /// Every camera.

@@ -16,7 +16,7 @@ use crate::clock::{Clock, ClockSource, Moment};
 use crate::engine::EngineInfo;
 use crate::event::{EventTime, FrameInfo, InspectionEvent, Latency, MemoryInfo, ModelInfo, SCHEMA, VerdictWord};
 use crate::frame::{Frame, Part};
-use crate::verdict::{Inspection, NoVerdictReason, Verdict};
+use crate::verdict::{Inspection, NoVerdictReason, Suspect, Verdict};
 
 /// What the event writers of a line share: what stands in every event, where events go, what is counted.
 pub(super) struct LineContext {
@@ -41,6 +41,8 @@ pub(super) struct EventWriter {
     /// The camera's source can wait: what the sink has no room for is offered again, and no frame comes meanwhile.
     can_wait: bool,
     sequence: Mutex<Sequence>,
+    /// What has changed about the camera's pictures.
+    suspect: Mutex<Option<Suspect>>,
 }
 
 /// What an event is made of.
@@ -99,11 +101,16 @@ impl LineContext {
 
 impl EventWriter {
     pub fn new(context: Arc<LineContext>, camera: Arc<str>, can_wait: bool) -> Self {
-        Self { context, camera, can_wait, sequence: Mutex::default() }
+        Self { context, camera, can_wait, sequence: Mutex::default(), suspect: Mutex::default() }
     }
 
     fn sequence(&self) -> MutexGuard<'_, Sequence> {
         self.sequence.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// From now on parts that fail are told with this.
+    pub fn suspect(&self, suspect: Option<Suspect>) {
+        *self.suspect.lock().unwrap_or_else(PoisonError::into_inner) = suspect;
     }
 
     /// `count` frames up to number `last` will never be seen.
@@ -221,6 +228,10 @@ impl EventWriter {
             Verdict::NoVerdict(reason) => Some(reason),
             Verdict::Pass | Verdict::Fail => None,
         };
+        let suspect = match inspection.verdict {
+            Verdict::Fail => *self.suspect.lock().unwrap_or_else(PoisonError::into_inner),
+            Verdict::Pass | Verdict::NoVerdict(_) => None,
+        };
         InspectionEvent {
             schema: SCHEMA,
             event_id: Uuid::now_v7(),
@@ -241,6 +252,7 @@ impl EventWriter {
             recipe: recipe.info.clone(),
             model: self.context.model.clone(),
             historical: false,
+            suspect,
         }
     }
 

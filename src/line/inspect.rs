@@ -16,6 +16,7 @@ use super::queue::{Batch, Collector};
 use super::recipe::{Recipe, RecipeSpec};
 use super::sink::Heartbeat;
 use super::station::{Judged, Station};
+use super::watch::Looks;
 use crate::anomaly::Prediction;
 use crate::clock::Clock;
 use crate::engine::{Engine, EngineError, EngineInfo};
@@ -30,6 +31,8 @@ const IDLE: Duration = Duration::from_millis(500);
 pub(super) struct Post {
     pub context: Arc<LineContext>,
     pub stations: Vec<Arc<Station>>,
+    /// Where pictures are compared with those of good parts.
+    pub looks: Looks,
     /// Tells the deadline thread when this one has ended.
     pub _last_bell: LastBell,
 }
@@ -260,6 +263,7 @@ impl Inspector<'_> {
                     };
                     station.hand_over.offer(part, frame.captured.monotonic);
                 }
+                self.post.looks.offer((camera, station), &frame.image, &prediction, verdict, &in_use.spec);
                 let defect_threshold = in_use.spec.defect_threshold;
                 station.picture.keep(Inspected { frame, map: prediction.map, defect_threshold });
             }

@@ -3,6 +3,7 @@
 //! ```text
 //! cam-NAME … ─▶ station ─▶ queue (one bounded lane per camera) ─▶ inference: engine, recipe ─▶ station ─▶ event writer ─▶ EventSink
 //!   commands ─────┴─ which frame shows which part (parts), its one outcome ─ deadlines ─────────┘
+//!                                               watch: does the picture still look like the good parts? ◀─ inference
 //! ```
 
 mod camera;
@@ -29,6 +30,7 @@ mod spawn;
 mod station;
 pub mod statistic;
 pub mod stats;
+mod watch;
 
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
@@ -47,6 +49,7 @@ use queue::{LaneCounters, QueueWatch};
 use spawn::Crew;
 use station::Station;
 use stats::LineStats;
+use watch::WatchThread;
 
 pub use crate::camera::CameraState;
 pub use error::LineError;
@@ -57,6 +60,7 @@ pub use sink::{Debt, EventSink, Heartbeat, Refused};
 
 const INFERENCE: &str = "inference";
 const DEADLINES: &str = "deadlines";
+const WATCH: &str = "watch";
 /// How soon the start notices that it is no longer wanted, and the line that a thread has ended.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -115,7 +119,7 @@ impl Line {
         let (lanes, collector) = queue::lanes(&lanes);
         let queues = collector.watch();
         let give_up_at = Arc::new(OnceLock::new());
-        let mut crew = Crew::new(cameras.len() + 2);
+        let mut crew = Crew::new(cameras.len() + 3);
 
         let (ready, answer) = bounded(1);
         let (post_box, post) = bounded(1);
@@ -139,11 +143,15 @@ impl Line {
         let stations: Vec<_> = cameras.iter().zip(lanes).map(station).map(Arc::new).collect();
         answer_for_earlier_start(&unanswered, &stations);
         let (deadlines, last_bell) = DeadlineThread::new(stations.clone(), bell, rung);
-        let posted = Post { context: Arc::clone(&context), stations: stations.clone(), _last_bell: last_bell.clone() };
+        let (go, stop) = bounded(0);
+        let (watch, looks) = WatchThread::new(stations.clone(), Arc::clone(&context), stop.clone());
+        let posted =
+            Post { looks, context: Arc::clone(&context), stations: stations.clone(), _last_bell: last_bell.clone() };
         post_box.send(posted).map_err(|_| inference_panicked())?;
         spawn(&mut crew, DEADLINES, move || deadlines.run())?;
+        spawn(&mut crew, WATCH, move || watch.run())?;
 
-        let (go, notices) = start_cameras(&mut crew, cameras, &stations, &context.sink)?;
+        let notices = start_cameras(&mut crew, cameras, &stations, &context.sink, &stop)?;
         let mut line =
             Self { crew, engine, context, stations, names, queues, unfit, notices, give_up_at, go, last_bell };
         if let Err(error) = line.cameras_tried(&cancelled) {
@@ -317,23 +325,23 @@ fn answer_for_earlier_start(unanswered: &[Unanswered], stations: &[Arc<Station>]
     }
 }
 
-/// A thread for each camera; the cameras stop when what is returned first is dropped.
+/// A thread for each camera; the cameras stop when the other end of `stop` is dropped.
 fn start_cameras(
     crew: &mut Crew,
     cameras: Vec<(CameraPlan, SourceOpener)>,
     stations: &[Arc<Station>],
     sink: &Arc<dyn EventSink>,
-) -> Result<(Sender<Never>, Receiver<Notice>), LineError> {
+    stop: &Receiver<Never>,
+) -> Result<Receiver<Notice>, LineError> {
     // A notice of the first attempt and one of a failure from every camera.
     let (notify, notices) = bounded(2 * cameras.len());
-    let (go, stop) = bounded(0);
     for ((plan, open), station) in cameras.into_iter().zip(stations.iter().map(Arc::clone)) {
         let name = format!("cam-{}", plan.name);
         let (sink, stop, notices) = (Arc::clone(sink), stop.clone(), notify.clone());
         let camera = CameraThread { plan, open, station, sink, stop, notices };
         spawn(crew, &name, move || camera.run())?;
     }
-    Ok((go, notices))
+    Ok(notices)
 }
 
 fn spawn(crew: &mut Crew, name: &str, work: impl FnOnce() + Send + 'static) -> Result<(), LineError> {

@@ -12,6 +12,7 @@ use super::queue::WhenFull;
 use super::recipe::RecipeSpec;
 use super::sink::{EventSink, Heartbeat};
 use crate::clock::Clock;
+use crate::drift::Baseline;
 use crate::engine::{Engine, EngineError};
 use crate::event::FrameInfo;
 use crate::frame::Part;
@@ -40,6 +41,8 @@ pub struct CameraPlan {
     pub kept: Option<RecipeSpec>,
     /// What good parts look like, for the maps that the recipe sees.
     pub memory: Option<Arc<Memory>>,
+    /// What good parts look like, where it is watched whether pictures still do.
+    pub picture: Option<Arc<Baseline>>,
     /// Pause before a lost camera is opened again, the first time.
     pub backoff_min: Duration,
     /// Longest pause.

@@ -5,6 +5,7 @@ use std::time::Instant;
 use crate::camera::CameraState;
 use crate::event::InspectionEvent;
 use crate::frame::Part;
+use crate::verdict::Suspect;
 
 /// Nothing was taken, and this is why: the way out is full or closed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,6 +29,9 @@ pub trait EventSink: Send + Sync {
     fn camera(&self, camera: &str, state: CameraState, detail: Option<&str>);
     /// The engine has begun to fail (the reason) or works again (`None`).
     fn engine(&self, error: Option<&str>);
+    /// A camera's pictures have changed in this way (what, and what to do), or look like those of the good parts again
+    /// (`None`).
+    fn picture(&self, _camera: &str, _suspect: Suspect, _message: Option<&str>) {}
 }
 
 /// Learns that the inference thread is alive: after every batch, and twice a second while nothing comes.

@@ -20,6 +20,7 @@ use super::recipe::{RecipeError, RecipeSpec, no_verdict};
 use super::sink::{Debt, Refused};
 use crate::anomaly::StageTimes;
 use crate::clock::{Clock, ClockSource, Moment};
+use crate::drift::Baseline;
 use crate::frame::{Frame, Part};
 use crate::memory::Memory;
 use crate::source::SourceError;
@@ -66,6 +67,7 @@ pub(super) struct Station {
     queue: Mutex<Option<Arc<FrameQueue>>>,
     book: Mutex<Book>,
     recipes: Mutex<Recipes>,
+    baseline: Mutex<Option<Arc<Baseline>>>,
     /// The picture that was inspected last.
     pub picture: LastPicture,
     /// Whoever learns from the parts.
@@ -100,6 +102,7 @@ impl Station {
             queue: Mutex::new(Some(Arc::new(queue))),
             book: Mutex::new(Book { matcher: Matcher::new(plan.trigger), due: None }),
             recipes: Mutex::new(Recipes { configured, current, memory: plan.memory.clone(), size: None }),
+            baseline: Mutex::new(plan.picture.clone()),
             picture: LastPicture::default(),
             hand_over: HandOver::default(),
         }
@@ -397,6 +400,21 @@ impl Station {
 
     pub fn change_memory(&self, memory: Option<Arc<Memory>>) {
         self.recipes().memory = memory;
+    }
+
+    /// What the settings say.
+    pub fn configured(&self) -> Arc<RecipeSpec> {
+        Arc::clone(&self.recipes().configured)
+    }
+
+    /// What pictures are compared with, if with anything.
+    pub fn baseline(&self) -> Option<Arc<Baseline>> {
+        self.baseline.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// From now on pictures are compared with these good parts.
+    pub fn compare_with(&self, baseline: Option<Arc<Baseline>>) {
+        *self.baseline.lock().unwrap_or_else(PoisonError::into_inner) = baseline;
     }
 
     /// Columns and rows of the last frame, once there was one.

@@ -164,6 +164,7 @@ fn camera(name: &str, queue: usize, when_full: WhenFull) -> (Feed, (CameraPlan, 
         recipe,
         kept: None,
         memory: None,
+        picture: None,
         backoff_min: short,
         backoff_max: short,
     };

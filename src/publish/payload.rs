@@ -214,6 +214,7 @@ pub(crate) mod tests {
                 memory: None,
             },
             historical: false,
+            suspect: None,
         }
     }
 

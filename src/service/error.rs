@@ -4,6 +4,7 @@ use std::io;
 
 use crate::config::SecretError;
 use crate::line::LineError;
+use crate::memory::MemoryError;
 use crate::publish::PublishError;
 use crate::systemd::NotifyError;
 use crate::web::WebError;
@@ -32,6 +33,14 @@ pub enum ServiceError {
         of: String,
         /// Why it cannot be read.
         source: SecretError,
+    },
+    /// The memory that the settings name.
+    #[error("camera '{camera}'")]
+    Memory {
+        /// Whose.
+        camera: String,
+        /// Why it cannot be read.
+        source: MemoryError,
     },
     /// `NOTIFY_SOCKET` is wrong, or the watchdog has no thread.
     #[error(transparent)]

@@ -88,6 +88,8 @@ pub struct KeptRecipes {
     /// Where the file is; `None` keeps them until the service stops.
     directory: Option<PathBuf>,
     configured: BTreeMap<String, RecipeSpec>,
+    /// Memories that the settings name.
+    memories: BTreeMap<String, Arc<Memory>>,
     kept: BTreeMap<String, Kept>,
     /// Why the recipes of an earlier start are not in use.
     trouble: Option<String>,
@@ -120,7 +122,9 @@ impl KeptRecipes {
         {
             tracing::warn!("{}: {error}; the next start says it again", directory.join(FILE).display());
         }
+        let mut memories = BTreeMap::new();
         for plan in cameras {
+            memories.extend(plan.memory.clone().map(|memory| (plan.name.to_string(), memory)));
             if let Some(kept) = kept.get(&*plan.name).filter(|kept| kept.is_used()) {
                 let RecipeInfo { id, version } = &kept.recipe.info;
                 tracing::info!(camera = %plan.name, recipe = id, version, "recipe that came by command");
@@ -136,7 +140,7 @@ impl KeptRecipes {
                 }
             }
         }
-        Self { directory: directory.map(Path::to_owned), configured, kept, trouble }
+        Self { directory: directory.map(Path::to_owned), configured, memories, kept, trouble }
     }
 
     /// Why recipes that came by command are not in use, for an alarm.
@@ -207,21 +211,27 @@ impl KeptRecipes {
     }
 
     /// The memory that goes with recipes of this name, read anew; `None` where it is the one in use.
-    pub fn other_memory(&self, camera: &str, id: &str) -> Result<Option<Option<Memory>>, KeptError> {
+    pub fn other_memory(&self, camera: &str, id: &str) -> Result<Option<Option<Arc<Memory>>>, KeptError> {
         if self.used(camera)?.info.id == id {
             return Ok(None);
         }
-        self.read_memory(self.memory_of(camera, id)?).map(Some)
+        self.read_memory(camera, id, self.memory_of(camera, id)?).map(Some)
     }
 
     /// The memory that goes with [`KeptRecipes::previous`], read anew.
-    pub fn previous_memory(&self, camera: &str) -> Result<Option<Memory>, KeptError> {
-        self.read_memory(self.before(camera).last().and_then(|before| before.memory.as_ref()))
+    pub fn previous_memory(&self, camera: &str) -> Result<Option<Arc<Memory>>, KeptError> {
+        match self.before(camera).last() {
+            Some(before) => self.read_memory(camera, &before.recipe.info.id, before.memory.as_ref()),
+            None => Ok(None),
+        }
     }
 
-    fn read_memory(&self, name: Option<&String>) -> Result<Option<Memory>, KeptError> {
+    /// The memory of this name; without one that of the settings, when it is for recipes of this name.
+    fn read_memory(&self, camera: &str, id: &str, name: Option<&String>) -> Result<Option<Arc<Memory>>, KeptError> {
         let file = name.zip(self.directory.as_ref()).map(|(name, place)| place.join(MEMORIES).join(name));
-        Ok(file.map(|file| Memory::read(&file)).transpose()?)
+        let read = file.map(|file| Memory::read(&file)).transpose()?;
+        let configured = self.configured(camera).is_ok_and(|recipe| recipe.info.id == id);
+        Ok(read.map(Arc::new).or_else(|| self.memories.get(camera).filter(|_| configured).cloned()))
     }
 
     fn memory(&self, camera: &str) -> Option<&String> {
@@ -359,6 +369,7 @@ mod tests {
             },
             kept: None,
             memory: None,
+            picture: None,
             backoff_min: Duration::from_secs(1),
             backoff_max: Duration::from_secs(1),
         }

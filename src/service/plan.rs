@@ -13,8 +13,10 @@ use super::spec::{EngineMaker, OwedFile, Service};
 use super::ways_in::Ask;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, CameraConfig, LineConfig, SecretError, SourceConfig};
+use crate::drift::Baseline;
 use crate::engine;
 use crate::line::{CameraPlan, SourceOpener};
+use crate::memory::Memory;
 use crate::publish::sparkplug::SparkplugSpec;
 use crate::publish::{Credentials, PublisherSpec};
 use crate::source::directory::{DirectorySource, DirectorySpec};
@@ -84,6 +86,15 @@ pub fn opener(spec: SourceSpec, context: SourceContext) -> SourceOpener {
 /// Who may ask what; gives every camera the recipe that came by command in an earlier start. Reads the API's token.
 fn ask(config: &mut LineConfig) -> Result<Ask, ServiceError> {
     let commands = &config.commands;
+    for camera in &mut config.cameras {
+        if let Some(file) = &camera.memory {
+            let named = |source| ServiceError::Memory { camera: camera.plan.name.to_string(), source };
+            let memory = Memory::read(file).map_err(named)?;
+            let about = memory.about();
+            tracing::info!(camera = %camera.plan.name, memory = about.id, parts = about.parts, "memory of good parts");
+            camera.plan.memory = Some(Arc::new(memory));
+        }
+    }
     let mut plans: Vec<&mut CameraPlan> = config.cameras.iter_mut().map(|camera| &mut camera.plan).collect();
     let kept = KeptRecipes::open(commands.directory.as_deref(), &mut plans);
     let http = config.http.as_ref().map(|http| {
@@ -107,9 +118,34 @@ fn cameras(config: &LineConfig, files: &mut Vec<OwedFile>) -> Result<Vec<(Camera
             let (state, outbox) = (config.commands.directory.as_deref(), &config.outbox.directory);
             files.extend(folders::remember(spec, &camera.plan.name, camera.plan.trigger.mode, state, outbox));
         }
-        Ok((camera.plan.clone(), opener(spec, context(&camera.plan))))
+        let plan = CameraPlan { picture: picture(camera), ..camera.plan.clone() };
+        Ok((plan, opener(spec, context(&camera.plan))))
     };
     config.cameras.iter().map(camera).collect()
+}
+
+/// What pictures of this camera are compared with. The settings' check has read the file a moment ago: what ails it now
+/// keeps no part from being inspected.
+fn picture(camera: &CameraConfig) -> Option<Arc<Baseline>> {
+    let name = &camera.plan.name;
+    match camera.calibration.as_deref().map(Baseline::read)? {
+        Ok(Some(baseline)) => {
+            let watched: Vec<_> = baseline.watched().iter().map(|watched| watched.measure).collect();
+            tracing::info!(camera = %name, parts = baseline.parts(), ?watched, "pictures are compared with good parts");
+            for not in baseline.unwatched() {
+                tracing::info!(camera = %name, measure = ?not.measure, "not watched: {}", not.why);
+            }
+            Some(Arc::new(baseline))
+        }
+        Ok(None) => {
+            tracing::warn!(camera = %name, "the calibration file says nothing of pictures: changes of them are not told");
+            None
+        }
+        Err(error) => {
+            tracing::error!(camera = %name, "{error}; changes of the picture are not told");
+            None
+        }
+    }
 }
 
 /// How to open the engine.

@@ -107,9 +107,9 @@ impl Recipes {
 }
 
 /// A memory that was made with another model, engine or precision is none.
-fn fitting(control: &Control, memory: Option<Memory>) -> Result<Option<Arc<Memory>>, KeptError> {
+fn fitting(control: &Control, memory: Option<Arc<Memory>>) -> Result<Option<Arc<Memory>>, KeptError> {
     memory.as_ref().map_or(Ok(()), |memory| memory.fits(control.model()))?;
-    Ok(memory.map(Arc::new))
+    Ok(memory)
 }
 
 fn apply(change: RecipeChange) -> Value {

@@ -15,6 +15,7 @@ use crate::logging::LogHealth;
 use crate::publish::outbox::{RecordId, Safety, WhenUnkept};
 use crate::publish::sparkplug::SparkplugHandle;
 use crate::publish::{Activity, Alarm, Counters, Door, LineState, Outgoing, StateWord};
+use crate::verdict::Suspect;
 
 /// How long one look at a part that is being written lasts; then it is looked at anew.
 const LOOK: Duration = Duration::from_millis(200);
@@ -39,6 +40,8 @@ struct Known {
     outbox: Option<(Alarm, bool)>,
     lost: BTreeMap<String, Alarm>,
     drops: BTreeMap<String, Alarm>,
+    /// Cameras whose pictures have changed, and how.
+    pictures: BTreeMap<(String, &'static str), Alarm>,
     /// Lines of the log are being lost.
     log: Option<Alarm>,
     /// Recipes that came by command could not be read at the start.
@@ -62,6 +65,7 @@ impl Voice {
             outbox: None,
             lost: BTreeMap::new(),
             drops: BTreeMap::new(),
+            pictures: BTreeMap::new(),
             log: None,
             recipes: None,
         };
@@ -231,7 +235,8 @@ impl Voice {
         let known = self.known();
         let outbox = known.outbox.as_ref().map(|(alarm, _)| alarm);
         let all = known.engine.iter().chain(known.lost.values()).chain(known.broker.values()).chain(outbox);
-        let all = all.chain(&known.recipes).chain(known.drops.values()).chain(&known.log);
+        let all =
+            all.chain(&known.recipes).chain(known.drops.values()).chain(known.pictures.values()).chain(&known.log);
         let counters = self.door.counters();
         let away = (!counters.connected).then(|| format!("; no broker, {} verdicts wait", counters.queued));
         let alarms = all.map(|alarm| format!("; {}: {}", alarm.kind, alarm.message));
@@ -243,7 +248,8 @@ impl Voice {
     }
 
     fn show_alarms(&self, known: &Known, camera: &str) {
-        let of_camera = known.lost.get(camera).into_iter().chain(known.drops.get(camera));
+        let pictures = known.pictures.iter().filter(|((name, _), _)| name == camera).map(|(_, alarm)| alarm);
+        let of_camera = known.lost.get(camera).into_iter().chain(known.drops.get(camera)).chain(pictures);
         let outbox = known.outbox.as_ref().map(|(alarm, _)| alarm);
         let of_all =
             known.engine.iter().chain(known.broker.values()).chain(outbox).chain(&known.recipes).chain(&known.log);
@@ -319,5 +325,20 @@ impl EventSink for Voice {
         known.engine = error.map(|reason| self.alarm("engine", reason.to_owned()));
         self.show_all_alarms(&known);
         self.tell(&mut known);
+    }
+
+    fn picture(&self, camera: &str, suspect: Suspect, message: Option<&str>) {
+        let (mut known, kind) = (self.known(), suspect.word());
+        match message {
+            Some(message) => {
+                tracing::warn!(camera, alarm = kind, "{message}");
+                known.pictures.insert((camera.to_owned(), kind), self.alarm(kind, message.to_owned()));
+            }
+            None => {
+                tracing::info!(camera, alarm = kind, "pictures look like those of the good parts again");
+                known.pictures.remove(&(camera.to_owned(), kind));
+            }
+        }
+        self.show_alarms(&known, camera);
     }
 }

@@ -14,6 +14,7 @@ mod cuda_kernels;
 mod dataset;
 mod dataset_layouts;
 mod dataset_masks;
+mod drift;
 mod eval_binary;
 mod eval_datasets;
 mod golden;

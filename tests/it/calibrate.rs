@@ -88,6 +88,22 @@ fn thresholds_hold_on_the_line_that_takes_them_and_can_be_taken_back() {
 }
 
 #[test]
+fn each_camera_has_its_own() {
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path();
+    good(&folder.join("parts"), 59);
+    let side = FOLDER.replace("top", "side");
+    fs::write(folder.join("line.toml"), settings(free_port(), &format!("{FOLDER}{side}"))).unwrap();
+    for (camera, versions) in [("top", "1 → 2"), ("side", "1 → 2"), ("top", "2 → 3"), ("side", "2 → 3")] {
+        let (code, said, error) = calibrate(folder, &["--good", "parts", "--camera", camera, "--apply", "-o", "."]);
+        assert!(code == 0 && said.contains(&format!("{camera}, recipe cap version {versions}")), "{said}{error}");
+        assert!(folder.join(format!("{camera}-cap.svg")).exists());
+    }
+    let (code, said, error) = calibrate(folder, &["--rollback", "--camera", "side"]);
+    assert!(code == 0 && said.contains("cap version 3 → cap version 4"), "{said}{error}");
+}
+
+#[test]
 fn what_cannot_be_promised_or_applied_is_refused_and_nothing_is_written() {
     let place = tempfile::tempdir().unwrap();
     let folder = place.path();

@@ -116,7 +116,7 @@ fn unknown_keys_are_named_with_what_is_near() {
     assert_eq!(
         mistake("defect_threshold", "defect_treshold"),
         "line.toml:10: recipe.defect_treshold: unknown key; did you mean 'defect_threshold'? allowed: id, version, \
-         threshold, defect_threshold, min_area_px, regions\n\
+         threshold, defect_threshold, min_area_px, regions, memory, calibration\n\
          line.toml: recipe.defect_threshold: missing; write defect_threshold = 0 … 1, the map value from which on a \
          pixel is defective"
     );

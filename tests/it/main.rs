@@ -34,6 +34,7 @@ mod log_lost;
 mod outbox_door;
 mod outbox_faults;
 mod peers;
+mod picture_changes;
 mod publish_limits;
 mod publish_mqtt;
 mod publish_secure;

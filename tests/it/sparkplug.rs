@@ -38,6 +38,7 @@ fn event(camera: &str, seq: u64, verdict: VerdictWord) -> InspectionEvent {
         recipe: RecipeInfo { id: "cap".into(), version: 3 },
         model: model(),
         historical: false,
+        suspect: None,
     }
 }
 

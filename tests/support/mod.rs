@@ -19,6 +19,7 @@ pub mod netns;
 pub mod rtsp_server;
 pub mod schema;
 pub mod seeded;
+pub mod shots;
 pub mod spark;
 pub mod tiny;
 pub mod torch_save;

@@ -53,6 +53,7 @@ pub fn event(session: Uuid, seq: u64) -> Outgoing {
         recipe: RecipeInfo { id: "cap-38mm".into(), version: 3 },
         model: model(),
         historical: false,
+        suspect: None,
     };
     Outgoing { event, captured: now.monotonic, due: None }
 }

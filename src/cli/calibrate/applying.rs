@@ -81,7 +81,9 @@ impl Place<'_> {
 
     fn open(&self) -> anyhow::Result<KeptRecipes> {
         let state = self.state()?;
-        let kept = KeptRecipes::open(Some(&state), &mut [&mut self.camera.clone()]);
+        // All of them: recipes of cameras that the settings do not have are put away.
+        let mut plans: Vec<CameraPlan> = self.config.cameras.iter().map(|camera| camera.plan.clone()).collect();
+        let kept = KeptRecipes::open(Some(&state), &mut plans.iter_mut().collect::<Vec<_>>());
         match kept.trouble() {
             Some(trouble) => bail!("{trouble}"),
             None => Ok(kept),

@@ -86,7 +86,9 @@ pub fn run(arguments: &CalibrateArguments) -> anyhow::Result<()> {
         (None, false) => None,
     };
     if let Some(folder) = &out {
-        output::check_folder(folder).with_context(|| format!("writing into {}", folder.display()))?;
+        let place =
+            if folder.is_dir() { output::check_file(&folder.join("new")) } else { output::check_folder(folder) };
+        place.with_context(|| format!("writing into {}", folder.display()))?;
         terminal::goes_on_without();
     }
     let spec = arguments.engine.over(config.engine.clone());

@@ -172,6 +172,7 @@ impl DemoArguments {
             trigger: TriggerPlan::hardware(None),
             kept: None,
             memory: None,
+            picture: None,
             recipe: RecipeSpec {
                 info: RecipeInfo { id: "demo".into(), version: 1 },
                 threshold: self.threshold,

@@ -1,6 +1,6 @@
 //! The recipe of a line's camera, taken from its settings: images are judged as the line judges its frames.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::anomaly::Prediction;
 use crate::cli::failure::wrong_arguments;
@@ -12,14 +12,17 @@ use crate::verdict::{Inspection, NoVerdictReason};
 pub struct Judge {
     /// Configured name.
     pub camera: String,
+    /// File of the memory that joins the model's maps.
+    pub memory: Option<PathBuf>,
     recipe: Recipe,
 }
 
 /// The line's settings, and the judge of the camera of this name, which may be left out when there is one.
 pub fn open(file: &Path, camera: Option<&str>) -> anyhow::Result<(LineConfig, Judge)> {
     let config = settings(file)?;
-    let CameraConfig { plan, .. } = chosen(&config, file, camera)?;
-    let judge = Judge { camera: plan.name.to_string(), recipe: Recipe::new(plan.recipe.clone()) };
+    let CameraConfig { plan, memory, .. } = chosen(&config, file, camera)?;
+    let judge =
+        Judge { camera: plan.name.to_string(), memory: memory.clone(), recipe: Recipe::new(plan.recipe.clone()) };
     Ok((config, judge))
 }
 

@@ -35,7 +35,7 @@ pub struct InspectArguments {
     /// Whose recipe, when the line has several cameras.
     #[arg(long, value_name = "NAME", requires = "recipe")]
     camera: Option<String>,
-    /// Look with this memory of good parts; make one with `vcp-line learn`.
+    /// Look with this memory of good parts, made by `vcp-line learn` [default: that of --recipe]
     #[arg(long, value_name = "FILE.memory")]
     memory: Option<PathBuf>,
     #[command(flatten)]
@@ -64,6 +64,7 @@ fn map_value(text: &str) -> Result<f32, String> {
 pub fn run(arguments: &InspectArguments) -> anyhow::Result<()> {
     let recipe = arguments.recipe.as_deref().map(|file| judge::open(file, arguments.camera.as_deref())).transpose()?;
     let (config, mut judge) = recipe.unzip();
+    let remembered = judge.as_ref().and_then(|judge| judge.memory.clone());
     let spec = match (&arguments.model, config) {
         (Some(bundle), _) => arguments.engine.spec(bundle, 1),
         (None, Some(config)) => arguments.engine.over(config.engine),
@@ -82,7 +83,7 @@ pub fn run(arguments: &InspectArguments) -> anyhow::Result<()> {
     for folder in [&arguments.maps, &arguments.overlays].into_iter().flatten() {
         make_folder(folder)?;
     }
-    let memory = arguments.memory.as_deref().map(Memory::read).transpose()?;
+    let memory = arguments.memory.as_ref().or(remembered.as_ref()).map(|file| Memory::read(file)).transpose()?;
     let mut engine = engine::open(&spec)?;
     if let Some(memory) = &memory {
         memory.fits(&engine.info().model())?;
