@@ -32,6 +32,16 @@ pub enum ActivityKind {
     Calibrate,
 }
 
+impl ActivityKind {
+    /// The command that begins it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Learn => "learn",
+            Self::Calibrate => "calibrate",
+        }
+    }
+}
+
 /// How far something is that a command has begun and that takes many parts.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Activity {

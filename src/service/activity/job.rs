@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::word;
 use crate::command::Ack;
 use crate::publish::{Activity, ActivityKind};
 
@@ -122,7 +121,7 @@ impl Claim<'_> {
     }
 
     fn tell(&mut self, result: Result<Value, String>) {
-        let (kind, camera) = (word(self.job.kind), &self.job.camera);
+        let (kind, camera) = (self.job.kind.word(), &self.job.camera);
         match &result {
             Ok(_) => tracing::info!(%camera, "{kind}: done"),
             Err(reason) => tracing::warn!(%camera, "{kind}: {reason}"),

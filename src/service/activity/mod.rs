@@ -88,14 +88,6 @@ pub enum ActivityError {
     Stopping,
 }
 
-/// The word of the command that begins it.
-pub const fn word(kind: ActivityKind) -> &'static str {
-    match kind {
-        ActivityKind::Learn => "learn",
-        ActivityKind::Calibrate => "calibrate",
-    }
-}
-
 /// What is to be begun.
 pub struct Beginning {
     pub kind: ActivityKind,
@@ -150,13 +142,13 @@ impl Activities {
         }
         if let Some(job) = book.running.get(&camera).filter(|job| !job.is_over()) {
             let Activity { kind, parts, wanted, .. } = job.report();
-            return Err(ActivityError::Busy { camera, kind: word(kind), parts, wanted });
+            return Err(ActivityError::Busy { camera, kind: kind.word(), parts, wanted });
         }
         let parts = control.hand_over(&camera, monotonic, pupil.wants_tokens())?;
         let job = Arc::new(Job::new(kind, Arc::clone(&camera), wanted, wall));
         job.pause(parts.is_paused());
         book.running.insert(Arc::clone(&camera), Arc::clone(&job));
-        let mut applied = json!({ "camera": camera, "activity": word(kind), "wanted": wanted });
+        let mut applied = json!({ "camera": camera, "activity": kind.word(), "wanted": wanted });
         if let Some(waits) = job.report().waits {
             applied["waits"] = waits.into();
         }
@@ -166,7 +158,7 @@ impl Activities {
     /// Takes parts in a thread of its own, until it has enough.
     pub fn go_on(self: &Arc<Self>, begun: Begun, control: Control, told: Told) {
         let Begun { job, pupil, recipe, parts, .. } = begun;
-        let kind = word(job.kind);
+        let kind = job.kind.word();
         let activities = Arc::clone(self);
         let note = move |ack: &Ack, job: &Job| activities.note(ack, job);
         job.tells(Box::new(note), told);
@@ -194,7 +186,7 @@ impl Activities {
     /// Ends the one of this kind that is under way; nothing of it is left.
     pub fn stop(&self, kind: ActivityKind, camera: Arc<str>) -> Result<Value, ActivityError> {
         let job = self.book().running.get(&camera).filter(|job| job.kind == kind && !job.is_over()).cloned();
-        let kind = word(kind);
+        let kind = kind.word();
         let Some(job) = job else { return Err(ActivityError::NotRunning { camera, kind }) };
         let Activity { parts, wanted, .. } = job.report();
         let reason = format!("ended by command after {parts} of {wanted} parts; nothing was changed");
