@@ -79,7 +79,8 @@ impl Watch {
             return self.step(&values);
         }
         // Nothing can be compared: what stands goes on standing.
-        let before = std::mem::replace(&mut self.resized, true) || self.stands(Suspect::Drift);
+        let before = self.stands(Suspect::Drift);
+        self.resized = true;
         let ((width, height), (was, high)) = (features.size, self.baseline.size());
         let what = format!("pictures of {width}x{height} pixels come, those of the good parts have {was}x{high}");
         let change = Change { suspect: Suspect::Drift, message: Some(self.message(Suspect::Drift, &what)) };
