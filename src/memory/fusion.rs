@@ -51,7 +51,7 @@ pub struct Weights {
 
 impl Weights {
     /// Of a memory of `parts` good ones, whose scores by the model spread by `deviation`.
-    fn of(parts: usize, deviation: f32) -> Self {
+    pub(super) fn of(parts: usize, deviation: f32) -> Self {
         if parts < 2 {
             return Self { map: ALONE, alone: 0.0, score: 0.0, own: 0.0 };
         }
