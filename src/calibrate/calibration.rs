@@ -185,6 +185,7 @@ mod tests {
             picture: format!("{number}.png"),
             statistics: Statistics { defect, score },
             look: Look { sha256, thumbnail },
+            features: None,
         }
     }
 

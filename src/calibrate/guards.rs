@@ -195,7 +195,7 @@ mod tests {
             let statistics = Statistics { defect: 0.2 + 0.02 * dice.unit(), score: 0.4 + 0.1 * dice.unit() };
             let mut sha256 = [0; 32];
             sha256[..8].copy_from_slice(&(at as u64).to_le_bytes());
-            Part { picture: format!("{at}.png"), statistics, look: Look { sha256, thumbnail } }
+            Part { picture: format!("{at}.png"), statistics, look: Look { sha256, thumbnail }, features: None }
         };
         (0..count).map(part).collect()
     }

@@ -2,6 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
+use crate::drift::Features;
 use crate::frame::Image;
 use crate::line::recipe::Statistics;
 
@@ -17,6 +18,8 @@ pub struct Part {
     pub statistics: Statistics,
     /// How its picture looks.
     pub look: Look,
+    /// What is followed of its picture later on, where it is known.
+    pub features: Option<Features>,
 }
 
 /// What is kept of a picture to recognise it.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::calibration::{Calibration, Decided, thresholds};
 use super::part::Part;
 use super::promise::Promise;
+use crate::drift::{Baseline, GoodPart};
 use crate::event::RecipeInfo;
 use crate::line::recipe::RecipeSpec;
 use crate::output;
@@ -48,7 +49,7 @@ pub struct Record {
     pub bad: Vec<Entry>,
     /// How the good pictures look, for the alarms that tell when that changes; written by `drift`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub picture: Option<serde_json::Value>,
+    pub picture: Option<Baseline>,
 }
 
 /// A recipe's name and thresholds.
@@ -107,6 +108,8 @@ impl Record {
     /// Of a calibration of this recipe by these parts.
     pub fn new(by: By, model: Model, before: &RecipeSpec, found: &Calibration, good: &[Part], bad: &[Part]) -> Self {
         let By { at, by, line, camera } = by;
+        let mut warnings: Vec<String> = found.warnings.iter().map(ToString::to_string).collect();
+        let picture = baseline(&found.recipe, good).map(|baseline| baseline.map_err(|error| warnings.push(error)));
         let entries = |parts: &[Part]| parts.iter().map(Entry::of).collect();
         Self {
             schema: SCHEMA,
@@ -119,10 +122,10 @@ impl Record {
             model,
             promise: found.promise.clone(),
             decided: found.decided,
-            warnings: found.warnings.iter().map(ToString::to_string).collect(),
+            warnings,
             good: entries(good),
             bad: entries(bad),
-            picture: None,
+            picture: picture.and_then(Result::ok),
         }
     }
 
@@ -144,6 +147,21 @@ impl Record {
             }
         }
     }
+}
+
+/// What later pictures are compared with, where the parts were measured; else why there is none.
+fn baseline(recipe: &RecipeSpec, good: &[Part]) -> Option<Result<Baseline, String>> {
+    let passes = |part: &Part| {
+        let score = recipe.threshold.is_none_or(|threshold| part.statistics.score < threshold);
+        score && part.statistics.defect < recipe.defect_threshold
+    };
+    let measured = |part: &Part| {
+        let defect = Some(part.statistics.defect).filter(|value| value.is_finite());
+        let features = part.features.clone()?;
+        Some(GoodPart { features, passes: passes(part), statistic: defect, score: Some(part.statistics.score) })
+    };
+    let parts = good.iter().map(measured).collect::<Option<Vec<_>>>()?;
+    Some(Baseline::of(&parts).map_err(|error| format!("{error}; changes of the picture will not be told")))
 }
 
 impl Setting {
@@ -189,7 +207,7 @@ mod tests {
         let part = |i: u8| {
             let defect = if i == 0 { f32::NEG_INFINITY } else { f32::from(i) / 255.0 };
             let look = Look { sha256: [i; 32], thumbnail: vec![f32::from(i); 256] };
-            Part { picture: format!("{i}.png"), statistics: Statistics { defect, score: 0.1 }, look }
+            Part { picture: format!("{i}.png"), statistics: Statistics { defect, score: 0.1 }, look, features: None }
         };
         let good: Vec<Part> = (0..70).map(part).collect();
         let wanted = Wanted::new(0.05, 0.95).expect("in range");

@@ -304,16 +304,29 @@ impl Kept {
 /// The recipe that a start with these settings would use, without changing the file: whoever only looks may do so beside a
 /// running line.
 pub fn recipe_in_use(directory: Option<&Path>, camera: &CameraPlan) -> io::Result<RecipeSpec> {
-    let configured = camera.recipe.clone();
-    let Some(file) = directory.map(|directory| directory.join(FILE)) else { return Ok(configured) };
+    Ok(kept_in_use(directory, camera)?.map_or_else(|| camera.recipe.clone(), |kept| kept.recipe))
+}
+
+/// The file of the memory that a start with these settings would use; `configured` is the one that they name.
+pub fn memory_in_use(
+    directory: Option<&Path>,
+    camera: &CameraPlan,
+    configured: Option<&Path>,
+) -> io::Result<Option<PathBuf>> {
+    let kept = kept_in_use(directory, camera)?.and_then(|kept| kept.memory);
+    let file = kept.zip(directory).map(|(name, directory)| directory.join(MEMORIES).join(name));
+    Ok(file.or_else(|| configured.map(Path::to_owned)))
+}
+
+fn kept_in_use(directory: Option<&Path>, camera: &CameraPlan) -> io::Result<Option<Kept>> {
+    let Some(file) = directory.map(|directory| directory.join(FILE)) else { return Ok(None) };
     let bytes = match fs::read(&file) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(configured),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         read => read?,
     };
     let mut kept: BTreeMap<String, Kept> = serde_json::from_slice(&bytes)?;
     let of_camera = kept.remove(&*camera.name);
-    let used = of_camera.filter(|kept| kept.configured == configured && kept.recipe.check().is_ok());
-    Ok(used.map_or(configured, |kept| kept.recipe))
+    Ok(of_camera.filter(|kept| kept.configured == camera.recipe && kept.recipe.check().is_ok()))
 }
 
 /// What is kept, or why it cannot be read. A damaged file is put aside, so that the next command does not replace it.

@@ -8,12 +8,12 @@ use super::commands::CommandSpec;
 use super::error::ServiceError;
 use super::folders;
 use super::kept::KeptRecipes;
+use super::pictures::Pictures;
 use super::snapshot::Snapshots;
 use super::spec::{EngineMaker, OwedFile, Service};
 use super::ways_in::Ask;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{self, CameraConfig, LineConfig, SecretError, SourceConfig};
-use crate::drift::Baseline;
 use crate::engine;
 use crate::line::{CameraPlan, SourceOpener};
 use crate::memory::Memory;
@@ -105,12 +105,14 @@ fn ask(config: &mut LineConfig) -> Result<Ask, ServiceError> {
     let snapshots = commands.snapshots.clone().map(Snapshots::new);
     let max_age = commands.max_age;
     let pupils = Pupils::new(commands.directory.clone());
-    let spec = CommandSpec { max_age, snapshots, kept, pupils };
+    let pictures = Pictures::new(commands.directory.as_deref(), &config.cameras);
+    let spec = CommandSpec { max_age, snapshots, kept, pictures, pupils };
     Ok(Ask { commands: spec, mqtt: commands.mqtt, http: http.transpose()? })
 }
 
 /// The line's cameras with their openers; the files of those that watch folders are added.
 fn cameras(config: &LineConfig, files: &mut Vec<OwedFile>) -> Result<Vec<(CameraPlan, SourceOpener)>, ServiceError> {
+    let pictures = Pictures::new(config.commands.directory.as_deref(), &config.cameras);
     let camera = |camera: &CameraConfig| {
         let of = || format!("camera '{}'", camera.plan.name);
         let mut spec = source(camera).map_err(|source| ServiceError::SecretOf { of: of(), source })?;
@@ -118,34 +120,12 @@ fn cameras(config: &LineConfig, files: &mut Vec<OwedFile>) -> Result<Vec<(Camera
             let (state, outbox) = (config.commands.directory.as_deref(), &config.outbox.directory);
             files.extend(folders::remember(spec, &camera.plan.name, camera.plan.trigger.mode, state, outbox));
         }
-        let plan = CameraPlan { picture: picture(camera), ..camera.plan.clone() };
+        let used = camera.plan.kept.as_ref().unwrap_or(&camera.plan.recipe);
+        let picture = pictures.baseline(&camera.plan.name, &used.info.id);
+        let plan = CameraPlan { picture, ..camera.plan.clone() };
         Ok((plan, opener(spec, context(&camera.plan))))
     };
     config.cameras.iter().map(camera).collect()
-}
-
-/// What pictures of this camera are compared with. The settings' check has read the file a moment ago: what ails it now
-/// keeps no part from being inspected.
-fn picture(camera: &CameraConfig) -> Option<Arc<Baseline>> {
-    let name = &camera.plan.name;
-    match camera.calibration.as_deref().map(Baseline::read)? {
-        Ok(Some(baseline)) => {
-            let watched: Vec<_> = baseline.watched().iter().map(|watched| watched.measure).collect();
-            tracing::info!(camera = %name, parts = baseline.parts(), ?watched, "pictures are compared with good parts");
-            for not in baseline.unwatched() {
-                tracing::info!(camera = %name, measure = ?not.measure, "not watched: {}", not.why);
-            }
-            Some(Arc::new(baseline))
-        }
-        Ok(None) => {
-            tracing::warn!(camera = %name, "the calibration file says nothing of pictures: changes of them are not told");
-            None
-        }
-        Err(error) => {
-            tracing::error!(camera = %name, "{error}; changes of the picture are not told");
-            None
-        }
-    }
 }
 
 /// How to open the engine.

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::{Value, json};
 
 use super::kept::{KeptError, KeptRecipes};
+use super::pictures::Pictures;
 use crate::event::RecipeInfo;
 use crate::line::control::{Control, ControlError, RecipeChange};
 use crate::line::recipe::RecipeSpec;
@@ -31,12 +32,13 @@ pub enum ChangeError {
 /// Changes recipes of a running line; shared by the threads that may.
 pub struct Recipes {
     kept: Mutex<KeptRecipes>,
+    pictures: Pictures,
 }
 
 impl Recipes {
     /// Those that an earlier start has kept.
-    pub fn new(kept: KeptRecipes) -> Self {
-        Self { kept: Mutex::new(kept) }
+    pub fn new(kept: KeptRecipes, pictures: Pictures) -> Self {
+        Self { kept: Mutex::new(kept), pictures }
     }
 
     /// Changes those of one camera or of all.
@@ -48,13 +50,39 @@ impl Recipes {
     ) -> Result<Value, ChangeError> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         let mut changes = control.change_recipes(camera, change)?;
+        let others = self.other_products(control, &changes)?;
         for change in &mut changes {
             if let Some(memory) = kept.other_memory(change.camera(), &change.recipe.info.id)? {
                 change.memory = fitting(control, memory)?;
             }
         }
         kept.keep(changes.iter().map(|change| (&**change.camera(), &change.recipe)))?;
-        Ok(Value::Array(changes.into_iter().map(apply).collect()))
+        let changed = changes.into_iter().map(apply).collect();
+        self.compare(control, others)?;
+        Ok(Value::Array(changed))
+    }
+
+    /// Cameras that look at another product from now on, and which.
+    fn other_products(
+        &self,
+        control: &Control,
+        changes: &[RecipeChange],
+    ) -> Result<Vec<(Arc<str>, String)>, ControlError> {
+        let mut others = Vec::new();
+        for change in changes {
+            let (camera, used) = control.recipe(Some(change.camera()))?;
+            if used.info.id != change.recipe.info.id {
+                others.push((camera, change.recipe.info.id.clone()));
+            }
+        }
+        Ok(others)
+    }
+
+    /// Another product looks otherwise: its pictures are compared with its own good parts, or with none.
+    fn compare(&self, control: &Control, others: Vec<(Arc<str>, String)>) -> Result<(), ControlError> {
+        others
+            .iter()
+            .try_for_each(|(camera, recipe)| control.compare_with(Some(camera), self.pictures.baseline(camera, recipe)))
     }
 
     /// Changes that of one camera, unless it is not `from` any more.
@@ -84,6 +112,7 @@ impl Recipes {
             true => Vec::new(),
             false => control.change_recipes(Some(&camera), |_| to.clone())?,
         };
+        let others = self.other_products(control, &changes)?;
         kept.roll_back(&camera)?;
         match changes.is_empty() {
             true => control.change_memory(&camera, memory.clone())?,
@@ -92,6 +121,7 @@ impl Recipes {
                 change.apply();
             }),
         }
+        self.compare(control, others)?;
         let RecipeInfo { id, version } = to.info;
         let memory = memory.map(|memory| memory.info());
         Ok(json!([{ "camera": camera, "recipe": { "id": id, "version": version }, "memory": memory }]))

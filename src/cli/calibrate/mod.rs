@@ -18,6 +18,7 @@ use crate::calibrate::{self, By, Calibration, Kind, Part, Record, Wanted, Wish};
 use crate::clock::{Clock, SystemClock};
 use crate::engine;
 use crate::line::recipe::RecipeSpec;
+use crate::memory::Memory;
 use crate::output::{self, NewFile};
 use crate::service;
 use applying::Place;
@@ -96,9 +97,23 @@ pub fn run(arguments: &CalibrateArguments) -> anyhow::Result<()> {
     let recipe = service::recipe_in_use(config.commands.directory.as_deref(), &camera.plan)
         .context("reading the recipes that came by command; start the line once, which puts the file aside")?;
 
+    let memory = service::memory_in_use(config.commands.directory.as_deref(), &camera.plan, camera.memory.as_deref())
+        .context("reading the recipes that came by command")?;
+    let memory = memory.as_deref().map(Memory::read).transpose()?;
     let mut engine = engine::open(&spec)?;
-    let Looked { parts: good, unread } = pictures::look(engine.as_mut(), &recipe, &arguments.good)?;
-    let Looked { parts: bad, unread: bad_unread } = pictures::look(engine.as_mut(), &recipe, &arguments.bad)?;
+    if let Some(memory) = &memory {
+        memory.fits(&engine.info().model())?;
+        engine.hand_out_tokens(true);
+        let about = memory.about();
+        note!(
+            "with memory {} of {} good parts, which must be others than those that are given here",
+            about.id,
+            about.parts
+        );
+    }
+    let memory = memory.as_ref();
+    let Looked { parts: good, unread } = pictures::look(engine.as_mut(), memory, &recipe, &arguments.good)?;
+    let Looked { parts: bad, unread: bad_unread } = pictures::look(engine.as_mut(), memory, &recipe, &arguments.bad)?;
     if unread + bad_unread > 0 {
         note!("vcp-line: {} pictures could not be judged and count nowhere; they are named above", unread + bad_unread);
     }

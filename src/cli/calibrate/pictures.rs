@@ -8,9 +8,11 @@ use crate::calibrate::{Look, Part};
 use crate::cli::inspect::images;
 use crate::cli::terminal::note;
 use crate::clock::{Clock, SystemClock};
+use crate::drift::Features;
 use crate::engine::Engine;
 use crate::frame::Frame;
 use crate::line::recipe::{Recipe, RecipeError, RecipeSpec};
+use crate::memory::Memory;
 use crate::source::image_file;
 
 /// What came of some pictures.
@@ -22,7 +24,12 @@ pub struct Looked {
 }
 
 /// Looks at files and folders. Errors when the recipe's regions do not fit a picture, as the line would end.
-pub fn look(engine: &mut dyn Engine, recipe: &RecipeSpec, paths: &[PathBuf]) -> anyhow::Result<Looked> {
+pub fn look(
+    engine: &mut dyn Engine,
+    memory: Option<&Memory>,
+    recipe: &RecipeSpec,
+    paths: &[PathBuf],
+) -> anyhow::Result<Looked> {
     let (images, mut unread) = images::find(paths)?;
     let mut recipe = Recipe::new(recipe.clone());
     let mut parts = Vec::with_capacity(images.len());
@@ -43,10 +50,16 @@ pub fn look(engine: &mut dyn Engine, recipe: &RecipeSpec, paths: &[PathBuf]) -> 
         let frame = Frame::alone("calibrate", SystemClock.now(), image);
         let predictions = engine.infer(&[&frame]).with_context(|| format!("{}", path.display()))?;
         let Some(prediction) = predictions.into_iter().next() else { bail!("the engine gave no answer") };
+        let size = (frame.image.width, frame.image.height);
+        let prediction = match memory {
+            Some(memory) => memory.look(prediction, size).with_context(|| format!("image {}", path.display()))?,
+            None => prediction,
+        };
         match recipe.statistics(&prediction, frame.image.width, frame.image.height) {
             Ok(statistics) => {
                 let look = Look::of(&frame.image);
-                parts.push(Part { picture: path.to_string_lossy().into_owned(), statistics, look });
+                let features = Some(Features::of(&frame.image));
+                parts.push(Part { picture: path.to_string_lossy().into_owned(), statistics, look, features });
             }
             Err(error @ RecipeError::NotFinite) => {
                 note!("vcp-line: image {}: {error}", path.display());

@@ -9,6 +9,7 @@ use super::pupil::{Outcome, Pupil, Unfit};
 use crate::calibrate::record::Model;
 use crate::calibrate::{By, Calibration, Kind, Look, Part, Record, Wanted, Wish, calibrate, sheets};
 use crate::clock::{Clock, SystemClock};
+use crate::drift::Features;
 use crate::event::ModelInfo;
 use crate::line::Handed;
 use crate::line::recipe::{Recipe, RecipeSpec};
@@ -72,7 +73,13 @@ impl Calibrating {
             files = texts.into_iter().map(|(name, text)| (folder.join(name), text.into_bytes())).collect();
             applied["files"] = files.iter().map(|(file, _)| file.to_string_lossy().into_owned()).collect();
         }
-        Ok(Outcome { applied, files, recipe: apply.then(|| found.recipe.clone()), memory: None })
+        Ok(Outcome {
+            applied,
+            files,
+            recipe: apply.then(|| found.recipe.clone()),
+            baseline: record.picture,
+            memory: None,
+        })
     }
 }
 
@@ -94,7 +101,8 @@ impl Pupil for Calibrating {
         let statistics = statistics.map_err(|error| Unfit(format!("{error}; nothing was changed")))?;
         let name = part.frame.part.as_ref().map(|part| format!("part {}", part.id));
         let picture = name.unwrap_or_else(|| format!("frame {}", part.frame.seq));
-        self.good.push(Part { picture, statistics, look });
+        let features = Some(Features::of(&part.frame.image));
+        self.good.push(Part { picture, statistics, look, features });
         Ok(true)
     }
 

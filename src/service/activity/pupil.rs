@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
+use crate::drift::Baseline;
 use crate::line::Handed;
 use crate::line::recipe::RecipeSpec;
 use crate::memory::Memory;
@@ -34,6 +35,8 @@ pub struct Outcome {
     pub files: Vec<(PathBuf, Vec<u8>)>,
     /// To be taken into use.
     pub recipe: Option<RecipeSpec>,
+    /// What pictures are to be compared with, when the recipe is taken into use.
+    pub baseline: Option<Baseline>,
     /// To be taken into use.
     pub memory: Option<Memory>,
 }

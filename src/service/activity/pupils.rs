@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::super::kept::KeptError;
+use super::super::pictures::CALIBRATIONS;
 use super::Beginning;
 use super::calibration::{Asked, BY, Calibrating, wish};
 use super::learning::Learning;
@@ -15,7 +16,6 @@ use crate::memory::{PICTURES_OF_TOKENS, Settings};
 use crate::publish::ActivityKind;
 
 /// Folder of the calibrations in the line's state directory.
-const CALIBRATIONS: &str = "calibrations";
 
 /// A command cannot begin.
 #[derive(Debug, thiserror::Error)]

@@ -91,7 +91,7 @@ fn learn(
 
 /// Files first: what is in use never refers to one that is not there.
 fn put(job: &Job, outcome: Outcome, begun: &RecipeSpec, control: &Control, recipes: &Recipes) -> Result<Value, String> {
-    let Outcome { mut applied, files, recipe, memory } = outcome;
+    let Outcome { mut applied, files, recipe, baseline, memory } = outcome;
     for (path, contents) in &files {
         let folder = path.parent().unwrap_or(path);
         let written = fs::create_dir_all(folder).and_then(|()| output::write(path, contents));
@@ -101,6 +101,8 @@ fn put(job: &Job, outcome: Outcome, begun: &RecipeSpec, control: &Control, recip
         let changed = recipes.replace(control, &job.camera, begun, recipe);
         let changed = changed.map_err(|error| error_chain::one_line(&error))?;
         applied["recipe"] = changed[0]["recipe"].clone();
+        let compared = control.compare_with(Some(&job.camera), baseline.map(Arc::new));
+        compared.map_err(|error| error_chain::one_line(&error))?;
     }
     if let Some(memory) = memory {
         let file = recipes.remember(control, &job.camera, memory);
