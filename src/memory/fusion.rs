@@ -24,7 +24,7 @@ const HALF_TRUST: f32 = 1.0;
 /// patch of the same picture outside their neighbourhood. The middle of what 20 products show (1.2 … 27), hence [`ALONE`].
 const ELSEWHERE: f32 = 6.0;
 /// How much the word of one good part counts in the map.
-const ALONE: f32 = 0.02;
+const ALONE: f32 = 0.01;
 /// Patches on each side of one that are too much like it to say how far another part's is.
 pub(super) const NEIGHBOURHOOD: usize = 2;
 
@@ -56,11 +56,11 @@ impl Weights {
             return Self { map: ALONE, alone: 0.0, score: 0.0, own: 0.0 };
         }
         let parts = parts.min(16) as f32;
-        let growing = parts / (parts + 12.0);
+        let (growing, by_count) = (parts / (parts + 12.0), (parts - 1.0) / 15.0);
         let takeover = ((parts - 4.0) / 12.0).clamp(0.0, 1.0);
         let spread = deviation.max(LEAST_DEVIATION).powi(2);
         let own = takeover * spread / (spread + HALF_TRUST * HALF_TRUST);
-        Self { map: 0.26 * growing, alone: 0.02 * takeover, score: 0.35 * growing, own }
+        Self { map: 0.15 * by_count, alone: 0.02 * takeover, score: 0.35 * growing, own }
     }
 }
 

@@ -68,7 +68,11 @@ fn what_no_good_part_has_stands_out_and_the_rest_does_not() {
         let memory = learnt(parts, 4);
         let look = |odd: &[usize]| memory.look(answer(part(1000, odd), 0.2, 0.5), (640, 480)).expect("looked");
         let (good, bad) = (look(&[]), look(&[14, 15]));
-        assert!(at(&bad.map, 14) > at(&good.map, 14) + 0.02, "{parts} parts: {}", at(&bad.map, 14));
+        assert!(
+            at(&bad.map, 14) > at(&good.map, 14) + if parts < 4 { 0.001 } else { 0.01 },
+            "{parts} parts: {}",
+            at(&bad.map, 14)
+        );
         // Far from it nothing changes, and what looks good is no more anomalous than the model says.
         assert!((at(&bad.map, 35) - at(&good.map, 35)).abs() < 1e-3, "{parts} parts");
         assert!(good.map.peak() <= 0.22, "{parts} parts: {}", good.map.peak());
@@ -103,9 +107,9 @@ fn a_part_is_never_compared_with_itself() {
 fn weights_grow_with_the_parts_and_the_memory_takes_over_where_the_model_is_unsure() {
     let close = |a: f32, b: f32| (a - b).abs() < 1e-6;
     let few = Weights::of(4, 0.5);
-    assert!(close(few.map, 0.26 * 0.25) && close(few.score, 0.35 * 0.25) && few.own == 0.0 && few.alone == 0.0);
+    assert!(close(few.map, 0.15 * 3.0 / 15.0) && close(few.score, 0.35 * 0.25) && few.own == 0.0 && few.alone == 0.0);
     let many = Weights::of(16, 1.0);
-    assert!(close(many.own, 0.5) && close(many.alone, 0.02) && close(many.map, 0.26 * 16.0 / 28.0));
+    assert!(close(many.own, 0.5) && close(many.alone, 0.02) && close(many.map, 0.15));
     assert_eq!(Weights::of(200, 1.0), many);
     assert!(Weights::of(16, 0.01).own < 0.011, "a model that is sure of good parts is believed");
 }

@@ -7,7 +7,7 @@ use image::GrayImage;
 use serde_json::Value;
 
 use crate::support::events::{events, is_verdict};
-use crate::support::line::{CAROUSEL, FOLDER, Line, Running, program, settings};
+use crate::support::line::{CAROUSEL, FOLDER, Line, Running, model, program, settings};
 use crate::support::mosquitto::{Mosquitto, Rules, Subscriber, free_port};
 
 /// Pictures of parts that differ.
@@ -60,6 +60,7 @@ fn thresholds_hold_on_the_line_that_takes_them_and_can_be_taken_back() {
     assert_eq!((&record["schema"], &record["line"], &record["camera"]), (&1.into(), &"caps".into(), &"top".into()));
     assert_eq!((&record["after"]["recipe"]["version"], &record["promise"]["over"]), (&2.into(), &0.into()));
     assert_eq!((record["good"].as_array().unwrap().len(), &record["model"]["engine"]), (59, &"reference".into()));
+    assert_eq!(record["picture"]["parts"], 59, "what later pictures are compared with");
     let threshold = record["after"]["defect_threshold"].as_f64().unwrap() as f32;
     let largest = record["good"].as_array().unwrap().iter().map(|part| part["defect"].as_f64().unwrap() as f32);
     assert_eq!(threshold, largest.fold(0.0, f32::max).next_up());
@@ -67,6 +68,7 @@ fn thresholds_hold_on_the_line_that_takes_them_and_can_be_taken_back() {
     // The same pictures through the line: the largest statistic passes by one float.
     let mut line = Line::run_in(place, &text, |_| {});
     assert_eq!(line.service.end().code(), Some(0), "{}", line.service.stderr());
+    assert!(line.service.stderr().contains("pictures are compared with good parts"), "{}", line.service.stderr());
     let mut verdicts = 0;
     let messages = reader.until(|message| {
         verdicts += usize::from(is_verdict(message));
@@ -85,6 +87,51 @@ fn thresholds_hold_on_the_line_that_takes_them_and_can_be_taken_back() {
     assert!(code == 1 && error.contains("version 3 is in use, and none was before it"), "{error}");
     let (code, said, error) = calibrate(folder, &["--good", "parts"]);
     assert!(code == 0 && said.contains("version 3 → 4") && said.contains("59 of 59 failed before"), "{said}{error}");
+}
+
+#[test]
+fn a_line_with_a_memory_is_calibrated_with_it() {
+    let broker = Mosquitto::start(Rules::default());
+    let reader = Subscriber::start(broker.port, "vcp-line/#", &[]);
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path();
+    good(&folder.join("parts"), 69);
+    fs::create_dir(folder.join("learnt")).unwrap();
+    for number in 59..69 {
+        let name = format!("{number:03}.png");
+        fs::rename(folder.join("parts").join(&name), folder.join("learnt").join(&name)).unwrap();
+    }
+    let model = model();
+    let mut learn =
+        program(&["--log", "error", "learn", "--engine", "reference", "-o", "parts.memory", "--good", "learnt"]);
+    learn.args(["--model".as_ref(), model.as_os_str()]).current_dir(folder);
+    let mut learn = Running::start(learn);
+    assert_eq!(learn.end().code(), Some(0), "{}", learn.stderr());
+    let alone = settings(broker.port, FOLDER);
+    let with = alone.replace("[recipe]", "[recipe]\nmemory = \"parts.memory\"");
+    let threshold = |text: &str| {
+        fs::write(folder.join("line.toml"), text).unwrap();
+        let (code, said, error) = calibrate(folder, &["--good", "parts", "--json"]);
+        assert_eq!(code, 0, "{error}");
+        let record: Value = serde_json::from_str(&said).unwrap();
+        record["after"]["defect_threshold"].as_f64().unwrap() as f32
+    };
+    let (without, found) = (threshold(&alone), threshold(&with));
+    assert_ne!(without, found, "the memory has its word");
+    let (code, _, error) = calibrate(folder, &["--good", "parts", "--apply"]);
+    assert!(code == 0 && error.contains("of 10 good parts"), "{error}");
+
+    let mut line = Line::run_in(place, &with, |_| {});
+    assert_eq!(line.service.end().code(), Some(0), "{}", line.service.stderr());
+    let mut verdicts = 0;
+    let messages = reader.until(|message| {
+        verdicts += usize::from(is_verdict(message));
+        verdicts == 59
+    });
+    for event in events(&messages) {
+        assert_eq!((&event["verdict"], &event["model"]["memory"]["parts"]), (&"pass".into(), &10.into()), "{event}");
+        assert_eq!(event["defect_threshold"].as_f64().unwrap() as f32, found);
+    }
 }
 
 #[test]
