@@ -80,7 +80,7 @@ fn pool() -> (Vec<Pooled>, usize) {
             width = tokens.width();
             let last = tokens.taps().last().unwrap();
             for at in 0..tokens.grid() * tokens.grid() {
-                if (at / tokens.grid()) % STEP == 0 && (at % tokens.grid()) % STEP == 0 {
+                if (at / tokens.grid()).is_multiple_of(STEP) && (at % tokens.grid()).is_multiple_of(STEP) {
                     let token = &last[at * width..][..width];
                     let length = token.iter().map(|value| value * value).sum::<f32>().sqrt();
                     numbers.extend(token.iter().map(|value| value / length));

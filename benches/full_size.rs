@@ -70,4 +70,42 @@ fn main() {
     for table in tables {
         println!("\n{table}");
     }
+    // What a memory costs, in the same run: of 4 pictures, and of 12 that are thinned to the room of 4.
+    let pictures: Vec<String> = (0..12u32)
+        .map(|number| {
+            let picture = path(&format!("part-{number}.png"));
+            let shade = |x: u32, y: u32| image::Rgb([((x * 3 + y * number) % 251) as u8, (y / 5) as u8, (x ^ y) as u8]);
+            image::RgbImage::from_fn(1920, 1080, shade).save(&picture).expect("a picture");
+            picture
+        })
+        .collect();
+    let all: Vec<&str> = pictures.iter().map(String::as_str).collect();
+    let on = ["--model", &bundle, "--engine", "openvino"];
+    println!("\n| memory | frame ms | behind the network ms |\n|---|---|---|");
+    told("none", &[&["inspect", "--json"], &on[..], &all[..6]].concat());
+    for good in [4, 12] {
+        let memory = path(&format!("{good}.memory"));
+        step(
+            &format!("learn {good} pictures"),
+            &[&["learn", "-o", &memory], &on[..], &["--good"], &all[..good]].concat(),
+        );
+        let arguments = [&["inspect", "--json", "--memory", &memory], &on[..], &all[..6]].concat();
+        told(&format!("of {good} pictures"), &arguments);
+    }
+}
+
+/// Medians of what `inspect` says of its pictures.
+fn told(memory: &str, arguments: &[&str]) {
+    let said = bench(arguments);
+    let times = |stages: &[&str]| {
+        let mut sums: Vec<f64> = said
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"))
+            .map(|frame| stages.iter().map(|stage| frame["latency_ms"][*stage].as_f64().expect("a time")).sum())
+            .collect();
+        sums.sort_by(f64::total_cmp);
+        sums[sums.len() / 2]
+    };
+    let (whole, behind) = (times(&["preprocess", "inference", "postprocess"]), times(&["postprocess"]));
+    println!("| {memory} | {whole:.0} | {behind:.0} |");
 }

@@ -87,7 +87,8 @@ mod tests {
 
     #[test]
     fn scores_of_any_distribution_are_standard_normal() {
-        let shapes: [(&str, fn(f64) -> f64); 4] = [
+        type Shape = (&'static str, fn(f64) -> f64);
+        let shapes: [Shape; 4] = [
             ("normal", |z| z),
             ("skewed", |z| (1.2 * z).exp()),
             ("heavy tails", |z| z * z * z),

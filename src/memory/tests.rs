@@ -145,7 +145,7 @@ fn a_file_that_is_damaged_cut_or_something_else_is_named() {
     let whole = fs::read(&file).expect("bytes");
     let said = |bytes: &[u8]| {
         fs::write(&file, bytes).expect("written");
-        let error = Memory::read(&file).err().expect("no memory");
+        let Err(error) = Memory::read(&file) else { panic!("no memory") };
         assert!(matches!(error, MemoryError::Damaged { .. } | MemoryError::Format { .. }), "{error:?}");
         assert!(error.to_string().ends_with("make a new one with `vcp-line learn`"), "{error}");
         error.to_string()

@@ -15,8 +15,6 @@ use crate::line::control::{Control, ControlError};
 use crate::memory::{PICTURES_OF_TOKENS, Settings};
 use crate::publish::ActivityKind;
 
-/// Folder of the calibrations in the line's state directory.
-
 /// A command cannot begin.
 #[derive(Debug, thiserror::Error)]
 pub enum PupilError {
