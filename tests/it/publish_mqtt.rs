@@ -87,7 +87,7 @@ fn an_event_has_exactly_the_documented_fields() {
     let mut outgoing = event(Uuid::now_v7(), 0);
     outgoing.event.part = Some(vcp_line::frame::Part { id: "A-001734".into(), trigger: 4711 });
     outgoing.event.frame.as_mut().expect("a frame").file = Some("A-001734.png".into());
-    outgoing.event.suspect = Some(vcp_line::event::Suspect::Light);
+    outgoing.event.suspect = Some(vcp_line::verdict::Suspect::Light);
     outgoing.event.model.memory = Some(vcp_line::event::MemoryInfo { id: "7e0cca9a7a95c019".into(), parts: 64 });
     let event = serde_json::to_value(&outgoing.event).expect("JSON");
     // Said only where it is true.
