@@ -109,6 +109,11 @@ impl EventWriter {
     }
 
     /// From now on parts that fail are told with this.
+    /// Whether an alarm of the picture stands.
+    pub fn is_suspected(&self) -> bool {
+        self.suspect.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
     pub fn suspect(&self, suspect: Option<Suspect>) {
         *self.suspect.lock().unwrap_or_else(PoisonError::into_inner) = suspect;
     }

@@ -232,7 +232,8 @@ impl Inspector<'_> {
         let size = (frame.image.width, frame.image.height);
         let prediction = match &memory {
             None => prediction,
-            Some(memory) => match memory.look(prediction, size) {
+            // Thresholds that were made with a memory mean nothing without it: no verdict, never a pass.
+            Some(memory) => match memory.fits(&self.post.context.model).and_then(|()| memory.look(prediction, size)) {
                 Ok(joined) => joined,
                 Err(error) => {
                     tracing::error!(camera = %frame.camera, frame = frame.seq, "{error}");

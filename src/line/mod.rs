@@ -113,7 +113,7 @@ impl Line {
     /// Opens the engine, lets it look at one grey picture, then tries every camera once. A camera that is not
     /// reachable is tried again in its thread; any other error ends the start.
     pub fn start(parts: LineParts) -> Result<Self, LineError> {
-        let LineParts { name, session, mut cameras, engine, unanswered, sink, heartbeat, clock, cancelled } = parts;
+        let LineParts { name, session, cameras, engine, unanswered, sink, heartbeat, clock, cancelled } = parts;
         let names = cameras.iter().map(|(plan, _)| Arc::clone(&plan.name)).collect();
         let lanes: Vec<_> = cameras.iter().map(|(plan, _)| (plan.queue, plan.when_full)).collect();
         let (lanes, collector) = queue::lanes(&lanes);
@@ -136,7 +136,7 @@ impl Line {
         let engine = engine_ready(&answer, &cancelled)?;
 
         let (model, stats) = (engine.model(), Mutex::default());
-        let unfit = cameras.iter_mut().filter_map(|(plan, _)| leave_unfit(plan, &model)).collect();
+        let unfit = cameras.iter().filter_map(|(plan, _)| unfit(plan, &model)).collect();
         let context = Arc::new(LineContext { line: name, session, model, engine: engine.clone(), clock, sink, stats });
         let (bell, rung) = bounded(1);
         let station = |((plan, _), lane): (&(CameraPlan, _), _)| Station::new(plan, lane, &context, bell.clone());
@@ -283,11 +283,11 @@ impl Line {
     }
 }
 
-/// A memory that was made with something else is not used: distances between its tokens would mean nothing.
-fn leave_unfit(plan: &mut CameraPlan, model: &ModelInfo) -> Option<String> {
+/// A memory that was made with something else cannot be used: distances between its tokens would mean nothing. Its camera gets
+/// no verdicts, because its thresholds mean nothing without it.
+fn unfit(plan: &CameraPlan, model: &ModelInfo) -> Option<String> {
     let error = plan.memory.as_ref()?.fits(model).err()?;
-    plan.memory = None;
-    let text = format!("camera '{}' is judged without its memory: {error}", plan.name);
+    let text = format!("camera '{}' gets no verdicts without its memory: {error}", plan.name);
     tracing::error!("{text}");
     Some(text)
 }

@@ -40,7 +40,8 @@ impl Looks {
         verdict: Verdict,
         recipe: &Arc<RecipeSpec>,
     ) {
-        if self.0.is_full() || station.baseline().is_none() {
+        // One more look ends the alarms of a baseline that is gone.
+        if self.0.is_full() || (station.baseline().is_none() && !station.writer().is_suspected()) {
             return;
         }
         // Tokens are large, and nothing here asks for them.
@@ -97,8 +98,7 @@ impl WatchThread {
     fn look(&mut self, look: Look) {
         let station = Arc::clone(&self.stations[look.camera]);
         let configured = station.configured();
-        // Another product has other good parts.
-        let baseline = station.baseline().filter(|_| look.recipe.info.id == configured.info.id);
+        let baseline = station.baseline();
         let before = self.cameras[look.camera].as_ref().map(|camera| camera.watch.baseline());
         if !same(before, baseline.as_ref()) {
             self.begin_anew(look.camera, baseline, &look.recipe);

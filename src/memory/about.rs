@@ -39,6 +39,24 @@ pub struct About {
 }
 
 impl About {
+    /// Of no memory.
+    pub(super) fn nothing() -> Self {
+        let nobody = String::new;
+        let model = ModelInfo { name: nobody(), sha256: nobody(), engine: nobody(), precision: nobody(), memory: None };
+        Self {
+            format: FORMAT,
+            id: "0".repeat(16),
+            made: Timestamp::UNIX_EPOCH,
+            by: nobody(),
+            parts: 0,
+            tokens: Vec::new(),
+            model,
+            grid: 0,
+            width: 0,
+            picture: (0, 0),
+        }
+    }
+
     fn unfit(&self, what: &'static str, made: impl ToString, here: impl ToString) -> MemoryError {
         MemoryError::Unfit { id: self.id.clone(), what, made: made.to_string(), here: here.to_string() }
     }

@@ -25,6 +25,12 @@ pub enum MemoryError {
         /// As it is.
         here: String,
     },
+    /// It cannot be read, and what it was to help with is not judged without it.
+    #[error("{reason}")]
+    Lost {
+        /// What ails it, and the next step.
+        reason: String,
+    },
     /// There are no good pictures to learn from.
     #[error("a memory needs at least one good picture")]
     NoParts,

@@ -80,7 +80,11 @@ impl Memory {
             _ => MemoryError::Io { action: "read", path: path.to_owned(), source },
         };
         let damaged = |reason: String| MemoryError::Damaged { path: path.to_owned(), reason };
-        if fs::metadata(path).map_err(io)?.len() > MOST_BYTES {
+        let metadata = fs::metadata(path).map_err(io)?;
+        if !metadata.is_file() {
+            return Err(damaged("it is no file".to_owned()));
+        }
+        if metadata.len() > MOST_BYTES {
             return Err(damaged(format!("it has more than {MOST_BYTES} bytes")));
         }
         let bytes = fs::read(path).map_err(io)?;
@@ -104,13 +108,14 @@ impl Memory {
             Ok(rows.to_f32_vec())
         };
         let taps: Vec<Vec<f32>> = about.tokens.iter().enumerate().map(tap).collect::<Result<_, _>>()?;
-        if !fusion.fits(about.grid, taps.len()) || taps.is_empty() {
+        let sizes = [about.grid, about.width, about.picture.0 as usize, about.picture.1 as usize];
+        if !fusion.fits(about.grid, taps.len()) || taps.is_empty() || sizes.contains(&0) {
             return Err(damaged("its parts do not belong together".to_owned()));
         }
         if identity(&taps, &fusion) != about.id {
             return Err(damaged("it has changed since it was written".to_owned()));
         }
-        Ok(Self { about, taps, fusion })
+        Ok(Self { about, taps, fusion, lost: None })
     }
 }
 

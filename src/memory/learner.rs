@@ -163,7 +163,7 @@ impl Learner {
             picture: self.picture,
         };
         about.id = file::identity(&taps, &fusion);
-        Ok(Memory { about, taps, fusion })
+        Ok(Memory { about, taps, fusion, lost: None })
     }
 }
 

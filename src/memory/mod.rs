@@ -35,6 +35,8 @@ pub struct Memory {
     /// Per tapped layer: rows of length 1.
     taps: Vec<Vec<f32>>,
     fusion: Fusion,
+    /// Why it cannot be used.
+    lost: Option<String>,
 }
 
 impl fmt::Debug for Memory {
@@ -64,14 +66,31 @@ impl Memory {
         self.taps.iter().map(|tap| tap.len() * size_of::<f32>()).sum()
     }
 
+    /// Stands for one that cannot be read: it fits no model, so that nobody judges without it what it was to help with.
+    pub fn lost(reason: String) -> Self {
+        Self {
+            about: About::nothing(),
+            taps: Vec::new(),
+            fusion: Fusion::decide(&[], 0, 1, 1, 0.0),
+            lost: Some(reason),
+        }
+    }
+
     /// Errors unless it was made with this model, engine and precision.
     pub fn fits(&self, model: &ModelInfo) -> Result<(), MemoryError> {
-        self.about.fits(model)
+        match &self.lost {
+            Some(reason) => Err(MemoryError::Lost { reason: reason.clone() }),
+            None => self.about.fits(model),
+        }
     }
 
     /// The prediction with what the memory knows in its map and score; its tokens are used up. `size` is that of the frame.
     pub fn look(&self, prediction: Prediction, size: (u32, u32)) -> Result<Prediction, MemoryError> {
         let Prediction { map, score, times, tokens } = prediction;
+        // The recipe says what becomes of it.
+        if !score.is_finite() || !map.peak().is_finite() {
+            return Ok(Prediction { map, score, times, tokens: None });
+        }
         let tokens = tokens.ok_or_else(|| MemoryError::NoTokens { engine: self.about.model.engine.clone() })?;
         self.about.fits_picture(size)?;
         let begin = std::time::Instant::now();

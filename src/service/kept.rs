@@ -131,10 +131,15 @@ impl KeptRecipes {
                 plan.kept = Some(kept.recipe.clone());
                 let file = kept.memory.as_ref().zip(directory).map(|(name, place)| place.join(MEMORIES).join(name));
                 match file.map(|file| Memory::read(&file)).transpose() {
-                    Ok(memory) => plan.memory = memory.map(Arc::new).or(plan.memory.take()),
+                    // That of the settings is for their product.
+                    Ok(memory) => {
+                        let same = kept.recipe.info.id == plan.recipe.info.id;
+                        plan.memory = memory.map(Arc::new).or(plan.memory.take().filter(|_| same));
+                    }
                     Err(error) => {
-                        let text = format!("camera '{}' is judged without its memory: {error}", plan.name);
+                        let text = format!("camera '{}' gets no verdicts without its memory: {error}", plan.name);
                         tracing::error!("{text}");
+                        plan.memory = Some(Arc::new(Memory::lost(error.to_string())));
                         trouble = Some(trouble.map_or(text.clone(), |before| format!("{before}; {text}")));
                     }
                 }
@@ -313,9 +318,10 @@ pub fn memory_in_use(
     camera: &CameraPlan,
     configured: Option<&Path>,
 ) -> io::Result<Option<PathBuf>> {
-    let kept = kept_in_use(directory, camera)?.and_then(|kept| kept.memory);
-    let file = kept.zip(directory).map(|(name, directory)| directory.join(MEMORIES).join(name));
-    Ok(file.or_else(|| configured.map(Path::to_owned)))
+    let Some(kept) = kept_in_use(directory, camera)? else { return Ok(configured.map(Path::to_owned)) };
+    let same = kept.recipe.info.id == camera.recipe.info.id;
+    let file = kept.memory.zip(directory).map(|(name, directory)| directory.join(MEMORIES).join(name));
+    Ok(file.or_else(|| configured.filter(|_| same).map(Path::to_owned)))
 }
 
 fn kept_in_use(directory: Option<&Path>, camera: &CameraPlan) -> io::Result<Option<Kept>> {

@@ -127,11 +127,22 @@ impl Recipes {
         Ok(json!([{ "camera": camera, "recipe": { "id": id, "version": version }, "memory": memory }]))
     }
 
-    /// Takes a memory into use; says where it is kept.
-    pub fn remember(&self, control: &Control, camera: &str, memory: Memory) -> Result<PathBuf, ChangeError> {
+    /// Takes a memory of this product into use; says where it is kept. Pictures are compared with good parts again once
+    /// they were judged with it.
+    pub fn remember(
+        &self,
+        control: &Control,
+        camera: &Arc<str>,
+        product: &str,
+        memory: Memory,
+    ) -> Result<PathBuf, ChangeError> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if control.recipe(Some(camera))?.1.info.id != product {
+            return Err(ChangeError::Changed { camera: Arc::clone(camera) });
+        }
         let file = kept.keep_memory(camera, &memory)?;
         control.change_memory(camera, Some(Arc::new(memory)))?;
+        control.compare_with(Some(camera), None)?;
         Ok(file)
     }
 }

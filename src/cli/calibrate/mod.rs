@@ -93,6 +93,10 @@ pub fn run(arguments: &CalibrateArguments) -> anyhow::Result<()> {
         terminal::goes_on_without();
     }
     let spec = arguments.engine.over(config.engine.clone());
+    if arguments.apply && (spec.engine, spec.precision) != (config.engine.engine, config.engine.precision) {
+        let message = "--apply: thresholds of another engine or precision are none of this line's; leave --engine and --precision out";
+        return Err(wrong_arguments(message));
+    }
     failure::bundle_there(&spec.bundle)?;
     let recipe = service::recipe_in_use(config.commands.directory.as_deref(), &camera.plan)
         .context("reading the recipes that came by command; start the line once, which puts the file aside")?;

@@ -7,6 +7,10 @@ use super::pupil::{Outcome, Pupil, Unfit};
 use crate::calibrate::Look;
 use crate::line::Handed;
 use crate::memory::{Learner, MemoryError, Settings};
+use crate::verdict::Verdict;
+
+/// Failed parts that are named.
+const MOST_NAMED: usize = 20;
 
 /// See the module.
 pub struct Learning {
@@ -14,13 +18,15 @@ pub struct Learning {
     engine: String,
     learner: Learner,
     copies: Copies,
+    /// Parts that the line itself has failed; a person should have looked at them.
+    failed: Vec<String>,
 }
 
 impl Learning {
     /// From so many parts of this camera.
     pub fn new(camera: String, settings: Settings, wanted: usize) -> Self {
         let engine = settings.model.engine.clone();
-        Self { camera, engine, learner: Learner::new(settings), copies: Copies::new(wanted) }
+        Self { camera, engine, learner: Learner::new(settings), copies: Copies::new(wanted), failed: Vec::new() }
     }
 }
 
@@ -40,6 +46,10 @@ impl Pupil for Learning {
         }
         let size = (part.frame.image.width, part.frame.image.height);
         self.learner.take(tokens, said.score, size).map_err(|error| unfit(&error))?;
+        if part.verdict == Verdict::Fail && self.failed.len() < MOST_NAMED {
+            let name = part.frame.part.as_ref().map(|part| format!("part {}", part.id));
+            self.failed.push(name.unwrap_or_else(|| format!("frame {}", part.frame.seq)));
+        }
         Ok(true)
     }
 
@@ -53,7 +63,7 @@ impl Pupil for Learning {
     }
 
     fn finish(self: Box<Self>) -> Result<Outcome, Unfit> {
-        let Self { camera, learner, copies, .. } = *self;
+        let Self { camera, learner, copies, failed, .. } = *self;
         let memory = learner.finish().map_err(|error| unfit(&error))?;
         let about = memory.about();
         let applied = json!({
@@ -61,6 +71,7 @@ impl Pupil for Learning {
             "activity": "learn",
             "parts": about.parts,
             "copies": copies.count(),
+            "failed": failed,
             "memory": memory.info(),
             "tokens": about.tokens,
             "bytes": memory.bytes(),

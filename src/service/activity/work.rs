@@ -74,6 +74,12 @@ fn learn(
         if pupil.minds_changes() && known.as_ref().map(Arc::as_ptr) != memory.as_ref().map(Arc::as_ptr) {
             return Err(Unfit("the memory has changed meanwhile; nothing was changed, begin again".into()));
         }
+        if now.info.id != begun.info.id {
+            return Err(Unfit(format!(
+                "the camera looks at another product now, '{}'; nothing was changed, begin again",
+                now.info.id
+            )));
+        }
         if pupil.minds_changes() && !Arc::ptr_eq(&now, begun) && now != *begun {
             let (id, version) = (&now.info.id, now.info.version);
             return Err(Unfit(format!(
@@ -105,8 +111,10 @@ fn put(job: &Job, outcome: Outcome, begun: &RecipeSpec, control: &Control, recip
         compared.map_err(|error| error_chain::one_line(&error))?;
     }
     if let Some(memory) = memory {
-        let file = recipes.remember(control, &job.camera, memory);
+        let file = recipes.remember(control, &job.camera, &begun.info.id, memory);
         applied["file"] = file.map_err(|error| error_chain::one_line(&error))?.to_string_lossy().into();
+        applied["next"] =
+            "its thresholds and what pictures are compared with were found without this memory: calibrate".into();
     }
     Ok(applied)
 }
