@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::mosquitto::{Mosquitto, PATIENCE, Rules, Subscriber, free_port};
 use crate::support::spark::{Spark, Value, rebirth};
+use crate::support::verdicts::model;
 use uuid::Uuid;
 use vcp_line::clock::{Clock, ClockSource, SystemClock};
 use vcp_line::event::*;
@@ -39,16 +40,6 @@ fn event(camera: &str, seq: u64, verdict: VerdictWord) -> InspectionEvent {
         model: model(),
         historical: false,
         suspect: None,
-    }
-}
-
-fn model() -> ModelInfo {
-    ModelInfo {
-        name: "tiny".into(),
-        sha256: "0f".repeat(32),
-        engine: "reference".into(),
-        precision: "fp32".into(),
-        memory: None,
     }
 }
 
