@@ -1,4 +1,4 @@
-//! A reader of verdicts that loses none and counts none twice: `consumer HOST PREFIX/LINE`, port 1883, ended by Ctrl-C.
+//! A reader of verdicts that loses none and counts none twice: `consumer HOST PORT PREFIX/LINE`, ended by Ctrl-C.
 
 use std::collections::VecDeque;
 use std::io::{Error, Write as _, stdout};
@@ -8,17 +8,19 @@ use rumqttc::{Client, Event, MqttOptions, Packet, QoS};
 use vcp_line::event::InspectionEvent;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let (Some(host), Some(line)) = (std::env::args().nth(1), std::env::args().nth(2)) else {
-        return Err("usage: consumer HOST PREFIX/LINE".into());
+    let [_, host, port, line] = &std::env::args().collect::<Vec<_>>()[..] else {
+        return Err("usage: consumer HOST PORT PREFIX/LINE".into());
     };
     // A name of its own that stays the same, and a session that stays: the broker keeps what comes while this is away.
-    let mut options = MqttOptions::new(format!("consumer of {line}"), host, 1883);
+    let mut options = MqttOptions::new(format!("consumer of {line}"), host, port.parse()?);
     options.set_clean_session(false).set_max_packet_size(1 << 20, 1 << 20);
     let (client, mut connection) = Client::new(options, 64);
     let mut known = VecDeque::from([uuid::Uuid::nil(); 1000]);
     for packet in connection.iter() {
         match packet {
-            Ok(Event::Incoming(Packet::ConnAck(_))) => client.subscribe(format!("{line}/+/verdict"), QoS::AtLeastOnce)?,
+            Ok(Event::Incoming(Packet::ConnAck(_))) => {
+                client.subscribe(format!("{line}/+/verdict"), QoS::AtLeastOnce)?
+            }
             Ok(Event::Incoming(Packet::Publish(message))) => {
                 let event: InspectionEvent = serde_json::from_slice(&message.payload).map_err(Error::other)?;
                 if known.contains(&event.event_id) {
