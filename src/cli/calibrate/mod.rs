@@ -128,6 +128,7 @@ pub fn run(arguments: &CalibrateArguments) -> anyhow::Result<()> {
         sha256: info.sha256.clone(),
         engine: info.engine.to_string(),
         precision: info.precision.to_string(),
+        memory: memory.map(Memory::info),
     };
     let by = By {
         at: SystemClock.now().wall,

@@ -6,7 +6,6 @@ use serde_json::json;
 
 use super::copies::Copies;
 use super::pupil::{Outcome, Pupil, Unfit};
-use crate::calibrate::record::Model;
 use crate::calibrate::{By, Calibration, Kind, Look, Part, Record, Wanted, Wish, calibrate, sheets};
 use crate::clock::{Clock, SystemClock};
 use crate::drift::Features;
@@ -21,6 +20,7 @@ pub const BY: &str = "command";
 pub struct Asked {
     pub line: String,
     pub camera: String,
+    /// With the memory that helps it.
     pub model: ModelInfo,
     pub wish: Wish,
     /// The next version is taken into use.
@@ -49,13 +49,7 @@ impl Calibrating {
         let Asked { line, camera, model, apply, folder, .. } = &self.asked;
         let before = self.recipe.spec();
         let by = By { at: SystemClock.now().wall, by: BY.into(), line: line.clone(), camera: camera.clone() };
-        let model = Model {
-            name: model.name.clone(),
-            sha256: model.sha256.clone(),
-            engine: model.engine.clone(),
-            precision: model.precision.clone(),
-        };
-        let record = Record::new(by, model, before, found, &self.good, &[]);
+        let record = Record::new(by, model.clone(), before, found, &self.good, &[]);
         let mut applied = json!({
             "camera": camera,
             "activity": "calibrate",
