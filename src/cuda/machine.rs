@@ -316,8 +316,13 @@ view!(ViewMut);
 
 impl<T> ViewMut<'_, T> {
     /// The same memory, for a while.
-    pub(super) fn reborrow(&mut self) -> ViewMut<'_, T> {
+    pub fn reborrow(&mut self) -> ViewMut<'_, T> {
         ViewMut { address: self.address, len: self.len, memory: PhantomData }
+    }
+
+    /// The same memory, to be read by what is enqueued from now on.
+    pub fn as_view(&self) -> View<'_, T> {
+        View { address: self.address, len: self.len, memory: PhantomData }
     }
 }
 
