@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::line_activities::{Plant, eight};
 use crate::support::events::{ALARM, is_verdict};
-use crate::support::mosquitto::Subscriber;
+use crate::support::mosquitto::{Message, Subscriber};
 
 /// The alarms of the camera as they come.
 struct Alarms(Subscriber);
@@ -17,16 +17,21 @@ impl Alarms {
         Self(Subscriber::start(plant.broker.port, ALARM, &[]))
     }
 
-    /// The message of the alarm of this kind, once it is the only one.
-    fn alone(&self, kind: &str) -> String {
-        let is = |alarms: &Value| alarms.as_array().is_some_and(|all| all.len() == 1 && all[0]["kind"] == kind);
-        let messages = self.0.until(|message| !message.payload.is_empty() && is(&message.json()["alarms"]));
-        messages.last().unwrap().json()["alarms"][0]["message"].as_str().unwrap().to_owned()
+    /// The message of the alarm of this kind, once it stands; a busy machine has others.
+    fn stands(&self, kind: &str) -> String {
+        let of = |message: &Message| (!message.payload.is_empty()).then(|| alarm(&message.json(), kind)).flatten();
+        of(self.0.until(|message| of(message).is_some()).last().unwrap()).unwrap()
     }
 
-    fn none(&self) {
-        self.0.until(|message| message.payload.is_empty());
+    fn is_over(&self, kind: &str) {
+        self.0.until(|message| message.payload.is_empty() || alarm(&message.json(), kind).is_none());
     }
+}
+
+fn alarm(message: &Value, kind: &str) -> Option<String> {
+    let all = message["alarms"].as_array().unwrap();
+    let found = all.iter().find(|alarm| alarm["kind"] == kind);
+    found.map(|alarm| alarm["message"].as_str().unwrap().to_owned())
 }
 
 fn learn(plant: &Plant, id: &str) -> Value {
@@ -48,11 +53,11 @@ fn thresholds_found_with_something_else_are_alarmed_until_calibrated_or_set_by_h
     let plant = Plant::start(100);
     let alarms = Alarms::of(&plant);
     learn(&plant, "l-1");
-    let told = alarms.alone("thresholds");
+    let told = alarms.stands("thresholds");
     assert!(told.starts_with("the thresholds of recipe 'cap' version 1 were found with "), "{told}");
     assert!(told.contains("no memory, and parts are judged with "), "{told}");
     let found = calibrate(&plant, "c-1");
-    alarms.none();
+    alarms.is_over("thresholds");
     let file = found["files"][0].as_str().unwrap();
     assert!(file.ends_with("state/calibrations/top/cap/v2.json"), "{file}");
     let record: Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
@@ -60,19 +65,19 @@ fn thresholds_found_with_something_else_are_alarmed_until_calibrated_or_set_by_h
 
     // Another memory, taken back, and another precision at the next start.
     learn(&plant, "l-2");
-    alarms.alone("thresholds");
+    alarms.stands("thresholds");
     assert_eq!(plant.asked("rollback", "b-1", json!({ "camera": "top" }))["ok"], true);
-    alarms.none();
+    alarms.is_over("thresholds");
     let mut plant = plant.changed(100, |state| {
         let file = state.join("recipes.json");
         let text = fs::read_to_string(&file).unwrap();
         fs::write(file, text.replace("\"fp32\"", "\"bf16\"")).unwrap();
     });
-    let told = alarms.alone("thresholds");
+    let told = alarms.stands("thresholds");
     assert!(told.contains("reference bf16, memory ") && told.contains("reference fp32, memory "), "{told}");
     let by_hand = json!({ "camera": "top", "defect_threshold": 0.6 });
     assert_eq!(plant.asked("threshold", "t-1", by_hand)["ok"], true);
-    alarms.none();
+    alarms.is_over("thresholds");
 
     // What is not applied lies where nothing reads it.
     assert_eq!(plant.asked("calibrate", "c-2", eight(json!({})))["pending"], true);
@@ -89,7 +94,7 @@ fn a_lost_memory_is_learnt_anew_or_left_behind() {
     let first = learn(&plant, "l-1");
     calibrate(&plant, "c-1");
     let plant = plant.changed(100, |_| fs::write(first["file"].as_str().unwrap(), "no memory").unwrap());
-    let told = alarms.alone("recipes");
+    let told = alarms.stands("recipes");
     assert!(told.starts_with("camera 'top' gets no verdicts without its memory: "), "{told}");
     let unjudged = |topic: &str| topic.ends_with("/top/verdict");
     let last = plant.reader.until(|message| unjudged(&message.topic) && message.json()["reason"] == "engine_error");
@@ -100,7 +105,7 @@ fn a_lost_memory_is_learnt_anew_or_left_behind() {
     // The next parts have no verdict, and make a new one all the same.
     let second = learn(&plant, "l-2");
     assert_eq!(plant.memory(), second["memory"]);
-    let told = alarms.alone("thresholds");
+    let told = alarms.stands("thresholds");
     assert!(told.contains(second["memory"]["id"].as_str().unwrap()), "{told}");
 
     // What cannot be used any more is left out on the way back.
@@ -108,7 +113,7 @@ fn a_lost_memory_is_learnt_anew_or_left_behind() {
     assert_eq!((&ack["ok"], &ack["applied"][0]["memory"]), (&true.into(), &Value::Null), "{ack}");
     let left_out = ack["applied"][0]["left_out"].as_array().unwrap();
     assert!(left_out.len() == 2 && left_out[0].as_str().unwrap().contains("is no memory, or damaged"), "{ack}");
-    alarms.none();
+    alarms.is_over("thresholds");
     assert_eq!(plant.memory(), Value::Null);
 
     // A product whose memory is gone is refused, and taken without it when that is what is asked for.
