@@ -11,6 +11,7 @@ use super::parts::TriggerPlan;
 use super::queue::WhenFull;
 use super::recipe::RecipeSpec;
 use super::sink::{EventSink, Heartbeat};
+use crate::archive::Archive;
 use crate::clock::Clock;
 use crate::drift::Baseline;
 use crate::engine::{Engine, EngineError};
@@ -77,6 +78,8 @@ pub struct LineParts {
     pub unanswered: Vec<Unanswered>,
     /// Where events go.
     pub sink: Arc<dyn EventSink>,
+    /// What keeps what became of the parts, and pictures; `None` keeps nothing.
+    pub archive: Option<Archive>,
     /// Who watches the inference thread.
     pub heartbeat: Arc<dyn Heartbeat>,
     /// What time it is.

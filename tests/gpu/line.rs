@@ -132,6 +132,7 @@ fn maps_stay_on_the_card_until_somebody_asks() {
         engine: Box::new(engine),
         unanswered: Vec::new(),
         sink: Arc::clone(&events) as Arc<dyn EventSink>,
+        archive: None,
         heartbeat: Arc::clone(&events) as Arc<dyn Heartbeat>,
         clock: Arc::new(SystemClock),
         cancelled: CancellationToken::new(),
