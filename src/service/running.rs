@@ -58,7 +58,6 @@ impl Running {
         let unanswered = ways_out.unanswered(&files);
         let archive = archive.map(|spec| Archive::start(spec, Arc::clone(&clock))).transpose()?;
         let (archive, archive_thread) = archive.unzip();
-        let trouble = ask.commands.kept.trouble().map(str::to_owned);
         let mut ways_in = WaysIn::open(ask, broker, name.clone(), session, voice, archive.as_ref(), &clock)?;
 
         let count = cameras.len();
@@ -84,10 +83,7 @@ impl Running {
         };
 
         ways_in.ready(line.control());
-        if !line.unfit().is_empty() {
-            let before = trouble.into_iter().chain(line.unfit().iter().cloned());
-            voice.recipes(Some(&before.collect::<Vec<_>>().join("; ")));
-        }
+        voice.judging(line.troubles());
         voice.ready(line.engine().model());
         let status = status(count, line.engine());
         let watchdog = manager.ready(&status)?;
@@ -108,6 +104,7 @@ impl Running {
             if let Some(archive) = &self.archive {
                 voice.archive(archive.alarm());
             }
+            voice.judging(self.line.troubles());
             if let Some(activities) = pace.show(self.ways_in.activities(), Instant::now()) {
                 voice.activities(activities);
             }
