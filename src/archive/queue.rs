@@ -289,7 +289,7 @@ impl Shared {
 }
 
 /// The same for the same event, whoever asks: an event id's last eight bytes are random but for two bits.
-fn is_sampled(event_id: Uuid, share: f64) -> bool {
+pub fn is_sampled(event_id: Uuid, share: f64) -> bool {
     const RANDOM: u64 = (1 << 62) - 1;
     let (_, low) = event_id.as_u64_pair();
     share >= 1.0 || ((low & RANDOM) as f64) < share * (RANDOM as f64)
