@@ -17,11 +17,12 @@
 //! `tests/it/layering.rs` reads the `use crate::` lines and enforces this table, top to bottom:
 //! ```text
 //! main → cli → {service → {calibrate → line, config, publish, web, systemd}, learn → eval} → {dataset → source, engine → cuda} → {vcp_clip, weights, synth} → output → vocabulary
-//! {line, config} → drift → vocabulary; {line, config, calibrate, learn, eval, memory} → view → vcp_clip
+//! {line, eval, calibrate, cli} → look → {engine, memory, view}; {config, memory} → view → vocabulary
+//! {line, config} → drift → vocabulary
 //! ```
 //! where the vocabulary is [`frame`], [`anomaly`], [`overlay`], [`verdict`], [`event`], [`camera`], [`command`],
 //! [`secret`], [`clock`], [`dice`], [`printable`] and [`error_chain`]: no I/O. [`output`] puts results on disk, whole or not at all;
-//! [`view`] says what of a frame is looked at, and how closely; [`synth`] makes pictures of products whose truth is known; [`drift`] tells whether pictures still look like those of the good
+//! [`view`] says what of a frame is looked at, and how closely, and [`look`] looks so; [`synth`] makes pictures of products whose truth is known; [`drift`] tells whether pictures still look like those of the good
 //! parts. Modules in one pair of braces do not import each other, with
 //! two exceptions: `config` fills in the `…Spec` types of its neighbours, and `weights` takes the model's sizes from
 //! `vcp_clip`. Of the adapters only `source` imports `synth`; adapters (`source`, `engine`, `publish`, `web`) never import
@@ -62,6 +63,7 @@ pub mod eval;
 pub mod learn;
 pub mod line;
 pub mod logging;
+pub mod look;
 pub mod memory;
 pub mod publish;
 pub mod systemd;

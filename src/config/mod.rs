@@ -13,6 +13,7 @@ pub mod secret;
 pub mod sparkplug;
 mod state;
 mod synthetic;
+mod view;
 
 use std::path::{Path, PathBuf};
 

@@ -18,6 +18,7 @@ use crate::event::FrameInfo;
 use crate::frame::Part;
 use crate::memory::Memory;
 use crate::source::{Source, SourceError};
+use crate::view::ViewSpec;
 
 /// Opens a camera; called again after the camera was lost.
 pub type SourceOpener = Box<dyn FnMut() -> Result<Box<dyn Source>, SourceError> + Send>;
@@ -35,6 +36,8 @@ pub struct CameraPlan {
     pub when_full: WhenFull,
     /// Where its parts come from.
     pub trigger: TriggerPlan,
+    /// What of its frames is looked at, and in how many tiles.
+    pub view: ViewSpec,
     /// How its frames are judged.
     pub recipe: RecipeSpec,
     /// The recipe that a command has set in an earlier start, in place of the configured one.

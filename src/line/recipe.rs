@@ -9,6 +9,7 @@ use crate::anomaly::Prediction;
 use crate::command::MAX_ID;
 use crate::event::RecipeInfo;
 use crate::verdict::{Inspection, NoVerdictReason, Verdict};
+use crate::view::ViewError;
 
 use super::regions::{Mask, RegionError, defects};
 use super::statistic::part_statistic;
@@ -87,6 +88,9 @@ pub enum RecipeError {
     /// Regions could not be found.
     #[error(transparent)]
     Regions(#[from] RegionError),
+    /// The camera's view does not fit the frames.
+    #[error("[camera.view]: {0}")]
+    View(#[from] ViewError),
 }
 
 /// A recipe that remembers the pixels of the last frame size.

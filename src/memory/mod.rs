@@ -91,14 +91,22 @@ impl Memory {
         if !score.is_finite() || !map.peak().is_finite() {
             return Ok(Prediction { map, score, times, tokens: None });
         }
+        let (joined, above) = self.look_at_tile(Prediction { map, score, times, tokens }, size)?;
+        Ok(Prediction { score: self.fusion.join_score(score, above), ..joined })
+    }
+
+    /// As [`Self::look`] for one tile of a frame of this size. The score stays the model's; beside it stands how far the memory's peak
+    /// lies above the middle, which [`Fusion::join_score`] takes for the largest of all tiles.
+    pub fn look_at_tile(&self, prediction: Prediction, size: (u32, u32)) -> Result<(Prediction, f32), MemoryError> {
+        let Prediction { map, score, times, tokens } = prediction;
         let tokens = tokens.ok_or_else(|| MemoryError::NoTokens { engine: self.about.model.engine.clone() })?;
         self.about.fits_picture(size)?;
         let begin = std::time::Instant::now();
         let distances = self.distances(&tokens)?;
-        let (values, score) = self.fusion.join(&distances, map.values(), map.size(), score);
+        let (values, above) = self.fusion.join_map(&distances, map.values(), map.size());
         let map = AnomalyMap::new(map.size(), values);
         let times = crate::anomaly::StageTimes { postprocess: times.postprocess + begin.elapsed(), ..times };
-        Ok(Prediction { map, score, times, tokens: None })
+        Ok((Prediction { map, score, times, tokens: None }, above))
     }
 
     /// Cosine distance of each patch to the nearest token, per tapped layer: N numbers each.

@@ -375,6 +375,7 @@ mod tests {
 
     fn plan(version: u32) -> CameraPlan {
         CameraPlan {
+            view: crate::view::ViewSpec::default(),
             name: "top".into(),
             queue: 1,
             when_full: WhenFull::Reject,

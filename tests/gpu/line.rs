@@ -71,6 +71,7 @@ fn camera(name: &str) -> (mpsc::Sender<Frame>, (CameraPlan, SourceOpener)) {
         regions: Vec::new(),
     };
     let plan = CameraPlan {
+        view: vcp_line::view::ViewSpec::default(),
         name: name.into(),
         queue: 4,
         when_full: WhenFull::Wait,
