@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::clock::ClockSource;
 use crate::frame::Part;
-use crate::verdict::{Defect, NoVerdictReason, Suspect, Verdict};
+use crate::verdict::{Defect, NoVerdictReason, Suspect, TileCount, Verdict};
 
 /// Version of this contract. A field changes its meaning only together with this number.
 pub const SCHEMA: u32 = 1;
@@ -92,6 +92,16 @@ pub struct ModelInfo {
     pub memory: Option<MemoryInfo>,
 }
 
+impl ModelInfo {
+    /// Whether it sees as `other` does: the same weights, engine, precision and memory. Maps and scores of another one are
+    /// other numbers.
+    pub fn sees_as(&self, other: &Self) -> bool {
+        let which = |memory: &Option<MemoryInfo>| memory.as_ref().map(|memory| memory.id.clone());
+        (&self.sha256, &self.engine, &self.precision) == (&other.sha256, &other.engine, &other.precision)
+            && which(&self.memory) == which(&other.memory)
+    }
+}
+
 /// A memory of good parts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemoryInfo {
@@ -146,6 +156,9 @@ pub struct InspectionEvent {
     /// stands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspect: Option<Suspect>,
+    /// Only where the frame was looked at in tiles: `score` is that of those that were looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tiles: Option<TileCount>,
 }
 
 impl From<Verdict> for VerdictWord {

@@ -7,6 +7,7 @@ use crate::anomaly::{AnomalyMap, Prediction, StageTimes};
 use crate::engine::{Engine, EngineError, Tiles};
 use crate::frame::Frame;
 use crate::memory::{Memory, MemoryError};
+use crate::verdict::TileCount;
 use crate::view::{Plane, Rect, TileLayout, Transform, ViewError, ViewSpec, cut, laid_back, top_mean};
 
 /// How much the newest frame counts in the time that a tile is known to take.
@@ -32,6 +33,13 @@ struct Laid {
     weights: Option<Vec<f32>>,
 }
 
+impl Laid {
+    fn count(&self) -> Option<TileCount> {
+        let tiles = self.tiles.as_ref()?;
+        Some(TileCount { looked_at: tiles.tiles().len(), of: tiles.without_regions() })
+    }
+}
+
 /// What a look at a frame depends on besides the frame.
 #[derive(Clone, Copy, Default)]
 pub struct Asked<'a> {
@@ -43,15 +51,6 @@ pub struct Asked<'a> {
     pub until: Option<Instant>,
     /// Whether somebody still waits for it; `None` is always.
     pub wanted: Option<&'a dyn Fn() -> bool>,
-}
-
-/// The tiles of a frame that are looked at, and how many there would be without regions of interest.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TileCount {
-    /// Looked at.
-    pub looked_at: usize,
-    /// Of the whole view.
-    pub of: usize,
 }
 
 /// A frame got no answer.
@@ -105,8 +104,12 @@ impl Looker {
 
     /// How many tiles frames of this size have under these regions; `None` without tiles.
     pub fn tiles(&mut self, size: (u32, u32), regions: &[Vec<[f32; 2]>]) -> Result<Option<TileCount>, ViewError> {
-        let tiles = self.lay(size, regions)?.tiles.as_ref();
-        Ok(tiles.map(|tiles| TileCount { looked_at: tiles.tiles().len(), of: tiles.without_regions() }))
+        Ok(self.lay(size, regions)?.count())
+    }
+
+    /// How many the frame had that was looked at last.
+    pub fn tile_count(&self) -> Option<TileCount> {
+        self.laid.as_ref()?.count()
     }
 
     /// The view of frames of this size; kept until size or regions change.
@@ -156,6 +159,9 @@ impl Looker {
         mut seen: Option<Seen<'a>>,
     ) -> Result<Prediction, LookError> {
         let size = (frame.image.width, frame.image.height);
+        if let Some(memory) = asked.memory {
+            memory.about().fits_view(&self.spec)?;
+        }
         if self.spec.tiles.is_some() {
             return self.look_at_tiles(engine, frame, asked, seen);
         }

@@ -11,6 +11,7 @@ pub mod few_shot;
 pub mod figures;
 pub mod metrics;
 pub mod report;
+pub mod sizes;
 pub mod stream;
 pub mod tally;
 pub mod tune;
@@ -18,17 +19,23 @@ pub mod tune;
 pub use error::EvalError;
 pub use evaluation::{Evaluation, LeftOut, Progress};
 
+use rayon::prelude::*;
+
+use crate::anomaly::AnomalyMap;
 use crate::clock::{Clock, SystemClock};
 use crate::dataset::{ClassItems, Dataset, DatasetError, Item, most_left_out};
 use crate::engine::Engine;
-use crate::frame::{Frame, Image};
+use crate::frame::Frame;
+use crate::look::{Asked, LookError, Looker};
 use crate::memory::Memory;
+use crate::view::ViewSpec;
 use baseline::Baseline;
 use evaluation::{Peculiar, missing};
 use few_shot::FewShot;
 use report::Report;
-use stream::Loaded;
-use tally::Tally;
+use sizes::{MaskedDefect, SizeBins};
+use stream::{Loaded, Picture};
+use tally::{Tally, Truth};
 
 /// Name of the network's column, and of the baseline's.
 pub const MODEL: &str = "model";
@@ -38,7 +45,7 @@ pub const BASELINE: &str = "baseline";
 pub const MEMORY: &str = "with memory";
 
 /// What to look at besides the model.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 pub struct Options<'a> {
     /// The classical method to measure on the same pictures.
     pub baseline: Option<Baseline>,
@@ -48,7 +55,15 @@ pub struct Options<'a> {
     pub allow_missing: bool,
     /// Measures the model with a memory of good pictures as well.
     pub few_shot: Option<&'a FewShot>,
+    /// How defects are told apart by size.
+    pub sizes: SizeBins,
+    /// What of the pictures is looked at, and in how many tiles: crop and tiles alone.
+    pub view: ViewSpec,
 }
+
+/// Side of the square on which maps and masks are compared where tiles are stitched, as a multiple of the model's: fine enough for a
+/// defect of a few pixels in a large picture, and a hundred maps still fit into memory.
+const FINE: usize = 4;
 
 /// Looks at every picture of `dataset` and measures; pictures for `report` are drawn on the way.
 pub fn run(
@@ -58,17 +73,21 @@ pub fn run(
     mut report: Option<&mut Report>,
     watch: &mut dyn FnMut(Progress<'_>),
 ) -> Result<Evaluation, EvalError> {
-    let size = engine.info().image_size;
+    // Stitched maps are finer than the model's, and are measured so.
+    let size = engine.info().image_size * if options.view.tiles.is_some() { FINE } else { 1 };
     let methods = [Some(MODEL), options.few_shot.map(|_| MEMORY), options.baseline.map(|_| BASELINE)];
     if let Some(few_shot) = options.few_shot {
         few_shot.check(dataset)?;
     }
     let mut course = Course {
         size,
+        looker: Looker::new(options.view.clone()),
         tallies: methods.into_iter().flatten().map(Tally::new).collect(),
         class: None,
         memory: None,
         masks: Vec::new(),
+        defects: Vec::new(),
+        sizes: options.sizes,
         items: Vec::new(),
     };
     let mut left_out = Vec::new();
@@ -77,14 +96,14 @@ pub fn run(
     let all = dataset.len() + dataset.left_out();
     let most = most_left_out(all).saturating_sub(dataset.left_out());
     let (mut done, mut looked_at, total) = (0, 0, dataset.len());
-    stream::for_each(dataset, size, |Loaded { class, item, picture, notes }| {
+    stream::for_each(dataset, size, options.view.crop, |Loaded { class, item, picture, notes }| {
         let class = &dataset.classes[class];
         if course.enter(class, &mut report)? {
             course.memory = options.few_shot.map(|few_shot| few_shot.memory(&class.name, engine)).transpose()?;
         }
         match picture {
-            Ok((image, mask)) => {
-                course.look(engine, options.baseline, &class.items[item], image, mask)?;
+            Ok(picture) => {
+                course.look(engine, options.baseline, &class.items[item], picture)?;
                 peculiar.add(&class.name, &class.items[item].image, notes);
                 looked_at += 1;
             }
@@ -120,10 +139,13 @@ pub fn run(
 /// The class that is being looked at.
 struct Course<'a> {
     size: usize,
+    looker: Looker,
     tallies: Vec<Tally>,
     class: Option<&'a ClassItems>,
     memory: Option<Memory>,
     masks: Vec<Option<Vec<bool>>>,
+    defects: Vec<Vec<MaskedDefect>>,
+    sizes: SizeBins,
     items: Vec<&'a Item>,
 }
 
@@ -143,20 +165,30 @@ impl<'a> Course<'a> {
         engine: &mut dyn Engine,
         baseline: Option<Baseline>,
         item: &'a Item,
-        image: Image,
-        mask: Option<Vec<bool>>,
+        Picture { image, mask, defects }: Picture,
     ) -> Result<(), EvalError> {
         let frame = Frame::alone("eval", SystemClock.now(), image);
         let path = || item.image.clone();
-        let answers = engine.infer(&[&frame]).map_err(|source| EvalError::Engine { image: path(), source })?;
-        let answer = answers.into_iter().next();
-        let finite = answer.filter(|a| a.score.is_finite() && a.map.values().iter().all(|value| value.is_finite()));
-        let answer = finite.ok_or_else(|| EvalError::NotFinite { image: path() })?;
-        let mut answers = vec![(answer.map.values().to_vec(), answer.score)];
+        let mut look = |memory: Option<&Memory>| {
+            let asked = Asked { memory, ..Asked::default() };
+            let answer = self.looker.look(engine, &frame, asked, None).map_err(|error| match error {
+                LookError::Engine(source) => EvalError::Engine { image: path(), source },
+                LookError::Memory(error) => EvalError::from(error),
+                source => EvalError::Look { image: path(), source },
+            })?;
+            let finite = answer.score.is_finite() && answer.map.values().iter().all(|value| value.is_finite());
+            if finite { Ok(answer) } else { Err(EvalError::NotFinite { image: path() }) }
+        };
+        let answer = look(None)?;
+        let mut answers = vec![(measured(&answer.map, self.size), answer.score)];
         if let Some(memory) = &self.memory {
-            let size = (frame.image.width, frame.image.height);
-            let fused = memory.look(answer, size)?;
-            answers.push((fused.map.values().to_vec(), fused.score));
+            let fused = match answer.tokens {
+                Some(_) if self.looker.spec().is_whole() => {
+                    memory.look(answer, (frame.image.width, frame.image.height))?
+                }
+                _ => look(Some(memory))?,
+            };
+            answers.push((measured(&fused.map, self.size), fused.score));
         }
         if let Some(baseline) = baseline {
             let map = baseline.map(&frame.image, self.size);
@@ -165,6 +197,7 @@ impl<'a> Course<'a> {
         }
         self.tallies.iter_mut().zip(answers).for_each(|(tally, (map, score))| tally.add(map, score));
         self.masks.push(mask);
+        self.defects.push(defects);
         self.items.push(item);
         Ok(())
     }
@@ -174,14 +207,34 @@ impl<'a> Course<'a> {
         let anomalous: Vec<bool> = self.items.iter().map(|item| item.anomalous).collect();
         for tally in &mut self.tallies {
             let named = |source| EvalError::Metrics { class: class.name.clone(), source };
-            tally.end_class(&class.name, self.size, &self.masks, &anomalous).map_err(named)?;
+            let truth = Truth { masks: &self.masks, anomalous: &anomalous, defects: &self.defects };
+            tally.end_class(&class.name, self.size, truth, &self.sizes).map_err(named)?;
         }
         if let Some(report) = report {
             report.draw_class(&self.items, self.size, &self.masks, &self.tallies)?;
         }
         self.tallies.iter_mut().for_each(Tally::forget);
         self.masks.clear();
+        self.defects.clear();
         self.items.clear();
         Ok(())
     }
+}
+
+/// A map as it is measured, `side`×`side`: itself where it has that size, else the largest value of each cell, so that nothing that
+/// was found is lost.
+fn measured(map: &AnomalyMap, side: usize) -> Vec<f32> {
+    let (width, height, values) = (map.width(), map.height(), map.values());
+    if (width, height) == (side, side) {
+        return values.to_vec();
+    }
+    let cell = |at: usize, of: usize| {
+        let from = at * of / side;
+        from..((at + 1) * of).div_ceil(side).clamp(from + 1, of.max(from + 1))
+    };
+    let largest = |x: usize, y: usize| {
+        let (columns, rows) = (cell(x, width), cell(y, height));
+        rows.flat_map(|y| &values[y * width..][columns.clone()]).copied().fold(f32::NEG_INFINITY, f32::max)
+    };
+    (0..side * side).into_par_iter().map(|i| largest(i % side, i / side)).collect()
 }

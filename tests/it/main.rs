@@ -53,4 +53,5 @@ mod source_synthetic;
 mod sparkplug;
 mod systemd;
 mod terminal;
+mod tiles;
 mod watched_folder;

@@ -21,10 +21,12 @@ use crate::engine::{self, EngineInfo};
 use crate::eval::baseline::Baseline;
 use crate::eval::few_shot::FewShot;
 use crate::eval::report::{Report, Subject};
+use crate::eval::sizes::SizeBins;
 use crate::eval::tune::{Tuned, tune};
 use crate::eval::{self, Evaluation, Options, Progress};
 use crate::memory;
 use crate::output;
+use crate::view::{self, TileSpec, ViewSpec};
 
 /// Version of the JSON; a field that is added does not change it.
 const SCHEMA: u32 = 1;
@@ -73,6 +75,23 @@ pub struct EvalArguments {
     /// Tokens that a memory keeps of each tapped layer, as multiples of one picture's.
     #[arg(long, value_name = "PICTURES", default_value_t = memory::PICTURES_OF_TOKENS, requires = "good", value_parser = clap::value_parser!(u16).range(1..=1000))]
     memory_size: u16,
+    /// Sizes of defects in pixels of the picture at which the next row of the table by size begins; a defect's size is the
+    /// diameter of the circle with as many pixels as its mask.
+    #[arg(long, value_name = "PX,…", value_delimiter = ',', default_values = ["20", "40", "60"], value_parser = size)]
+    size_bins: Vec<f32>,
+    /// Percent of each class's good pictures that may fail at the thresholds of the table by size.
+    #[arg(long, value_name = "PERCENT", default_value = "1", value_parser = percent)]
+    fail_good: f64,
+    /// Look at overlapping tiles of this side, pixels of the picture, as `tiles` in [camera.view] does; maps are measured on a square
+    /// of four times the model's side.
+    #[arg(long, value_name = "PX", value_parser = clap::value_parser!(u32).range(16..), conflicts_with_all = NOT_IN_VIEWS)]
+    tiles: Option<u32>,
+    /// Least share of a tile that it has in common with the next one.
+    #[arg(long, value_name = "SHARE", default_value_t = view::USUAL_OVERLAP, requires = "tiles")]
+    overlap: f32,
+    /// Look at this rectangle of every picture alone, as `crop` in [camera.view] does.
+    #[arg(long, value_name = "X,Y,W,H", value_parser = rectangle, conflicts_with_all = NOT_IN_VIEWS)]
+    crop: Option<Rectangle>,
     /// Measure a classical baseline on the same pictures: distance from the local median, smoothed.
     #[arg(long)]
     baseline: bool,
@@ -91,6 +110,19 @@ pub struct EvalArguments {
     tune_data: Option<PathBuf>,
 }
 
+/// What knows pictures as the model sees whole ones alone.
+const NOT_IN_VIEWS: [&str; 6] = ["good", "report", "baseline", "baseline_window", "baseline_sigma", "tune_baseline"];
+
+/// `[x, y, width, height]`; a type of its own, because clap takes a list for several values.
+#[derive(Clone, Copy, Debug)]
+struct Rectangle([u32; 4]);
+
+fn rectangle(text: &str) -> Result<Rectangle, String> {
+    let numbers: Option<Vec<u32>> = text.split(',').map(|number| number.trim().parse().ok()).collect();
+    let numbers = numbers.and_then(|numbers| <[u32; 4]>::try_from(numbers).ok());
+    numbers.map(Rectangle).ok_or_else(|| "write X,Y,WIDTH,HEIGHT in pixels of the pictures".to_owned())
+}
+
 fn odd(text: &str) -> Result<usize, String> {
     let window: usize = text.parse().map_err(|_| "not a whole number".to_owned())?;
     if window % 2 == 1 && (3..=1023).contains(&window) { Ok(window) } else { Err("must be odd, 3 to 1023".to_owned()) }
@@ -99,6 +131,16 @@ fn odd(text: &str) -> Result<usize, String> {
 fn sigma(text: &str) -> Result<f32, String> {
     let sigma: f32 = text.parse().map_err(|_| "not a number".to_owned())?;
     if (0.0..=128.0).contains(&sigma) { Ok(sigma) } else { Err("must be 0 to 128".to_owned()) }
+}
+
+fn size(text: &str) -> Result<f32, String> {
+    let size: f32 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if (1.0..=100_000.0).contains(&size) { Ok(size) } else { Err("must be 1 to 100000 pixels".to_owned()) }
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let percent: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if (0.0..=100.0).contains(&percent) { Ok(percent) } else { Err("must be 0 to 100 percent".to_owned()) }
 }
 
 pub fn run(arguments: &EvalArguments) -> anyhow::Result<()> {
@@ -133,6 +175,8 @@ pub fn run(arguments: &EvalArguments) -> anyhow::Result<()> {
         strict: arguments.strict,
         allow_missing: arguments.allow_missing,
         few_shot: few_shot.as_ref(),
+        sizes: arguments.sizes(),
+        view: arguments.view()?,
     };
 
     let mut display = Display::new();
@@ -197,12 +241,26 @@ fn tuned(data: &Dataset, evaluated: &Dataset, size: usize, strict: bool) -> anyh
 }
 
 impl EvalArguments {
+    fn view(&self) -> anyhow::Result<ViewSpec> {
+        let tiles = self.tiles.map(|size_px| TileSpec::Size { size_px, overlap: self.overlap });
+        let view = ViewSpec { crop: self.crop.map(|Rectangle(crop)| crop), tiles, ..ViewSpec::default() };
+        view.check().map_err(|error| failure::wrong_arguments(error.to_string()))?;
+        Ok(view)
+    }
+
     fn few_shot(&self) -> anyhow::Result<Option<FewShot>> {
         let Some(good) = self.good else { return Ok(None) };
         let training = Dataset::open(&self.data, self.layout, Split::Train)
             .context("--good takes good pictures from the training split")?;
         let (good, pictures_of_tokens) = (usize::from(good), usize::from(self.memory_size));
         Ok(Some(FewShot { training, good, seed: self.good_seed, pictures_of_tokens }))
+    }
+
+    fn sizes(&self) -> SizeBins {
+        let mut edges_px = self.size_bins.clone();
+        edges_px.sort_by(f32::total_cmp);
+        edges_px.dedup();
+        SizeBins { edges_px, good_failing: self.fail_good / 100.0 }
     }
 
     fn baseline(&self, tuned: Option<&Tuned>) -> Option<Baseline> {
@@ -233,6 +291,7 @@ impl EvalArguments {
                 "engine": info.engine.to_string(), "precision": info.precision.to_string(),
             },
             "image_size": info.image_size,
+            "view": self.view().ok().filter(|view| !view.is_whole()),
             "pictures": { "looked_at": evaluation.looked_at, "left_out": evaluation.left_out },
             "found": dataset.classes.iter().map(class_found).collect::<Vec<_>>(),
             "warnings": evaluation.warnings,
