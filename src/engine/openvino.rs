@@ -18,7 +18,7 @@ use crate::weights::bundle::Bundle;
 use super::finish::{self, Finish};
 use super::onnx::expanded::{ExpandError, Expanded};
 use super::onnx::{self, FEATURE, INLINE_LIMIT, OutputNames, Storage};
-use super::openvino_lanes::{Lanes, Streams};
+use super::openvino_lanes::{Lanes, Streams, runtime, tensor};
 use super::{Engine, EngineChoice, EngineError, EngineInfo, EngineSpec, Precision, Tiles, prepare, resident, scratch};
 
 /// Runs on the CPU, one frame at a time: a CPU gains nothing from a batch, every frame of one would wait for the last,
@@ -42,8 +42,6 @@ pub struct OpenvinoEngine {
 
 const NEXT_STEP: &str = "run `make setup`, or set LD_LIBRARY_PATH to the folder that holds libopenvino_c.so";
 
-pub(super) fn runtime(step: &'static str) -> impl Fn(openvino::InferenceError) -> EngineError {
-    move |error| EngineError::Runtime { engine: EngineChoice::Openvino, step, reason: error.to_string() }
 }
 
 /// OpenVINO's word for a precision.
@@ -202,11 +200,6 @@ impl OpenvinoEngine {
             lanes.give_back();
         }
     }
-}
-
-pub(super) fn tensor(shape: &[i64]) -> Result<Tensor, EngineError> {
-    let shape = Shape::new(shape).map_err(runtime("tensor shape"))?;
-    Tensor::new(ElementType::F32, &shape).map_err(runtime("tensor"))
 }
 
 fn floats(tensor: &Tensor) -> Result<&[f32], EngineError> {

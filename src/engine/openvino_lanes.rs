@@ -3,10 +3,9 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use openvino::{CompiledModel, InferRequest, Tensor};
+use openvino::{CompiledModel, ElementType, InferRequest, Shape, Tensor};
 
-use super::EngineError;
-use super::openvino::{runtime, tensor};
+use super::{EngineChoice, EngineError};
 use crate::anomaly::StageTimes;
 
 /// Networks with weights up to this many bytes get a thread for each request: their matrices are too small for several.
@@ -15,6 +14,16 @@ const SMALL: u64 = 64 << 20;
 const MOST_STREAMS: usize = 16;
 /// How long one look at a request waits, milliseconds; it is looked at again until it has ended.
 const LOOK_MS: i64 = 60_000;
+
+/// What OpenVINO said at this step.
+pub(super) fn runtime(step: &'static str) -> impl Fn(openvino::InferenceError) -> EngineError {
+    move |error| EngineError::Runtime { engine: EngineChoice::Openvino, step, reason: error.to_string() }
+
+/// A tensor of this shape, in float32.
+pub(super) fn tensor(shape: &[i64]) -> Result<Tensor, EngineError> {
+    let shape = Shape::new(shape).map_err(runtime("tensor shape"))?;
+    Tensor::new(ElementType::F32, &shape).map_err(runtime("tensor"))
+}
 
 /// How many requests compute at the same time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -169,6 +169,7 @@ impl<'a> Course<'a> {
     ) -> Result<(), EvalError> {
         let frame = Frame::alone("eval", SystemClock.now(), image);
         let path = || item.image.clone();
+        let whole = self.looker.spec().is_whole();
         let mut look = |memory: Option<&Memory>| {
             let asked = Asked { memory, ..Asked::default() };
             let answer = self.looker.look(engine, &frame, asked, None).map_err(|error| match error {
@@ -183,7 +184,7 @@ impl<'a> Course<'a> {
         let mut answers = vec![(measured(&answer.map, self.size), answer.score)];
         if let Some(memory) = &self.memory {
             let fused = match answer.tokens {
-                Some(_) if self.looker.spec().is_whole() => {
+                Some(_) if whole => {
                     memory.look(answer, (frame.image.width, frame.image.height))?
                 }
                 _ => look(Some(memory))?,
