@@ -4,8 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use openvino::{
-    CompiledModel, Core, DeviceType, ElementType, InferRequest, Model, PartialShape, PropertyKey, RwPropertyKey, Shape,
-    Tensor,
+    CompiledModel, Core, DeviceType, InferRequest, Model, PartialShape, PropertyKey, RwPropertyKey, Tensor,
 };
 
 use crate::anomaly::{Prediction, StageTimes};
@@ -41,8 +40,6 @@ pub struct OpenvinoEngine {
 }
 
 const NEXT_STEP: &str = "run `make setup`, or set LD_LIBRARY_PATH to the folder that holds libopenvino_c.so";
-
-}
 
 /// OpenVINO's word for a precision.
 fn hint(precision: Precision) -> Result<&'static str, EngineError> {

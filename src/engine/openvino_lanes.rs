@@ -18,6 +18,7 @@ const LOOK_MS: i64 = 60_000;
 /// What OpenVINO said at this step.
 pub(super) fn runtime(step: &'static str) -> impl Fn(openvino::InferenceError) -> EngineError {
     move |error| EngineError::Runtime { engine: EngineChoice::Openvino, step, reason: error.to_string() }
+}
 
 /// A tensor of this shape, in float32.
 pub(super) fn tensor(shape: &[i64]) -> Result<Tensor, EngineError> {

@@ -184,9 +184,7 @@ impl<'a> Course<'a> {
         let mut answers = vec![(measured(&answer.map, self.size), answer.score)];
         if let Some(memory) = &self.memory {
             let fused = match answer.tokens {
-                Some(_) if whole => {
-                    memory.look(answer, (frame.image.width, frame.image.height))?
-                }
+                Some(_) if whole => memory.look(answer, (frame.image.width, frame.image.height))?,
                 _ => look(Some(memory))?,
             };
             answers.push((measured(&fused.map, self.size), fused.score));

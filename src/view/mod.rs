@@ -11,6 +11,7 @@ mod back;
 mod cut;
 mod lens;
 mod lens_file;
+pub mod locate;
 mod spec;
 mod stitch;
 mod tiles;

@@ -77,9 +77,9 @@ const ONLY: &[(&str, &[&str])] = &[
     ("rumqttd", &["publish/"]),
     ("axum", &["web/"]),
     ("cudarc", &["cuda/"]),
-    ("opencv", &["line/regions_opencv.rs"]),
+    ("opencv", &["line/regions_opencv.rs", "view/locate/"]),
     ("plotters", &["eval/report/plot.rs"]),
-    ("maud", &["eval/report/page.rs"]),
+    ("maud", &["eval/report/"]),
     ("csv", &["dataset/listed.rs"]),
     ("burn", &["vcp_clip/eager.rs", "engine/finish.rs", "learn/"]),
 ];
