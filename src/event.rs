@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::clock::ClockSource;
 use crate::frame::Part;
-use crate::verdict::{Defect, NoVerdictReason, Suspect, Verdict};
+use crate::verdict::{Defect, NoVerdictReason, Suspect, TileCount, Verdict};
 
 /// Version of this contract. A field changes its meaning only together with this number.
 pub const SCHEMA: u32 = 1;
@@ -169,6 +169,9 @@ pub struct InspectionEvent {
     /// Its pictures; absent where the archive does not keep them, or had no room.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub images: Option<Images>,
+    /// Only where the frame was looked at in tiles: `score` is that of those that were looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tiles: Option<TileCount>,
 }
 
 impl From<Verdict> for VerdictWord {

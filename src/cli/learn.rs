@@ -10,12 +10,14 @@ use sha2::{Digest, Sha256};
 
 use super::engine_arguments::EngineArguments;
 use super::failure;
-use super::inspect::images;
+use super::inspect::{images, judge};
 use super::terminal::{self, note};
+use crate::anomaly::Prediction;
 use crate::clock::{Clock, SystemClock};
 use crate::engine;
 use crate::frame::Frame;
-use crate::memory::{self, Learner, Memory, Settings};
+use crate::look::{Asked, Looker};
+use crate::memory::{self, Learner, Memory, MemoryError, Settings};
 use crate::output;
 use crate::source::image_file;
 
@@ -33,6 +35,12 @@ pub struct LearnArguments {
     /// Tokens that it keeps of each tapped layer, as multiples of one picture's; more of them cost time with every frame.
     #[arg(long, value_name = "PICTURES", default_value_t = memory::PICTURES_OF_TOKENS, value_parser = clap::value_parser!(u16).range(1..=1000))]
     size: u16,
+    /// Look as a camera in this line's settings does: through its view, in its tiles, at its regions of interest.
+    #[arg(long, value_name = "LINE.toml")]
+    view: Option<PathBuf>,
+    /// Whose view, when the line has several cameras.
+    #[arg(long, value_name = "NAME", requires = "view")]
+    camera: Option<String>,
     #[command(flatten)]
     engine: EngineArguments,
 }
@@ -40,6 +48,9 @@ pub struct LearnArguments {
 pub fn run(arguments: &LearnArguments) -> anyhow::Result<()> {
     failure::bundle_there(&arguments.model)?;
     output::check_file(&arguments.output).with_context(|| format!("writing {}", arguments.output.display()))?;
+    let camera = arguments.view.as_deref().map(|file| judge::open(file, arguments.camera.as_deref())).transpose()?;
+    let (view, regions) =
+        camera.map(|(_, judge)| (judge.view.clone(), judge.spec().regions.clone())).unwrap_or_default();
     let (images, unreadable) = images::find(&arguments.good)?;
     if unreadable > 0 {
         bail!("{unreadable} folders could not be read; a memory of some of the good parts would not know the others");
@@ -54,7 +65,9 @@ pub fn run(arguments: &LearnArguments) -> anyhow::Result<()> {
         pictures_of_tokens: usize::from(arguments.size),
         by: "vcp-line learn".into(),
         now: SystemClock.now().wall,
-    });
+    })
+    .through(view.clone());
+    let mut looker = Looker::new(view);
     let begin = Instant::now();
     let mut seen: HashMap<[u8; 32], PathBuf> = HashMap::new();
     for images::Image { path, .. } in images {
@@ -63,11 +76,21 @@ pub fn run(arguments: &LearnArguments) -> anyhow::Result<()> {
             note!("vcp-line: {} shows the same as {}; it is taken once", path.display(), first.display());
             continue;
         }
-        let answers = engine.infer(&[&frame]).with_context(|| format!("{}", path.display()))?;
-        let Some(answer) = answers.into_iter().next() else { bail!("the engine gave no answer") };
-        let Some(tokens) = &answer.tokens else { bail!("engine '{}' hands out no patch tokens", info.engine) };
-        let size = (frame.image.width, frame.image.height);
-        learner.take(tokens, answer.score, size).with_context(|| format!("{}", path.display()))?;
+        let (mut pictures, mut taken) = (0, Ok(()));
+        let mut take = |answer: &Prediction, size: (u32, u32)| {
+            if taken.is_err() {
+                return;
+            }
+            taken = match &answer.tokens {
+                Some(tokens) if pictures == 0 => learner.take(tokens, answer.score, size),
+                Some(tokens) => learner.take_tile(tokens, answer.score, size),
+                None => Err(MemoryError::NoTokens { engine: info.engine.to_string() }),
+            };
+            pictures += 1;
+        };
+        let asked = Asked { regions: &regions, ..Asked::default() };
+        looker.look(engine.as_mut(), &frame, asked, Some(&mut take)).with_context(|| format!("{}", path.display()))?;
+        taken.with_context(|| format!("{}", path.display()))?;
     }
     let memory = learner.finish()?;
     memory.write(&arguments.output)?;

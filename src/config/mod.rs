@@ -14,6 +14,7 @@ pub mod secret;
 pub mod sparkplug;
 mod state;
 mod synthetic;
+mod view;
 
 use std::path::{Path, PathBuf};
 

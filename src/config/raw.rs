@@ -8,6 +8,7 @@ use toml::Spanned;
 use crate::engine::{EngineChoice, Precision};
 use crate::line::parts::{Pairing, TriggerMode};
 use crate::line::queue::WhenFull;
+use crate::view::Flip;
 
 /// A value with its place in the file.
 pub type Key<T> = Option<Spanned<T>>;
@@ -231,12 +232,43 @@ pub struct RawCamera {
     /// `[camera.trigger]`: where this camera's parts come from.
     #[serde(skip)]
     pub trigger: RawTrigger,
+    /// `[camera.view]`: what of its frames is looked at.
+    #[serde(skip)]
+    pub view: RawView,
     /// The keys of its kind.
     #[serde(skip)]
     pub kind: Option<RawKind>,
     /// Where its table begins, bytes into the file.
     #[serde(skip)]
     pub at: usize,
+}
+
+/// `[camera.view]`: what of a camera's frames is looked at.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawView {
+    /// `[x, y, width, height]` in pixels of the captured frame.
+    pub crop: Key<[u32; 4]>,
+    /// 0, 90, 180 or 270 degrees clockwise.
+    pub rotate: Key<u32>,
+    /// `none`, `horizontal` or `vertical`, after the turn.
+    pub flip: Key<Flip>,
+    /// File with camera matrix and distortion, as OpenCV or ROS writes it.
+    pub undistort: Key<PathBuf>,
+    /// `{ size_px, overlap }` or `{ grid, overlap }`.
+    pub tiles: Key<RawTiles>,
+}
+
+/// `tiles` in `[camera.view]`: one of both, and the overlap.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawTiles {
+    /// Side of the square tiles, pixels of the view.
+    pub size_px: Option<u32>,
+    /// Columns and rows of tiles over the whole view.
+    pub grid: Option<[u32; 2]>,
+    /// Least share of a tile that it has in common with the next one.
+    pub overlap: Option<f32>,
 }
 
 /// `[camera.trigger]`: where a camera's parts come from.

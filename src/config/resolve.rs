@@ -214,16 +214,23 @@ fn resolve_camera(raw: &RawCamera, line: &RawRecipe, base: &Path, report: &mut R
     let keys = ["reopen_min_ms", "reopen_max_ms"];
     let (backoff_min, backoff_max) = rules.pauses(keys, &raw.reopen_min_ms, &raw.reopen_max_ms, 500);
     let source = raw.kind.as_ref().and_then(|kind| source(kind, base, &mut rules));
+    rules.section = format!("{section}.view");
+    let view = super::view::resolve(&raw.view, base, &mut rules);
     let recipe = recipe(raw, line, &section, report);
+    if let (Some(view), Some(recipe), Some([width, height])) = (&view, &recipe, value(&raw.frame_size)) {
+        let mut rules = Rules { section: format!("{section}.view"), report };
+        super::view::fits(&raw.view, view, recipe, (width, height), &mut rules);
+    }
     let calibration = value(&raw.recipe.calibration).or(value(&line.calibration)).map(|file| base.join(file));
     let memory_file = value(&raw.recipe.memory).or(value(&line.memory)).map(|file| base.join(file));
     let (trigger, recipe, kept) = (trigger?, recipe?, None);
-    let (name, memory, found_with, picture) = (name?.into(), None, None, None);
+    let (name, view, memory, found_with, picture) = (name?.into(), view?, None, None, None);
     let plan = CameraPlan {
         name,
         queue,
         when_full,
         trigger,
+        view,
         recipe,
         memory,
         found_with,

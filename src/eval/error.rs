@@ -6,10 +6,19 @@ use super::metrics::MetricsError;
 use super::report::ReportError;
 use crate::dataset::DatasetError;
 use crate::engine::EngineError;
+use crate::look::LookError;
 
 /// An evaluation that could not be finished.
 #[derive(Debug, thiserror::Error)]
 pub enum EvalError {
+    /// A picture could not be looked at as asked for.
+    #[error("{}: {source}", image.display())]
+    Look {
+        /// The picture.
+        image: PathBuf,
+        /// Why.
+        source: LookError,
+    },
     /// The few-shot protocol wants more than there is.
     #[error(
         "class {class} has {there} good training pictures, --good asks for {wanted}; ask for fewer, or name other classes"

@@ -32,10 +32,11 @@ pub struct Loaded {
     pub notes: Vec<MaskNote>,
 }
 
-/// Hands over every picture of `dataset` in order, masks S×S with S = `size`. An error of `visit` ends it early.
+/// Hands over every picture of `dataset` in order, masks S×S with S = `size` of the rectangle `crop` (`[x, y, width, height]`). An error of `visit` ends it early.
 pub fn for_each<E: From<std::io::Error>>(
     dataset: &Dataset,
     size: usize,
+    crop: Option<[u32; 4]>,
     mut visit: impl FnMut(Loaded) -> Result<(), E>,
 ) -> Result<(), E> {
     std::thread::scope(|scope| {
@@ -45,6 +46,7 @@ pub fn for_each<E: From<std::io::Error>>(
                 for (item, labelled) in items.items.iter().enumerate() {
                     let mut notes = Vec::new();
                     let picture = labelled.load_noting(&mut notes).map(|(image, mask)| {
+                        let mask = mask.map(|mask| crop.and_then(|crop| mask.cut(crop)).unwrap_or(mask));
                         let good = || (!labelled.anomalous).then(|| vec![false; size * size]);
                         let defects = mask.as_ref().map(|mask| defects(mask, size, size)).unwrap_or_default();
                         Picture { image, mask: mask.map(|mask| mask.resized(size)).or_else(good), defects }

@@ -66,7 +66,7 @@ pub fn tune(
     for class in &thinned.classes {
         let one = Dataset { classes: vec![class.clone()], ..thinned.clone() };
         let mut counts = vec![Counts::default(); grid.len()];
-        stream::for_each(&one, size, |loaded| {
+        stream::for_each(&one, size, None, |loaded| {
             let read = match loaded.picture {
                 Ok(read) => Some(read),
                 Err(error) if strict => return Err(EvalError::Strict(error)),

@@ -291,6 +291,7 @@ impl EventWriter {
             historical: false,
             suspect,
             images: None,
+            tiles: inspection.tiles,
         }
     }
 

@@ -21,8 +21,9 @@ use crate::anomaly::Prediction;
 use crate::clock::Clock;
 use crate::engine::{Engine, EngineError, EngineInfo};
 use crate::frame::{Frame, Image, PixelFormat};
+use crate::look::{Asked, Looker};
 use crate::memory::Memory;
-use crate::verdict::{NoVerdictReason, Verdict};
+use crate::verdict::{Inspection, NoVerdictReason, Verdict};
 
 /// How often an idle engine shows that it is alive.
 const IDLE: Duration = Duration::from_millis(500);
@@ -71,10 +72,12 @@ impl InferenceThread {
         if let (Some(engine), Ok(post)) = (&mut engine, self.post.recv()) {
             let (clock, heartbeat, give_up_at) = (self.clock, self.heartbeat, self.give_up_at);
             let recipes = post.stations.iter().map(|station| InUse::new(station.recipe())).collect();
+            let lookers = post.stations.iter().map(|station| Looker::new(station.view().clone())).collect();
             Inspector {
                 engine: engine.as_mut(),
                 post,
                 recipes,
+                lookers,
                 clock,
                 heartbeat,
                 give_up_at,
@@ -100,13 +103,15 @@ impl InUse {
     }
 }
 
-struct Inspector<'a> {
-    engine: &'a mut dyn Engine,
-    post: Post,
+pub(super) struct Inspector<'a> {
+    pub(super) engine: &'a mut dyn Engine,
+    pub(super) post: Post,
     recipes: Vec<InUse>,
-    clock: Arc<dyn Clock>,
-    heartbeat: Arc<dyn Heartbeat>,
-    give_up_at: Arc<OnceLock<Instant>>,
+    /// What of each camera's frames is looked at.
+    pub(super) lookers: Vec<Looker>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) heartbeat: Arc<dyn Heartbeat>,
+    pub(super) give_up_at: Arc<OnceLock<Instant>>,
     failing: bool,
     /// The engine was asked for its tokens.
     tokens: bool,
@@ -139,7 +144,7 @@ impl Inspector<'_> {
         self.post.stations.iter().all(|station| station.writer().offer_again())
     }
 
-    fn too_late(&self) -> bool {
+    pub(super) fn too_late(&self) -> bool {
         self.give_up_at.get().is_some_and(|&at| Instant::now() >= at)
     }
 
@@ -154,7 +159,17 @@ impl Inspector<'_> {
     fn inspect(&mut self, mut batch: Vec<(usize, Frame)>, coming: &dyn Fn() -> Vec<Image>) {
         // Parts that were given up while their frames waited cost the engine nothing.
         batch.retain(|(camera, frame)| self.post.stations[*camera].wants(frame));
-        let frames: Vec<&Frame> = batch.iter().map(|(_, frame)| frame).filter(|frame| !frame.image.damaged).collect();
+        let mut batch = self.inspect_tiles(batch);
+        if batch.is_empty() {
+            return;
+        }
+        let whole = batch.iter().all(|(camera, _)| self.lookers[*camera].spec().is_captured());
+        let views: Vec<Frame> = match whole {
+            true => Vec::new(),
+            false => batch.iter_mut().filter_map(|(camera, frame)| self.view(*camera, frame)).collect(),
+        };
+        let captured = batch.iter().map(|(_, frame)| frame).filter(|frame| !frame.image.damaged);
+        let frames: Vec<&Frame> = if whole { captured.collect() } else { views.iter().collect() };
         if frames.is_empty() {
             return self.give_up(&batch, NoVerdictReason::FrameDamaged);
         }
@@ -164,12 +179,9 @@ impl Inspector<'_> {
         let learnt = batch.iter().any(|(camera, _)| self.post.stations[*camera].hand_over.wants_tokens());
         self.ask_for_tokens(learnt || judges.iter().any(|(_, memory)| memory.is_some()));
         let taken = self.clock.now().monotonic;
-        let answer = infer(self.engine, &frames, coming);
-        {
-            let mut stats = self.post.context.stats();
-            stats.batches += 1;
-            stats.failed_batches += u64::from(answer.is_err());
-        }
+        let nothing: &dyn Fn() -> Vec<Image> = &Vec::new;
+        let answer = infer(self.engine, &frames, if whole { coming } else { nothing });
+        self.count_batch(answer.is_err());
         match answer {
             Ok(predictions) => {
                 let mut predictions = predictions.into_iter();
@@ -192,17 +204,37 @@ impl Inspector<'_> {
         }
     }
 
+    /// What of a frame the engine is to see, where frames of a batch go together; nothing of a damaged one.
+    fn view(&mut self, camera: usize, frame: &mut Frame) -> Option<Frame> {
+        if frame.image.damaged {
+            return None;
+        }
+        match self.lookers[camera].cut(frame) {
+            Ok(view) => Some(view),
+            Err(error) => {
+                tracing::error!(camera = %frame.camera, frame = frame.seq, "{error}");
+                frame.image.damaged = true;
+                None
+            }
+        }
+    }
+
+    pub(super) fn count_batch(&self, failed: bool) {
+        let mut stats = self.post.context.stats();
+        stats.batches += 1;
+        stats.failed_batches += u64::from(failed);
+    }
+
     /// Somebody wants a map that was not kept.
     fn look_again(&mut self) {
         for at in 0..self.post.stations.len() {
             let Some((frame, defect_threshold)) = self.post.stations[at].picture.wanted() else { continue };
             self.let_go();
-            match infer(self.engine, &[&frame], &Vec::new).map(|mut predictions| predictions.pop()) {
-                Ok(Some(prediction)) => {
+            match self.lookers[at].look(self.engine, &frame, Asked::default(), None) {
+                Ok(prediction) => {
                     let inspected = Inspected { frame, map: prediction.map, defect_threshold };
                     self.post.stations[at].picture.keep(inspected);
                 }
-                Ok(None) => {}
                 Err(error) => {
                     tracing::warn!(camera = %frame.camera, "the last picture cannot be shown: {error}");
                     self.post.stations[at].picture.not_shown();
@@ -212,11 +244,11 @@ impl Inspector<'_> {
         }
     }
 
-    fn let_go(&self) {
+    pub(super) fn let_go(&self) {
         self.post.stations.iter().for_each(|station| station.picture.let_go());
     }
 
-    fn ask_for_tokens(&mut self, wanted: bool) {
+    pub(super) fn ask_for_tokens(&mut self, wanted: bool) {
         if std::mem::replace(&mut self.tokens, wanted) != wanted {
             self.engine.hand_out_tokens(wanted);
         }
@@ -235,7 +267,11 @@ impl Inspector<'_> {
         let prediction = match &memory {
             None => prediction,
             // Thresholds that were made with a memory mean nothing without it: no verdict, never a pass.
-            Some(memory) => match memory.fits(&self.post.context.model).and_then(|()| memory.look(prediction, size)) {
+            Some(memory) => match memory
+                .fits(&self.post.context.model)
+                .and_then(|()| memory.about().fits_view(self.lookers[camera].spec()))
+                .and_then(|()| memory.look(prediction, size))
+            {
                 Ok(joined) => joined,
                 Err(error) => {
                     self.not_judged((camera, &frame), error.to_string());
@@ -251,6 +287,24 @@ impl Inspector<'_> {
                 }
             },
         };
+        match self.lookers[camera].back(prediction, size) {
+            Ok(prediction) => self.conclude(camera, frame, (prediction, own), (newest, memory), waited),
+            Err(error) => {
+                tracing::error!(camera = %frame.camera, frame = frame.seq, "{error}");
+                self.post.stations[camera].failed(&frame, NoVerdictReason::EngineError);
+            }
+        }
+    }
+
+    /// The recipe's word on what engine and memory have said, laid over the captured frame; `own` is what the engine alone said.
+    pub(super) fn conclude(
+        &mut self,
+        camera: usize,
+        frame: Frame,
+        (prediction, own): (Prediction, Option<Prediction>),
+        (newest, memory): (Arc<RecipeSpec>, Option<Arc<Memory>>),
+        waited: Duration,
+    ) {
         let station = &self.post.stations[camera];
         let in_use = &mut self.recipes[camera];
         if !Arc::ptr_eq(&newest, &in_use.spec) {
@@ -262,6 +316,7 @@ impl Inspector<'_> {
         times.postprocess += self.clock.now().monotonic.saturating_duration_since(begin);
         match judged {
             Ok(inspection) => {
+                let inspection = Inspection { tiles: self.lookers[camera].tile_count(), ..inspection };
                 let recipe = Arc::clone(&in_use.spec);
                 let verdict = inspection.verdict;
                 let helped = memory.clone();
@@ -297,7 +352,7 @@ impl Inspector<'_> {
     }
 
     /// Told when it changes, not with every batch.
-    fn trouble(&mut self, error: Option<&str>) {
+    pub(super) fn trouble(&mut self, error: Option<&str>) {
         if self.failing != error.is_some() {
             self.failing = error.is_some();
             match error {

@@ -15,6 +15,7 @@ mod event_writer;
 mod exceeding;
 mod handover;
 mod inspect;
+mod inspect_tiles;
 pub mod judge;
 mod last_picture;
 pub mod parts;

@@ -20,6 +20,7 @@ use crate::event::{FrameInfo, ModelInfo};
 use crate::frame::Part;
 use crate::memory::Memory;
 use crate::source::{Source, SourceError};
+use crate::view::ViewSpec;
 
 /// Opens a camera; called again after the camera was lost.
 pub type SourceOpener = Box<dyn FnMut() -> Result<Box<dyn Source>, SourceError> + Send>;
@@ -37,6 +38,8 @@ pub struct CameraPlan {
     pub when_full: WhenFull,
     /// Where its parts come from.
     pub trigger: TriggerPlan,
+    /// What of its frames is looked at, and in how many tiles.
+    pub view: ViewSpec,
     /// How its frames are judged, as configured.
     pub recipe: RecipeSpec,
     /// What good parts look like, for the maps that the configured recipe sees.

@@ -28,6 +28,7 @@ use crate::frame::{Frame, Part};
 use crate::memory::{Memory, MemoryError};
 use crate::source::SourceError;
 use crate::verdict::{Inspection, NoVerdictReason};
+use crate::view::{Transform, ViewSpec};
 
 /// The engine's answer for one frame, and how it came about.
 pub(super) struct Judged {
@@ -63,6 +64,7 @@ struct Book {
 pub(super) struct Station {
     camera: Arc<str>,
     plan: TriggerPlan,
+    view: ViewSpec,
     writer: EventWriter,
     clock: Arc<dyn Clock>,
     /// Wakes the deadline thread.
@@ -100,6 +102,7 @@ impl Station {
         Self {
             camera: Arc::clone(&plan.name),
             plan: plan.trigger,
+            view: plan.view.clone(),
             writer: EventWriter::new(Arc::clone(context), Arc::clone(&plan.name), plan.when_full == WhenFull::Wait),
             clock: Arc::clone(&context.clock),
             bell,
@@ -119,6 +122,11 @@ impl Station {
 
     pub fn writer(&self) -> &EventWriter {
         &self.writer
+    }
+
+    /// What of its frames is looked at.
+    pub fn view(&self) -> &ViewSpec {
+        &self.view
     }
 
     pub fn plan(&self) -> &TriggerPlan {
@@ -462,6 +470,7 @@ impl Station {
     /// Frames of this size come now. A recipe that came by command and does not fit them gives way to the configured one, with
     /// all that belongs to it.
     pub fn frames_have(&self, width: u32, height: u32) -> Result<(), RecipeError> {
+        Transform::new(&self.view, (width, height))?;
         let mut recipes = self.recipes();
         recipes.size = Some((width, height));
         let Recipes { configured, current, .. } = &*recipes;

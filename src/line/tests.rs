@@ -165,6 +165,7 @@ fn camera(name: &str, queue: usize, when_full: WhenFull) -> (Feed, (CameraPlan, 
     };
     let short = Duration::from_millis(1);
     let plan = CameraPlan {
+        view: crate::view::ViewSpec::default(),
         name: name.into(),
         queue,
         when_full,
@@ -194,6 +195,7 @@ fn start(cameras: Vec<(CameraPlan, SourceOpener)>, gate: Option<Gate>) -> (Line,
         max_batch: 3,
         image_size: 4,
         sigma: 0.0,
+        top_k: 1,
     };
     let line = Line::start(LineParts {
         name: "test".into(),
@@ -418,6 +420,7 @@ fn parts_of_an_earlier_start_are_answered_first_and_refused_ones_are_owed_nothin
         max_batch: 3,
         image_size: 4,
         sigma: 0.0,
+        top_k: 1,
     };
     let owed = |camera: &str, trigger: u64| Unanswered {
         camera: camera.into(),

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::error::MemoryError;
 use crate::event::ModelInfo;
 use crate::tokens::PatchTokens;
+use crate::view::ViewSpec;
 
 /// Version of the file's layout.
 pub const FORMAT: u32 = 1;
@@ -36,6 +37,9 @@ pub struct About {
     pub width: usize,
     /// Columns and rows of the first good picture.
     pub picture: (u32, u32),
+    /// What of the pictures was looked at, and in which tiles.
+    #[serde(default, skip_serializing_if = "ViewSpec::is_whole")]
+    pub view: ViewSpec,
 }
 
 impl About {
@@ -54,6 +58,7 @@ impl About {
             grid: 0,
             width: 0,
             picture: (0, 0),
+            view: ViewSpec::default(),
         }
     }
 
@@ -76,6 +81,18 @@ impl About {
             return Err(self.unfit("the precision", &self.model.precision, &model.precision));
         }
         Ok(())
+    }
+
+    /// Errors unless pictures are looked at through the same view, in the same tiles: patches of another scale are other patches.
+    pub fn fits_view(&self, view: &ViewSpec) -> Result<(), MemoryError> {
+        if self.view == *view {
+            return Ok(());
+        }
+        let named = |view: &ViewSpec| match view.is_whole() {
+            true => "of whole pictures".to_owned(),
+            false => serde_json::to_string(view).unwrap_or_default(),
+        };
+        Err(self.unfit("the view", named(&self.view), named(view)))
     }
 
     /// Errors unless pictures of this size have the shape of the good ones.
@@ -128,6 +145,7 @@ mod tests {
             grid: 2,
             width: 3,
             picture: (640, 480),
+            view: ViewSpec::default(),
         }
     }
 
@@ -147,6 +165,25 @@ mod tests {
         assert!(other.contains("the model 'demo' (0123456789ab…), here it is 'demo' (fedcba987654…)"), "{other}");
         let tokens = PatchTokens::new(2, 3, vec![vec![0.0; 12]]);
         assert!(memory.fits_tokens(&tokens).expect_err("one tap").to_string().contains("2x2x2x3, here it is 1x2x2x3"));
+    }
+
+    #[test]
+    fn another_view_is_refused() {
+        let memory = about();
+        let tiles = ViewSpec {
+            tiles: Some(crate::view::TileSpec::Size { size_px: 518, overlap: 0.25 }),
+            ..ViewSpec::default()
+        };
+        assert!(memory.fits_view(&ViewSpec::default()).is_ok());
+        let said = memory.fits_view(&tiles).expect_err("another").to_string();
+        assert_eq!(
+            said,
+            "the memory 00ff was made with the view of whole pictures, here it is \
+             {\"tiles\":{\"size_px\":518,\"overlap\":0.25}}; make a new one with `vcp-line learn`"
+        );
+        let text = serde_json::to_string(&About { view: tiles.clone(), ..about() }).expect("written");
+        assert_eq!(serde_json::from_str::<About>(&text).expect("read").view, tiles);
+        assert!(!serde_json::to_string(&memory).expect("written").contains("view"), "files stay what they were");
     }
 
     #[test]

@@ -164,7 +164,13 @@ impl Fusion {
 
     /// The fused map, S×S with S = `size`, and the fused score.
     pub fn join(&self, distances: &[Vec<f32>], map: &[f32], size: usize, score: f32) -> (Vec<f32>, f32) {
-        let Weights { map: exponent, alone, score: of_score, own } = self.weights;
+        let (fused, above) = self.join_map(distances, map, size);
+        (fused, self.join_score(score, above))
+    }
+
+    /// The fused map, and how far the peak of the memory's own lies above the middle, in units of a good part's.
+    pub fn join_map(&self, distances: &[Vec<f32>], map: &[f32], size: usize) -> (Vec<f32>, f32) {
+        let Weights { map: exponent, alone, .. } = self.weights;
         let memory = self.map(distances, size);
         let mut fused = vec![0.0; map.len()];
         let rows = fused.par_chunks_mut(size).zip(map.par_chunks(size)).zip(memory.par_chunks(size));
@@ -176,11 +182,16 @@ impl Fusion {
                 *fused = (multiplied(model, exponent, above) + found).clamp(0.0, 1.0);
             }
         });
-        let above = self.above(peak(&memory));
+        (fused, self.above(peak(&memory)))
+    }
+
+    /// The fused score of a part whose memory's peak is so far `above` the middle.
+    pub fn join_score(&self, score: f32, above: f32) -> f32 {
+        let Weights { score: of_score, own, .. } = self.weights;
         let together = multiplied(score / 2.0, of_score, above);
         let of_memory = above.max(0.0) / (above.max(0.0) + 2.0);
         let score = 2.0 * ((1.0 - own) * together + own * of_memory);
-        (fused, score.clamp(0.0, 2.0))
+        score.clamp(0.0, 2.0)
     }
 }
 

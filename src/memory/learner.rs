@@ -14,6 +14,7 @@ use super::fusion::{Fusion, Good, NEIGHBOURHOOD};
 use super::look_up::{nearest, normalised};
 use crate::event::ModelInfo;
 use crate::tokens::PatchTokens;
+use crate::view::ViewSpec;
 
 /// Pictures whose tokens are kept until the end, to be compared with what the others have left in the memory.
 const COMPARED: usize = 32;
@@ -58,11 +59,14 @@ impl Pool {
 struct Compared {
     taps: Vec<Vec<f16>>,
     score: f32,
+    /// Which part.
+    part: usize,
 }
 
 /// Takes good pictures; see [`Self::finish`].
 pub struct Learner {
     settings: Settings,
+    view: ViewSpec,
     sizes: Option<(usize, usize)>,
     picture: (u32, u32),
     pools: Vec<Pool>,
@@ -77,7 +81,13 @@ fn wide(rows: &[f16]) -> Vec<f32> {
 impl Learner {
     /// Knows nothing yet.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, sizes: None, picture: (0, 0), pools: Vec::new(), compared: Vec::new(), parts: 0 }
+        let view = ViewSpec::default();
+        Self { settings, view, sizes: None, picture: (0, 0), pools: Vec::new(), compared: Vec::new(), parts: 0 }
+    }
+
+    /// The memory is of pictures that are looked at through this view.
+    pub fn through(self, view: ViewSpec) -> Self {
+        Self { view, ..self }
     }
 
     /// Pictures taken so far.
@@ -85,7 +95,17 @@ impl Learner {
         self.parts
     }
 
-    /// One more good picture of `size` pixels: its tokens, and the model's own score.
+    /// Another tile of the picture that was taken last: it is compared with other parts, never with tiles of the same.
+    pub fn take_tile(&mut self, tokens: &PatchTokens, score: f32, size: (u32, u32)) -> Result<(), MemoryError> {
+        let parts = self.parts;
+        self.parts = parts.saturating_sub(1);
+        let taken = self.take(tokens, score, size);
+        self.parts = parts;
+        taken
+    }
+
+    /// One more good picture of `size` pixels: its tokens, and the model's own score. Of a picture that is looked at in tiles the
+    /// first one; `size` is that of the captured frame.
     pub fn take(&mut self, tokens: &PatchTokens, score: f32, size: (u32, u32)) -> Result<(), MemoryError> {
         let sizes = (tokens.grid(), tokens.width());
         if *self.sizes.get_or_insert(sizes) != sizes || (self.parts > 0 && !same_shape(self.picture, size)) {
@@ -95,7 +115,7 @@ impl Learner {
         if tokens.taps().len() != tokens.layers() {
             return Err(MemoryError::TokensLost);
         }
-        if self.parts == 0 {
+        if self.parts == 0 && self.pools.is_empty() {
             self.picture = size;
             self.pools.resize_with(tokens.taps().len(), Pool::default);
         }
@@ -115,7 +135,7 @@ impl Learner {
             }
         }
         if self.compared.len() < COMPARED {
-            self.compared.push(Compared { taps, score });
+            self.compared.push(Compared { taps, score, part });
         }
         self.parts += 1;
         Ok(())
@@ -137,8 +157,8 @@ impl Learner {
         let good: Vec<Good> = self
             .compared
             .iter()
-            .enumerate()
-            .map(|(part, compared)| {
+            .map(|compared| {
+                let part = compared.part;
                 let distances = match self.parts {
                     1 => compared.taps.iter().map(|rows| elsewhere(&wide(rows), grid, width)).collect(),
                     _ => {
@@ -164,6 +184,7 @@ impl Learner {
             grid,
             width,
             picture: self.picture,
+            view: self.view,
         };
         about.id = file::identity(&taps, &fusion);
         Ok(Memory { about, taps, fusion, lost: None })

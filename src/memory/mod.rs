@@ -108,6 +108,21 @@ impl Memory {
         Ok(Prediction { map, score, times, tokens: None })
     }
 
+    /// As [`Self::look`] for one tile of a frame of this size. The score stays the model's; beside it stands how far the memory's peak
+    /// lies above the middle, which [`Fusion::join_score`] takes for the largest of all tiles.
+    pub fn look_at_tile(&self, prediction: Prediction, size: (u32, u32)) -> Result<(Prediction, f32), MemoryError> {
+        let Prediction { map, score, times, tokens } = prediction;
+        let tokens = tokens.ok_or_else(|| MemoryError::NoTokens { engine: self.about.model.engine.clone() })?;
+        self.about.fits_picture(size)?;
+        let begin = std::time::Instant::now();
+        self.about.fits_tokens(&tokens)?;
+        let distances = self.distances(&tokens)?;
+        let (values, above) = self.fusion.join_map(&distances, map.values(), map.size());
+        let map = AnomalyMap::new(map.size(), values);
+        let times = crate::anomaly::StageTimes { postprocess: times.postprocess + begin.elapsed(), ..times };
+        Ok((Prediction { map, score, times, tokens: None }, above))
+    }
+
     /// As a card takes it, for maps of side `size`.
     pub fn known(&self, size: usize) -> Known<'_> {
         let joining = self.fusion.joining(size);

@@ -216,6 +216,7 @@ pub(crate) mod tests {
             historical: false,
             suspect: None,
             images: None,
+            tiles: None,
         }
     }
 

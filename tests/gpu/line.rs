@@ -72,6 +72,7 @@ fn camera(name: &str, memory: Option<Arc<Memory>>) -> (mpsc::Sender<Frame>, (Cam
         regions: Vec::new(),
     };
     let plan = CameraPlan {
+        view: vcp_line::view::ViewSpec::default(),
         name: name.into(),
         queue: 4,
         when_full: WhenFull::Wait,

@@ -56,4 +56,5 @@ mod source_synthetic;
 mod sparkplug;
 mod systemd;
 mod terminal;
+mod tiles;
 mod watched_folder;

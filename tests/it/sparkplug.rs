@@ -41,6 +41,7 @@ fn event(camera: &str, seq: u64, verdict: VerdictWord) -> InspectionEvent {
         historical: false,
         suspect: None,
         images: None,
+        tiles: None,
     }
 }
 

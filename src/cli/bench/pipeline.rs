@@ -222,6 +222,7 @@ fn measure(published: &Receiver<Published>, seconds: u32) -> anyhow::Result<Hist
 impl PipelineArguments {
     fn camera(&self, number: u32) -> (CameraPlan, SourceOpener) {
         let plan = CameraPlan {
+            view: crate::view::ViewSpec::default(),
             name: format!("camera-{number}").into(),
             queue: 4,
             when_full: WhenFull::DropOldest,

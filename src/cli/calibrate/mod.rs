@@ -126,8 +126,9 @@ pub fn run(arguments: &CalibrateArguments) -> anyhow::Result<()> {
         );
     }
     let memory = memory.as_ref();
-    let Looked { parts: good, unread } = pictures::look(engine.as_mut(), memory, &recipe, &good)?;
-    let Looked { parts: bad, unread: bad_unread } = pictures::look(engine.as_mut(), memory, &recipe, &arguments.bad)?;
+    let looking = (&camera.plan.view, &recipe);
+    let Looked { parts: good, unread } = pictures::look(engine.as_mut(), memory, looking, &good)?;
+    let Looked { parts: bad, unread: bad_unread } = pictures::look(engine.as_mut(), memory, looking, &arguments.bad)?;
     if unread + bad_unread > 0 {
         note!("vcp-line: {} pictures could not be judged and count nowhere; they are named above", unread + bad_unread);
     }

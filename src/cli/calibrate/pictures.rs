@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 
 use crate::calibrate::{Look, Part};
 use crate::cli::inspect::images;
@@ -12,8 +12,10 @@ use crate::drift::Features;
 use crate::engine::Engine;
 use crate::frame::Frame;
 use crate::line::recipe::{Recipe, RecipeError, RecipeSpec};
+use crate::look::{Asked, Looker};
 use crate::memory::Memory;
 use crate::source::image_file;
+use crate::view::ViewSpec;
 
 /// What came of some pictures.
 pub struct Looked {
@@ -27,10 +29,12 @@ pub struct Looked {
 pub fn look(
     engine: &mut dyn Engine,
     memory: Option<&Memory>,
-    recipe: &RecipeSpec,
+    (view, recipe): (&ViewSpec, &RecipeSpec),
     paths: &[PathBuf],
 ) -> anyhow::Result<Looked> {
     let (images, mut unread) = images::find(paths)?;
+    let mut looker = Looker::new(view.clone());
+    let asked = Asked { regions: &recipe.regions, memory, ..Asked::default() };
     let mut recipe = Recipe::new(recipe.clone());
     let mut parts = Vec::with_capacity(images.len());
     for images::Image { path, .. } in images {
@@ -48,13 +52,8 @@ pub fn look(
             }
         };
         let frame = Frame::alone("calibrate", SystemClock.now(), image);
-        let predictions = engine.infer(&[&frame]).with_context(|| format!("{}", path.display()))?;
-        let Some(prediction) = predictions.into_iter().next() else { bail!("the engine gave no answer") };
-        let size = (frame.image.width, frame.image.height);
-        let prediction = match memory {
-            Some(memory) => memory.look(prediction, size).with_context(|| format!("image {}", path.display()))?,
-            None => prediction,
-        };
+        let prediction =
+            looker.look(engine, &frame, asked, None).with_context(|| format!("image {}", path.display()))?;
         match recipe.statistics(&prediction, frame.image.width, frame.image.height) {
             Ok(statistics) => {
                 let look = Look::of(&frame.image);

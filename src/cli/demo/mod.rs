@@ -167,6 +167,7 @@ impl DemoArguments {
 
     fn camera(&self) -> CameraPlan {
         CameraPlan {
+            view: crate::view::ViewSpec::default(),
             name: "camera".into(),
             queue: 4,
             when_full: WhenFull::DropOldest,

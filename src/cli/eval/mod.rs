@@ -26,6 +26,7 @@ use crate::eval::tune::{Tuned, tune};
 use crate::eval::{self, Evaluation, Options, Progress};
 use crate::memory;
 use crate::output;
+use crate::view::{self, TileSpec, ViewSpec};
 
 /// Version of the JSON; a field that is added does not change it.
 const SCHEMA: u32 = 1;
@@ -81,6 +82,16 @@ pub struct EvalArguments {
     /// Percent of each class's good pictures that may fail at the thresholds of the table by size.
     #[arg(long, value_name = "PERCENT", default_value = "1", value_parser = percent)]
     fail_good: f64,
+    /// Look at overlapping tiles of this side, pixels of the picture, as `tiles` in [camera.view] does; maps are measured on a square
+    /// of four times the model's side.
+    #[arg(long, value_name = "PX", value_parser = clap::value_parser!(u32).range(16..), conflicts_with_all = NOT_IN_VIEWS)]
+    tiles: Option<u32>,
+    /// Least share of a tile that it has in common with the next one.
+    #[arg(long, value_name = "SHARE", default_value_t = view::USUAL_OVERLAP, requires = "tiles")]
+    overlap: f32,
+    /// Look at this rectangle of every picture alone, as `crop` in [camera.view] does.
+    #[arg(long, value_name = "X,Y,W,H", value_parser = rectangle, conflicts_with_all = NOT_IN_VIEWS)]
+    crop: Option<Rectangle>,
     /// Measure a classical baseline on the same pictures: distance from the local median, smoothed.
     #[arg(long)]
     baseline: bool,
@@ -97,6 +108,19 @@ pub struct EvalArguments {
     /// Root of the data set with the classes of --tune-baseline, same layout and split [default: that of --data]
     #[arg(long, value_name = "ROOT", requires = "tune_baseline")]
     tune_data: Option<PathBuf>,
+}
+
+/// What knows pictures as the model sees whole ones alone.
+const NOT_IN_VIEWS: [&str; 6] = ["good", "report", "baseline", "baseline_window", "baseline_sigma", "tune_baseline"];
+
+/// `[x, y, width, height]`; a type of its own, because clap takes a list for several values.
+#[derive(Clone, Copy, Debug)]
+struct Rectangle([u32; 4]);
+
+fn rectangle(text: &str) -> Result<Rectangle, String> {
+    let numbers: Option<Vec<u32>> = text.split(',').map(|number| number.trim().parse().ok()).collect();
+    let numbers = numbers.and_then(|numbers| <[u32; 4]>::try_from(numbers).ok());
+    numbers.map(Rectangle).ok_or_else(|| "write X,Y,WIDTH,HEIGHT in pixels of the pictures".to_owned())
 }
 
 fn odd(text: &str) -> Result<usize, String> {
@@ -152,6 +176,7 @@ pub fn run(arguments: &EvalArguments) -> anyhow::Result<()> {
         allow_missing: arguments.allow_missing,
         few_shot: few_shot.as_ref(),
         sizes: arguments.sizes(),
+        view: arguments.view()?,
     };
 
     let mut display = Display::new();
@@ -216,6 +241,13 @@ fn tuned(data: &Dataset, evaluated: &Dataset, size: usize, strict: bool) -> anyh
 }
 
 impl EvalArguments {
+    fn view(&self) -> anyhow::Result<ViewSpec> {
+        let tiles = self.tiles.map(|size_px| TileSpec::Size { size_px, overlap: self.overlap });
+        let view = ViewSpec { crop: self.crop.map(|Rectangle(crop)| crop), tiles, ..ViewSpec::default() };
+        view.check().map_err(|error| failure::wrong_arguments(error.to_string()))?;
+        Ok(view)
+    }
+
     fn few_shot(&self) -> anyhow::Result<Option<FewShot>> {
         let Some(good) = self.good else { return Ok(None) };
         let training = Dataset::open(&self.data, self.layout, Split::Train)
@@ -259,6 +291,7 @@ impl EvalArguments {
                 "engine": info.engine.to_string(), "precision": info.precision.to_string(),
             },
             "image_size": info.image_size,
+            "view": self.view().ok().filter(|view| !view.is_whole()),
             "pictures": { "looked_at": evaluation.looked_at, "left_out": evaluation.left_out },
             "found": dataset.classes.iter().map(class_found).collect::<Vec<_>>(),
             "warnings": evaluation.warnings,

@@ -7,6 +7,7 @@ use crate::cli::failure::wrong_arguments;
 use crate::config::{self, CameraConfig, LineConfig};
 use crate::line::recipe::{Recipe, RecipeError, RecipeSpec, no_verdict};
 use crate::verdict::{Inspection, NoVerdictReason};
+use crate::view::ViewSpec;
 
 /// Judges as a camera of a line does.
 pub struct Judge {
@@ -14,6 +15,8 @@ pub struct Judge {
     pub camera: String,
     /// File of the memory that joins the model's maps.
     pub memory: Option<PathBuf>,
+    /// What of its frames is looked at.
+    pub view: ViewSpec,
     recipe: Recipe,
 }
 
@@ -21,8 +24,8 @@ pub struct Judge {
 pub fn open(file: &Path, camera: Option<&str>) -> anyhow::Result<(LineConfig, Judge)> {
     let config = settings(file)?;
     let CameraConfig { plan, memory, .. } = chosen(&config, file, camera)?;
-    let judge =
-        Judge { camera: plan.name.to_string(), memory: memory.clone(), recipe: Recipe::new(plan.recipe.clone()) };
+    let (camera, view) = (plan.name.to_string(), plan.view.clone());
+    let judge = Judge { camera, memory: memory.clone(), view, recipe: Recipe::new(plan.recipe.clone()) };
     Ok((config, judge))
 }
 

@@ -18,6 +18,7 @@ use super::terminal::{self, note};
 use crate::clock::{Clock, SystemClock};
 use crate::engine;
 use crate::frame::Frame;
+use crate::look::{Asked, LookError, Looker};
 use crate::memory::Memory;
 use crate::overlay;
 use crate::source::image_file::{self, ImageFileError};
@@ -89,6 +90,7 @@ pub fn run(arguments: &InspectArguments) -> anyhow::Result<()> {
         memory.fits(&engine.info().model())?;
         engine.hand_out_tokens(true);
     }
+    let mut looker = Looker::new(judge.as_ref().map(|judge| judge.view.clone()).unwrap_or_default());
     let json = arguments.json || !std::io::stdout().is_terminal();
     let outline = arguments.outline.or(judge.as_ref().map(|judge| judge.spec().defect_threshold)).unwrap_or(0.5);
     let (mut failed, mut absent) = (0, 0);
@@ -106,13 +108,13 @@ pub fn run(arguments: &InspectArguments) -> anyhow::Result<()> {
             }
         };
         let frame = Frame::alone("inspect", SystemClock.now(), image);
-        let predictions = engine.infer(&[&frame]).with_context(|| format!("{}", path.display()))?;
-        let Some(prediction) = predictions.into_iter().next() else { bail!("the engine gave no answer") };
         let size = (frame.image.width, frame.image.height);
-        let prediction = match memory.as_ref().map(|memory| memory.look(prediction.clone(), size)) {
-            None => prediction,
-            Some(Ok(prediction)) => prediction,
-            Some(Err(error)) => {
+        let regions = judge.as_ref().map(|judge| judge.spec().regions.clone()).unwrap_or_default();
+        let asked = Asked { regions: &regions, memory: memory.as_ref(), ..Asked::default() };
+        let prediction = match looker.look(engine.as_mut(), &frame, asked, None) {
+            Ok(prediction) => prediction,
+            Err(LookError::Engine(error)) => return Err(error).with_context(|| format!("{}", path.display())),
+            Err(error) => {
                 note!("vcp-line: image {}: {error}", path.display());
                 failed += 1;
                 continue;

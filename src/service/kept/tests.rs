@@ -8,6 +8,7 @@ use crate::line::queue::WhenFull;
 
 fn plan(version: u32) -> CameraPlan {
     CameraPlan {
+        view: crate::view::ViewSpec::default(),
         name: "top".into(),
         queue: 1,
         when_full: WhenFull::Reject,
