@@ -16,7 +16,7 @@ use super::station::{Station, TriggerRefused};
 use crate::clock::Moment;
 use crate::drift::Baseline;
 use crate::engine::EngineInfo;
-use crate::event::{ModelInfo, RecipeInfo};
+use crate::event::{MemoryInfo, ModelInfo, RecipeInfo};
 use crate::frame::Part;
 use crate::memory::Memory;
 
@@ -126,6 +126,8 @@ pub struct CameraReport {
     pub parts: PartCounters,
     /// Frames since the start that their source called damaged; none of them has a verdict.
     pub damaged: u64,
+    /// The memory in use, if any.
+    pub memory: Option<MemoryInfo>,
 }
 
 /// A part that is owed exactly one event.
@@ -274,6 +276,7 @@ impl Control {
             recipe: station.recipe().info.clone(),
             parts: station.counters(),
             damaged: station.damaged_frames.count(),
+            memory: station.memory().map(|memory| memory.info()),
         };
         self.stations.iter().map(report).collect()
     }
@@ -318,6 +321,11 @@ impl Control {
         change: impl Fn(&RecipeSpec) -> RecipeSpec,
     ) -> Result<Vec<RecipeChange>, ControlError> {
         self.some(camera)?.into_iter().map(|station| checked(station, &change)).collect()
+    }
+
+    /// The newest inspected picture of this camera whose map is here, for somebody who looks on: never waits.
+    pub fn glimpse(&self, camera: &str) -> Option<Arc<Inspected>> {
+        self.one(Some(camera)).ok()?.picture.glimpse()
     }
 
     /// The picture that was inspected last. May wait for the engine to look at it again: its map is not kept for nobody.

@@ -14,8 +14,9 @@ use crate::line::{Debt, EventSink, Refused};
 use crate::logging::LogHealth;
 use crate::publish::outbox::{RecordId, Safety, WhenUnkept};
 use crate::publish::sparkplug::SparkplugHandle;
-use crate::publish::{Activity, Alarm, Counters, Door, LineState, Outgoing, StateWord};
+use crate::publish::{Activity, Alarm, Counters, Door, LineState, OutboxStatus, Outgoing, StateWord};
 use crate::verdict::Suspect;
+use crate::web::News;
 
 /// How long one look at a part that is being written lasts; then it is looked at anew.
 const LOOK: Duration = Duration::from_millis(200);
@@ -28,6 +29,8 @@ pub struct Voice {
     sparkplug: Option<SparkplugHandle>,
     clock: Arc<dyn Clock>,
     when_unkept: WhenUnkept,
+    /// For pages that look on.
+    news: News,
     known: Mutex<Known>,
 }
 
@@ -71,7 +74,8 @@ impl Voice {
         };
         // An alarm that an earlier start has left at the broker is not this start's.
         let cameras: Vec<String> = known.state.cameras.keys().cloned().collect();
-        let voice = Self { door, sparkplug, clock, when_unkept, known: Mutex::new(known) };
+        let news = News::default();
+        let voice = Self { door, sparkplug, clock, when_unkept, news, known: Mutex::new(known) };
         for camera in cameras {
             voice.door.set_alarms(&camera, &[]);
         }
@@ -126,6 +130,30 @@ impl Voice {
             host.line(&known.state);
         }
         self.door.set_state(known.state.clone());
+        self.news.changed();
+    }
+
+    /// What happens, for pages that look on.
+    pub fn news(&self) -> &News {
+        &self.news
+    }
+
+    /// How the outbox is doing; `None` without one.
+    pub fn outbox_status(&self) -> Option<OutboxStatus> {
+        self.door.outbox()
+    }
+
+    /// Every alarm that stands, with the camera that it is about; `None` where it is about the line.
+    pub fn alarms(&self) -> Vec<(Option<String>, Alarm)> {
+        let known = self.known();
+        let outbox = known.outbox.as_ref().map(|(alarm, _)| alarm);
+        let of_all =
+            known.engine.iter().chain(known.broker.values()).chain(outbox).chain(&known.recipes).chain(&known.log);
+        let of_all = of_all.map(|alarm| (None, alarm.clone()));
+        let of_camera =
+            known.lost.iter().chain(&known.drops).map(|(camera, alarm)| (Some(camera.clone()), alarm.clone()));
+        let pictures = known.pictures.iter().map(|((camera, _), alarm)| (Some(camera.clone()), alarm.clone()));
+        of_all.chain(of_camera).chain(pictures).collect()
     }
 
     /// Whether everything is there that inspecting needs, and what is not.
@@ -255,6 +283,7 @@ impl Voice {
             known.engine.iter().chain(known.broker.values()).chain(outbox).chain(&known.recipes).chain(&known.log);
         let alarms: Vec<Alarm> = of_camera.chain(of_all).cloned().collect();
         self.door.set_alarms(camera, &alarms);
+        self.news.changed();
     }
 }
 
@@ -293,11 +322,14 @@ impl EventSink for Voice {
 
     fn verdict(&self, event: InspectionEvent, captured: Instant, due: Option<Instant>) -> Result<(), Refused> {
         let told = self.sparkplug.as_ref().map(|host| (host, event.clone()));
+        let now = self.clock.now();
+        let (shown, total) = (event.clone(), now.monotonic.saturating_duration_since(captured));
         let outgoing = Outgoing { event, captured, due };
         self.door.verdict(outgoing).map_err(|error| Refused(error.to_string()))?;
         if let Some((host, event)) = told {
             host.verdict(&event);
         }
+        self.news.verdict(shown, total, now.wall);
         Ok(())
     }
 
