@@ -5,9 +5,14 @@ import { h, plain, replace, say } from "./dom.js";
 import { follow, live, subscribe } from "./live.js";
 import * as now from "./now.js";
 import * as commission from "./commission.js";
+import * as history from "./history.js";
+import * as part from "./part.js";
+import * as review from "./review.js";
 import { choose, current, languages, load, t } from "./texts.js";
 
-const VIEWS = { now: now.view, commission: commission.view };
+const VIEWS = { now: now.view, history: history.view, review: review.view, commission: commission.view, part: part.view };
+/** Views that need the archive wait until the line has said whether there is one. */
+const WAITING = new Set(["history", "review"]);
 
 const main = document.getElementById("main");
 let end = null;
@@ -20,6 +25,12 @@ function show() {
   document.getElementById("views").querySelectorAll("a").forEach((link) => {
     link.dataset.view === view ? link.setAttribute("aria-current", "page") : link.removeAttribute("aria-current");
   });
+  if (WAITING.has(view) && !live.state) {
+    replace(main, h("p", { class: "quiet" }, "…"));
+    const begun = subscribe(() => { if (live.state) { begun(); show(); } });
+    end = begun;
+    return;
+  }
   document.title = `${t(view)} · ${plain(live.state?.line ?? "vcp-line", 40)}`;
   end = VIEWS[view](main, rest.map(decodeURIComponent)) ?? null;
 }

@@ -8,9 +8,12 @@ use uuid::Uuid;
 
 use super::activity::{Activities, give_way};
 use super::commands::Inbox;
+use super::metrics::{self, Sources};
 use super::voice::Voice;
+use crate::archive::Archive;
 use crate::command::Ack;
 use crate::line::control::Control;
+use crate::publish::OutboxSpec;
 use crate::web::{Api, News, Shown, runbook};
 
 /// Answers the API's questions and hands its commands on.
@@ -27,6 +30,10 @@ pub struct LineApi {
     pub activities: Arc<Activities>,
     /// The line, once it is there.
     pub control: Arc<OnceLock<Control>>,
+    /// What is kept of every part, if anything.
+    pub archive: Option<Archive>,
+    /// How much may wait for the broker on disk.
+    pub outbox: Option<OutboxSpec>,
 }
 
 impl Api for LineApi {
@@ -72,7 +79,7 @@ impl Api for LineApi {
             .collect();
         let alarms: Vec<Value> = self
             .voice
-            .alarms()
+            .standing()
             .into_iter()
             .map(|(camera, alarm)| {
                 let help = runbook::help(&alarm.message);
@@ -97,6 +104,7 @@ impl Api for LineApi {
             "activity": state.activity,
             "alarms": alarms,
             "outbox": outbox,
+            "archive": self.archive.as_ref().map(Archive::counters),
             "cameras": cameras,
             "commands": self.inbox.counts(),
             "mqtt": {
@@ -106,6 +114,20 @@ impl Api for LineApi {
                 "refused": publishing.dropped,
                 "reconnects": publishing.reconnects,
             },
+        })
+    }
+
+    fn archive(&self) -> Option<&Archive> {
+        self.archive.as_ref()
+    }
+
+    fn metrics(&self) -> String {
+        metrics::text(&Sources {
+            line: &self.line,
+            voice: &self.voice,
+            control: self.control.get(),
+            archive: self.archive.as_ref().map(Archive::counters),
+            outbox: self.outbox.as_ref(),
         })
     }
 

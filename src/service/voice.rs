@@ -12,9 +12,9 @@ use crate::event::{InspectionEvent, ModelInfo};
 use crate::frame::Part;
 use crate::line::{Debt, EventSink, Refused, Trouble};
 use crate::logging::LogHealth;
-use crate::publish::outbox::{RecordId, Safety, WhenUnkept};
+use crate::publish::outbox::{OutboxStatus, RecordId, Safety, WhenUnkept};
 use crate::publish::sparkplug::SparkplugHandle;
-use crate::publish::{Activity, Alarm, Counters, Door, LineState, OutboxStatus, Outgoing, StateWord};
+use crate::publish::{Activity, Alarm, Counters, Door, LineState, Outgoing, StateWord};
 use crate::verdict::Suspect;
 use crate::web::News;
 
@@ -49,6 +49,8 @@ struct Known {
     pictures: BTreeMap<(String, &'static str), Alarm>,
     /// Lines of the log are being lost.
     log: Option<Alarm>,
+    /// What keeps the archive from keeping pictures, or soon will.
+    archive: Option<Alarm>,
     /// Recipes that came by command could not be read at the start.
     recipes: Option<Alarm>,
     /// What ails recipes, thresholds and memories in use, each with its camera.
@@ -74,6 +76,7 @@ impl Voice {
             drops: BTreeMap::new(),
             pictures: BTreeMap::new(),
             log: None,
+            archive: None,
             recipes: None,
             judging: Vec::new(),
         };
@@ -150,16 +153,16 @@ impl Voice {
     }
 
     /// Every alarm that stands, with the camera that it is about; `None` where it is about the line.
-    pub fn alarms(&self) -> Vec<(Option<String>, Alarm)> {
+    pub fn standing(&self) -> Vec<(Option<String>, Alarm)> {
         let known = self.known();
         let outbox = known.outbox.as_ref().map(|(alarm, _)| alarm);
-        let of_all =
-            known.engine.iter().chain(known.broker.values()).chain(outbox).chain(&known.recipes).chain(&known.log);
-        let of_all = of_all.map(|alarm| (None, alarm.clone()));
-        let of_camera =
-            known.lost.iter().chain(&known.drops).map(|(camera, alarm)| (Some(camera.clone()), alarm.clone()));
-        let pictures = known.pictures.iter().map(|((camera, _), alarm)| (Some(camera.clone()), alarm.clone()));
-        of_all.chain(of_camera).chain(pictures).collect()
+        let of_all = known.engine.iter().chain(known.broker.values()).chain(outbox);
+        let of_all = of_all.chain(&known.recipes).chain(&known.log).chain(&known.archive);
+        let of_one = known.lost.iter().chain(&known.drops).map(|(camera, alarm)| (camera.clone(), alarm));
+        let pictures = known.pictures.iter().map(|((camera, _), alarm)| (camera.clone(), alarm));
+        let judging = known.judging.iter().map(|(camera, alarm)| (camera.to_string(), alarm));
+        let of_one = of_one.chain(pictures).chain(judging).map(|(camera, alarm)| (Some(camera), alarm.clone()));
+        of_all.map(|alarm| (None, alarm.clone())).chain(of_one).collect()
     }
 
     /// Whether everything is there that inspecting needs, and what is not.
@@ -177,6 +180,11 @@ impl Voice {
     /// The state as it is published, and how publishing is going.
     pub fn report(&self) -> (LineState, Counters) {
         (self.known().state.clone(), self.door.counters())
+    }
+
+    /// What stands, as `(camera, kind)`; what concerns every camera has none.
+    pub fn alarms(&self) -> Vec<(String, String)> {
+        self.standing().into_iter().map(|(camera, alarm)| (camera.unwrap_or_default(), alarm.kind)).collect()
     }
 
     fn alarm(&self, kind: &str, message: String) -> Alarm {
@@ -256,6 +264,20 @@ impl Voice {
         self.show_all_alarms(&known);
     }
 
+    /// What the archive says of itself. It concerns every camera, and harms no verdict.
+    pub fn archive(&self, message: Option<String>) {
+        let mut known = self.known();
+        if known.archive.as_ref().map(|alarm| &alarm.message) == message.as_ref() {
+            return;
+        }
+        let since = known.archive.as_ref().map(|alarm| alarm.since);
+        known.archive = message.map(|message| {
+            let alarm = self.alarm("archive", message);
+            Alarm { since: since.unwrap_or(alarm.since), ..alarm }
+        });
+        self.show_all_alarms(&known);
+    }
+
     /// Recipes that came by command are not in use, because what was kept of them is damaged.
     pub fn recipes(&self, trouble: Option<&str>) {
         let mut known = self.known();
@@ -300,7 +322,7 @@ impl Voice {
         let all = known.engine.iter().chain(known.lost.values()).chain(known.broker.values()).chain(outbox);
         let all =
             all.chain(&known.recipes).chain(known.drops.values()).chain(known.pictures.values()).chain(&known.log);
-        let all = all.chain(known.judging.iter().map(|(_, alarm)| alarm));
+        let all = all.chain(&known.archive).chain(known.judging.iter().map(|(_, alarm)| alarm));
         let counters = self.door.counters();
         let away = (!counters.connected).then(|| format!("; no broker, {} verdicts wait", counters.queued));
         let alarms = all.map(|alarm| format!("; {}: {}", alarm.kind, alarm.message));
@@ -319,6 +341,7 @@ impl Voice {
         let outbox = known.outbox.as_ref().map(|(alarm, _)| alarm);
         let of_all =
             known.engine.iter().chain(known.broker.values()).chain(outbox).chain(&known.recipes).chain(&known.log);
+        let of_all = of_all.chain(&known.archive);
         let alarms: Vec<Alarm> = of_camera.chain(of_all).cloned().collect();
         self.door.set_alarms(camera, &alarms);
         self.news.changed();

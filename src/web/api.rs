@@ -11,6 +11,7 @@ use super::gate::Gate;
 use super::listener::Seat;
 use super::news::News;
 use super::session::Sessions;
+use crate::archive::Archive;
 use crate::command::Ack;
 
 /// What the API speaks for. Implemented by `service`, and by tests.
@@ -20,6 +21,14 @@ pub trait Api: Send + Sync {
     fn command(&self, name: &str, payload: &[u8], answer: oneshot::Sender<Ack>);
     /// The line, as JSON.
     fn state(&self) -> serde_json::Value;
+    /// What is kept of every part, if anything.
+    fn archive(&self) -> Option<&Archive> {
+        None
+    }
+    /// The line in numbers, in the text format of Prometheus.
+    fn metrics(&self) -> String {
+        String::new()
+    }
     /// Whether the line inspects, and what is wrong when it does not.
     fn health(&self) -> Result<(), String>;
     /// Where the line tells what happens, for those who look on.

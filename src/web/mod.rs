@@ -5,9 +5,12 @@
 //! session stands for the token: who has shown it once gets a cookie.
 
 mod api;
+mod archive;
+mod browse;
 mod drawing;
 mod gate;
 mod listener;
+mod metrics;
 mod news;
 mod page;
 mod picture;
@@ -195,6 +198,9 @@ fn routes(shared: Arc<ApiState>) -> Router {
         .route("/api/session", get(session_is).post(begin_session).delete(end_session))
         .route("/api/cameras/{name}/picture.jpg", get(picture::picture))
         .route("/api/cameras/{name}/map.png", get(picture::map))
+        .merge(browse::routes())
+        .merge(archive::routes())
+        .merge(metrics::routes())
         .route("/api/{name}", post(command))
         .merge(page::routes())
         .layer(middleware::from_fn_with_state(Arc::clone(&shared), at_home))

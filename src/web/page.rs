@@ -35,6 +35,9 @@ const FILES: &[(&str, &str, &str)] = files! {
     "now.js": SCRIPT,
     "commission.js": SCRIPT,
     "regions.js": SCRIPT,
+    "history.js": SCRIPT,
+    "part.js": SCRIPT,
+    "review.js": SCRIPT,
 };
 
 /// Nothing but what comes from here, no script or style inside the page, and no text that becomes HTML.

@@ -12,6 +12,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "service",
         &[
+            "archive",
             "calibrate",
             "config",
             "drift",
@@ -26,13 +27,14 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "output",
         ],
     ),
-    ("config", &["drift", "memory", "line", "publish", "source", "engine"]),
+    ("config", &["archive", "drift", "memory", "line", "publish", "source", "engine"]),
     ("calibrate", &["drift", "line", "memory", "output"]),
-    ("line", &["source", "engine", "drift", "memory"]),
+    ("line", &["archive", "source", "engine", "drift", "memory"]),
+    ("archive", &["output"]),
     ("drift", &[]),
     ("memory", &["vcp_clip", "output"]),
     ("publish", &[]),
-    ("web", &[]),
+    ("web", &["archive"]),
     ("learn", &["dataset", "eval", "source", "engine", "vcp_clip", "weights", "synth", "output"]),
     ("systemd", &[]),
     ("logging", &[]),
@@ -77,6 +79,7 @@ const ONLY: &[(&str, &[&str])] = &[
     ("opencv", &["line/regions_opencv.rs"]),
     ("plotters", &["eval/report/plot.rs"]),
     ("maud", &["eval/report/page.rs"]),
+    ("rusqlite", &["archive/"]),
     ("csv", &["dataset/listed.rs"]),
     ("burn", &["vcp_clip/eager.rs", "engine/finish.rs", "learn/"]),
 ];

@@ -6,6 +6,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod archive;
+mod archive_line;
 mod bad_input;
 mod calibrate;
 #[cfg(feature = "gstreamer")]
@@ -35,6 +37,8 @@ mod log_lost;
 mod memory;
 mod outbox_door;
 mod outbox_faults;
+mod page;
+mod page_guard;
 mod peers;
 mod picture_changes;
 mod publish_limits;

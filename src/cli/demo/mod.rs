@@ -180,6 +180,7 @@ impl DemoArguments {
             publisher,
             ask: service::Ask { commands, mqtt: true, http: Some(page) },
             sparkplug: None,
+            archive: None,
             stop_deadline: Duration::from_secs(5),
             files: Vec::new(),
         }
