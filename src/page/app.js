@@ -26,7 +26,7 @@ function show() {
     link.dataset.view === view ? link.setAttribute("aria-current", "page") : link.removeAttribute("aria-current");
   });
   if (WAITING.has(view) && !live.state) {
-    replace(main, h("p", { class: "quiet" }, "…"));
+    replace(main, h("h1", {}, t(view)), h("p", { class: "quiet" }, "…"));
     const begun = subscribe(() => { if (live.state) { begun(); show(); } });
     end = begun;
     return;

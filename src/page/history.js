@@ -138,7 +138,7 @@ class Histogram {
       const [all, good] = [tall(pass[at] + fail[at]), tall(pass[at])];
       const part = pass[at] + fail[at] ? (all * pass[at]) / (pass[at] + fail[at]) : good;
       return [s("rect", { class: "pass", x: at * width, width: width * 0.9, y: 120 - part, height: part }),
-        s("rect", { class: "fail", x: at * width, width: width * 0.9, y: 120 - all, height: all - part })];
+        s("rect", { class: "fail", x: at * width, width: width * 0.9, y: 120 - all, height: Math.max(0, all - part) })];
     }).flat());
     this.range.max = this.most.toFixed(2);
     this.range.value = String(used ?? this.most * 0.75);

@@ -128,7 +128,7 @@ class Bar {
       ? (defects.length ? t("peak_of", { value: number(value), limit: number(limit) }) : t("no_defect_from", { limit: number(limit) }))
       : t("score_of", { value: number(value), limit: number(limit) }));
     if (value === null) return;
-    const most = Math.max(limit * 1.6, value, 0.01);
+    const most = Math.max(limit * 2, value * 1.15, 0.01);
     this.fill.style.width = `${(100 * Math.min(value, most)) / most}%`;
     this.tick.style.left = `${(100 * limit) / most}%`;
     this.fill.className = `fill ${verdict}`;

@@ -39,6 +39,7 @@ mod outbox_door;
 mod outbox_faults;
 mod page;
 mod page_guard;
+mod page_load;
 mod peers;
 mod picture_changes;
 mod publish_limits;

@@ -15,7 +15,7 @@ const TOKEN: &str = "correct-horse-battery";
 /// Phone, touch panel, control room: columns and rows.
 const SCREENS: [(u32, u32); 3] = [(390, 844), (1024, 768), (1920, 1080)];
 
-/// A line with two cameras and its page on this port.
+/// A line with two cameras and its page on this port; it keeps every part.
 fn start(broker: u16, page: u16) -> Line {
     let folder = tempfile::tempdir().unwrap();
     write_token(folder.path(), TOKEN);
@@ -25,7 +25,10 @@ fn start(broker: u16, page: u16) -> Line {
              [camera.trigger]\nmode = \"hardware\"\n"
         )
     };
-    let http = format!("[http]\nlisten = \"127.0.0.1:{page}\"\ntoken_file = \"token\"\n");
+    let http = format!(
+        "[http]\nlisten = \"127.0.0.1:{page}\"\ntoken_file = \"token\"\n\
+         [archive]\ndirectory = \"kept\"\nsample = 1.0\nreserve_bytes = 1048576\n"
+    );
     let cameras = camera("top", "pill") + &camera("side", "bottle-mouth");
     let line = Line::run_in(folder, &settings(broker, &(http + &cameras)), |_| {});
     line.service.logged("2 cameras, engine reference");
@@ -163,6 +166,78 @@ fn commands_need_the_token_and_regions_are_drawn() {
     // What the browser itself says of the refused requests above is no complaint of the page.
     let complaints: Vec<&String> = browser.complaints.iter().filter(|said| !said.contains("status of 401")).collect();
     assert!(complaints.is_empty(), "{complaints:#?}");
+}
+
+#[test]
+fn kept_parts_are_found_looked_at_and_reviewed_by_keyboard() {
+    let broker = Mosquitto::start(Rules::default());
+    let page = free_port();
+    let _line = start(broker.port, page);
+    let axe = axe();
+    let mut browser = Browser::start();
+    browser.screen(1024, 768);
+    browser.open(&format!("http://127.0.0.1:{page}/#now"));
+    browser.until("document.querySelectorAll('.strip rect').length > 8");
+    browser.click("nav a[data-view=history]");
+    browser.until("document.querySelectorAll('tbody tr a').length > 4");
+    browser.until("document.querySelectorAll('.bars rect').length > 2");
+    // The threshold is dragged over the scores, and the count changes.
+    browser.value("(() => { const s = document.getElementById('of-camera'); s.value = 'top'; s.dispatchEvent(new Event('change')); })()");
+    browser.until("!document.querySelector('[aria-labelledby=scores-h] button').disabled");
+    let drag = |to: &str| {
+        format!(
+            "(() => {{ const r = document.getElementById('what-if'); r.value = {to}; r.dispatchEvent(new Event('input')); \
+             return document.querySelector('.what-if').textContent; }})()"
+        )
+    };
+    let (low, high) = (browser.value(&drag("'0.01'")), browser.value(&drag("r.max")));
+    let failing = |text: &Value| -> u64 {
+        let text = text.as_str().unwrap();
+        text.split(": ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap().parse().unwrap()
+    };
+    assert!(failing(&low) > failing(&high), "{low} {high}");
+    let mut found = barriers(&mut browser, &axe, "history");
+    browser.screen(1024, 768);
+    browser.dark(false);
+    browser.value(&drag("'0.3'"));
+    browser.click("[aria-labelledby=scores-h] button");
+    browser.until("document.getElementById('token').open");
+    browser.write(TOKEN);
+    browser.press("Enter");
+    browser.until("document.querySelector('#toast .good')");
+    let threshold = state(page)["cameras"][0]["limits"]["threshold"].as_f64().unwrap();
+    assert!((threshold - 0.3).abs() < 1e-6, "{threshold}");
+
+    browser.click("tbody tr a");
+    browser.until("document.querySelector('.still:not([hidden])')?.naturalWidth > 0");
+    browser.until("document.querySelectorAll('.facts dd').length > 5");
+    found.extend(barriers(&mut browser, &axe, "part"));
+
+    browser.screen(1024, 768);
+    browser.click("nav a[data-view=review]");
+    browser.until("document.querySelectorAll('.parts .item').length > 4");
+    browser.until("document.querySelector('.still:not([hidden])')?.naturalWidth > 0");
+    // Without a name nothing is said.
+    browser.press("g");
+    browser.until("document.activeElement.id === 'who'");
+    browser.write("M. M\u{fc}ller");
+    browser.press("Tab");
+    browser.value("document.activeElement.blur()");
+    browser.press("j");
+    browser.until("document.querySelectorAll('.parts .item')[1].getAttribute('aria-current') === 'true'");
+    browser.press("k");
+    browser.press("g");
+    browser.until("document.querySelectorAll('.parts .opinion')[0].textContent === 'good'");
+    browser.press("b");
+    browser.until("document.querySelectorAll('.parts .opinion')[1].textContent === 'bad'");
+    browser.until("/ of 2 parts/.test(document.querySelector('.bar p').textContent)");
+    found.extend(barriers(&mut browser, &axe, "review"));
+    assert!(found.is_empty(), "{}", found.join("\n"));
+    let complaints: Vec<&String> = browser.complaints.iter().filter(|said| !said.contains("status of 401")).collect();
+    assert!(complaints.is_empty(), "{complaints:#?}");
+    let kept = http(page, "GET", "/api/reviews", None, "").1;
+    assert_eq!(kept["reviews"].as_array().unwrap().len(), 2, "{kept}");
+    assert_eq!(kept["reviews"][0]["name"], "M. M\u{fc}ller");
 }
 
 /// The first paint of a page that was not looked at before, and the demo's own page, for README.
