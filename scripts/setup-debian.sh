@@ -17,6 +17,7 @@ run=(
 test=(
   g++ libgstrtspserver-1.0-dev aravis-tools mosquitto mosquitto-clients openssl iproute2 shellcheck
   systemd systemd-container mmdebstrap procps rabbitmq-server prometheus
+  chromium fonts-dejavu-core
 )
 
 die() {

@@ -1,6 +1,6 @@
 //! The picture an operator looks at: the frame with its anomaly map over it.
 
-use image::{Rgb, RgbImage};
+use image::{Rgb, RgbImage, Rgba, RgbaImage};
 
 use crate::anomaly::AnomalyMap;
 use crate::frame::Image;
@@ -28,6 +28,18 @@ pub fn draw(image: &Image, map: &AnomalyMap, outline: f32) -> RgbImage {
     });
     draw_outline(&mut picture, OUTLINE, |x, y| value(x, y) >= outline);
     picture
+}
+
+/// The colours of [`draw`] alone, `width × height`, to be laid over the picture by whoever shows it.
+pub fn veil(map: &AnomalyMap, outline: f32, (width, height): (u32, u32)) -> RgbaImage {
+    let clear = CLEAR * outline.clamp(0.0, 1.0);
+    RgbaImage::from_fn(width, height, |x, y| {
+        let here = sample(map, (x, width), (y, height));
+        let share = ((here - clear) / (1.0 - clear)).clamp(0.0, 1.0);
+        let [red, green, blue] = colour(here).map(|level| level.round() as u8);
+        // Strong enough to be turned down by the page, where `draw` decides itself.
+        Rgba([red, green, blue, (share.sqrt() * 255.0).round() as u8])
+    })
 }
 
 /// Draws the inner border, one pixel wide, of where `inside` is true; the picture's own border is none.

@@ -136,6 +136,8 @@ pub struct CameraReport {
     pub parts: PartCounters,
     /// Frames since the start that their source called damaged; none of them has a verdict.
     pub damaged: u64,
+    /// The memory in use, if any.
+    pub memory: Option<MemoryInfo>,
 }
 
 /// A part that is owed exactly one event.
@@ -315,6 +317,7 @@ impl Control {
             recipe: station.recipe().info.clone(),
             parts: station.counters(),
             damaged: station.damaged_frames.count(),
+            memory: station.memory().map(|memory| memory.info()),
         };
         self.stations.iter().map(report).collect()
     }
@@ -364,6 +367,11 @@ impl Control {
             judges.map_err(|source| ControlError::Memory { camera, source })?;
         }
         Ok(RecipeChange { station: Arc::clone(station), used })
+    }
+
+    /// The newest inspected picture of this camera whose map is here, for somebody who looks on: never waits.
+    pub fn glimpse(&self, camera: &str) -> Option<Arc<Inspected>> {
+        self.one(Some(camera)).ok()?.picture.glimpse()
     }
 
     /// The picture that was inspected last. May wait for the engine to look at it again: its map is not kept for nobody.

@@ -16,6 +16,7 @@ use crate::publish::outbox::{OutboxStatus, RecordId, Safety, WhenUnkept};
 use crate::publish::sparkplug::SparkplugHandle;
 use crate::publish::{Activity, Alarm, Counters, Door, LineState, Outgoing, StateWord};
 use crate::verdict::Suspect;
+use crate::web::News;
 
 /// How long one look at a part that is being written lasts; then it is looked at anew.
 const LOOK: Duration = Duration::from_millis(200);
@@ -30,6 +31,8 @@ pub struct Voice {
     sparkplug: Option<SparkplugHandle>,
     clock: Arc<dyn Clock>,
     when_unkept: WhenUnkept,
+    /// For pages that look on.
+    news: News,
     known: Mutex<Known>,
 }
 
@@ -79,7 +82,8 @@ impl Voice {
         };
         // An alarm that an earlier start has left at the broker is not this start's.
         let cameras: Vec<String> = known.state.cameras.keys().cloned().collect();
-        let voice = Self { door, sparkplug, clock, when_unkept, known: Mutex::new(known) };
+        let news = News::default();
+        let voice = Self { door, sparkplug, clock, when_unkept, news, known: Mutex::new(known) };
         for camera in cameras {
             voice.door.set_alarms(&camera, &[]);
         }
@@ -135,6 +139,30 @@ impl Voice {
             host.line(&known.state);
         }
         self.door.set_state(known.state.clone());
+        self.news.changed();
+    }
+
+    /// What happens, for pages that look on.
+    pub fn news(&self) -> &News {
+        &self.news
+    }
+
+    /// How the outbox is doing; `None` without one.
+    pub fn outbox_status(&self) -> Option<OutboxStatus> {
+        self.door.outbox()
+    }
+
+    /// Every alarm that stands, with the camera that it is about; `None` where it is about the line.
+    pub fn standing(&self) -> Vec<(Option<String>, Alarm)> {
+        let known = self.known();
+        let outbox = known.outbox.as_ref().map(|(alarm, _)| alarm);
+        let of_all = known.engine.iter().chain(known.broker.values()).chain(outbox);
+        let of_all = of_all.chain(&known.recipes).chain(&known.log).chain(&known.archive);
+        let of_one = known.lost.iter().chain(&known.drops).map(|(camera, alarm)| (camera.clone(), alarm));
+        let pictures = known.pictures.iter().map(|((camera, _), alarm)| (camera.clone(), alarm));
+        let judging = known.judging.iter().map(|(camera, alarm)| (camera.to_string(), alarm));
+        let of_one = of_one.chain(pictures).chain(judging).map(|(camera, alarm)| (Some(camera), alarm.clone()));
+        of_all.map(|alarm| (None, alarm.clone())).chain(of_one).collect()
     }
 
     /// Whether everything is there that inspecting needs, and what is not.
@@ -156,18 +184,7 @@ impl Voice {
 
     /// What stands, as `(camera, kind)`; what concerns every camera has none.
     pub fn alarms(&self) -> Vec<(String, String)> {
-        let known = self.known();
-        let of_all = known.engine.iter().chain(known.broker.values()).chain(known.outbox.as_ref().map(|(a, _)| a));
-        let of_all = of_all.chain(&known.recipes).chain(&known.log).chain(&known.archive);
-        let of_one = known.lost.iter().chain(&known.drops).map(|(camera, alarm)| (camera.clone(), alarm.kind.clone()));
-        let pictures = known.pictures.iter().map(|((camera, _), alarm)| (camera.clone(), alarm.kind.clone()));
-        let judging = known.judging.iter().map(|(camera, alarm)| (camera.to_string(), alarm.kind.clone()));
-        of_all.map(|alarm| (String::new(), alarm.kind.clone())).chain(of_one).chain(pictures).chain(judging).collect()
-    }
-
-    /// How the outbox is doing, where there is one.
-    pub fn outbox_status(&self) -> Option<OutboxStatus> {
-        self.door.outbox()
+        self.standing().into_iter().map(|(camera, alarm)| (camera.unwrap_or_default(), alarm.kind)).collect()
     }
 
     fn alarm(&self, kind: &str, message: String) -> Alarm {
@@ -327,6 +344,7 @@ impl Voice {
         let of_all = of_all.chain(&known.archive);
         let alarms: Vec<Alarm> = of_camera.chain(of_all).cloned().collect();
         self.door.set_alarms(camera, &alarms);
+        self.news.changed();
     }
 }
 
@@ -365,11 +383,14 @@ impl EventSink for Voice {
 
     fn verdict(&self, event: InspectionEvent, captured: Instant, due: Option<Instant>) -> Result<(), Refused> {
         let told = self.sparkplug.as_ref().map(|host| (host, event.clone()));
+        let now = self.clock.now();
+        let (shown, total) = (event.clone(), now.monotonic.saturating_duration_since(captured));
         let outgoing = Outgoing { event, captured, due };
         self.door.verdict(outgoing).map_err(|error| Refused(error.to_string()))?;
         if let Some((host, event)) = told {
             host.verdict(&event);
         }
+        self.news.verdict(shown, total, now.wall);
         Ok(())
     }
 

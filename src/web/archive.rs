@@ -27,9 +27,7 @@ async fn picture(
     Path((event, picture)): Path<(Uuid, String)>,
     headers: HeaderMap,
 ) -> Result<Response, Response> {
-    if shared.guarded {
-        shared.gate.admit(headers.get(header::AUTHORIZATION).cloned(), seat.peer.ip()).await?;
-    }
+    shared.may_read(&headers, &seat).await?;
     let ask: fn(&Reader, Uuid) -> Result<Option<Vec<u8>>, ArchiveError> = match picture.as_str() {
         "frame.png" => Reader::frame,
         "map.png" => Reader::map,

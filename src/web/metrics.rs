@@ -24,9 +24,7 @@ async fn metrics(
     Extension(seat): Extension<Arc<Seat>>,
     headers: HeaderMap,
 ) -> Result<Response, Response> {
-    if shared.guarded {
-        shared.gate.admit(headers.get(header::AUTHORIZATION).cloned(), seat.peer.ip()).await?;
-    }
+    shared.may_read(&headers, &seat).await?;
     Ok(([(header::CONTENT_TYPE, TEXT_FORMAT)], shared.api.metrics()).into_response())
 }
 

@@ -159,9 +159,9 @@ fn the_demo_shows_three_verdicts_beside_the_truth_and_ends() {
     for (line, product) in verdicts.iter().zip(["leather", "ring", "printed board"]) {
         assert!(line.contains(&format!("  {product} ")) && line.ends_with(['✓', '✗', '-']), "{line}");
     }
-    // Broker, input, model; then the line is at work, which is said once.
+    // Broker, page, input, model; then the line is at work, which is said once.
     let lines: Vec<&str> = said.lines().collect();
-    assert!(lines[3].starts_with("vcp-line/demo/state: online since "), "{said}");
+    assert!(lines[4].starts_with("vcp-line/demo/state: online since "), "{said}");
     assert_eq!(said.matches("/state: online").count(), 1, "{said}");
     assert!(!said.contains("alarm cleared"), "{said}");
     assert!(said.contains("random weights: the line is real, its verdicts mean nothing"), "{said}");

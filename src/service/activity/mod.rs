@@ -29,6 +29,7 @@ use crate::publish::{Activity, ActivityKind};
 use aside::aside;
 use job::Job;
 
+pub use aside::give_way;
 pub use job::Told;
 pub use pupil::Pupil;
 pub use pupils::{PupilError, Pupils};
