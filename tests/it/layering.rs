@@ -83,6 +83,7 @@ const ONLY: &[(&str, &[&str])] = &[
     ("plotters", &["eval/report/plot.rs"]),
     ("maud", &["eval/report/"]),
     ("rusqlite", &["archive/"]),
+    ("prometheus_client", &["service/metrics.rs"]),
     ("csv", &["dataset/listed.rs"]),
     ("burn", &["vcp_clip/eager.rs", "engine/finish.rs", "learn/"]),
 ];
