@@ -14,7 +14,7 @@ use crate::verdict::{Defect, NoVerdictReason, Suspect, Verdict};
 pub const SCHEMA: u32 = 1;
 
 /// The verdict as one word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum VerdictWord {
     /// The part is good.
@@ -111,6 +111,16 @@ pub struct MemoryInfo {
     pub parts: usize,
 }
 
+/// Where the pictures of a part are asked for: paths at the API of its line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Images {
+    /// The frame, lossless.
+    pub frame: String,
+    /// The frame with its anomaly map over it; absent where the engine has not looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overlay: Option<String>,
+}
+
 /// One event per inspected or owed part.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct InspectionEvent {
@@ -156,6 +166,9 @@ pub struct InspectionEvent {
     /// stands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspect: Option<Suspect>,
+    /// Its pictures; absent where the archive does not keep them, or had no room.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub images: Option<Images>,
 }
 
 impl From<Verdict> for VerdictWord {

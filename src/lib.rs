@@ -18,9 +18,11 @@
 //! ```text
 //! main → cli → {service → {calibrate → line, config, publish, web, systemd}, learn → eval} → {dataset → source, engine → cuda} → {vcp_clip, weights, synth} → output → vocabulary
 //! {line, config} → drift → vocabulary
+//! {line, config, service, web} → archive → output → vocabulary
 //! ```
 //! where the vocabulary is [`frame`], [`anomaly`], [`overlay`], [`verdict`], [`event`], [`camera`], [`command`],
 //! [`secret`], [`clock`], [`dice`], [`printable`] and [`error_chain`]: no I/O. [`output`] puts results on disk, whole or not at all;
+//! [`archive`] keeps what became of every part, and pictures;
 //! [`synth`] makes pictures of products whose truth is known; [`drift`] tells whether pictures still look like those of the good
 //! parts. Modules in one pair of braces do not import each other, with
 //! two exceptions: `config` fills in the `…Spec` types of its neighbours, and `weights` takes the model's sizes from
@@ -43,6 +45,7 @@ pub mod verdict;
 
 pub mod output;
 
+pub mod archive;
 pub mod drift;
 pub mod synth;
 pub mod vcp_clip;

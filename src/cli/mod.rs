@@ -13,6 +13,7 @@ use crate::printable;
 use interrupt::Interrupts;
 use terminal::note;
 
+mod archive;
 mod bench;
 mod calibrate;
 mod check;
@@ -72,6 +73,8 @@ enum Command {
     Trigger(trigger::TriggerArguments),
     /// Show what waits in a line's outbox: events, parts that are owed one, damage. Reads only.
     Outbox(outbox::OutboxArguments),
+    /// Show what a line has kept of its parts, or write it as a data set.
+    Archive(archive::ArchiveArguments),
     /// Look at image files: one line each with the score; anomaly maps and overlays on request.
     Inspect(inspect::InspectArguments),
     /// Learn what good parts look like: a memory of pictures of them, which joins the model's eye.
@@ -161,6 +164,7 @@ fn command(command: Command, interrupts: &Interrupts, log: &Log) -> anyhow::Resu
         Command::Watch(arguments) => watch::run(&arguments),
         Command::Trigger(arguments) => trigger::run(&arguments),
         Command::Outbox(arguments) => outbox::run(&arguments),
+        Command::Archive(arguments) => archive::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Learn(arguments) => learn::run(&arguments),
         Command::Calibrate(arguments) => calibrate::run(&arguments),

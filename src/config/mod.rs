@@ -1,6 +1,7 @@
 //! The settings of a line: read as written, checked as a whole, resolved until nothing is left to interpret.
 
 mod aravis;
+mod archive;
 mod control;
 pub mod mqtt;
 mod outbox;

@@ -31,6 +31,8 @@ pub struct RawLine {
     pub sparkplug: Option<RawSparkplug>,
     /// `[outbox]`
     pub outbox: RawOutbox,
+    /// `[archive]`
+    pub archive: Option<RawArchive>,
     /// `[stop]`
     pub stop: RawStop,
     /// `[[camera]]`
@@ -39,7 +41,7 @@ pub struct RawLine {
 
 /// Keys and tables of the top level.
 pub const TOP_LEVEL: &[&str] =
-    &["line", "model", "recipe", "mqtt", "outbox", "sparkplug", "commands", "http", "stop", "camera"];
+    &["line", "model", "recipe", "mqtt", "outbox", "archive", "sparkplug", "commands", "http", "stop", "camera"];
 
 /// `[model]`: what looks.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -137,6 +139,24 @@ pub struct RawOutbox {
     pub when_full: Key<String>,
     /// `refuse` or `memory`.
     pub when_unkept: Key<String>,
+}
+
+/// `[archive]`: what is kept of every part.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawArchive {
+    /// Directory, this line's own.
+    pub directory: Key<PathBuf>,
+    /// Share of the parts that pass whose pictures are kept, 0 … 1.
+    pub sample: Key<f64>,
+    /// Largest size on disk, bytes.
+    pub max_bytes: Key<u64>,
+    /// Older parts go, hours.
+    pub max_age_h: Key<u64>,
+    /// Bytes of the disk that stay free.
+    pub reserve_bytes: Key<u64>,
+    /// Bytes that may wait in memory to be written.
+    pub max_queue_bytes: Key<u64>,
 }
 
 /// `[commands]`: what others may ask of the line.

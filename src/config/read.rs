@@ -66,6 +66,7 @@ pub fn read(text: &str, report: &mut Report) -> RawLine {
             "http" => raw.http = section(value, "http", report),
             "sparkplug" => raw.sparkplug = Some(section(value, "sparkplug", report)),
             "outbox" => raw.outbox = section(value, "outbox", report),
+            "archive" => raw.archive = Some(section(value, "archive", report)),
             "stop" => raw.stop = section(value, "stop", report),
             "camera" => match value.get_ref().as_array() {
                 Some(cameras) => {

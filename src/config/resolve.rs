@@ -14,6 +14,7 @@ use super::read::KINDS;
 use super::rules::{Rules, password_place, value};
 use super::secret;
 use super::sparkplug::SparkplugConfig;
+use crate::archive::ArchiveSpec;
 use crate::drift::Baseline;
 use crate::engine::{EngineSpec, PlanSpec};
 use crate::error_chain;
@@ -46,6 +47,8 @@ pub struct LineConfig {
     pub sparkplug: Option<SparkplugConfig>,
     /// Where events are kept until the broker has them.
     pub outbox: OutboxSpec,
+    /// What is kept of every part, if anything.
+    pub archive: Option<ArchiveSpec>,
     /// Longest time for the ordered stop.
     pub stop_deadline: Duration,
     /// At least one.
@@ -107,6 +110,8 @@ pub fn resolve(raw: &RawLine, file: &Path, report: &mut Report) -> Option<LineCo
     let deadline = cameras.iter().flatten().filter_map(|camera| camera.plan.trigger.deadline).min();
     let mut rules = Rules { section: "outbox".into(), report };
     let outbox = super::outbox::resolve(&raw.outbox, name.as_deref().unwrap_or_default(), base, deadline, &mut rules);
+    rules.section = "archive".into();
+    let archive = super::archive::resolve(raw.archive.as_ref(), name.as_deref().unwrap_or_default(), base, &mut rules);
     rules.section = "commands".into();
     let commands = control::commands(&raw.commands, name.as_deref().unwrap_or_default(), base, &mut rules);
     rules.section = "http".into();
@@ -117,7 +122,7 @@ pub fn resolve(raw: &RawLine, file: &Path, report: &mut Report) -> Option<LineCo
     let cameras = cameras.into_iter().collect::<Option<Vec<_>>>()?;
     let stop_deadline = Duration::from_secs_f64(stop_deadline);
     let (name, engine, mqtt, outbox, sparkplug) = (name?, engine?, mqtt?, outbox?, sparkplug?);
-    Some(LineConfig { name, engine, mqtt, outbox, sparkplug, commands, http, stop_deadline, cameras })
+    Some(LineConfig { name, engine, mqtt, outbox, archive, sparkplug, commands, http, stop_deadline, cameras })
 }
 
 /// Each camera has its own topics, Sparkplug device and files; not every host and disk tells capitals from small letters.

@@ -10,13 +10,15 @@ use super::event_writer::LineContext;
 use super::handover::Handed;
 use super::last_picture::Inspected;
 use super::parts::{PartCounters, TriggerMode};
+use super::queue::{LaneCounters, QueueWatch};
 use super::recipe::{RecipeError, RecipeSpec};
 use super::sink::Debt;
 use super::station::{Station, TriggerRefused};
+use super::stats::LineStats;
 use super::used::Used;
 use crate::clock::Moment;
 use crate::engine::EngineInfo;
-use crate::event::{ModelInfo, RecipeInfo};
+use crate::event::{MemoryInfo, ModelInfo, RecipeInfo};
 use crate::frame::Part;
 use crate::memory::{Memory, MemoryError};
 
@@ -205,11 +207,29 @@ impl PartStream {
 pub struct Control {
     stations: Arc<[Arc<Station>]>,
     context: Arc<LineContext>,
+    queues: QueueWatch,
 }
 
 impl Control {
-    pub(super) fn new(stations: &[Arc<Station>], context: &Arc<LineContext>) -> Self {
-        Self { stations: stations.into(), context: Arc::clone(context) }
+    pub(super) fn new(stations: &[Arc<Station>], context: &Arc<LineContext>, queues: &QueueWatch) -> Self {
+        Self { stations: stations.into(), context: Arc::clone(context), queues: queues.clone() }
+    }
+
+    /// What the line has done so far.
+    pub fn stats(&self) -> LineStats {
+        self.context.stats().clone()
+    }
+
+    /// How the queues are doing, per camera.
+    pub fn queues(&self) -> Vec<(Arc<str>, LaneCounters)> {
+        let names = self.stations.iter().map(|station| Arc::clone(station.camera()));
+        names.zip(self.queues.counters()).collect()
+    }
+
+    /// The memories in use, per camera that has one.
+    pub fn memories(&self) -> Vec<(Arc<str>, MemoryInfo)> {
+        let memory = |station: &Arc<Station>| Some((Arc::clone(station.camera()), station.memory()?.info()));
+        self.stations.iter().filter_map(memory).collect()
     }
 
     /// Configured name of the line.

@@ -265,7 +265,8 @@ impl Inspector<'_> {
                 let recipe = Arc::clone(&in_use.spec);
                 let verdict = inspection.verdict;
                 let helped = memory.clone();
-                if station.judged(&frame, Judged { inspection, waited, times, recipe, memory: memory.clone() }) {
+                let kept = station.writer().look(verdict, Some((&frame.image, Some(&prediction.map))));
+                if station.judged(&frame, Judged { inspection, waited, times, recipe, memory: memory.clone(), kept }) {
                     let recipe = Arc::clone(&in_use.spec);
                     let seen = || (frame.clone(), prediction.clone());
                     let part = || {

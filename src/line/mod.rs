@@ -26,6 +26,7 @@ pub mod regions;
 #[cfg(feature = "opencv")]
 mod regions_opencv;
 pub mod regions_plain;
+mod shown;
 mod sink;
 mod spawn;
 mod station;
@@ -113,7 +114,8 @@ impl Line {
     /// Opens the engine, lets it look at one grey picture, then tries every camera once. A camera that is not
     /// reachable is tried again in its thread; any other error ends the start.
     pub fn start(parts: LineParts) -> Result<Self, LineError> {
-        let LineParts { name, session, cameras, engine, unanswered, sink, heartbeat, clock, cancelled } = parts;
+        let LineParts { name, session, cameras, engine, unanswered, sink, archive, heartbeat, clock, cancelled } =
+            parts;
         let names = cameras.iter().map(|(plan, _)| Arc::clone(&plan.name)).collect();
         let lanes: Vec<_> = cameras.iter().map(|(plan, _)| (plan.queue, plan.when_full)).collect();
         let (lanes, collector) = queue::lanes(&lanes);
@@ -136,7 +138,8 @@ impl Line {
         let engine = engine_ready(&answer, &cancelled)?;
 
         let (model, stats) = (engine.model(), Mutex::default());
-        let context = Arc::new(LineContext { line: name, session, model, engine: engine.clone(), clock, sink, stats });
+        let context = LineContext { line: name, session, model, engine: engine.clone(), clock, sink, stats, archive };
+        let context = Arc::new(context);
         let (bell, rung) = bounded(1);
         let station = |((plan, _), lane): (&(CameraPlan, _), _)| Station::new(plan, lane, &context, bell.clone());
         let stations: Vec<_> = cameras.iter().zip(lanes).map(station).map(Arc::new).collect();
@@ -201,7 +204,7 @@ impl Line {
 
     /// A handle for those who may ask something of the line.
     pub fn control(&self) -> Control {
-        Control::new(&self.stations, &self.context)
+        Control::new(&self.stations, &self.context, &self.queues)
     }
 
     /// What the line has done so far.

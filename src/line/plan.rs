@@ -12,6 +12,7 @@ use super::queue::WhenFull;
 use super::recipe::RecipeSpec;
 use super::sink::{EventSink, Heartbeat};
 use super::used::Used;
+use crate::archive::Archive;
 use crate::clock::Clock;
 use crate::drift::Baseline;
 use crate::engine::{Engine, EngineError};
@@ -97,6 +98,8 @@ pub struct LineParts {
     pub unanswered: Vec<Unanswered>,
     /// Where events go.
     pub sink: Arc<dyn EventSink>,
+    /// What keeps what became of the parts, and pictures; `None` keeps nothing.
+    pub archive: Option<Archive>,
     /// Who watches the inference thread.
     pub heartbeat: Arc<dyn Heartbeat>,
     /// What time it is.

@@ -10,13 +10,14 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::Sender;
 
 use super::damaged::DamagedFrames;
-use super::event_writer::{Entry, EventWriter, LineContext};
+use super::event_writer::{Entry, EventWriter, Kept, LineContext};
 use super::handover::HandOver;
 use super::last_picture::LastPicture;
 use super::parts::{Matcher, Outcome, Output, Pairing, PartCounters, Shot, TriggerMode, TriggerPlan};
 use super::plan::CameraPlan;
 use super::queue::{FrameQueue, Pushed, WhenFull};
 use super::recipe::{RecipeError, RecipeSpec, no_verdict};
+use super::shown::Shown;
 use super::sink::{Debt, Refused};
 use super::used::{RECIPES, THRESHOLDS, Trouble, Used};
 use crate::anomaly::StageTimes;
@@ -39,6 +40,8 @@ pub(super) struct Judged {
     pub recipe: Arc<RecipeSpec>,
     /// What helped the model.
     pub memory: Option<Arc<Memory>>,
+    /// What the archive keeps of it.
+    pub kept: Kept,
 }
 
 struct Recipes {
@@ -73,6 +76,8 @@ pub(super) struct Station {
     pub picture: LastPicture,
     /// Whoever learns from the parts.
     pub hand_over: HandOver,
+    /// For the archive, where there is one.
+    shown: Option<Shown>,
 }
 
 /// A command could not name a part here.
@@ -104,6 +109,7 @@ impl Station {
             recipes: Mutex::new(Recipes { configured, current, size: None, gave_way: None }),
             picture: LastPicture::default(),
             hand_over: HandOver::default(),
+            shown: context.archive.as_ref().map(|_| Shown::default()),
         }
     }
 
@@ -338,6 +344,7 @@ impl Station {
             match output {
                 Output::Serve { part, mut frame } => {
                     frame.part = Some(part);
+                    self.shown.iter().for_each(|shown| shown.put(&frame));
                     served.push(frame);
                 }
                 Output::Forget { seq } => {
@@ -362,6 +369,7 @@ impl Station {
 
     fn tell(&self, part: Part, triggered: Moment, shot: Option<Shot>, outcome: Outcome<Judged>) {
         let due = self.plan.deadline.map(|deadline| triggered.monotonic + deadline);
+        let image = shot.as_ref().and_then(|shot| self.shown.as_ref()?.take(shot.seq));
         match (outcome, shot) {
             (Outcome::Verdict(judged), Some(shot)) => {
                 self.writer.write(Entry { due, ..verdict(Some(part), shot, &judged, judged.inspection.clone()) });
@@ -371,12 +379,15 @@ impl Station {
             (Outcome::NoVerdict(reason), shot) => {
                 let begun = shot.as_ref().map_or(triggered, |shot| shot.captured);
                 let waited = self.clock.now().monotonic.saturating_duration_since(begun.monotonic);
+                let inspection = no_verdict(reason);
+                let kept = self.writer.look(inspection.verdict, image.as_ref().map(|image| (image, None)));
                 self.writer.write(Entry {
+                    kept,
                     part: Some(part),
                     shot,
                     begun,
                     due,
-                    inspection: no_verdict(reason),
+                    inspection,
                     waited,
                     times: StageTimes::default(),
                     recipe: &self.recipe(),
@@ -466,7 +477,7 @@ impl Station {
 }
 
 fn verdict(part: Option<Part>, shot: Shot, judged: &Judged, inspection: Inspection) -> Entry<'_> {
-    let Judged { waited, times, recipe, memory, .. } = judged;
+    let Judged { waited, times, recipe, memory, kept, .. } = judged;
     Entry {
         part,
         begun: shot.captured,
@@ -477,5 +488,6 @@ fn verdict(part: Option<Part>, shot: Shot, judged: &Judged, inspection: Inspecti
         times: *times,
         recipe,
         memory: memory.as_ref().map(|memory| memory.info()),
+        kept: kept.clone(),
     }
 }

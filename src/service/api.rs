@@ -8,9 +8,12 @@ use uuid::Uuid;
 
 use super::activity::Activities;
 use super::commands::Inbox;
+use super::metrics::{self, Sources};
 use super::voice::Voice;
+use crate::archive::Archive;
 use crate::command::Ack;
 use crate::line::control::Control;
+use crate::publish::OutboxSpec;
 use crate::web::Api;
 
 /// Answers the API's questions and hands its commands on.
@@ -27,6 +30,10 @@ pub struct LineApi {
     pub activities: Arc<Activities>,
     /// The line, once it is there.
     pub control: Arc<OnceLock<Control>>,
+    /// What is kept of every part, if anything.
+    pub archive: Option<Archive>,
+    /// How much may wait for the broker on disk.
+    pub outbox: Option<OutboxSpec>,
 }
 
 impl Api for LineApi {
@@ -75,6 +82,20 @@ impl Api for LineApi {
                 "refused": publishing.dropped,
                 "reconnects": publishing.reconnects,
             },
+        })
+    }
+
+    fn archive(&self) -> Option<&Archive> {
+        self.archive.as_ref()
+    }
+
+    fn metrics(&self) -> String {
+        metrics::text(&Sources {
+            line: &self.line,
+            voice: &self.voice,
+            control: self.control.get(),
+            archive: self.archive.as_ref().map(Archive::counters),
+            outbox: self.outbox.as_ref(),
         })
     }
 

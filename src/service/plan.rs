@@ -48,6 +48,7 @@ pub fn service(config: &mut LineConfig) -> Result<Service, ServiceError> {
         publisher: publisher(config)?,
         ask,
         sparkplug: sparkplug(config)?,
+        archive: config.archive.clone(),
         stop_deadline: config.stop_deadline,
         files,
     })

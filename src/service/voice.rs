@@ -12,7 +12,7 @@ use crate::event::{InspectionEvent, ModelInfo};
 use crate::frame::Part;
 use crate::line::{Debt, EventSink, Refused, Trouble};
 use crate::logging::LogHealth;
-use crate::publish::outbox::{RecordId, Safety, WhenUnkept};
+use crate::publish::outbox::{OutboxStatus, RecordId, Safety, WhenUnkept};
 use crate::publish::sparkplug::SparkplugHandle;
 use crate::publish::{Activity, Alarm, Counters, Door, LineState, Outgoing, StateWord};
 use crate::verdict::Suspect;
@@ -46,6 +46,8 @@ struct Known {
     pictures: BTreeMap<(String, &'static str), Alarm>,
     /// Lines of the log are being lost.
     log: Option<Alarm>,
+    /// What keeps the archive from keeping pictures, or soon will.
+    archive: Option<Alarm>,
     /// Recipes that came by command could not be read at the start.
     recipes: Option<Alarm>,
     /// What ails recipes, thresholds and memories in use, each with its camera.
@@ -71,6 +73,7 @@ impl Voice {
             drops: BTreeMap::new(),
             pictures: BTreeMap::new(),
             log: None,
+            archive: None,
             recipes: None,
             judging: Vec::new(),
         };
@@ -151,6 +154,22 @@ impl Voice {
         (self.known().state.clone(), self.door.counters())
     }
 
+    /// What stands, as `(camera, kind)`; what concerns every camera has none.
+    pub fn alarms(&self) -> Vec<(String, String)> {
+        let known = self.known();
+        let of_all = known.engine.iter().chain(known.broker.values()).chain(known.outbox.as_ref().map(|(a, _)| a));
+        let of_all = of_all.chain(&known.recipes).chain(&known.log).chain(&known.archive);
+        let of_one = known.lost.iter().chain(&known.drops).map(|(camera, alarm)| (camera.clone(), alarm.kind.clone()));
+        let pictures = known.pictures.iter().map(|((camera, _), alarm)| (camera.clone(), alarm.kind.clone()));
+        let judging = known.judging.iter().map(|(camera, alarm)| (camera.to_string(), alarm.kind.clone()));
+        of_all.map(|alarm| (String::new(), alarm.kind.clone())).chain(of_one).chain(pictures).chain(judging).collect()
+    }
+
+    /// How the outbox is doing, where there is one.
+    pub fn outbox_status(&self) -> Option<OutboxStatus> {
+        self.door.outbox()
+    }
+
     fn alarm(&self, kind: &str, message: String) -> Alarm {
         Alarm { kind: kind.into(), message, since: self.clock.now().wall }
     }
@@ -228,6 +247,20 @@ impl Voice {
         self.show_all_alarms(&known);
     }
 
+    /// What the archive says of itself. It concerns every camera, and harms no verdict.
+    pub fn archive(&self, message: Option<String>) {
+        let mut known = self.known();
+        if known.archive.as_ref().map(|alarm| &alarm.message) == message.as_ref() {
+            return;
+        }
+        let since = known.archive.as_ref().map(|alarm| alarm.since);
+        known.archive = message.map(|message| {
+            let alarm = self.alarm("archive", message);
+            Alarm { since: since.unwrap_or(alarm.since), ..alarm }
+        });
+        self.show_all_alarms(&known);
+    }
+
     /// Recipes that came by command are not in use, because what was kept of them is damaged.
     pub fn recipes(&self, trouble: Option<&str>) {
         let mut known = self.known();
@@ -272,7 +305,7 @@ impl Voice {
         let all = known.engine.iter().chain(known.lost.values()).chain(known.broker.values()).chain(outbox);
         let all =
             all.chain(&known.recipes).chain(known.drops.values()).chain(known.pictures.values()).chain(&known.log);
-        let all = all.chain(known.judging.iter().map(|(_, alarm)| alarm));
+        let all = all.chain(&known.archive).chain(known.judging.iter().map(|(_, alarm)| alarm));
         let counters = self.door.counters();
         let away = (!counters.connected).then(|| format!("; no broker, {} verdicts wait", counters.queued));
         let alarms = all.map(|alarm| format!("; {}: {}", alarm.kind, alarm.message));
@@ -291,6 +324,7 @@ impl Voice {
         let outbox = known.outbox.as_ref().map(|(alarm, _)| alarm);
         let of_all =
             known.engine.iter().chain(known.broker.values()).chain(outbox).chain(&known.recipes).chain(&known.log);
+        let of_all = of_all.chain(&known.archive);
         let alarms: Vec<Alarm> = of_camera.chain(of_all).cloned().collect();
         self.door.set_alarms(camera, &alarms);
     }

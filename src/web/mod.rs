@@ -2,8 +2,11 @@
 //!
 //! What changes something needs the token, always; from an address that other computers can reach, so does the state.
 
+mod api;
+mod archive;
 mod gate;
 mod listener;
+mod metrics;
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -21,10 +24,13 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::command::{Ack, MAX_PAYLOAD};
+use crate::command::MAX_PAYLOAD;
 use crate::secret::{LEAST_TOKEN, Secret};
+use api::ApiState;
 use gate::{Gate, refusal};
 use listener::Seat;
+
+pub use api::Api;
 
 /// Longest time for reading a command, and for answering it.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -34,17 +40,6 @@ const LOOK: Duration = Duration::from_secs(2);
 
 /// Bytes of a body that are read at most.
 const MOST_READ: usize = 1024 * 1024;
-
-/// What the API speaks for. Implemented by `service`, and by tests.
-pub trait Api: Send + Sync {
-    /// A command as it came, not yet read; never waits. The answer is given through `answer`, or by dropping it when
-    /// there is no room.
-    fn command(&self, name: &str, payload: &[u8], answer: oneshot::Sender<Ack>);
-    /// The line, as JSON.
-    fn state(&self) -> serde_json::Value;
-    /// Whether the line inspects, and what is wrong when it does not.
-    fn health(&self) -> Result<(), String>;
-}
 
 /// Where to listen, resolved.
 #[derive(Clone, Debug)]
@@ -87,14 +82,6 @@ pub struct Web {
     address: SocketAddr,
     stop: CancellationToken,
     thread: Option<JoinHandle<()>>,
-}
-
-/// What every request is answered from.
-struct ApiState {
-    api: Arc<dyn Api>,
-    gate: Arc<Gate>,
-    /// Every path but `/health` needs the token.
-    guarded: bool,
 }
 
 impl Web {
@@ -184,6 +171,8 @@ fn routes(shared: Arc<ApiState>) -> Router {
     Router::new()
         .route("/health", get(health))
         .route("/api/state", get(state))
+        .merge(archive::routes())
+        .merge(metrics::routes())
         .route("/api/{name}", post(command))
         .layer(middleware::from_fn_with_state(Arc::clone(&shared), at_home))
         .with_state(shared)

@@ -152,6 +152,7 @@ fn check(how: &str, memory: impl Fn(&mut dyn Engine, &[Frame]) -> Option<Arc<Mem
         engine: Box::new(engine),
         unanswered: Vec::new(),
         sink: Arc::clone(&events) as Arc<dyn EventSink>,
+        archive: None,
         heartbeat: Arc::clone(&events) as Arc<dyn Heartbeat>,
         clock: Arc::new(SystemClock),
         cancelled: CancellationToken::new(),

@@ -51,7 +51,7 @@ fn every_example_resolves() {
 #[test]
 fn the_reference_shows_every_key() {
     let text = std::fs::read_to_string(pipelines().join("reference.toml")).expect("text");
-    let sections: [(&str, &[&str]); 18] = [
+    let sections: [(&str, &[&str]); 19] = [
         ("top level", raw::TOP_LEVEL),
         ("model", read::keys_of::<raw::RawModel>()),
         ("recipe", read::keys_of::<raw::RawRecipe>()),
@@ -61,6 +61,7 @@ fn the_reference_shows_every_key() {
         ("trigger", read::keys_of::<raw::RawTrigger>()),
         ("sparkplug", read::keys_of::<raw::RawSparkplug>()),
         ("outbox", read::keys_of::<raw::RawOutbox>()),
+        ("archive", read::keys_of::<raw::RawArchive>()),
         ("stop", read::keys_of::<raw::RawStop>()),
         ("camera", read::keys_of::<raw::RawCamera>()),
         ("directory", read::keys_of::<raw::RawDirectory>()),

@@ -6,6 +6,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod archive;
+mod archive_line;
 mod bad_input;
 mod calibrate;
 #[cfg(feature = "gstreamer")]

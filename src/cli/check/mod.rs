@@ -10,8 +10,8 @@ use anyhow::Context;
 use clap::Args;
 
 use super::failure::Said;
-use super::outbox;
 use super::terminal::say;
+use super::{archive, outbox};
 use crate::config::{self, LineConfig, SecretError};
 use crate::engine::{self, EngineError};
 use crate::output;
@@ -106,6 +106,9 @@ impl Opened {
         let broker = publish::probe(&publisher).map(|()| publisher.address());
         found.tell("broker", broker.map_err(Into::into));
         found.tell("outbox", outbox::look(&config.outbox));
+        if let Some(archive) = &config.archive {
+            found.tell("archive", archive::look(archive));
+        }
         if let Some(http) = &config.http {
             found.tell("API", web::probe(http.listen).map_err(Into::into));
         }

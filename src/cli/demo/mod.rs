@@ -159,6 +159,7 @@ impl DemoArguments {
             publisher,
             ask: service::Ask { commands, mqtt: true, http: None },
             sparkplug: None,
+            archive: None,
             stop_deadline: Duration::from_secs(5),
             files: Vec::new(),
         }

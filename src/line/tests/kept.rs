@@ -75,6 +75,7 @@ fn a_kept_map_is_fetched_only_when_asked_for() {
         engine: Box::new(|| Ok(Box::new(engine))),
         unanswered: Vec::new(),
         sink: Arc::clone(&notebook) as Arc<dyn EventSink>,
+        archive: None,
         heartbeat: Arc::clone(&notebook) as Arc<dyn Heartbeat>,
         clock: Arc::new(SystemClock),
         cancelled: CancellationToken::new(),
