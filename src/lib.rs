@@ -55,6 +55,7 @@ pub mod weights;
 pub mod cuda;
 pub mod engine;
 pub mod source;
+pub mod view;
 
 pub mod dataset;
 

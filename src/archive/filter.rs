@@ -1,7 +1,6 @@
 //! Which parts are asked for, as SQL.
 
 use jiff::Timestamp;
-use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::error::ArchiveError;
@@ -54,11 +53,25 @@ pub struct Count {
     pub more: bool,
 }
 
-/// Conditions with their values, and the index to look through.
+/// What a condition is about; indices can look for some of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum About {
+    Time,
+    Camera,
+    Verdict,
+    Reason,
+    Score,
+    Pictures,
+    Other,
+}
+
+/// Conditions, and the index to look through.
 pub(super) struct Query {
     pub index: &'static str,
-    pub conditions: String,
-    pub values: Vec<Value>,
+    counted_by: &'static str,
+    /// Numbers stand in them; the id of a part is the one value that is bound.
+    conditions: Vec<(About, String)>,
+    pub values: Vec<String>,
     /// Nothing can match: a camera that the archive does not know.
     pub nothing: bool,
 }
@@ -95,65 +108,67 @@ pub(super) fn word(connection: &Connection, text: &str) -> Result<Option<i64>, A
 impl Filter {
     /// Everything that is asked, and the index by which it is found soonest.
     pub(super) fn query(&self, connection: &Connection, after: Option<Cursor>) -> Result<Query, ArchiveError> {
-        let (mut conditions, mut values, mut nothing) = (Vec::new(), Vec::new(), false);
-        let mut add = |condition: &str, value: Value| {
-            values.push(value);
-            conditions.push(condition.replace('?', &format!("?{}", values.len())));
+        use About::{Camera, Other, Pictures, Reason, Score, Time, Verdict};
+        let mut query = Query {
+            index: "part_time",
+            counted_by: "part_time",
+            conditions: Vec::new(),
+            values: Vec::new(),
+            nothing: false,
         };
+        let mut add = |about, condition: String| query.conditions.push((about, condition));
         if let Some(from) = self.from {
-            add("captured >= ?", from.as_microsecond().into());
+            add(Time, format!("captured >= {}", from.as_microsecond()));
         }
         if let Some(until) = self.until {
-            add("captured < ?", until.as_microsecond().into());
+            add(Time, format!("captured < {}", until.as_microsecond()));
         }
-        if let Some(cursor) = after {
-            add("captured <= ?", cursor.captured.into());
+        if let Some(Cursor { captured, id }) = after {
+            add(Time, format!("captured <= {captured}"));
+            add(Other, format!("(captured < {captured} OR id < {id})"));
         }
-        let words =
-            [self.camera.clone().map(|name| ("camera = ?", name)), self.reason.map(|r| ("reason = ?", reason_word(r)))];
-        for (condition, text) in words.into_iter().flatten() {
-            match word(connection, &text)? {
-                Some(id) => add(condition, id.into()),
-                None => nothing = true,
-            }
-        }
-        if let Some(verdict) = self.verdict {
-            add("verdict = ?", verdict_code(verdict).into());
-        } else if self.by_score() {
-            // The index begins with it; what has no verdict has no score.
-            conditions.push("verdict IN (0, 1)".to_owned());
-        }
-        let mut add = |condition: &str, value: Value| {
-            values.push(value);
-            conditions.push(condition.replace('?', &format!("?{}", values.len())));
-        };
-        if let Some(least) = self.min_score {
-            add("score >= ?", f64::from(least).into());
-        }
-        if let Some(most) = self.max_score {
-            add("score <= ?", f64::from(most).into());
-        }
-        if let Some(part) = &self.part {
-            add("part = ?", part.clone().into());
-        }
-        if let Some(cursor) = after {
-            values.push(cursor.captured.into());
-            values.push(cursor.id.into());
-            let at = values.len();
-            conditions.push(format!("(captured < ?{} OR id < ?{at})", at - 1));
-        }
-        if self.pictures {
-            conditions.push("pictures > 0".to_owned());
+        match self.verdict {
+            Some(verdict) => add(Verdict, format!("verdict = {}", verdict_code(verdict))),
+            // The index of scores begins with it; what has no verdict has no score.
+            None if self.by_score() => add(Verdict, "verdict IN (0, 1)".into()),
+            None => {}
         }
         if self.by_score() {
-            conditions.push("score IS NOT NULL".to_owned());
-            if self.camera.is_none() {
-                conditions.push("camera IN (SELECT id FROM camera)".to_owned());
+            add(Score, "score IS NOT NULL".into());
+        }
+        for (bound, sign) in [(self.min_score, ">="), (self.max_score, "<=")] {
+            match bound {
+                Some(score) if score.is_finite() => add(Score, format!("score {sign} {:?}", f64::from(score))),
+                Some(_) => query.nothing = true,
+                None => {}
             }
         }
-        let conditions = if conditions.is_empty() { "1".to_owned() } else { conditions.join(" AND ") };
-        let mut query = Query { index: "part_time", conditions, values, nothing };
+        if self.pictures {
+            query.conditions.push((Pictures, "pictures > 0".into()));
+        }
+        if let Some(part) = &self.part {
+            query.conditions.push((Other, "part = ?1".into()));
+            query.values.push(part.clone());
+        }
+        let camera = self.camera.as_deref().map(|name| word(connection, name)).transpose()?;
+        let reason = self.reason.map(|reason| word(connection, &reason_word(reason))).transpose()?;
+        for (about, column, found) in [(Camera, "camera", camera), (Reason, "reason", reason)] {
+            match found {
+                Some(Some(id)) => query.conditions.push((about, format!("{column} = {id}"))),
+                Some(None) => query.nothing = true,
+                None => {}
+            }
+        }
+        // Indices that begin with the camera are of use for all of them, too.
+        if (self.by_score() || self.verdict.is_some()) && self.camera.is_none() {
+            query.conditions.push((Camera, "camera IN (SELECT id FROM camera)".into()));
+        }
         query.index = self.index(connection, &query)?;
+        // In the order of time what is rare is met late; that order is nothing to a count.
+        query.counted_by = match (self.verdict, query.index) {
+            (Some(_), "part_time") if !self.by_score() => "part_camera",
+            (_, index) => index,
+        };
         Ok(query)
     }
 
@@ -161,37 +176,57 @@ impl Filter {
         self.min_score.is_some() || self.max_score.is_some()
     }
 
+    /// The first index that has few candidates; otherwise the one in the order of time.
     fn index(&self, connection: &Connection, query: &Query) -> Result<&'static str, ArchiveError> {
-        if self.part.is_some() {
-            return Ok("part_part");
-        }
+        use About::{Camera, Pictures, Reason, Score, Time, Verdict};
         let usual = match (&self.camera, self.verdict) {
+            _ if query.nothing => return Ok("part_time"),
+            _ if self.part.is_some() => return Ok("part_part"),
             _ if self.pictures => "part_shown",
             (Some(_), Some(_)) => "part_camera",
             _ => "part_time",
         };
-        let narrow = match () {
-            () if self.by_score() => "part_score",
-            () if self.reason.is_some() => "part_reason",
-            () if self.camera.is_some() => "part_camera",
-            () => return Ok(usual),
-        };
-        let few = query.count(connection, narrow, SORTED)? < SORTED;
-        Ok(if few { narrow } else { usual })
+        let of_camera: &[About] = if self.verdict.is_some() { &[Camera, Verdict, Time] } else { &[Camera] };
+        let narrow: [(bool, &str, &[About]); 5] = [
+            (self.from.is_some() || self.until.is_some(), "part_time", &[Time]),
+            (self.by_score(), "part_score", &[Verdict, Camera, Score]),
+            (self.pictures, "part_shown", &[Time, Pictures]),
+            (self.reason.is_some(), "part_reason", &[Reason, Camera]),
+            (self.camera.is_some(), "part_camera", of_camera),
+        ];
+        for (_, index, about) in narrow.into_iter().filter(|(asked, ..)| *asked) {
+            if query.count_of(connection, index, about, SORTED)? < SORTED {
+                return Ok(index);
+            }
+        }
+        Ok(usual)
     }
 }
 
 impl Query {
+    /// All conditions, for a WHERE.
+    pub fn conditions(&self) -> String {
+        self.conditions_about(&[])
+    }
+
+    /// Conditions about these; about none all of them.
+    fn conditions_about(&self, about: &[About]) -> String {
+        let meant = self.conditions.iter().filter(|(own, _)| about.is_empty() || about.contains(own));
+        let texts: Vec<&str> = meant.map(|(_, text)| text.as_str()).collect();
+        if texts.is_empty() { "1".to_owned() } else { texts.join(" AND ") }
+    }
+
     /// How many there are, as far as `most`.
-    pub fn count(&self, connection: &Connection, index: &str, most: i64) -> Result<i64, ArchiveError> {
-        let reason = if index == "part_reason" { " AND reason IS NOT NULL" } else { "" };
+    pub fn count(&self, connection: &Connection, most: i64) -> Result<i64, ArchiveError> {
+        self.count_of(connection, self.counted_by, &[], most)
+    }
+
+    fn count_of(&self, connection: &Connection, index: &str, about: &[About], most: i64) -> Result<i64, ArchiveError> {
         let sql = format!(
-            "SELECT count(*) FROM (SELECT 1 FROM part INDEXED BY {index} WHERE {}{reason} LIMIT {most})",
-            self.conditions
+            "SELECT count(*) FROM (SELECT 1 FROM part INDEXED BY {index} WHERE {} LIMIT {most})",
+            self.conditions_about(about)
         );
-        let mut count = connection.prepare_cached(&sql).map_err(ArchiveError::index("counting parts"))?;
-        count
-            .query_row(rusqlite::params_from_iter(&self.values), |row| row.get(0))
-            .map_err(ArchiveError::index("counting parts"))
+        let asked = || connection.prepare(&sql)?.query_row(rusqlite::params_from_iter(&self.values), |row| row.get(0));
+        asked().map_err(ArchiveError::index("counting parts"))
     }
 }

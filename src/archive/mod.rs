@@ -48,7 +48,7 @@ use queue::Shared;
 pub use error::ArchiveError;
 pub use export::{Exported, Layout};
 pub use filter::{Count, Cursor, Filter};
-pub use queue::{ArchiveCounters, Seen};
+pub use queue::{ArchiveCounters, Seen, is_sampled};
 pub use reader::{Page, PartSummary, Reader, StoredPart};
 pub use reviews::{Agreement, NewReview, Opinion, Review};
 pub use spec::{ArchiveSpec, Why};

@@ -129,11 +129,11 @@ impl Reader {
                  (SELECT id AS found FROM part INDEXED BY {} WHERE {} ORDER BY captured DESC, id DESC LIMIT {}) \
                  ON part.id = found ORDER BY captured DESC, part.id DESC",
                 query.index,
-                query.conditions,
+                query.conditions(),
                 most + 1
             );
             let asked = || -> rusqlite::Result<Vec<PartSummary>> {
-                let mut list = connection.prepare_cached(&sql)?;
+                let mut list = connection.prepare(&sql)?;
                 let rows = list.query_map(rusqlite::params_from_iter(&query.values), summary)?;
                 rows.collect()
             };
@@ -153,7 +153,7 @@ impl Reader {
             if query.nothing {
                 return Ok(Count { parts: 0, more: false });
             }
-            let parts = query.count(connection, query.index, COUNTED + 1)?;
+            let parts = query.count(connection, COUNTED + 1)?;
             Ok(Count { parts: parts.min(COUNTED) as u64, more: parts > COUNTED })
         })
     }

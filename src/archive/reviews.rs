@@ -133,10 +133,10 @@ pub(super) fn agreement(connection: &Connection, filter: &Filter) -> Result<Agre
     let sql = format!(
         "SELECT verdict, good FROM review JOIN part USING (event_id) \
          WHERE review.id IN (SELECT max(id) FROM review GROUP BY event_id) AND {}",
-        query.conditions
+        query.conditions()
     );
     let mut asked = || -> rusqlite::Result<()> {
-        let mut ask = connection.prepare_cached(&sql)?;
+        let mut ask = connection.prepare(&sql)?;
         let mut rows = ask.query(rusqlite::params_from_iter(&query.values))?;
         while let Some(row) = rows.next()? {
             let count = match (row.get::<_, i64>(0)?, row.get::<_, bool>(1)?) {

@@ -10,7 +10,9 @@ use serde_json::Value;
 
 use super::failure::wrong_arguments;
 use super::terminal::say;
-use crate::archive::{ArchiveError, ArchiveSpec, Count, Exported, Filter, Layout, PartSummary, Reader};
+use crate::archive::{
+    ArchiveError, ArchiveSpec, Count, Exported, Filter, Layout, Opinion, PartSummary, Reader, is_sampled,
+};
 use crate::event::VerdictWord;
 use crate::printable::printable;
 use crate::verdict::NoVerdictReason;
@@ -173,6 +175,36 @@ fn one_line(part: &PartSummary) -> String {
         _ => "",
     };
     format!("{} {}{id} {verdict}{score}{pictures} {}", part.captured, part.camera, part.event_id)
+}
+
+/// Frames of a camera's good parts for `calibrate`. Only parts of the sample count, whatever their verdict: those that failed
+/// are kept all, and would be too many. What nobody has said of those that failed decides what is promised, so that one
+/// without a review is an error.
+pub fn good_frames(spec: &ArchiveSpec, camera: &str) -> anyhow::Result<Vec<PathBuf>> {
+    let reader = Reader::new(&spec.directory);
+    let filter = Filter { camera: Some(camera.to_owned()), pictures: true, ..Filter::default() };
+    let (mut frames, mut unknown, mut after) = (Vec::new(), 0, None);
+    loop {
+        let page = reader.list(&filter, after, PAGE)?;
+        for part in page.parts.iter().filter(|part| is_sampled(part.event_id, spec.sample)) {
+            let said = reader.get(part.event_id)?.and_then(|part| part.reviews.last().map(|review| review.opinion));
+            match (said, part.verdict) {
+                (Some(Opinion::Good), _) | (None, VerdictWord::Pass) => frames.extend(reader.files(part).0),
+                (Some(Opinion::Bad), _) | (None, VerdictWord::NoVerdict) => {}
+                (None, VerdictWord::Fail) => unknown += 1,
+            }
+        }
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    ensure!(
+        unknown == 0,
+        "{unknown} parts of the archive's sample failed and nobody has said what they are; review them first: without the good \
+         ones among them fewer rejects would be promised than there are"
+    );
+    Ok(frames)
 }
 
 /// For `check`: whether it can be used, and what is in it. Leaves nothing behind.

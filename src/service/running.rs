@@ -30,6 +30,9 @@ const LINE_SHARE: f64 = 0.6;
 /// Time for the archive to write what waits, whatever else took the stop's time.
 const ARCHIVE_STOP: Duration = Duration::from_millis(500);
 
+/// What is said of an archive whose thread broke off.
+const ARCHIVE_ENDED: &str = "the thread of the archive has ended: nothing is archived until the next start";
+
 /// A running line.
 pub struct Running {
     manager: ServiceManager,
@@ -101,8 +104,9 @@ impl Running {
             drops.look(Instant::now(), &self.line.queues()).into_iter().for_each(|change| voice.drops(change));
             voice.broker();
             voice.log(&log.health());
-            if let Some(archive) = &self.archive {
-                voice.archive(archive.alarm());
+            if let (Some(archive), Some(thread)) = (&self.archive, &self.archive_thread) {
+                let ended = thread.is_broken().then(|| ARCHIVE_ENDED.to_owned());
+                voice.archive(ended.or_else(|| archive.alarm()));
             }
             voice.judging(self.line.troubles());
             if let Some(activities) = pace.show(self.ways_in.activities(), Instant::now()) {

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use clap::Args;
 
+use super::archive;
 use super::engine_arguments::EngineArguments;
 use super::failure::{self, wrong_arguments};
 use super::inspect::judge::{chosen, settings};
@@ -29,8 +30,11 @@ pub struct CalibrateArguments {
     #[arg(value_name = "LINE.toml")]
     line: PathBuf,
     /// Pictures of good parts, each of another one: files, or folders with their subfolders.
-    #[arg(long, value_name = "DIR|IMAGE", num_args = 1.., required_unless_present = "rollback")]
+    #[arg(long, value_name = "DIR|IMAGE", num_args = 1.., required_unless_present_any = ["rollback", "from_archive"])]
     good: Vec<PathBuf>,
+    /// Good parts from the line's archive besides: those of its sample, with what reviews say of them.
+    #[arg(long)]
+    from_archive: bool,
     /// Pictures of defective parts: how many of them would be found is said.
     #[arg(long, value_name = "DIR|IMAGE", num_args = 1..)]
     bad: Vec<PathBuf>,
@@ -58,7 +62,7 @@ pub struct CalibrateArguments {
     #[arg(long)]
     json: bool,
     /// Go back to the recipe before, at the next start; again for the one before that.
-    #[arg(long, conflicts_with_all = ["good", "bad", "out", "score", "json"])]
+    #[arg(long, conflicts_with_all = ["good", "from_archive", "bad", "out", "score", "json"])]
     rollback: bool,
     #[command(flatten)]
     engine: EngineArguments,
@@ -91,6 +95,13 @@ pub fn run(arguments: &CalibrateArguments) -> anyhow::Result<()> {
         place.with_context(|| format!("writing into {}", folder.display()))?;
         terminal::goes_on_without();
     }
+    let mut good = arguments.good.clone();
+    if arguments.from_archive {
+        let Some(spec) = &config.archive else {
+            return Err(wrong_arguments("--from-archive: the line has no [archive] in its settings"));
+        };
+        good.extend(archive::good_frames(spec, &camera.plan.name).context("good parts of the archive")?);
+    }
     let spec = arguments.engine.over(config.engine.clone());
     if arguments.apply && (spec.engine, spec.precision) != (config.engine.engine, config.engine.precision) {
         let message = "--apply: thresholds of another engine or precision are none of this line's; leave --engine and --precision out";
@@ -115,7 +126,7 @@ pub fn run(arguments: &CalibrateArguments) -> anyhow::Result<()> {
         );
     }
     let memory = memory.as_ref();
-    let Looked { parts: good, unread } = pictures::look(engine.as_mut(), memory, &recipe, &arguments.good)?;
+    let Looked { parts: good, unread } = pictures::look(engine.as_mut(), memory, &recipe, &good)?;
     let Looked { parts: bad, unread: bad_unread } = pictures::look(engine.as_mut(), memory, &recipe, &arguments.bad)?;
     if unread + bad_unread > 0 {
         note!("vcp-line: {} pictures could not be judged and count nowhere; they are named above", unread + bad_unread);
