@@ -94,22 +94,24 @@ impl Bounds {
             free if self.space != Space::Enough && free < wanted(spec.reserve_bytes) => Space::Rows,
             _ => Space::Enough,
         };
-        let directory = spec.directory.display();
-        let (free_mb, reserve_mb) = (free >> 20, spec.reserve_bytes >> 20);
+        // Without what is free at the moment: an alarm whose text changes all the time would be told all the time.
+        let told = |least: u64, then: &str| {
+            Some(format!(
+                "the disk of {} has less than {} MiB free and the archive leaves {} MiB: {then}; free some of it, or lower \
+                 max_bytes in [archive]",
+                spec.directory.display(),
+                least >> 20,
+                spec.reserve_bytes >> 20
+            ))
+        };
+        let reserve = spec.reserve_bytes;
         let trouble = match self.space {
-            Space::Enough if gave_way || free < warned(spec.reserve_bytes) => Some(format!(
-                "the disk of {directory} has {free_mb} MiB free and the archive leaves {reserve_mb} MiB: soon no picture \
-                 will be kept; free some of it, or lower max_bytes in [archive]"
-            )),
+            Space::Enough if gave_way || free < warned(reserve) => {
+                told(warned(reserve), "soon no picture will be kept")
+            }
             Space::Enough => None,
-            Space::Rows => Some(format!(
-                "the disk of {directory} has {free_mb} MiB free and the archive leaves {reserve_mb} MiB: no picture is \
-                 kept until there is more; free some of it, or lower max_bytes in [archive]"
-            )),
-            Space::Nothing => Some(format!(
-                "the disk of {directory} has {free_mb} MiB free and the archive leaves {reserve_mb} MiB: nothing is \
-                 archived until there is more; free some of it, or lower max_bytes in [archive]"
-            )),
+            Space::Rows => told(wanted(reserve), "no picture is kept until there is more"),
+            Space::Nothing => told(reserve / 2, "nothing is archived until there is more"),
         };
         shared.tell(self.space == Space::Enough, trouble);
         shared.count(|counters| counters.free_bytes = Some(free));

@@ -250,11 +250,9 @@ impl Shared {
         let recent = |at: Instant| self.clock.now().monotonic.saturating_duration_since(at) < REMEMBERED;
         known.dropped_at.is_some_and(recent).then(|| {
             format!(
-                "the disk of {} is slower than parts come: {} went without pictures, {} are not in the index; \
-                 take a faster disk, or lower sample in [archive]",
+                "the disk of {} is slower than parts come: some go without pictures, or are not in the index; take a faster \
+                 disk, or lower sample in [archive]",
                 self.spec.directory.display(),
-                known.counters.dropped_queue,
-                known.counters.dropped_parts
             )
         })
     }
@@ -264,17 +262,10 @@ impl Shared {
         change(&mut self.known().counters);
     }
 
-    /// Whether pictures are taken from now on, and what is wrong. Said when it changes.
+    /// Whether pictures are taken from now on, and what is wrong.
     pub fn tell(&self, taking: bool, trouble: Option<String>) {
         self.taking.store(taking, Ordering::Release);
-        let mut known = self.known();
-        if known.trouble != trouble {
-            match &trouble {
-                Some(trouble) => tracing::warn!("{trouble}"),
-                None => tracing::info!("the archive is well again"),
-            }
-            known.trouble = trouble;
-        }
+        self.known().trouble = trouble;
     }
 
     pub fn stop(&self, patience: Duration) {

@@ -147,7 +147,7 @@ function showAlarms(place) {
       h("h2", {}, t(`alarm_${alarm.kind}`), alarm.camera ? [" · ", name(alarm.camera)] : null),
       h("p", {}, plain(alarm.message, 900)),
       h("p", { class: "quiet" }, t("since", { time: moment(alarm.since) })),
-      alarm.help ? h("details", {}, h("summary", {}, t("what_to_do")), alarm.help.split("\n").map((text) => h("p", { lang: "en" }, text))) : null))));
+      alarm.help ? h("details", {}, h("summary", {}, t("what_to_do")), alarm.help.split("\n").map((text) => h("p", { lang: "en" }, plain(text, 4000)))) : null))));
 }
 
 /** How the line and what is around it are doing, for the head of every view. */

@@ -1,7 +1,11 @@
 // The texts of the page, all from one table; a language that lacks a text shows the English one.
 
+import { plain } from "./dom.js";
+
 let table = { en: {} };
 let language = "en";
+
+const own = (texts, key) => (texts && Object.hasOwn(texts, key) ? texts[key] : undefined);
 
 export async function load() {
   table = await (await fetch("/page/texts.json")).json();
@@ -19,9 +23,10 @@ export function choose(tag) {
 export const languages = () => Object.keys(table);
 export const current = () => language;
 
-/** The text of this key, `{name}` filled in. A text of the line that has no entry is shown as it is. */
+/** The text of this key, `{name}` filled in. A word of the line that has no entry is shown as it is, without its prefix. */
 export function t(key, values = {}) {
-  const text = table[language]?.[key] ?? table.en[key] ?? key;
+  const text = own(table[language], key) ?? own(table.en, key);
+  if (text === undefined) return plain(key.replace(/^[a-z]+_/, ""));
   return text.replace(/\{(\w+)\}/g, (_, name) => String(values[name] ?? ""));
 }
 

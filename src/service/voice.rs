@@ -270,6 +270,10 @@ impl Voice {
         if known.archive.as_ref().map(|alarm| &alarm.message) == message.as_ref() {
             return;
         }
+        match &message {
+            Some(message) => tracing::warn!("{message}"),
+            None => tracing::info!("the archive is well again"),
+        }
         let since = known.archive.as_ref().map(|alarm| alarm.since);
         known.archive = message.map(|message| {
             let alarm = self.alarm("archive", message);

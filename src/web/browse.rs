@@ -38,7 +38,7 @@ struct Asked {
 }
 
 impl Asked {
-    fn filter(&self) -> Result<Filter, Response> {
+    fn filter(&self) -> Result<Filter, String> {
         self.filter.as_deref().map_or(Ok(Filter::default()), |text| read("filter", text))
     }
 
@@ -47,8 +47,12 @@ impl Asked {
     }
 }
 
-fn read<T: for<'de> Deserialize<'de>>(what: &str, text: &str) -> Result<T, Response> {
-    serde_json::from_str(text).map_err(|error| refusal(StatusCode::BAD_REQUEST, format!("{what}: {error}")))
+fn read<T: for<'de> Deserialize<'de>>(what: &str, text: &str) -> Result<T, String> {
+    serde_json::from_str(text).map_err(|error| format!("{what}: {error}"))
+}
+
+fn bad(message: String) -> Response {
+    refusal(StatusCode::BAD_REQUEST, message)
 }
 
 pub(super) fn routes() -> Router<Arc<ApiState>> {
@@ -90,8 +94,8 @@ async fn parts(
     headers: HeaderMap,
 ) -> Result<Response, Response> {
     shared.may_read(&headers, &seat).await?;
-    let (filter, most) = (asked.filter()?, asked.most());
-    let after: Option<Cursor> = asked.after.as_deref().map(|text| read("after", text)).transpose()?;
+    let (filter, most) = (asked.filter().map_err(bad)?, asked.most());
+    let after: Option<Cursor> = asked.after.as_deref().map(|text| read("after", text)).transpose().map_err(bad)?;
     answer(&shared, &seat, move |reader| reader.list(&filter, after, most)).await
 }
 
@@ -123,7 +127,7 @@ async fn scores(
     headers: HeaderMap,
 ) -> Result<Response, Response> {
     shared.may_read(&headers, &seat).await?;
-    let filter = asked.filter()?;
+    let filter = asked.filter().map_err(bad)?;
     answer(&shared, &seat, move |reader| reader.scores(&filter)).await
 }
 
@@ -134,7 +138,7 @@ async fn periods(
     headers: HeaderMap,
 ) -> Result<Response, Response> {
     shared.may_read(&headers, &seat).await?;
-    let (filter, step) = (asked.filter()?, asked.step.unwrap_or(4).clamp(1, LONGEST));
+    let (filter, step) = (asked.filter().map_err(bad)?, asked.step.unwrap_or(4).clamp(1, LONGEST));
     answer(&shared, &seat, move |reader| reader.periods(&filter, step)).await
 }
 
@@ -145,7 +149,7 @@ async fn reviews(
     headers: HeaderMap,
 ) -> Result<Response, Response> {
     shared.may_read(&headers, &seat).await?;
-    let (filter, most) = (asked.filter()?, asked.most());
+    let (filter, most) = (asked.filter().map_err(bad)?, asked.most());
     let work = move |reader: &Reader| {
         let (reviews, agreement) = (reader.reviews(most)?, reader.agreement(&filter)?);
         Ok(json!({ "reviews": reviews, "agreement": agreement }))
@@ -161,7 +165,7 @@ async fn review(
     shared.may_change(request.headers(), &seat).await?;
     let too_long = |_| refusal(StatusCode::PAYLOAD_TOO_LARGE, format!("a review has at most {REVIEW} bytes"));
     let body = axum::body::to_bytes(request.into_body(), REVIEW).await.map_err(too_long)?;
-    let review: NewReview = read("review", &String::from_utf8_lossy(&body))?;
+    let review: NewReview = read("review", &String::from_utf8_lossy(&body)).map_err(bad)?;
     let at = SystemClock.now().wall;
     answer(&shared, &seat, move |reader| reader.review(&review, at)).await
 }
