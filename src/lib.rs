@@ -19,7 +19,7 @@
 //! main → cli → {service → {calibrate → line, config, publish, web, systemd}, learn → eval} → {dataset → source, engine → cuda} → {vcp_clip, weights, synth} → output → vocabulary
 //! {line, config} → drift → vocabulary
 //! ```
-//! where the vocabulary is [`frame`], [`anomaly`], [`overlay`], [`verdict`], [`event`], [`camera`], [`command`],
+//! where the vocabulary is [`frame`], [`levels`], [`anomaly`], [`overlay`], [`verdict`], [`event`], [`camera`], [`command`],
 //! [`secret`], [`clock`], [`dice`], [`printable`] and [`error_chain`]: no I/O. [`output`] puts results on disk, whole or not at all;
 //! [`synth`] makes pictures of products whose truth is known; [`drift`] tells whether pictures still look like those of the good
 //! parts. Modules in one pair of braces do not import each other, with
@@ -35,6 +35,7 @@ pub mod dice;
 pub mod error_chain;
 pub mod event;
 pub mod frame;
+pub mod levels;
 pub mod overlay;
 pub mod printable;
 pub mod secret;

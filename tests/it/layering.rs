@@ -48,6 +48,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 ];
 const VOCABULARY: &[&str] = &[
     "frame",
+    "levels",
     "anomaly",
     "tokens",
     "overlay",
@@ -74,7 +75,7 @@ const ONLY: &[(&str, &[&str])] = &[
     ("rumqttd", &["publish/"]),
     ("axum", &["web/"]),
     ("cudarc", &["cuda/"]),
-    ("opencv", &["line/regions_opencv.rs"]),
+    ("opencv", &["line/regions_opencv.rs", "source/demosaic.rs"]),
     ("plotters", &["eval/report/plot.rs"]),
     ("maud", &["eval/report/page.rs"]),
     ("csv", &["dataset/listed.rs"]),

@@ -25,7 +25,8 @@ use crate::publish::PublisherSpec;
 use crate::publish::broker::EmbeddedBroker;
 use crate::service::plan::{self, SourceSpec};
 use crate::service::{self, CommandSpec, KeptRecipes, Pictures, Pupils};
-use crate::source::synthetic::SyntheticSpec;
+use crate::source::levels::LevelsSpec;
+use crate::source::synthetic::{SyntheticFormat, SyntheticSpec};
 use crate::synth::{Class, Conveyor, DefectKind};
 use reader::Reader;
 
@@ -155,9 +156,10 @@ impl DemoArguments {
             fps: self.rate,
             count: self.parts.map(u64::from),
             first: 1,
+            pixel_format: SyntheticFormat::default(),
             truth_file: None,
         });
-        let opener = plan::opener(source, plan::context(&plan));
+        let opener = plan::opener(source, plan::context(&plan), LevelsSpec::default());
         service::Service {
             line: LINE.into(),
             cameras: vec![(plan, opener)],
