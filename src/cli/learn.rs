@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
@@ -11,10 +12,11 @@ use sha2::{Digest, Sha256};
 use super::engine_arguments::EngineArguments;
 use super::failure;
 use super::inspect::images;
+use super::levels_argument;
 use super::terminal::{self, note};
 use crate::clock::{Clock, SystemClock};
 use crate::engine;
-use crate::frame::Frame;
+use crate::frame::{Frame, Levels};
 use crate::memory::{self, Learner, Memory, Settings};
 use crate::output;
 use crate::source::image_file;
@@ -33,6 +35,9 @@ pub struct LearnArguments {
     /// Tokens that it keeps of each tapped layer, as multiples of one picture's; more of them cost time with every frame.
     #[arg(long, value_name = "PICTURES", default_value_t = memory::PICTURES_OF_TOKENS, value_parser = clap::value_parser!(u16).range(1..=1000))]
     size: u16,
+    /// What the values of the pictures mean, for those of 10 to 16 bits, as in [camera.levels] [default: 16 bits as they are]
+    #[arg(long, value_name = "BLACK,WHITE[,GAMMA]", value_parser = levels_argument::levels)]
+    levels: Option<Arc<Levels>>,
     #[command(flatten)]
     engine: EngineArguments,
 }
@@ -58,7 +63,7 @@ pub fn run(arguments: &LearnArguments) -> anyhow::Result<()> {
     let begin = Instant::now();
     let mut seen: HashMap<[u8; 32], PathBuf> = HashMap::new();
     for images::Image { path, .. } in images {
-        let frame = Frame::alone("good", SystemClock.now(), image_file::load(&path)?);
+        let frame = Frame::alone("good", SystemClock.now(), image_file::load_with(&path, arguments.levels.as_ref())?);
         if let Some(first) = seen.insert(Sha256::digest(frame.image.data()).into(), path.clone()) {
             note!("vcp-line: {} shows the same as {}; it is taken once", path.display(), first.display());
             continue;

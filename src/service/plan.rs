@@ -21,7 +21,7 @@ use crate::publish::sparkplug::SparkplugSpec;
 use crate::publish::{Credentials, PublisherSpec};
 use crate::source::directory::{DirectorySource, DirectorySpec};
 use crate::source::gstreamer_spec::{GStreamerInput, GStreamerSpec, RtspSpec};
-use crate::source::levels::{Levelled, LevelsSpec};
+use crate::source::levels::{First, Levelled, LevelsSpec};
 use crate::source::synthetic::{SyntheticSource, SyntheticSpec};
 use crate::source::{self, Source, SourceContext};
 use crate::web::WebSpec;
@@ -81,21 +81,21 @@ const LEVELS: &str = "levels";
 /// What is known of a camera's levels before it is opened; `state` is where the line keeps what must outlast it.
 pub fn levels(camera: &CameraConfig, state: Option<&Path>) -> LevelsSpec {
     let file = state.map(|state| state.join(LEVELS).join(format!("{}.json", camera.plan.name)));
-    LevelsSpec { set: camera.levels.clone().map(Arc::new), file }
+    LevelsSpec { set: camera.levels.clone().map(Arc::new), file, ..LevelsSpec::default() }
 }
 
 /// How to open (and later reopen) a source.
 pub fn opener(spec: SourceSpec, context: SourceContext, levels: LevelsSpec) -> SourceOpener {
     Box::new(move || {
-        let (inner, first): (Box<dyn Source>, Option<Box<dyn Source>>) = match spec.clone() {
+        let (inner, first): (Box<dyn Source>, First) = match spec.clone() {
             SourceSpec::Directory(spec) => {
                 // What a folder shows is remembered file by file: nothing of it may wait.
                 let first = DirectorySpec { memory: None, watch: false, repeat: false, fps: None, ..spec.clone() };
                 let first = DirectorySource::open(first, context.clone()).ok().map(|first| Box::new(first) as _);
-                (Box::new(DirectorySource::open(spec, context.clone())?), first)
+                (Box::new(DirectorySource::open(spec, context.clone())?), First::Beforehand(first))
             }
-            SourceSpec::GStreamer(spec) => (source::gstreamer::open(spec, context.clone())?, None),
-            SourceSpec::Synthetic(spec) => (Box::new(SyntheticSource::open(spec, context.clone())?), None),
+            SourceSpec::GStreamer(spec) => (source::gstreamer::open(spec, context.clone())?, First::AsTheyCome),
+            SourceSpec::Synthetic(spec) => (Box::new(SyntheticSource::open(spec, context.clone())?), First::AsTheyCome),
         };
         Ok(Box::new(Levelled::over(inner, levels.clone(), &context, first)?) as Box<dyn Source>)
     })

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -29,8 +29,18 @@ const DARK: u16 = 256;
 pub struct LevelsSpec {
     /// Those of the settings.
     pub set: Option<Arc<Levels>>,
-    /// Where those are kept that were taken; `None` forgets them with the source.
+    /// Where those are kept that were taken; `None` forgets them with the program.
     pub file: Option<PathBuf>,
+    /// Those that were taken since the program started: a camera that is opened again keeps them.
+    pub taken: Arc<OnceLock<Arc<Levels>>>,
+}
+
+/// Where the first pictures are looked at.
+pub enum First {
+    /// As they come: the first may wait for the others.
+    AsTheyCome,
+    /// Beforehand, in a source of its own; what comes later does not wait. `None` where there is nothing to look at yet.
+    Beforehand(Option<Box<dyn Source>>),
 }
 
 impl LevelsSpec {
@@ -96,7 +106,7 @@ impl Taken {
     fn write(&self, file: &Path) -> Result<(), String> {
         let text = serde_json::to_vec_pretty(self).map_err(|error| error.to_string())?;
         if let Some(folder) = file.parent() {
-            output::folder(folder).map_err(|error| error.to_string())?;
+            std::fs::create_dir_all(folder).map_err(|error| error.to_string())?;
         }
         output::write(file, &text).map_err(|error| error.to_string())
     }
@@ -121,13 +131,11 @@ pub struct Levelled {
 
 impl Levelled {
     /// Reads what was taken before. Errors when the file is there and holds no levels: a guess could pass what is bad.
-    ///
-    /// `first` delivers the first pictures beforehand, where the source can show them twice; without it they wait here.
     pub fn over(
         inner: Box<dyn Source>,
         spec: LevelsSpec,
         context: &SourceContext,
-        first: Option<Box<dyn Source>>,
+        first: First,
     ) -> Result<Self, SourceError> {
         let camera = Arc::clone(&context.camera);
         let kept = match (&spec.set, &spec.file) {
@@ -139,12 +147,16 @@ impl Levelled {
         if let Some((taken, levels)) = &kept {
             tracing::info!(%camera, bits = taken.bits, "levels as they were taken: {levels}");
         }
-        let enough = if first.is_some() { 1 } else { FIRST_PICTURES };
+        let (enough, first) = match first {
+            First::AsTheyCome => (FIRST_PICTURES, None),
+            First::Beforehand(first) => (1, first),
+        };
+        let frozen = kept.map(|(_, levels)| levels).or_else(|| spec.taken.get().cloned());
         let mut levelled = Self {
             inner,
             camera,
             spec,
-            frozen: kept.map(|(_, levels)| levels),
+            frozen,
             seen: Seen::default(),
             enough,
             waiting: VecDeque::new(),
@@ -198,7 +210,7 @@ impl Levelled {
                 tracing::info!(%camera, bits, pictures, brightest, "levels taken from the first pictures: {levels}")
             }
         }
-        self.frozen = Some(levels);
+        self.frozen = Some(Arc::clone(self.spec.taken.get_or_init(|| levels)));
         let waiting = std::mem::take(&mut self.waiting);
         let finished: Vec<Frame> = waiting.into_iter().map(|frame| self.finished(frame)).collect();
         self.ready.extend(finished);
@@ -382,7 +394,7 @@ mod tests {
 
     fn played(spec: &LevelsSpec, values: &[u16]) -> Vec<(u64, Option<u16>, bool)> {
         let inner = Box::new(Values(values.iter().copied().collect(), 0));
-        let mut source = Levelled::over(inner, spec.clone(), &context(), None).expect("opens");
+        let mut source = Levelled::over(inner, spec.clone(), &context(), First::AsTheyCome).expect("opens");
         let mut seen = Vec::new();
         while let Ok(Some(frame)) = source.next(Duration::from_secs(1)) {
             seen.push((frame.seq, frame.image.levels.map(|levels| levels.white()), frame.image.damaged));
@@ -393,21 +405,22 @@ mod tests {
     #[test]
     fn the_first_pictures_decide_and_the_decision_stays() {
         let folder = tempfile::tempdir().expect("folder");
-        let spec = LevelsSpec { set: None, file: Some(folder.path().join("levels/top.json")) };
+        let spec = LevelsSpec { file: Some(folder.path().join("levels/top.json")), ..LevelsSpec::default() };
         let twelve = |seq| (seq, Some(4095), false);
         assert_eq!(played(&spec, &[900, 800, 3000, 10, 700]), [0, 1, 2, 3, 4].map(twelve));
         // The next start keeps to it, whatever comes; what 12 bits cannot hold gets no verdict.
         assert_eq!(played(&spec, &[20, 5000]), [(0, Some(4095), false), (1, Some(4095), true)]);
         std::fs::write(spec.file.as_ref().expect("file"), "{").expect("writable");
-        let error =
-            Levelled::over(Box::new(Values(VecDeque::new(), 0)), spec, &context(), None).err().expect("no guess");
+        let error = Levelled::over(Box::new(Values(VecDeque::new(), 0)), spec, &context(), First::AsTheyCome)
+            .err()
+            .expect("no guess");
         assert!(error.to_string().contains("does not hold levels") && !error.is_transient(), "{error}");
     }
 
     #[test]
     fn the_settings_win_and_the_dark_decides_nothing() {
         let set = Arc::new(Levels::new(64, 1000, 1.0).expect("levels"));
-        let spec = LevelsSpec { set: Some(set), file: None };
+        let spec = LevelsSpec { set: Some(set), ..LevelsSpec::default() };
         assert_eq!(played(&spec, &[5, 60_000]), [(0, Some(1000), false), (1, Some(1000), false)]);
         let dark = |seq| (seq, None, true);
         let seen = played(&LevelsSpec::default(), &[1, 2, 3, 4, 600, 5]);

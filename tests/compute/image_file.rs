@@ -229,7 +229,9 @@ fn fewer_bits_in_sixteen_are_refused_by_name() {
                 let error = reread(&picture, &format!("deep.{ending}")).unwrap_err().to_string();
                 let remedy = match &picture {
                     DynamicImage::ImageRgba16(_) => "save it without transparency".to_owned(),
-                    _ => format!("say what they mean: `inspect` has --levels 0,{most}, a line [camera.levels]"),
+                    _ => format!(
+                        "say what they mean: `inspect` and `learn` have --levels 0,{most}, a line [camera.levels]"
+                    ),
                 };
                 let expected = format!(
                     "deep.{ending}: has 16 bits a channel, and no value above {most}: looks like {bits} bits in 16, which \

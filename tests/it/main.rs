@@ -20,6 +20,7 @@ mod http;
 mod inspect;
 mod install;
 mod layering;
+mod levels;
 mod line_activities;
 mod line_binary;
 mod line_broker;

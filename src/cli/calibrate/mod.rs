@@ -21,6 +21,7 @@ use crate::line::recipe::RecipeSpec;
 use crate::memory::Memory;
 use crate::output::{self, NewFile};
 use crate::service;
+use crate::service::plan;
 use applying::Place;
 use pictures::Looked;
 
@@ -116,8 +117,12 @@ pub fn run(arguments: &CalibrateArguments) -> anyhow::Result<()> {
         );
     }
     let memory = memory.as_ref();
-    let Looked { parts: good, unread } = pictures::look(engine.as_mut(), memory, &recipe, &arguments.good)?;
-    let Looked { parts: bad, unread: bad_unread } = pictures::look(engine.as_mut(), memory, &recipe, &arguments.bad)?;
+    // Pictures of the camera mean what they mean to the line.
+    let levels = plan::levels(camera, config.commands.directory.as_deref()).known().map_err(anyhow::Error::msg)?;
+    let levels = levels.as_ref();
+    let Looked { parts: good, unread } = pictures::look(engine.as_mut(), memory, &recipe, levels, &arguments.good)?;
+    let Looked { parts: bad, unread: bad_unread } =
+        pictures::look(engine.as_mut(), memory, &recipe, levels, &arguments.bad)?;
     if unread + bad_unread > 0 {
         note!("vcp-line: {} pictures could not be judged and count nowhere; they are named above", unread + bad_unread);
     }

@@ -52,7 +52,9 @@ fn with_its_depth(
         let bits = u16::BITS - brightest.leading_zeros();
         let white = Levels::of_bits(sensor_bits(brightest)).white();
         let remedy = match deeper {
-            Some(_) => format!("say what they mean: `inspect` has --levels 0,{white}, a line [camera.levels]"),
+            Some(_) => {
+                format!("say what they mean: `inspect` and `learn` have --levels 0,{white}, a line [camera.levels]")
+            }
             None => "save it without transparency".to_owned(),
         };
         return Err(Refusal::because(format!(
