@@ -2,15 +2,17 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use jiff::Timestamp;
 
 use super::fusion::Weights;
 use super::{Learner, Memory, MemoryError, Settings};
-use crate::anomaly::{AnomalyMap, Prediction, StageTimes};
+use crate::anomaly::{AnomalyMap, Fetch, Prediction, StageTimes};
 use crate::dice::Dice;
 use crate::event::ModelInfo;
-use crate::tokens::PatchTokens;
+use crate::tokens::{FetchTokens, Known, PatchTokens};
 
 const GRID: usize = 6;
 const WIDTH: usize = 20;
@@ -178,4 +180,69 @@ fn pictures_of_two_shapes_and_none_make_no_memory() {
     assert!(error.contains("pictures of 640x480, here it is 480x640"), "{error}");
     let bare = Prediction { tokens: None, ..answer(part(2, &[]), 0.2, 0.5) };
     assert!(matches!(memory.look(bare, (640, 480)), Err(MemoryError::NoTokens { .. })));
+}
+
+/// A picture on a card: its tokens and its map, what the card says with a memory, and how often it was asked for more.
+#[derive(Clone)]
+struct OnCard {
+    tokens: PatchTokens,
+    joins: bool,
+    fetches: Arc<AtomicUsize>,
+}
+
+impl OnCard {
+    fn answer(&self) -> Prediction {
+        let map = AnomalyMap::elsewhere(SIZE, 0.2, Box::new(self.clone()));
+        let tokens = PatchTokens::elsewhere(GRID, WIDTH, TAPS, Box::new(self.clone()));
+        Prediction { map, score: 0.5, times: StageTimes::default(), tokens: Some(tokens) }
+    }
+}
+
+impl Fetch for OnCard {
+    fn fetch(&self) -> Vec<f32> {
+        self.fetches.fetch_add(1, Ordering::Relaxed);
+        vec![0.2; SIZE * SIZE]
+    }
+
+    fn join(&self, memory: &Known<'_>) -> Option<(AnomalyMap, f32)> {
+        assert_eq!((memory.width, memory.taps.len(), memory.joining.means.len()), (WIDTH, TAPS, TAPS));
+        self.joins.then(|| (AnomalyMap::new(SIZE, vec![0.75; SIZE * SIZE]), 1.25))
+    }
+}
+
+impl FetchTokens for OnCard {
+    fn fetch(&self) -> Vec<Vec<f32>> {
+        self.fetches.fetch_add(1, Ordering::Relaxed);
+        self.tokens.taps().to_vec()
+    }
+}
+
+#[test]
+fn a_card_that_holds_the_tokens_is_asked_and_one_that_cannot_hands_them_out() {
+    let memory = learnt(6, 4);
+    let tokens = part(1000, &[14, 15]);
+    let here = memory.look(answer(tokens.clone(), 0.2, 0.5), (640, 480)).expect("looked");
+    for joins in [true, false] {
+        let card = OnCard { tokens: tokens.clone(), joins, fetches: Arc::default() };
+        let looked = memory.look(card.answer(), (640, 480)).expect("looked");
+        if joins {
+            assert_eq!((looked.map.peak(), looked.score), (0.75, 1.25));
+        } else {
+            assert!(looked.map == here.map && looked.score == here.score, "the processor says the same");
+        }
+        assert_eq!(card.fetches.load(Ordering::Relaxed), if joins { 0 } else { 2 });
+    }
+    // What does not fit is refused before the card is asked.
+    let card = OnCard { tokens, joins: true, fetches: Arc::default() };
+    assert!(memory.look(card.answer(), (480, 640)).is_err());
+}
+
+#[test]
+fn tokens_that_are_lost_with_the_card_are_no_verdict() {
+    let memory = learnt(6, 4);
+    let lost = PatchTokens::new(GRID, WIDTH, Vec::new());
+    let card = OnCard { tokens: lost, joins: false, fetches: Arc::default() };
+    assert!(matches!(memory.look(card.answer(), (640, 480)), Err(MemoryError::TokensLost)));
+    let tokens = card.answer().tokens.expect("tokens");
+    assert!(matches!(Learner::new(settings(4)).take(&tokens, 0.1, (640, 480)), Err(MemoryError::TokensLost)));
 }

@@ -6,7 +6,7 @@
 use opencv::core::{Mat, MatTraitConstManual, Vec3w};
 use opencv::imgproc::{COLOR_BayerBG2RGB, COLOR_BayerGB2RGB, COLOR_BayerGR2RGB, COLOR_BayerRG2RGB, cvt_color_def};
 
-use super::sensor_format::BayerOrder;
+use super::bayer::BayerOrder;
 
 /// Tight rows of red, green, blue.
 pub fn demosaic_8(order: BayerOrder, width: usize, height: usize, seen: &[u8]) -> Result<Vec<u8>, String> {

@@ -1,6 +1,6 @@
 //! The colours of a mosaic in a build without OpenCV: it says which feature is missing.
 
-use super::sensor_format::BayerOrder;
+use super::bayer::BayerOrder;
 
 const MISSING: &str = "a mosaic of colours (Bayer) needs OpenCV, which is not in this build: rebuild with \
      `cargo build --features opencv`, or set the camera to RGB8 or Mono8";

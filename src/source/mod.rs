@@ -1,5 +1,6 @@
 //! Where frames come from: directories of images, synthetic products, and whatever GStreamer can open.
 
+mod bayer;
 pub mod directory;
 pub mod image_file;
 pub mod levels;

@@ -45,6 +45,8 @@ mod run_packages;
 mod soak;
 #[cfg(feature = "gstreamer")]
 mod source_damaged;
+#[cfg(feature = "gstreamer")]
+mod source_deep;
 mod source_depth;
 #[cfg(feature = "gstreamer")]
 mod source_gige;

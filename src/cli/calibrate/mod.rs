@@ -14,10 +14,9 @@ use super::failure::{self, wrong_arguments};
 use super::inspect::judge::{chosen, settings};
 use super::terminal::{self, note};
 use crate::calibrate::record::Model;
-use crate::calibrate::{self, By, Calibration, Kind, Part, Record, Wanted, Wish};
+use crate::calibrate::{self, By, Kind, Record, Wanted, Wish};
 use crate::clock::{Clock, SystemClock};
 use crate::engine;
-use crate::line::recipe::RecipeSpec;
 use crate::memory::Memory;
 use crate::output::{self, NewFile};
 use crate::service;
@@ -133,6 +132,7 @@ pub fn run(arguments: &CalibrateArguments) -> anyhow::Result<()> {
         sha256: info.sha256.clone(),
         engine: info.engine.to_string(),
         precision: info.precision.to_string(),
+        memory: memory.map(Memory::info),
     };
     let by = By {
         at: SystemClock.now().wall,
@@ -141,9 +141,19 @@ pub fn run(arguments: &CalibrateArguments) -> anyhow::Result<()> {
         camera: camera.plan.name.to_string(),
     };
     let record = Record::new(by, model, &recipe, &found, &good, &bad);
-    let files = out.map(|folder| write(&folder, &record, &recipe, &found, &good, &bad)).transpose()?;
+    let texts = calibrate::sheets(&record, &recipe, &found, &good, &bad)?;
+    let placed = |(name, text): (String, String)| match &arguments.out {
+        Some(folder) => (folder.join(name), text),
+        // Where the line itself puts them.
+        None => (place.sheet(&found.recipe.info, &name), text),
+    };
+    let files = out.map(|_| write(texts.into_iter().map(placed).collect())).transpose()?;
     if arguments.apply {
-        place.apply(&found.recipe)?;
+        place.apply(
+            &found.recipe,
+            &record.model,
+            files.as_ref().and_then(|files| files.first()).map(|file| &**file),
+        )?;
     }
     if arguments.json {
         terminal::json(&record, true)?;
@@ -154,23 +164,15 @@ pub fn run(arguments: &CalibrateArguments) -> anyhow::Result<()> {
 }
 
 /// The file and a histogram for each threshold, all of them or none.
-fn write(
-    folder: &Path,
-    record: &Record,
-    recipe: &RecipeSpec,
-    found: &Calibration,
-    good: &[Part],
-    bad: &[Part],
-) -> anyhow::Result<Vec<PathBuf>> {
-    let texts = calibrate::sheets(record, recipe, found, good, bad)?;
+fn write(texts: Vec<(PathBuf, String)>) -> anyhow::Result<Vec<PathBuf>> {
+    let folder = texts.first().and_then(|(path, _)| path.parent()).map(Path::to_owned).unwrap_or_default();
     let writing = || -> std::io::Result<Vec<PathBuf>> {
-        std::fs::create_dir_all(folder)?;
+        std::fs::create_dir_all(&folder)?;
         let mut whole = Vec::new();
-        for (name, text) in &texts {
-            let path = folder.join(name);
-            let mut file = NewFile::beside(&path)?;
+        for (path, text) in &texts {
+            let mut file = NewFile::beside(path)?;
             std::io::Write::write_all(&mut file, text.as_bytes())?;
-            whole.push((path, file));
+            whole.push((path.clone(), file));
         }
         whole.into_iter().map(|(path, file)| file.put().map(|()| path)).collect()
     };

@@ -184,16 +184,17 @@ impl Builder<'_> {
             return Ok(Pipeline { pipeline, sink, converter: None });
         }
         let head = format!("{description} ! ");
-        if self.ends_in_a_mosaic(&head)? { self.unconverted(&head) } else { self.described(&head) }
+        if self.ends_in_a_mosaic(&head) { self.unconverted(&head) } else { self.described(&head) }
     }
 
     /// Whether what a description delivers can be nothing that videoconvert takes; asked of a pipeline that is made for it.
-    fn ends_in_a_mosaic(&self, head: &str) -> Result<bool, SourceError> {
+    fn ends_in_a_mosaic(&self, head: &str) -> bool {
         const END: &str = "vcp_line_end";
-        let pipeline = self.parsed(&format!("{head}identity name={END}"))?.downcast::<gst::Pipeline>().ok();
-        let end = pipeline.as_ref().and_then(|pipeline| pipeline.by_name(END)).and_then(|end| end.static_pad("sink"));
-        let feeding = end.as_ref().and_then(|end| end.peer());
-        Ok(feeding.is_some_and(|pad| are_mosaics(&pad.query_caps(None))))
+        // What does not parse is told when the real one is made.
+        let Ok(pipeline) = self.parsed(&format!("{head}identity name={END}")) else { return false };
+        let end = pipeline.downcast_ref::<gst::Pipeline>().and_then(|pipeline| pipeline.by_name(END));
+        let feeding = end.as_ref().and_then(|end| end.static_pad("sink")).and_then(|pad| pad.peer());
+        feeding.is_some_and(|pad| are_mosaics(&pad.query_caps(None)))
     }
 
     /// A pipeline whose frames reach the appsink as they come: mosaics become colours here.
