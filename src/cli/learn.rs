@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, bail};
@@ -11,11 +12,12 @@ use sha2::{Digest, Sha256};
 use super::engine_arguments::EngineArguments;
 use super::failure;
 use super::inspect::{images, judge};
+use super::levels_argument;
 use super::terminal::{self, note};
 use crate::anomaly::Prediction;
 use crate::clock::{Clock, SystemClock};
 use crate::engine;
-use crate::frame::Frame;
+use crate::frame::{Frame, Levels};
 use crate::look::{Asked, Looker};
 use crate::memory::{self, Learner, Memory, MemoryError, Settings};
 use crate::output;
@@ -41,6 +43,9 @@ pub struct LearnArguments {
     /// Whose view, when the line has several cameras.
     #[arg(long, value_name = "NAME", requires = "view")]
     camera: Option<String>,
+    /// What the values of the pictures mean, for those of 10 to 16 bits, as in [camera.levels] [default: 16 bits as they are]
+    #[arg(long, value_name = "BLACK,WHITE[,GAMMA]", value_parser = levels_argument::levels)]
+    levels: Option<Arc<Levels>>,
     #[command(flatten)]
     engine: EngineArguments,
 }
@@ -49,8 +54,9 @@ pub fn run(arguments: &LearnArguments) -> anyhow::Result<()> {
     failure::bundle_there(&arguments.model)?;
     output::check_file(&arguments.output).with_context(|| format!("writing {}", arguments.output.display()))?;
     let camera = arguments.view.as_deref().map(|file| judge::open(file, arguments.camera.as_deref())).transpose()?;
-    let (view, regions) =
-        camera.map(|(_, judge)| (judge.view.clone(), judge.spec().regions.clone())).unwrap_or_default();
+    let judge = camera.map(|(_, judge)| judge);
+    let levels = arguments.levels.clone().or_else(|| judge.as_ref()?.levels.clone());
+    let (view, regions) = judge.map(|judge| (judge.view.clone(), judge.spec().regions.clone())).unwrap_or_default();
     let (images, unreadable) = images::find(&arguments.good)?;
     if unreadable > 0 {
         bail!("{unreadable} folders could not be read; a memory of some of the good parts would not know the others");
@@ -71,7 +77,7 @@ pub fn run(arguments: &LearnArguments) -> anyhow::Result<()> {
     let begin = Instant::now();
     let mut seen: HashMap<[u8; 32], PathBuf> = HashMap::new();
     for images::Image { path, .. } in images {
-        let frame = Frame::alone("good", SystemClock.now(), image_file::load(&path)?);
+        let frame = Frame::alone("good", SystemClock.now(), image_file::load_with(&path, levels.as_ref())?);
         if let Some(first) = seen.insert(Sha256::digest(frame.image.data()).into(), path.clone()) {
             note!("vcp-line: {} shows the same as {}; it is taken once", path.display(), first.display());
             continue;

@@ -26,6 +26,7 @@ mod inspect;
 mod interrupt;
 mod json_file;
 mod learn;
+mod levels_argument;
 mod model;
 mod outbox;
 mod run;

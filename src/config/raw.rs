@@ -235,6 +235,9 @@ pub struct RawCamera {
     /// `[camera.view]`: what of its frames is looked at.
     #[serde(skip)]
     pub view: RawView,
+    /// `[camera.levels]`: what the values of its sensor mean.
+    #[serde(skip)]
+    pub levels: Option<RawLevels>,
     /// The keys of its kind.
     #[serde(skip)]
     pub kind: Option<RawKind>,
@@ -284,6 +287,18 @@ pub struct RawTrigger {
     pub window_ms: Key<u64>,
     /// From trigger or capture until the part is given up, milliseconds.
     pub deadline_ms: Key<u64>,
+}
+
+/// `[camera.levels]`: from the values of the sensor to what the model sees.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawLevels {
+    /// Value that is black, and all below.
+    pub black: Key<u16>,
+    /// Value that is white, and all above.
+    pub white: Key<u16>,
+    /// Curve between them; above 1 brightens.
+    pub gamma: Key<f32>,
 }
 
 /// The keys that only one kind of camera has.
@@ -336,7 +351,7 @@ pub struct RawV4l2 {
     pub height: Key<u32>,
     /// Frames per second.
     pub fps: Key<u32>,
-    /// `MJPG`, or GStreamer's name of a raw format such as `GRAY8`.
+    /// `MJPG`, or GStreamer's name of a raw format such as `GRAY8` or `GRAY16_LE`, or of a mosaic such as `rggb`.
     pub format: Key<String>,
 }
 
@@ -417,6 +432,8 @@ pub struct RawSynthetic {
     pub difficulty: Key<[f32; 2]>,
     /// Side of the square pictures, pixels.
     pub size: Key<u32>,
+    /// How the sensor delivers them: `rgb8`, `gray8` to `gray16`, `bayer_rggb8` and its kin.
+    pub pixel_format: Key<String>,
     /// Parts per second.
     pub fps: Key<f64>,
     /// Trigger of the first part.

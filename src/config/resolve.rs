@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::control::{self, CommandsConfig, HttpConfig};
 use super::mqtt::MqttConfig;
 use super::problem::Report;
-use super::raw::{Key, RawCamera, RawKind, RawLine, RawRecipe};
+use super::raw::{Key, RawCamera, RawKind, RawLevels, RawLine, RawRecipe};
 use super::read::KINDS;
 use super::rules::{Rules, password_place, value};
 use super::secret;
@@ -19,6 +19,7 @@ use crate::drift::Baseline;
 use crate::engine::{EngineSpec, PlanSpec};
 use crate::error_chain;
 use crate::event::RecipeInfo;
+use crate::levels::{GAMMAS, Levels};
 use crate::line::CameraPlan;
 use crate::line::parts::TriggerMode;
 use crate::line::queue::WhenFull;
@@ -66,6 +67,8 @@ pub struct CameraConfig {
     pub memory: Option<PathBuf>,
     /// Calibration file whose good parts later pictures are compared with.
     pub calibration: Option<PathBuf>,
+    /// What the values of the sensor mean; `None` takes it from its format, or from the first pictures.
+    pub levels: Option<Levels>,
 }
 
 /// Where frames come from, resolved: what the adapters need, but for the password of a network camera.
@@ -198,6 +201,8 @@ fn resolve_camera(raw: &RawCamera, line: &RawRecipe, base: &Path, report: &mut R
     let each_frame = matches!(raw.kind, Some(RawKind::Synthetic(_)));
     let camera = std::mem::replace(&mut rules.section, format!("{section}.trigger"));
     let trigger = control::trigger(&raw.trigger, each_frame, queue, &mut rules);
+    rules.section = format!("{section}.levels");
+    let levels = raw.levels.as_ref().and_then(|raw| levels(raw, &mut rules));
     rules.section = camera;
     // A command must not wait for the engine on behalf of its frame.
     let commanded = trigger.is_some_and(|trigger| matches!(trigger.mode, TriggerMode::Software | TriggerMode::Matched));
@@ -239,7 +244,23 @@ fn resolve_camera(raw: &RawCamera, line: &RawRecipe, base: &Path, report: &mut R
         backoff_min,
         backoff_max,
     };
-    Some(CameraConfig { plan, source: source?, memory: memory_file, calibration })
+    Some(CameraConfig { plan, source: source?, memory: memory_file, calibration, levels })
+}
+
+/// `None` after a mistake.
+fn levels(raw: &RawLevels, rules: &mut Rules<'_>) -> Option<Levels> {
+    let what = "write the sensor's largest value: 255 for 8 bits, 1023 for 10, 4095 for 12, 16383 for 14, 65535 for 16";
+    let black = value(&raw.black).unwrap_or(0);
+    let white = rules.required(&raw.white, "white", what);
+    let gamma = rules.bounded(&raw.gamma, "gamma", 1.0, GAMMAS, "");
+    match Levels::new(black, white?, gamma) {
+        Ok(levels) => Some(levels),
+        Err(error) => {
+            let key = if raw.black.is_some() { "black" } else { "white" };
+            rules.wrong(raw.black.as_ref().or(raw.white.as_ref()), key, error.to_string());
+            None
+        }
+    }
 }
 
 /// Each key of `[camera.recipe]` replaces the one of `[recipe]`; a mistake is told where the key is.

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use super::raw::{Key, RawSynthetic};
 use super::rules::{Rules, value};
-use crate::source::synthetic::{Conveyor, DefectKind, SIDES, SyntheticSpec};
+use crate::source::synthetic::{Conveyor, DefectKind, SIDES, SyntheticFormat, SyntheticSpec};
 
 /// Bytes that the pictures made at the start may take.
 const MOST_BYTES: u64 = 2 << 30;
@@ -25,7 +25,14 @@ pub(super) fn resolve(raw: &RawSynthetic, base: &Path, rules: &mut Rules<'_>) ->
     }
     let size = rules.bounded(&raw.size, "size", 256, SIDES, " pixels");
     let pool = rules.bounded(&raw.pool, "pool", 64, 1..=10_000, " pictures");
-    let bytes = u64::from(pool) * u64::from(size) * u64::from(size) * 3;
+    let pixel_format = match value(&raw.pixel_format).map(|name| name.parse::<SyntheticFormat>()).transpose() {
+        Ok(format) => format.unwrap_or_default(),
+        Err(error) => {
+            rules.wrong(raw.pixel_format.as_ref(), "pixel_format", error.to_string());
+            SyntheticFormat::default()
+        }
+    };
+    let bytes = u64::from(pool) * u64::from(size) * u64::from(size) * pixel_format.bytes_per_pixel();
     if bytes > MOST_BYTES {
         let message = format!("{pool} pictures of {size}x{size} pixels take {} MiB; allowed: 2048 MiB", bytes >> 20);
         rules.wrong(raw.pool.as_ref(), "pool", message);
@@ -40,6 +47,7 @@ pub(super) fn resolve(raw: &RawSynthetic, base: &Path, rules: &mut Rules<'_>) ->
         fps,
         first,
         count,
+        pixel_format,
         truth_file: value(&raw.truth_file).map(|file| base.join(file)),
     })
 }

@@ -1,6 +1,6 @@
 //! From resolved settings to the parts that run: every adapter's spec is filled in here.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::activity::Pupils;
@@ -21,6 +21,7 @@ use crate::publish::sparkplug::SparkplugSpec;
 use crate::publish::{Credentials, PublisherSpec};
 use crate::source::directory::{DirectorySource, DirectorySpec};
 use crate::source::gstreamer_spec::{GStreamerInput, GStreamerSpec, RtspSpec};
+use crate::source::levels::{First, Levelled, LevelsSpec};
 use crate::source::synthetic::{SyntheticSource, SyntheticSpec};
 use crate::source::{self, Source, SourceContext};
 use crate::web::WebSpec;
@@ -75,12 +76,29 @@ pub fn context(camera: &CameraPlan) -> SourceContext {
     SourceContext { camera: Arc::clone(&camera.name), clock: Arc::new(SystemClock) as Arc<dyn Clock> }
 }
 
+/// Folder of levels that were taken, in the line's state directory.
+const LEVELS: &str = "levels";
+
+/// What is known of a camera's levels before it is opened; `state` is where the line keeps what must outlast it.
+pub fn levels(camera: &CameraConfig, state: Option<&Path>) -> LevelsSpec {
+    let file = state.map(|state| state.join(LEVELS).join(format!("{}.json", camera.plan.name)));
+    LevelsSpec { set: camera.levels.clone().map(Arc::new), file, ..LevelsSpec::default() }
+}
+
 /// How to open (and later reopen) a source.
-pub fn opener(spec: SourceSpec, context: SourceContext) -> SourceOpener {
-    Box::new(move || match spec.clone() {
-        SourceSpec::Directory(spec) => Ok(Box::new(DirectorySource::open(spec, context.clone())?) as Box<dyn Source>),
-        SourceSpec::GStreamer(spec) => source::gstreamer::open(spec, context.clone()),
-        SourceSpec::Synthetic(spec) => Ok(Box::new(SyntheticSource::open(spec, context.clone())?) as Box<dyn Source>),
+pub fn opener(spec: SourceSpec, context: SourceContext, levels: LevelsSpec) -> SourceOpener {
+    Box::new(move || {
+        let (inner, first): (Box<dyn Source>, First) = match spec.clone() {
+            SourceSpec::Directory(spec) => {
+                // What a folder shows is remembered file by file: nothing of it may wait.
+                let first = DirectorySpec { memory: None, watch: false, repeat: false, fps: None, ..spec.clone() };
+                let first = DirectorySource::open(first, context.clone()).ok().map(|first| Box::new(first) as _);
+                (Box::new(DirectorySource::open(spec, context.clone())?), First::Beforehand(first))
+            }
+            SourceSpec::GStreamer(spec) => (source::gstreamer::open(spec, context.clone())?, First::AsTheyCome),
+            SourceSpec::Synthetic(spec) => (Box::new(SyntheticSource::open(spec, context.clone())?), First::AsTheyCome),
+        };
+        Ok(Box::new(Levelled::over(inner, levels.clone(), &context, first)?) as Box<dyn Source>)
     })
 }
 
@@ -120,7 +138,8 @@ fn cameras(config: &LineConfig, files: &mut Vec<OwedFile>) -> Result<Vec<(Camera
             let (state, outbox) = (config.commands.directory.as_deref(), &config.outbox.directory);
             files.extend(folders::remember(spec, &camera.plan.name, camera.plan.trigger.mode, state, outbox));
         }
-        Ok((camera.plan.clone(), opener(spec, context(&camera.plan))))
+        let levels = levels(camera, config.commands.directory.as_deref());
+        Ok((camera.plan.clone(), opener(spec, context(&camera.plan), levels)))
     };
     config.cameras.iter().map(camera).collect()
 }

@@ -10,9 +10,10 @@ use serde_json::json;
 
 use super::{Source, SourceContext, SourceError};
 use crate::clock::{ClockSource, Moment};
-use crate::frame::{Frame, Image, Part, PixelFormat};
+use crate::frame::{Frame, Image, Part};
 use crate::synth::{Defect, Request, render};
 
+pub use super::synthetic_format::SyntheticFormat;
 pub use crate::synth::{Conveyor, DefectKind, SIDES};
 
 /// Parts whose picture waits to be taken, like the buffers of a camera's driver. When more wait, the oldest are lost:
@@ -30,6 +31,8 @@ pub struct SyntheticSpec {
     pub first: u64,
     /// Parts until the end; `None` is for ever.
     pub count: Option<u64>,
+    /// How the sensor delivers them.
+    pub pixel_format: SyntheticFormat,
     /// A JSON line for each part that was delivered is appended to this file.
     pub truth_file: Option<PathBuf>,
 }
@@ -74,7 +77,7 @@ impl SyntheticSource {
         };
         let different = u64::from(spec.conveyor.pool).min(spec.count.unwrap_or(u64::MAX)).max(1);
         let first = spec.first;
-        let picture = |index: u64| picture(&spec.conveyor.part(first + index));
+        let picture = |index: u64| picture(&spec.conveyor.part(first + index), spec.pixel_format);
         let pictures: Result<Vec<Image>, _> = (0..different).into_par_iter().map(picture).collect();
         let pictures =
             pictures.map_err(|reason| SourceError::Pipeline { camera: context.camera.to_string(), reason })?;
@@ -149,9 +152,9 @@ impl SyntheticSource {
     }
 }
 
-fn picture(request: &Request) -> Result<Image, String> {
+fn picture(request: &Request, format: SyntheticFormat) -> Result<Image, String> {
     let sample = render(request);
-    Image::new(sample.size, sample.size, PixelFormat::Rgb8, sample.rgb).map_err(|error| error.to_string())
+    format.picture(sample.size, sample.rgb)
 }
 
 fn refuse(spec: &SyntheticSpec, context: &SourceContext, error: &std::io::Error) -> SourceError {
@@ -208,6 +211,7 @@ mod tests {
             fps,
             count: Some(count),
             first: 1,
+            pixel_format: SyntheticFormat::default(),
             truth_file: None,
         }
     }

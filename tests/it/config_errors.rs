@@ -59,6 +59,7 @@ fn the_reference_shows_every_key() {
         ("commands", read::keys_of::<raw::RawCommands>()),
         ("http", read::keys_of::<raw::RawHttp>()),
         ("trigger", read::keys_of::<raw::RawTrigger>()),
+        ("levels", read::keys_of::<raw::RawLevels>()),
         ("sparkplug", read::keys_of::<raw::RawSparkplug>()),
         ("outbox", read::keys_of::<raw::RawOutbox>()),
         ("archive", read::keys_of::<raw::RawArchive>()),
@@ -124,7 +125,7 @@ fn unknown_keys_are_named_with_what_is_near() {
     assert_eq!(
         mistake("frame_size = [640, 480]", "exposure_us = 5.0"),
         "line.toml:19: camera 'top' (source = \"launch\").exposure_us: unknown key; allowed: description, name, \
-         source, queue, when_full, reopen_min_ms, reopen_max_ms, frame_size, recipe, trigger"
+         source, queue, when_full, reopen_min_ms, reopen_max_ms, frame_size, recipe, trigger, levels"
     );
 }
 

@@ -53,6 +53,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
 ];
 const VOCABULARY: &[&str] = &[
     "frame",
+    "levels",
     "anomaly",
     "tokens",
     "overlay",
@@ -79,7 +80,7 @@ const ONLY: &[(&str, &[&str])] = &[
     ("rumqttd", &["publish/"]),
     ("axum", &["web/"]),
     ("cudarc", &["cuda/"]),
-    ("opencv", &["line/regions_opencv.rs", "view/locate/"]),
+    ("opencv", &["line/regions_opencv.rs", "view/locate/", "source/demosaic.rs"]),
     ("plotters", &["eval/report/plot.rs"]),
     ("maud", &["eval/report/"]),
     ("rusqlite", &["archive/"]),

@@ -22,6 +22,7 @@ mod http;
 mod inspect;
 mod install;
 mod layering;
+mod levels;
 mod line_activities;
 mod line_binary;
 mod line_broker;
@@ -50,6 +51,8 @@ mod run_packages;
 mod soak;
 #[cfg(feature = "gstreamer")]
 mod source_damaged;
+#[cfg(feature = "gstreamer")]
+mod source_deep;
 mod source_depth;
 #[cfg(feature = "gstreamer")]
 mod source_gige;

@@ -34,7 +34,8 @@ use crate::publish::broker::EmbeddedBroker;
 use crate::publish::{Door, LineState, Outgoing, Published, Publisher, PublisherSpec, StateWord};
 use crate::service::plan::{self, SourceSpec};
 use crate::source::gstreamer_spec::{GStreamerInput, GStreamerSpec};
-use crate::source::synthetic::SyntheticSpec;
+use crate::source::levels::LevelsSpec;
+use crate::source::synthetic::{SyntheticFormat, SyntheticSpec};
 use crate::synth::{Class, Conveyor, DefectKind};
 
 const LINE: &str = "bench";
@@ -245,7 +246,7 @@ impl PipelineArguments {
             None => SourceSpec::GStreamer(self.test_pictures()),
             Some(_) => SourceSpec::Synthetic(products(self.fps, number)),
         };
-        let opener = plan::opener(source, plan::context(&plan));
+        let opener = plan::opener(source, plan::context(&plan), LevelsSpec::default());
         (plan, opener)
     }
 
@@ -291,5 +292,12 @@ fn products(fps: u32, camera: u32) -> SyntheticSpec {
         pool: 2 * Class::ALL.len() as u32,
         seed: u64::from(camera),
     };
-    SyntheticSpec { conveyor, fps: f64::from(fps), first: 1, count: None, truth_file: None }
+    SyntheticSpec {
+        conveyor,
+        fps: f64::from(fps),
+        first: 1,
+        count: None,
+        pixel_format: SyntheticFormat::default(),
+        truth_file: None,
+    }
 }

@@ -21,6 +21,7 @@ use crate::engine;
 use crate::memory::Memory;
 use crate::output::{self, NewFile};
 use crate::service;
+use crate::service::plan;
 use applying::Place;
 use pictures::Looked;
 
@@ -127,8 +128,12 @@ pub fn run(arguments: &CalibrateArguments) -> anyhow::Result<()> {
     }
     let memory = memory.as_ref();
     let looking = (&camera.plan.view, &recipe);
-    let Looked { parts: good, unread } = pictures::look(engine.as_mut(), memory, looking, &good)?;
-    let Looked { parts: bad, unread: bad_unread } = pictures::look(engine.as_mut(), memory, looking, &arguments.bad)?;
+    // Pictures of the camera mean what they mean to the line.
+    let levels = plan::levels(camera, config.commands.directory.as_deref()).known().map_err(anyhow::Error::msg)?;
+    let levels = levels.as_ref();
+    let Looked { parts: good, unread } = pictures::look(engine.as_mut(), memory, looking, levels, &good)?;
+    let Looked { parts: bad, unread: bad_unread } =
+        pictures::look(engine.as_mut(), memory, looking, levels, &arguments.bad)?;
     if unread + bad_unread > 0 {
         note!("vcp-line: {} pictures could not be judged and count nowhere; they are named above", unread + bad_unread);
     }

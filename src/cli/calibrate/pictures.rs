@@ -1,6 +1,7 @@
 //! Pictures through the line's engine, and what its recipe would compare with its thresholds.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use anyhow::Context;
 
@@ -10,7 +11,7 @@ use crate::cli::terminal::note;
 use crate::clock::{Clock, SystemClock};
 use crate::drift::Features;
 use crate::engine::Engine;
-use crate::frame::Frame;
+use crate::frame::{Frame, Levels};
 use crate::line::recipe::{Recipe, RecipeError, RecipeSpec};
 use crate::look::{Asked, Looker};
 use crate::memory::Memory;
@@ -30,6 +31,7 @@ pub fn look(
     engine: &mut dyn Engine,
     memory: Option<&Memory>,
     (view, recipe): (&ViewSpec, &RecipeSpec),
+    levels: Option<&Arc<Levels>>,
     paths: &[PathBuf],
 ) -> anyhow::Result<Looked> {
     let (images, mut unread) = images::find(paths)?;
@@ -38,7 +40,7 @@ pub fn look(
     let mut recipe = Recipe::new(recipe.clone());
     let mut parts = Vec::with_capacity(images.len());
     for images::Image { path, .. } in images {
-        let image = match image_file::load(&path) {
+        let image = match image_file::load_with(&path, levels) {
             Ok(image) if !image.damaged => image,
             Ok(_) => {
                 note!("vcp-line: {}: damaged, so that a line gives it no verdict", path.display());

@@ -4,7 +4,7 @@ pub mod as_service;
 mod findings;
 
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use clap::Args;
@@ -19,6 +19,7 @@ use crate::publish::{self, PublisherSpec};
 use crate::service::Snapshots;
 use crate::service::plan::{self, SourceSpec};
 use crate::source::directory::DirectorySource;
+use crate::source::levels::{Glance, LevelsSpec};
 use crate::source::synthetic::SyntheticSource;
 use crate::source::{self, Source};
 use crate::synth::Conveyor;
@@ -101,7 +102,8 @@ impl Opened {
     fn try_each(self, found: &mut Findings) {
         let Self { config, publisher, sources } = self;
         for (camera, spec) in config.cameras.iter().zip(sources) {
-            found.tell(&format!("camera {}", camera.plan.name), look(camera, spec));
+            let levels = plan::levels(camera, config.commands.directory.as_deref());
+            found.tell(&format!("camera {}", camera.plan.name), look(camera, spec, &levels));
         }
         let broker = publish::probe(&publisher).map(|()| publisher.address());
         found.tell("broker", broker.map_err(Into::into));
@@ -120,26 +122,31 @@ impl Opened {
 }
 
 /// One frame from the camera, and whether the regions of interest fit it.
-fn look(camera: &config::CameraConfig, spec: SourceSpec) -> anyhow::Result<String> {
+fn look(camera: &config::CameraConfig, spec: SourceSpec, levels: &LevelsSpec) -> anyhow::Result<String> {
     let context = plan::context(&camera.plan);
     match spec {
         SourceSpec::Directory(spec) => {
             let path = spec.path.clone();
             let mut source = DirectorySource::open(spec, context)?;
             let frame = source
-                .next(std::time::Duration::from_secs(1))?
+                .next(Duration::from_secs(1))?
                 .context("the folder holds no image yet; put one there, so that it can be tried")?;
+            let mut glance = Glance::default();
+            glance.add(&frame.image);
+            glance.look(&mut source, Duration::from_secs(1));
             source.stop();
             let (width, height) = (frame.image.width, frame.image.height);
             camera.plan.recipe.fits(width, height)?;
-            Ok(format!("{}: {width}x{height} {:?}", path.display(), frame.image.format))
+            let told = glance.told(levels).map_err(anyhow::Error::msg)?;
+            Ok(format!("{}: {width}x{height} {:?}{told}", path.display(), frame.image.format))
         }
         SourceSpec::GStreamer(spec) => {
             let probe = source::gstreamer::probe(spec, context)?;
             if let Some((width, height)) = probe.size {
                 camera.plan.recipe.fits(width, height)?;
             }
-            Ok(probe.description)
+            let told = probe.glance.told(levels).map_err(anyhow::Error::msg)?;
+            Ok(format!("{}{told}", probe.description))
         }
         SourceSpec::Synthetic(mut spec) => {
             if spec.truth_file.as_ref().is_some_and(|file| !file.exists() && output::check_file(file).is_ok()) {
@@ -147,7 +154,7 @@ fn look(camera: &config::CameraConfig, spec: SourceSpec) -> anyhow::Result<Strin
                 spec.truth_file = None;
             }
             let Conveyor { classes, size, .. } = &spec.conveyor;
-            let said = format!("synthetic: {size}x{size} Rgb8, {} kinds of products", classes.len());
+            let said = format!("synthetic: {size}x{size} {}, {} kinds of products", spec.pixel_format, classes.len());
             camera.plan.recipe.fits(*size, *size)?;
             SyntheticSource::probe(&spec, &context)?;
             Ok(said)

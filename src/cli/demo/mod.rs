@@ -28,7 +28,8 @@ use crate::publish::broker::EmbeddedBroker;
 use crate::secret::Secret;
 use crate::service::plan::{self, SourceSpec};
 use crate::service::{self, CommandSpec, KeptRecipes, Pupils};
-use crate::source::synthetic::SyntheticSpec;
+use crate::source::levels::LevelsSpec;
+use crate::source::synthetic::{SyntheticFormat, SyntheticSpec};
 use crate::synth::{Class, Conveyor, DefectKind};
 use crate::web::WebSpec;
 use reader::Reader;
@@ -170,9 +171,10 @@ impl DemoArguments {
             fps: self.rate,
             count: self.parts.map(u64::from),
             first: 1,
+            pixel_format: SyntheticFormat::default(),
             truth_file: None,
         });
-        let opener = plan::opener(source, plan::context(&plan));
+        let opener = plan::opener(source, plan::context(&plan), LevelsSpec::default());
         service::Service {
             line: LINE.into(),
             cameras: vec![(plan, opener)],

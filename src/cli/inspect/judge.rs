@@ -1,11 +1,14 @@
 //! The recipe of a line's camera, taken from its settings: images are judged as the line judges its frames.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::anomaly::Prediction;
 use crate::cli::failure::wrong_arguments;
 use crate::config::{self, CameraConfig, LineConfig};
+use crate::frame::Levels;
 use crate::line::recipe::{Recipe, RecipeError, RecipeSpec, no_verdict};
+use crate::service::plan;
 use crate::verdict::{Inspection, NoVerdictReason};
 use crate::view::ViewSpec;
 
@@ -17,15 +20,19 @@ pub struct Judge {
     pub memory: Option<PathBuf>,
     /// What of its frames is looked at.
     pub view: ViewSpec,
+    /// What the values of its sensor mean, where the settings say so or its first pictures did.
+    pub levels: Option<Arc<Levels>>,
     recipe: Recipe,
 }
 
 /// The line's settings, and the judge of the camera of this name, which may be left out when there is one.
 pub fn open(file: &Path, camera: Option<&str>) -> anyhow::Result<(LineConfig, Judge)> {
     let config = settings(file)?;
-    let CameraConfig { plan, memory, .. } = chosen(&config, file, camera)?;
-    let (camera, view) = (plan.name.to_string(), plan.view.clone());
-    let judge = Judge { camera, memory: memory.clone(), view, recipe: Recipe::new(plan.recipe.clone()) };
+    let camera = chosen(&config, file, camera)?;
+    let CameraConfig { plan, memory, .. } = camera;
+    let levels = plan::levels(camera, config.commands.directory.as_deref()).known().map_err(anyhow::Error::msg)?;
+    let (name, view, recipe) = (plan.name.to_string(), plan.view.clone(), Recipe::new(plan.recipe.clone()));
+    let judge = Judge { camera: name, memory: memory.clone(), view, levels, recipe };
     Ok((config, judge))
 }
 

@@ -8,16 +8,18 @@ mod report;
 use std::ffi::{OsStr, OsString};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use clap::Args;
 
 use super::engine_arguments::EngineArguments;
 use super::failure::{self, wrong_arguments};
+use super::levels_argument;
 use super::terminal::{self, note};
 use crate::clock::{Clock, SystemClock};
 use crate::engine;
-use crate::frame::Frame;
+use crate::frame::{Frame, Levels};
 use crate::look::{Asked, LookError, Looker};
 use crate::memory::Memory;
 use crate::overlay;
@@ -39,6 +41,9 @@ pub struct InspectArguments {
     /// Look with this memory of good parts, made by `vcp-line learn` [default: that of --recipe]
     #[arg(long, value_name = "FILE.memory")]
     memory: Option<PathBuf>,
+    /// What the values of the pictures mean, for those of 10 to 16 bits [default: those of --recipe, else 16 bits as they are]
+    #[arg(long, value_name = "BLACK,WHITE[,GAMMA]", value_parser = levels_argument::levels)]
+    levels: Option<Arc<Levels>>,
     #[command(flatten)]
     engine: EngineArguments,
     /// Write each anomaly map as NAME.npy into this folder: float32, S×S, blended and smoothed.
@@ -65,6 +70,7 @@ fn map_value(text: &str) -> Result<f32, String> {
 pub fn run(arguments: &InspectArguments) -> anyhow::Result<()> {
     let recipe = arguments.recipe.as_deref().map(|file| judge::open(file, arguments.camera.as_deref())).transpose()?;
     let (config, mut judge) = recipe.unzip();
+    let levels = arguments.levels.clone().or(judge.as_ref().and_then(|judge| judge.levels.clone()));
     let remembered = judge.as_ref().and_then(|judge| judge.memory.clone());
     let spec = match (&arguments.model, config) {
         (Some(bundle), _) => arguments.engine.spec(bundle, 1),
@@ -95,7 +101,7 @@ pub fn run(arguments: &InspectArguments) -> anyhow::Result<()> {
     let outline = arguments.outline.or(judge.as_ref().map(|judge| judge.spec().defect_threshold)).unwrap_or(0.5);
     let (mut failed, mut absent) = (0, 0);
     for (images::Image { path, .. }, name) in images.iter().zip(&names) {
-        let image = match image_file::load(path) {
+        let image = match image_file::load_with(path, levels.as_ref()) {
             Ok(image) => image,
             Err(error) => {
                 // The other images are still worth looking at; the exit code tells.

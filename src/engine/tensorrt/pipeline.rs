@@ -31,13 +31,17 @@ const MOST_KINDS: usize = 64;
 enum Kind {
     /// Pre-processed on the card.
     Card { gray: bool, bgr: bool, width: u32, height: u32 },
-    /// What our kernel does not read (16-bit grey, alpha, palettes): pre-processed by the CPU.
+    /// What our kernel does not read (16 bits, levels, alpha, palettes): pre-processed by the CPU, which keeps the depth to
+    /// the end and costs what it costs on the OpenVINO engine.
     Host,
 }
 
 impl Kind {
     fn of(image: &Image) -> Self {
         let (width, height) = (image.width, image.height);
+        if image.levels.is_some() {
+            return Self::Host;
+        }
         match (image.format, image.resampling) {
             (PixelFormat::Gray8, Resampling::Bicubic) => Self::Card { gray: true, bgr: false, width, height },
             (PixelFormat::Rgb8, Resampling::Bicubic) => Self::Card { gray: false, bgr: false, width, height },
