@@ -82,6 +82,7 @@ fn caps(version: u32, defect_threshold: f32) -> RecipeSpec {
 fn plan() -> CameraPlan {
     let short = Duration::from_millis(1);
     CameraPlan {
+        view: crate::view::ViewSpec::default(),
         name: "top".into(),
         queue: 4,
         when_full: WhenFull::Wait,
@@ -118,6 +119,7 @@ impl Stage {
             max_batch: 1,
             image_size: 4,
             sigma: 0.0,
+            top_k: 1,
         };
         let line = Line::start(LineParts {
             name: "test".into(),
