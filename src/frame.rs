@@ -134,12 +134,6 @@ impl Image {
             && self.levels == other.levels
     }
 
-    /// A picture with other pixels of another size, and everything else as here: what crops and turns is known by.
-    pub fn with_pixels(&self, width: u32, height: u32, data: Vec<u8>) -> Result<Self, ImageError> {
-        let (resampling, damaged, levels) = (self.resampling, self.damaged, self.levels.clone());
-        Ok(Self { resampling, damaged, levels, ..Self::new(width, height, self.format, data)? })
-    }
-
     /// The picture with these levels.
     pub fn through(self, levels: Option<Arc<Levels>>) -> Self {
         Self { levels, ..self }

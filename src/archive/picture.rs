@@ -33,17 +33,18 @@ pub(super) fn event_of(name: &str) -> Option<Uuid> {
 
 /// Writes a frame; returns when it is on disk, and says how long the file is.
 pub(super) fn write_frame(path: &Path, image: &Image) -> Result<u64, ArchiveError> {
-    use PixelFormat::{Bgr8, Gray8, Gray16, GrayAlpha8, Rgb8, Rgba8};
+    use PixelFormat::{Bgr8, Gray8, Gray16, GrayAlpha8, Rgb8, Rgb16, Rgba8};
     let (colour, depth) = match image.format {
         Gray8 => (ColorType::Grayscale, BitDepth::Eight),
         Gray16 => (ColorType::Grayscale, BitDepth::Sixteen),
         GrayAlpha8 => (ColorType::GrayscaleAlpha, BitDepth::Eight),
         Rgb8 | Bgr8 => (ColorType::Rgb, BitDepth::Eight),
+        Rgb16 => (ColorType::Rgb, BitDepth::Sixteen),
         Rgba8 => (ColorType::Rgba, BitDepth::Eight),
     };
     match image.format {
         Gray8 | GrayAlpha8 | Rgb8 | Rgba8 => write(path, (image.width, image.height), (colour, depth), image.data()),
-        Gray16 => {
+        Gray16 | Rgb16 => {
             let big: Vec<u8> = image.data().chunks_exact(2).flat_map(|pair| [pair[1], pair[0]]).collect();
             write(path, (image.width, image.height), (colour, depth), &big)
         }
@@ -104,10 +105,11 @@ pub(super) fn read_frame(path: &Path) -> Result<Image, ArchiveError> {
         (ColorType::Grayscale, BitDepth::Sixteen) => PixelFormat::Gray16,
         (ColorType::GrayscaleAlpha, BitDepth::Eight) => PixelFormat::GrayAlpha8,
         (ColorType::Rgb, BitDepth::Eight) => PixelFormat::Rgb8,
+        (ColorType::Rgb, BitDepth::Sixteen) => PixelFormat::Rgb16,
         (ColorType::Rgba, BitDepth::Eight) => PixelFormat::Rgba8,
         (colour, depth) => return Err(unreadable(path, format!("{colour:?} of {depth:?} bits is none of its kinds"))),
     };
-    if format == PixelFormat::Gray16 {
+    if matches!(format, PixelFormat::Gray16 | PixelFormat::Rgb16) {
         data.chunks_exact_mut(2).for_each(|pair| pair.swap(0, 1));
     }
     Image::new(info.width, info.height, format, data).map_err(|error| unreadable(path, error.to_string()))

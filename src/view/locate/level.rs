@@ -80,7 +80,7 @@ fn halved(values: &Mat) -> opencv::Result<Mat> {
 
 /// The window's luminance, in the depth of the picture.
 fn grey(image: &Image, window: Rect) -> opencv::Result<Mat> {
-    let (columns, rows) = (image.width as i32, image.height as i32);
+    let rows = image.height as i32;
     let row = Mat::from_slice(image.data())?;
     let channels = image.format.bytes_per_pixel() as i32;
     let code = match image.format {
@@ -93,7 +93,7 @@ fn grey(image: &Image, window: Rect) -> opencv::Result<Mat> {
             opencv::core::extract_channel(&row.reshape(channels, rows)?.roi(window)?, &mut luminance, 0)?;
             return Ok(luminance);
         }
-        PixelFormat::Gray16 => return sixteen_bits(image.data(), columns, window),
+        PixelFormat::Gray16 | PixelFormat::Rgb16 => return sixteen_bits(image, window),
     };
     let mut luminance = Mat::default();
     cvt_color_def(&row.reshape(channels, rows)?.roi(window)?, &mut luminance, code)?;
@@ -101,12 +101,20 @@ fn grey(image: &Image, window: Rect) -> opencv::Result<Mat> {
     Ok(luminance)
 }
 
-fn sixteen_bits(data: &[u8], columns: i32, window: Rect) -> opencv::Result<Mat> {
+fn sixteen_bits(image: &Image, window: Rect) -> opencv::Result<Mat> {
+    let step = image.format.bytes_per_pixel();
     let row = |y: i32| {
-        let from = 2 * (y as usize * columns as usize + window.x as usize);
-        data[from..from + 2 * window.width as usize].chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]))
+        let from = step * (y as usize * image.width as usize + window.x as usize);
+        image.data()[from..from + step * window.width as usize].chunks_exact(step)
     };
-    let values: Vec<u16> = (window.y..window.y + window.height).flat_map(row).collect();
+    let value = |at: &[u8]| f32::from(u16::from_le_bytes([at[0], at[1]]));
+    // The weights of ITU-R BT.601, as of the 8-bit formats.
+    let luminance = |pixel: &[u8]| match pixel {
+        [_, _] => value(pixel),
+        _ => 0.299 * value(pixel) + 0.587 * value(&pixel[2..]) + 0.114 * value(&pixel[4..]),
+    };
+    let values: Vec<u16> =
+        (window.y..window.y + window.height).flat_map(row).map(|pixel| luminance(pixel).round() as u16).collect();
     Mat::new_rows_cols_with_data(window.height, window.width, &values)?.try_clone()
 }
 
