@@ -131,6 +131,7 @@ impl Stage {
             heartbeat: Arc::new(Nobody),
             clock: Arc::new(SystemClock),
             cancelled: CancellationToken::new(),
+            archive: None,
         });
         let line = line.expect("started");
         let control = line.control();
