@@ -7,10 +7,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::calibration::{Calibration, Decided, thresholds};
+use super::crossfit::Plan;
 use super::part::Part;
 use super::promise::Promise;
 use crate::drift::{Baseline, GoodPart};
-use crate::event::RecipeInfo;
+use crate::event::{MemoryInfo, ModelInfo, RecipeInfo};
 use crate::line::recipe::RecipeSpec;
 use crate::output;
 
@@ -76,6 +77,20 @@ pub struct Model {
     pub engine: String,
     /// Its arithmetic.
     pub precision: String,
+    /// The memory that has joined what the model says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<Remembered>,
+}
+
+/// A memory, and how its parts and those of the thresholds belong together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remembered {
+    /// Which, and of how many good parts.
+    #[serde(flatten)]
+    pub memory: MemoryInfo,
+    /// How the same parts made both; none where others had made it before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fitted: Option<Plan>,
 }
 
 /// A part's statistics.
@@ -138,7 +153,12 @@ impl Record {
 
     /// Errors name what is wrong with the file, not which it is.
     pub fn read(file: &Path) -> io::Result<Self> {
-        let record: Self = serde_json::from_slice(&std::fs::read(file)?)?;
+        Self::parse(&std::fs::read(file)?)
+    }
+
+    /// Of the file's bytes.
+    pub fn parse(bytes: &[u8]) -> io::Result<Self> {
+        let record: Self = serde_json::from_slice(bytes)?;
         match record.schema {
             SCHEMA => Ok(record),
             other => {
@@ -162,6 +182,14 @@ fn baseline(recipe: &RecipeSpec, good: &[Part]) -> Option<Result<Baseline, Strin
     };
     let parts = good.iter().map(measured).collect::<Option<Vec<_>>>()?;
     Some(Baseline::of(&parts).map_err(|error| format!("{error}; changes of the picture will not be told")))
+}
+
+impl Model {
+    /// Of what the engine says of itself, and the memory.
+    pub fn of(info: &ModelInfo, memory: Option<Remembered>) -> Self {
+        let ModelInfo { name, sha256, engine, precision, .. } = info.clone();
+        Self { name, sha256, engine, precision, memory }
+    }
 }
 
 impl Setting {
@@ -214,7 +242,13 @@ mod tests {
         let found = calibrate(&recipe, &good, &[], &Wish { wanted, score: false, kind: Kind::Exact }).expect("enough");
         let by = By { at: Timestamp::UNIX_EPOCH, by: "me".into(), line: "l".into(), camera: "top".into() };
         let text = |text: &str| text.to_owned();
-        let model = Model { name: text("m"), sha256: text("00"), engine: text("reference"), precision: text("fp32") };
+        let model = Model {
+            name: text("m"),
+            sha256: text("00"),
+            engine: text("reference"),
+            precision: text("fp32"),
+            memory: None,
+        };
         let mut record = Record::new(by, model, &recipe, &found, &good, &[]);
         // What is no float of single precision may be read another last digit (serde_json without `float_roundtrip`).
         (record.promise.bound, record.promise.expected) = (0.046875, 0.015625);

@@ -6,12 +6,12 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use sha2::{Digest, Sha256};
 
 use super::engine_arguments::EngineArguments;
 use super::failure;
 use super::inspect::images;
 use super::terminal::{self, note};
+use crate::calibrate::Look;
 use crate::clock::{Clock, SystemClock};
 use crate::engine;
 use crate::frame::Frame;
@@ -56,18 +56,31 @@ pub fn run(arguments: &LearnArguments) -> anyhow::Result<()> {
         now: SystemClock.now().wall,
     });
     let begin = Instant::now();
+    let mut others = 0;
     let mut seen: HashMap<[u8; 32], PathBuf> = HashMap::new();
     for images::Image { path, .. } in images {
         let frame = Frame::alone("good", SystemClock.now(), image_file::load(&path)?);
-        if let Some(first) = seen.insert(Sha256::digest(frame.image.data()).into(), path.clone()) {
+        let (size, picture) = ((frame.image.width, frame.image.height), Look::of(&frame.image).sha256);
+        if !learner.fits(size) {
+            note!("vcp-line: {} has {}x{} pixels, another shape; it is left out", path.display(), size.0, size.1);
+            others += 1;
+            continue;
+        }
+        if let Some(first) = seen.insert(picture, path.clone()) {
             note!("vcp-line: {} shows the same as {}; it is taken once", path.display(), first.display());
             continue;
         }
         let answers = engine.infer(&[&frame]).with_context(|| format!("{}", path.display()))?;
         let Some(answer) = answers.into_iter().next() else { bail!("the engine gave no answer") };
         let Some(tokens) = &answer.tokens else { bail!("engine '{}' hands out no patch tokens", info.engine) };
-        let size = (frame.image.width, frame.image.height);
         learner.take(tokens, answer.score, size).with_context(|| format!("{}", path.display()))?;
+        learner.note(picture);
+    }
+    if others > 0 {
+        let (width, height) = learner.picture();
+        note!(
+            "vcp-line: {others} good pictures have another shape than {width}x{height}, that of the first, and are left out"
+        );
     }
     let memory = learner.finish()?;
     memory.write(&arguments.output)?;

@@ -154,8 +154,7 @@ impl<'a> Course<'a> {
         let answer = finite.ok_or_else(|| EvalError::NotFinite { image: path() })?;
         let mut answers = vec![(answer.map.values().to_vec(), answer.score)];
         if let Some(memory) = &self.memory {
-            let size = (frame.image.width, frame.image.height);
-            let fused = memory.look(answer, size)?;
+            let fused = memory.look(answer, few_shot::shape(self.size))?;
             answers.push((fused.map.values().to_vec(), fused.score));
         }
         if let Some(baseline) = baseline {

@@ -246,6 +246,11 @@ impl Control {
         self.one(camera).map(|station| (Arc::clone(station.camera()), station.recipe()))
     }
 
+    /// What helps the model with this camera's frames now.
+    pub fn memory(&self, camera: &str) -> Result<Option<Arc<Memory>>, ControlError> {
+        self.one(Some(camera)).map(|station| station.memory())
+    }
+
     /// The memory of this camera, from the next frame on.
     pub fn change_memory(&self, camera: &str, memory: Option<Arc<Memory>>) -> Result<(), ControlError> {
         self.one(Some(camera)).map(|station| station.change_memory(memory))

@@ -170,6 +170,13 @@ impl KeptRecipes {
     /// Keeps a memory, which goes with the recipe in use from now on; says where. After an error nothing has changed but a
     /// file that nobody knows.
     pub fn keep_memory(&mut self, camera: &str, memory: &Memory) -> Result<PathBuf, KeptError> {
+        let recipe = self.used(camera)?.clone();
+        self.keep_both(camera, &recipe, memory)
+    }
+
+    /// Keeps a recipe and the memory that its thresholds were found with, as one step; says where the memory is. After an
+    /// error nothing has changed but a file that nobody knows.
+    pub fn keep_both(&mut self, camera: &str, recipe: &RecipeSpec, memory: &Memory) -> Result<PathBuf, KeptError> {
         let folder = self.directory.as_ref().ok_or(KeptError::NoFolder)?.join(MEMORIES);
         let name = format!("{camera}-{}{MEMORY}", memory.about().id);
         let file = folder.join(&name);
@@ -180,7 +187,7 @@ impl KeptRecipes {
         let mut before = self.before(camera).to_vec();
         before.push(self.in_use(camera)?);
         before.drain(..before.len().saturating_sub(MOST_BEFORE));
-        let (configured, recipe) = (self.configured(camera)?.clone(), self.used(camera)?.clone());
+        let (configured, recipe) = (self.configured(camera)?.clone(), recipe.clone());
         let mut kept = self.kept.clone();
         let of_camera = Kept { configured, recipe, memory: Some(name), superseded: false, before };
         kept.insert(camera.to_owned(), of_camera);

@@ -14,6 +14,7 @@ use crate::cli::terminal::say;
 use crate::config::LineConfig;
 use crate::line::CameraPlan;
 use crate::line::recipe::RecipeSpec;
+use crate::memory::Memory;
 use crate::publish::outbox::trace::is_used;
 use crate::service::KeptRecipes;
 
@@ -52,11 +53,15 @@ impl Place<'_> {
         Ok(state.clone())
     }
 
-    /// Keeps it for the next start.
-    pub fn apply(&self, recipe: &RecipeSpec) -> anyhow::Result<()> {
+    /// Keeps it for the next start, with the memory that its thresholds were found with where that is a new one.
+    pub fn apply(&self, recipe: &RecipeSpec, memory: Option<&Memory>) -> anyhow::Result<()> {
         // Again: looking at the pictures has taken its time.
         let mut kept = self.open()?;
-        Ok(kept.keep([(&*self.camera.name, recipe)].into_iter())?)
+        match memory {
+            Some(memory) => kept.keep_both(&self.camera.name, recipe, memory).map(drop)?,
+            None => kept.keep([(&*self.camera.name, recipe)].into_iter())?,
+        }
+        Ok(())
     }
 
     /// Back to the recipe before, for the next start.

@@ -1,16 +1,17 @@
 //! Pictures through the line's engine, and what its recipe would compare with its thresholds.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
+use crate::anomaly::Prediction;
 use crate::calibrate::{Look, Part};
 use crate::cli::inspect::images;
 use crate::cli::terminal::note;
 use crate::clock::{Clock, SystemClock};
 use crate::drift::Features;
 use crate::engine::Engine;
-use crate::frame::Frame;
+use crate::frame::{Frame, Image};
 use crate::line::recipe::{Recipe, RecipeError, RecipeSpec};
 use crate::memory::Memory;
 use crate::source::image_file;
@@ -21,6 +22,24 @@ pub struct Looked {
     pub parts: Vec<Part>,
     /// Those that could not, and folders that could not be read; each has been said.
     pub unread: usize,
+}
+
+/// The picture of a part; `None`, and said why, when a line would give it no verdict.
+pub fn open(path: &Path) -> Option<Image> {
+    match image_file::load(path) {
+        Ok(image) if !image.damaged => return Some(image),
+        Ok(_) => note!("vcp-line: {}: damaged, so that a line gives it no verdict", path.display()),
+        Err(error) => note!("vcp-line: {error}"),
+    }
+    None
+}
+
+/// What the model says of a picture.
+pub fn infer(engine: &mut dyn Engine, image: &Image, path: &Path) -> anyhow::Result<Prediction> {
+    let frame = Frame::alone("calibrate", SystemClock.now(), image.clone());
+    let predictions = engine.infer(&[&frame]).with_context(|| format!("{}", path.display()))?;
+    let Some(prediction) = predictions.into_iter().next() else { bail!("the engine gave no answer") };
+    Ok(prediction)
 }
 
 /// Looks at files and folders. Errors when the recipe's regions do not fit a picture, as the line would end.
@@ -34,31 +53,19 @@ pub fn look(
     let mut recipe = Recipe::new(recipe.clone());
     let mut parts = Vec::with_capacity(images.len());
     for images::Image { path, .. } in images {
-        let image = match image_file::load(&path) {
-            Ok(image) if !image.damaged => image,
-            Ok(_) => {
-                note!("vcp-line: {}: damaged, so that a line gives it no verdict", path.display());
-                unread += 1;
-                continue;
-            }
-            Err(error) => {
-                note!("vcp-line: {error}");
-                unread += 1;
-                continue;
-            }
+        let Some(image) = open(&path) else {
+            unread += 1;
+            continue;
         };
-        let frame = Frame::alone("calibrate", SystemClock.now(), image);
-        let predictions = engine.infer(&[&frame]).with_context(|| format!("{}", path.display()))?;
-        let Some(prediction) = predictions.into_iter().next() else { bail!("the engine gave no answer") };
-        let size = (frame.image.width, frame.image.height);
+        let prediction = infer(engine, &image, &path)?;
+        let size = (image.width, image.height);
         let prediction = match memory {
             Some(memory) => memory.look(prediction, size).with_context(|| format!("image {}", path.display()))?,
             None => prediction,
         };
-        match recipe.statistics(&prediction, frame.image.width, frame.image.height) {
+        match recipe.statistics(&prediction, size.0, size.1) {
             Ok(statistics) => {
-                let look = Look::of(&frame.image);
-                let features = Some(Features::of(&frame.image));
+                let (look, features) = (Look::of(&image), Some(Features::of(&image)));
                 parts.push(Part { picture: path.to_string_lossy().into_owned(), statistics, look, features });
             }
             Err(error @ RecipeError::NotFinite) => {

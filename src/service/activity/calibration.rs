@@ -1,18 +1,20 @@
 //! A calibration on the running line: statistics of the next good parts, and at their end thresholds with a promise.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde_json::json;
 
 use super::copies::Copies;
 use super::pupil::{Outcome, Pupil, Unfit};
-use crate::calibrate::record::Model;
+use crate::calibrate::record::{Model, Remembered};
 use crate::calibrate::{By, Calibration, Kind, Look, Part, Record, Wanted, Wish, calibrate, sheets};
 use crate::clock::{Clock, SystemClock};
 use crate::drift::Features;
 use crate::event::ModelInfo;
 use crate::line::Handed;
 use crate::line::recipe::{Recipe, RecipeSpec};
+use crate::memory::Memory;
 
 /// Who has asked, in files.
 pub const BY: &str = "command";
@@ -22,6 +24,8 @@ pub struct Asked {
     pub line: String,
     pub camera: String,
     pub model: ModelInfo,
+    /// That of the camera: pictures that have made it do not count.
+    pub memory: Option<Arc<Memory>>,
     pub wish: Wish,
     /// The next version is taken into use.
     pub apply: bool,
@@ -42,19 +46,17 @@ impl Calibrating {
     /// Of this recipe by so many parts.
     pub fn new(asked: Asked, recipe: &RecipeSpec, wanted: usize) -> Self {
         let recipe = Recipe::new(recipe.clone());
-        Self { asked, recipe, good: Vec::new(), size: None, copies: Copies::new(wanted) }
+        let known = asked.memory.iter().flat_map(|memory| memory.about().pictures.iter().copied());
+        let copies = Copies::new(wanted, known);
+        Self { asked, recipe, good: Vec::new(), size: None, copies }
     }
 
     fn found(&self, found: &Calibration) -> Result<Outcome, Unfit> {
-        let Asked { line, camera, model, apply, folder, .. } = &self.asked;
+        let Asked { line, camera, model, memory, apply, folder, .. } = &self.asked;
         let before = self.recipe.spec();
         let by = By { at: SystemClock.now().wall, by: BY.into(), line: line.clone(), camera: camera.clone() };
-        let model = Model {
-            name: model.name.clone(),
-            sha256: model.sha256.clone(),
-            engine: model.engine.clone(),
-            precision: model.precision.clone(),
-        };
+        let remembered = |memory: &Arc<Memory>| Remembered { memory: memory.info(), fitted: None };
+        let model = Model::of(model, memory.as_ref().map(remembered));
         let record = Record::new(by, model, before, found, &self.good, &[]);
         let mut applied = json!({
             "camera": camera,

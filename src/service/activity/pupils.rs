@@ -106,8 +106,8 @@ impl Pupils {
         }
         let folder = self.directory.as_ref().map(|directory| directory.join(CALIBRATIONS));
         let (line, model) = (control.line().to_owned(), control.model().clone());
-        let (name, apply) = (camera.to_string(), asked.apply);
-        let asked = Asked { line, camera: name, model, wish, apply, folder };
+        let (name, apply, memory) = (camera.to_string(), asked.apply, control.memory(&camera)?);
+        let asked = Asked { line, camera: name, model, memory, wish, apply, folder };
         let pupil = Box::new(Calibrating::new(asked, &recipe, parts));
         Ok(Beginning { kind: ActivityKind::Calibrate, camera, wanted: parts as u32, pupil, recipe })
     }
