@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use crate::tokens::PatchTokens;
+use crate::tokens::{Known, PatchTokens};
 
 /// Anomaly per pixel of the model's square input, row by row: 0 is normal, 1 is anomalous; raw, uncalibrated.
 ///
@@ -25,6 +25,11 @@ struct Values {
 pub trait Fetch: Send + Sync {
     /// The S×S values; what cannot be fetched is not a number, in every pixel. The fetcher logs why.
     fn fetch(&self) -> Vec<f32>;
+    /// This map and its image score joined with what a memory says about the picture's tokens, where all of them are. `None`
+    /// where that cannot be done; one who could and failed logs why.
+    fn join(&self, _memory: &Known<'_>) -> Option<(AnomalyMap, f32)> {
+        None
+    }
 }
 
 impl AnomalyMap {
@@ -59,6 +64,12 @@ impl AnomalyMap {
             let fetched = self.values.elsewhere.as_ref().map(|values| values.fetch()).unwrap_or_default();
             if fetched.len() == self.size * self.size { fetched } else { vec![f32::NAN; self.size * self.size] }
         })
+    }
+
+    /// The map and the image score with what a memory says, when the card that this map lies on can tell; its tokens must be
+    /// there still.
+    pub fn joined(&self, memory: &Known<'_>) -> Option<(Self, f32)> {
+        self.values.elsewhere.as_ref()?.join(memory)
     }
 
     /// Whether the values are here: asking for them costs no fetch.

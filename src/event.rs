@@ -92,6 +92,16 @@ pub struct ModelInfo {
     pub memory: Option<MemoryInfo>,
 }
 
+impl ModelInfo {
+    /// Whether it sees as `other` does: the same weights, engine, precision and memory. Maps and scores of another one are
+    /// other numbers.
+    pub fn sees_as(&self, other: &Self) -> bool {
+        let which = |memory: &Option<MemoryInfo>| memory.as_ref().map(|memory| memory.id.clone());
+        (&self.sha256, &self.engine, &self.precision) == (&other.sha256, &other.engine, &other.precision)
+            && which(&self.memory) == which(&other.memory)
+    }
+}
+
 /// A memory of good parts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemoryInfo {

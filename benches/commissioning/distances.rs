@@ -125,18 +125,25 @@ impl Prepared {
         if let (Some((rows, _)), Some((_, columns))) = (&self.tiles, &other.tiles) {
             const LANES: usize = 16;
             let (mut of_rows, mut of_columns) = (vec![[-1.0f32; LANES]; patches], vec![-1.0f32; patches]);
-            tiles::products(rows, columns, |row, column, block| {
-                let of_columns = &mut of_columns[column..][..block.len()];
-                for (of_row, values) in of_rows[row..].iter_mut().zip(block) {
-                    for (values, of_columns) in values.chunks_exact(LANES).zip(of_columns.chunks_exact_mut(LANES)) {
-                        for lane in 0..LANES {
-                            let value = values[lane];
-                            of_columns[lane] = if value > of_columns[lane] { value } else { of_columns[lane] };
-                            of_row[lane] = if value > of_row[lane] { value } else { of_row[lane] };
+            tiles::products(
+                rows,
+                columns,
+                #[inline(always)]
+                |row, column, block| {
+                    let of_columns = &mut of_columns[column..][..block.len()];
+                    for (of_row, values) in of_rows[row..].iter_mut().zip(block) {
+                        let mut most = *of_row;
+                        for (values, of_columns) in values.chunks_exact(LANES).zip(of_columns.chunks_exact_mut(LANES)) {
+                            for lane in 0..LANES {
+                                let value = values[lane];
+                                of_columns[lane] = if value > of_columns[lane] { value } else { of_columns[lane] };
+                                most[lane] = if value > most[lane] { value } else { most[lane] };
+                            }
                         }
+                        *of_row = most;
                     }
-                }
-            });
+                },
+            );
             let of_rows = of_rows.into_iter().map(|lanes| lanes.into_iter().fold(-1.0, f32::max));
             return (of_rows.collect(), of_columns);
         }

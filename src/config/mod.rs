@@ -29,8 +29,8 @@ pub fn load(path: &Path) -> Result<LineConfig, ConfigError> {
     let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
     let mut report = problem::Report::new(path, &text);
     let raw = read::read(&text, &mut report);
-    let config = resolve::resolve(&raw, path, &mut report);
-    if let Some(config) = &config {
+    let mut config = resolve::resolve(&raw, path, &mut report);
+    if let Some(config) = &mut config {
         resolve::look_for_files(&raw, config, &mut report);
     }
     finish(config, report, path)

@@ -1,7 +1,9 @@
 //! The line and its cameras with nothing left to interpret: rules and defaults of their keys; other sections have their own
 //! files.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::control::{self, CommandsConfig, HttpConfig};
@@ -211,8 +213,20 @@ fn resolve_camera(raw: &RawCamera, line: &RawRecipe, base: &Path, report: &mut R
     let calibration = value(&raw.recipe.calibration).or(value(&line.calibration)).map(|file| base.join(file));
     let memory_file = value(&raw.recipe.memory).or(value(&line.memory)).map(|file| base.join(file));
     let (trigger, recipe, kept) = (trigger?, recipe?, None);
-    let (name, memory, picture) = (name?.into(), None, None);
-    let plan = CameraPlan { name, queue, when_full, trigger, recipe, kept, memory, picture, backoff_min, backoff_max };
+    let (name, memory, found_with, picture) = (name?.into(), None, None, None);
+    let plan = CameraPlan {
+        name,
+        queue,
+        when_full,
+        trigger,
+        recipe,
+        memory,
+        found_with,
+        picture,
+        kept,
+        backoff_min,
+        backoff_max,
+    };
     Some(CameraConfig { plan, source: source?, memory: memory_file, calibration })
 }
 
@@ -326,8 +340,9 @@ fn source(kind: &RawKind, base: &Path, rules: &mut Rules<'_>) -> Option<SourceCo
     })
 }
 
-/// Adds a mistake for every file or folder that is named and not there.
-pub fn look_for_files(raw: &RawLine, config: &LineConfig, report: &mut Report) {
+/// Adds a mistake for every file or folder that is named and not there. Memories are kept as they were read: each file once,
+/// however many cameras name it.
+pub fn look_for_files(raw: &RawLine, config: &mut LineConfig, report: &mut Report) {
     let at = |key: &Key<PathBuf>| key.as_ref().map(|key| key.span().start);
     let bundle = &config.engine.bundle;
     if !bundle.is_dir() {
@@ -340,7 +355,8 @@ pub fn look_for_files(raw: &RawLine, config: &LineConfig, report: &mut Report) {
     {
         report.add(at(&raw.http.token_file), "http.token_file", error.to_string());
     }
-    for (raw_camera, camera) in raw.cameras.iter().zip(&config.cameras) {
+    let mut memories: BTreeMap<PathBuf, Result<Arc<Memory>, String>> = BTreeMap::new();
+    for (raw_camera, camera) in raw.cameras.iter().zip(&mut config.cameras) {
         let mut add = |own: &Key<PathBuf>, shared: &Key<PathBuf>, key: &str, message: String| match own.is_some() {
             true => report.add(at(own), &format!("camera '{}'.{key}", camera.plan.name), message),
             false => report.add(at(shared), key, message),
@@ -349,8 +365,11 @@ pub fn look_for_files(raw: &RawLine, config: &LineConfig, report: &mut Report) {
         if let Some(Err(error)) = camera.calibration.as_deref().map(Baseline::read) {
             add(&own.calibration, &shared.calibration, "recipe.calibration", error.to_string());
         }
-        if let Some(Err(error)) = camera.memory.as_deref().map(Memory::read) {
-            add(&own.memory, &shared.memory, "recipe.memory", error_chain::one_line(&error));
+        let Some(file) = &camera.memory else { continue };
+        let read = || Memory::read(file).map(Arc::new).map_err(|error| error_chain::one_line(&error));
+        match memories.entry(file.clone()).or_insert_with(read) {
+            Ok(memory) => camera.plan.memory = Some(Arc::clone(memory)),
+            Err(error) => add(&own.memory, &shared.memory, "recipe.memory", error.clone()),
         }
     }
     for (raw, camera) in raw.cameras.iter().zip(&config.cameras) {

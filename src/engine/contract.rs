@@ -23,8 +23,8 @@ pub trait Engine {
     ) -> Result<Vec<Prediction>, EngineError> {
         self.infer(frames)
     }
-    /// From now on predictions carry the patch tokens, or no longer: at first they do not, because copying them takes time.
-    /// An engine that has none leaves this out.
+    /// From now on predictions carry the patch tokens, or no longer: at first they do not, because copying them takes time
+    /// (an engine on a card copies them when somebody asks for them). An engine that has none leaves this out.
     fn hand_out_tokens(&mut self, _wanted: bool) {}
     /// Who is looking.
     fn info(&self) -> &EngineInfo;

@@ -11,6 +11,7 @@
 use serde::Serialize;
 
 use super::metrics::{ImageMetrics, PixelMetrics};
+use super::sizes::BySize;
 
 /// Pixels and pictures.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -62,6 +63,8 @@ pub struct MethodFigures {
     pub mean: ClassFigures,
     /// All classes in one ranking, raw values, pixel figures from counts in bins of 2⁻¹⁸.
     pub pooled: Figures,
+    /// By the size of the defects.
+    pub by_size: BySize,
 }
 
 /// Which kinds of pixels or pictures there are.

@@ -11,6 +11,7 @@ pub mod few_shot;
 pub mod figures;
 pub mod metrics;
 pub mod report;
+pub mod sizes;
 pub mod stream;
 pub mod tally;
 pub mod tune;
@@ -21,14 +22,15 @@ pub use evaluation::{Evaluation, LeftOut, Progress};
 use crate::clock::{Clock, SystemClock};
 use crate::dataset::{ClassItems, Dataset, DatasetError, Item, most_left_out};
 use crate::engine::Engine;
-use crate::frame::{Frame, Image};
+use crate::frame::Frame;
 use crate::memory::Memory;
 use baseline::Baseline;
 use evaluation::{Peculiar, missing};
 use few_shot::FewShot;
 use report::Report;
-use stream::Loaded;
-use tally::Tally;
+use sizes::{MaskedDefect, SizeBins};
+use stream::{Loaded, Picture};
+use tally::{Tally, Truth};
 
 /// Name of the network's column, and of the baseline's.
 pub const MODEL: &str = "model";
@@ -38,7 +40,7 @@ pub const BASELINE: &str = "baseline";
 pub const MEMORY: &str = "with memory";
 
 /// What to look at besides the model.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 pub struct Options<'a> {
     /// The classical method to measure on the same pictures.
     pub baseline: Option<Baseline>,
@@ -48,6 +50,8 @@ pub struct Options<'a> {
     pub allow_missing: bool,
     /// Measures the model with a memory of good pictures as well.
     pub few_shot: Option<&'a FewShot>,
+    /// How defects are told apart by size.
+    pub sizes: SizeBins,
 }
 
 /// Looks at every picture of `dataset` and measures; pictures for `report` are drawn on the way.
@@ -69,6 +73,8 @@ pub fn run(
         class: None,
         memory: None,
         masks: Vec::new(),
+        defects: Vec::new(),
+        sizes: options.sizes,
         items: Vec::new(),
     };
     let mut left_out = Vec::new();
@@ -83,8 +89,8 @@ pub fn run(
             course.memory = options.few_shot.map(|few_shot| few_shot.memory(&class.name, engine)).transpose()?;
         }
         match picture {
-            Ok((image, mask)) => {
-                course.look(engine, options.baseline, &class.items[item], image, mask)?;
+            Ok(picture) => {
+                course.look(engine, options.baseline, &class.items[item], picture)?;
                 peculiar.add(&class.name, &class.items[item].image, notes);
                 looked_at += 1;
             }
@@ -124,6 +130,8 @@ struct Course<'a> {
     class: Option<&'a ClassItems>,
     memory: Option<Memory>,
     masks: Vec<Option<Vec<bool>>>,
+    defects: Vec<Vec<MaskedDefect>>,
+    sizes: SizeBins,
     items: Vec<&'a Item>,
 }
 
@@ -143,8 +151,7 @@ impl<'a> Course<'a> {
         engine: &mut dyn Engine,
         baseline: Option<Baseline>,
         item: &'a Item,
-        image: Image,
-        mask: Option<Vec<bool>>,
+        Picture { image, mask, defects }: Picture,
     ) -> Result<(), EvalError> {
         let frame = Frame::alone("eval", SystemClock.now(), image);
         let path = || item.image.clone();
@@ -164,6 +171,7 @@ impl<'a> Course<'a> {
         }
         self.tallies.iter_mut().zip(answers).for_each(|(tally, (map, score))| tally.add(map, score));
         self.masks.push(mask);
+        self.defects.push(defects);
         self.items.push(item);
         Ok(())
     }
@@ -173,13 +181,15 @@ impl<'a> Course<'a> {
         let anomalous: Vec<bool> = self.items.iter().map(|item| item.anomalous).collect();
         for tally in &mut self.tallies {
             let named = |source| EvalError::Metrics { class: class.name.clone(), source };
-            tally.end_class(&class.name, self.size, &self.masks, &anomalous).map_err(named)?;
+            let truth = Truth { masks: &self.masks, anomalous: &anomalous, defects: &self.defects };
+            tally.end_class(&class.name, self.size, truth, &self.sizes).map_err(named)?;
         }
         if let Some(report) = report {
             report.draw_class(&self.items, self.size, &self.masks, &self.tallies)?;
         }
         self.tallies.iter_mut().for_each(Tally::forget);
         self.masks.clear();
+        self.defects.clear();
         self.items.clear();
         Ok(())
     }

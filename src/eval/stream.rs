@@ -5,8 +5,20 @@ use crossbeam_channel::bounded;
 use crate::dataset::{Dataset, DatasetError, MaskNote};
 use crate::frame::Image;
 
+use super::sizes::{MaskedDefect, defects};
+
 /// Decoded pictures that wait for the engine. Decoding is faster; more would only fill memory.
 const AHEAD: usize = 4;
+
+/// A picture with its truth.
+pub struct Picture {
+    /// As it was captured.
+    pub image: Image,
+    /// Its mask at the model's size, `None` where nobody knows it.
+    pub mask: Option<Vec<bool>>,
+    /// What its mask marks before it is brought to that size.
+    pub defects: Vec<MaskedDefect>,
+}
 
 /// One picture as it comes.
 pub struct Loaded {
@@ -14,8 +26,8 @@ pub struct Loaded {
     pub class: usize,
     /// Which item of the class.
     pub item: usize,
-    /// The picture, and its mask at the model's size, `None` where nobody knows it; or why there is no picture.
-    pub picture: Result<(Image, Option<Vec<bool>>), DatasetError>,
+    /// The picture, or why there is none.
+    pub picture: Result<Picture, DatasetError>,
     /// What was peculiar about its mask.
     pub notes: Vec<MaskNote>,
 }
@@ -34,7 +46,8 @@ pub fn for_each<E: From<std::io::Error>>(
                     let mut notes = Vec::new();
                     let picture = labelled.load_noting(&mut notes).map(|(image, mask)| {
                         let good = || (!labelled.anomalous).then(|| vec![false; size * size]);
-                        (image, mask.map(|mask| mask.resized(size)).or_else(good))
+                        let defects = mask.as_ref().map(|mask| defects(mask, size, size)).unwrap_or_default();
+                        Picture { image, mask: mask.map(|mask| mask.resized(size)).or_else(good), defects }
                     });
                     if sender.send(Loaded { class, item, picture, notes }).is_err() {
                         // Nobody wants more.

@@ -4,6 +4,7 @@ use super::curves::Curves;
 use super::figures::{AtSharedThreshold, ClassFigures, Figures, Kinds, MethodFigures, mean};
 use super::metrics::counts::{Counts, Decided};
 use super::metrics::{Labelled, MetricsError, PixelMetrics, image, normalise, pixel};
+use super::sizes::{self, BySize, ClassBySize, MaskedDefect, Sighting, SizeBins};
 
 /// One method's answers. Holds the maps of one class at a time.
 pub struct Tally {
@@ -12,6 +13,18 @@ pub struct Tally {
     scores: Vec<f32>,
     classes: Vec<Measured>,
     pooled: Counts,
+    sizes: SizeBins,
+}
+
+/// What is known of a class's pictures, one after another.
+#[derive(Clone, Copy)]
+pub struct Truth<'a> {
+    /// Masks at the model's size, `None` where nobody knows them.
+    pub masks: &'a [Option<Vec<bool>>],
+    /// Whether it is defective.
+    pub anomalous: &'a [bool],
+    /// What its mask marks.
+    pub defects: &'a [Vec<MaskedDefect>],
 }
 
 /// A class that has been measured, but for what needs all of them.
@@ -23,6 +36,8 @@ struct Measured {
     scores: Vec<(f32, bool)>,
     without_mask: usize,
     curves: Curves,
+    sighting: Sighting,
+    by_size: ClassBySize,
 }
 
 /// The figures of a method, and the curves behind them.
@@ -44,6 +59,7 @@ impl Tally {
             scores: Vec::new(),
             classes: Vec::new(),
             pooled: Counts::default(),
+            sizes: SizeBins::default(),
         }
     }
 
@@ -53,7 +69,7 @@ impl Tally {
         self.scores.push(score);
     }
 
-    /// Measures the class whose pictures were added since the last one; `masks` and `anomalous` in the same order. A
+    /// Measures the class whose pictures were added since the last one; their truth in the same order. A
     /// picture whose mask nobody knows does not count for the figures of pixels.
     ///
     /// Afterwards [`Tally::normalised`] gives the class's maps normalised, until [`Tally::forget`].
@@ -61,21 +77,35 @@ impl Tally {
         &mut self,
         class: &str,
         width: usize,
-        masks: &[Option<Vec<bool>>],
-        anomalous: &[bool],
+        truth: Truth<'_>,
+        sizes: &SizeBins,
     ) -> Result<(), MetricsError> {
+        let Truth { masks, anomalous, defects } = truth;
         let raw = self.measure(width, masks, anomalous)?;
         let mut counts = Counts::default();
         labelled(width, &self.maps, masks).iter().for_each(|picture| counts.add(picture));
         let scores: Vec<_> = self.scores.iter().copied().zip(anomalous.iter().copied()).collect();
         let curves = Curves::new(&counts, &scores);
         self.pooled.merge(&counts);
+        let sighting = Sighting::new(&self.maps, &self.scores, anomalous, defects, sizes);
+        let by_size = sighting.figures(class, &counts, sizes);
+        self.sizes = sizes.clone();
         counts.forget_regions();
         normalise(&mut self.maps);
         normalise(std::slice::from_mut(&mut self.scores));
         let normalised = self.measure(width, masks, anomalous)?;
         let without_mask = masks.iter().filter(|mask| mask.is_none()).count();
-        self.classes.push(Measured { class: class.to_owned(), normalised, raw, counts, scores, without_mask, curves });
+        self.classes.push(Measured {
+            class: class.to_owned(),
+            normalised,
+            raw,
+            counts,
+            scores,
+            without_mask,
+            curves,
+            sighting,
+            by_size,
+        });
         Ok(())
     }
 
@@ -121,9 +151,13 @@ impl Tally {
             },
             image: image(&values, &labels)?,
         };
-        let all = self.pooled.decide(0.0);
-        let pixels = Kinds { normal: all.alarms > 0, anomalous: all.found > 0 };
+        let any = self.pooled.decide(0.0);
+        let pixels = Kinds { normal: any.alarms > 0, anomalous: any.found > 0 };
         let pooled = pooled.only_defined(pixels, Kinds::of(&labels));
+        let sightings: Vec<&Sighting> = self.classes.iter().map(|class| &class.sighting).collect();
+        let all = sizes::figures(&sightings, &self.pooled, &self.sizes);
+        let of_classes = self.classes.iter().map(|class| class.by_size.clone()).collect();
+        let by_size = BySize { settings: self.sizes, classes: of_classes, all };
         let (mut classes, mut curves) = (Vec::new(), Vec::new());
         for measured in self.classes {
             let shared = shared(&measured, &pooled);
@@ -133,7 +167,7 @@ impl Tally {
             classes.push(ClassFigures { class, good, anomalous, without_mask, normalised, raw, shared });
             curves.push(drawn);
         }
-        let figures = MethodFigures { method: self.method, mean: mean(&classes), classes, pooled };
+        let figures = MethodFigures { method: self.method, mean: mean(&classes), classes, pooled, by_size };
         Ok(Outcome { figures, curves, pooled: Curves::new(&self.pooled, &scores) })
     }
 }

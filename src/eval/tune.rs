@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use super::baseline::{Baseline, contrast, smoothed};
 use super::metrics::Labelled;
 use super::metrics::counts::Counts;
-use super::{EvalError, LeftOut, Progress, stream};
+use super::stream::{self, Picture};
+use super::{EvalError, LeftOut, Progress};
 use crate::dataset::Dataset;
 use crate::vcp_clip::preprocess::resize_to_rgb;
 
@@ -76,7 +77,7 @@ pub fn tune(
                 }
             };
             // Of what has no mask nothing can be learned here.
-            if let Some((image, Some(mask))) = read {
+            if let Some(Picture { image, mask: Some(mask), .. }) = read {
                 let rgb = resize_to_rgb(&image, size);
                 let mut known: Option<(usize, Vec<f32>)> = None;
                 for (baseline, counts) in grid.iter().zip(&mut counts) {

@@ -13,12 +13,12 @@ use super::parts::{PartCounters, TriggerMode};
 use super::recipe::{RecipeError, RecipeSpec};
 use super::sink::Debt;
 use super::station::{Station, TriggerRefused};
+use super::used::Used;
 use crate::clock::Moment;
-use crate::drift::Baseline;
 use crate::engine::EngineInfo;
 use crate::event::{ModelInfo, RecipeInfo};
 use crate::frame::Part;
-use crate::memory::Memory;
+use crate::memory::{Memory, MemoryError};
 
 /// The line cannot do what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +85,14 @@ pub enum ControlError {
         /// Why.
         source: RecipeError,
     },
+    /// The memory that goes with the recipe cannot be used; what is in use stays.
+    #[error("camera '{camera}': {source}; recipe and memory in use stay")]
+    Memory {
+        /// Which camera.
+        camera: Arc<str>,
+        /// Why.
+        source: MemoryError,
+    },
     /// Regions cannot be judged without the size of the frames.
     #[error(
         "camera '{camera}' has shown no frame yet, so that regions cannot be judged; the recipe in use stays, try again later"
@@ -139,13 +147,10 @@ pub struct Accepted {
     pub debt: Debt,
 }
 
-/// A changed recipe, checked and not yet in use.
+/// A changed recipe with what belongs to it, checked and not yet in use.
 pub struct RecipeChange {
     station: Arc<Station>,
-    /// What will be in use.
-    pub recipe: RecipeSpec,
-    /// What will be in use with it; at first what is.
-    pub memory: Option<Arc<Memory>>,
+    used: Used,
 }
 
 impl RecipeChange {
@@ -154,10 +159,15 @@ impl RecipeChange {
         self.station.camera()
     }
 
+    /// What will be in use.
+    pub fn recipe(&self) -> &RecipeSpec {
+        &self.used.recipe
+    }
+
     /// Takes it into use: the next batch of the engine is judged by it.
     pub fn apply(self) -> RecipeInfo {
-        let info = self.recipe.info.clone();
-        self.station.change(self.recipe, self.memory);
+        let info = self.used.recipe.info.clone();
+        self.station.change(self.used);
         info
     }
 }
@@ -246,14 +256,26 @@ impl Control {
         self.one(camera).map(|station| (Arc::clone(station.camera()), station.recipe()))
     }
 
-    /// What helps the model with this camera's frames now.
-    pub fn memory(&self, camera: &str) -> Result<Option<Arc<Memory>>, ControlError> {
-        self.one(Some(camera)).map(|station| station.memory())
+    /// The full name of this camera, and all that belongs to its recipe.
+    pub fn used(&self, camera: Option<&str>) -> Result<(Arc<str>, Used), ControlError> {
+        self.one(camera).map(|station| (Arc::clone(station.camera()), station.used()))
     }
 
-    /// The memory of this camera, from the next frame on.
-    pub fn change_memory(&self, camera: &str, memory: Option<Arc<Memory>>) -> Result<(), ControlError> {
-        self.one(Some(camera)).map(|station| station.change_memory(memory))
+    /// The full names: of this camera, without one of all.
+    pub fn names(&self, camera: Option<&str>) -> Result<Vec<Arc<str>>, ControlError> {
+        Ok(self.some(camera)?.into_iter().map(|station| Arc::clone(station.camera())).collect())
+    }
+
+    /// Whether what came by command has given way to the settings, because it does not fit the frames.
+    pub fn gave_way(&self, camera: &str) -> Result<bool, ControlError> {
+        self.one(Some(camera)).map(|station| station.gave_way())
+    }
+
+    /// Errors where the memory in use fits neither model nor frames, so that there are no verdicts.
+    pub fn judges(&self, camera: &str) -> Result<(), ControlError> {
+        let station = self.one(Some(camera))?;
+        let camera = Arc::clone(station.camera());
+        station.judges(&self.context.model).map_err(|source| ControlError::Memory { camera, source })
     }
 
     /// The parts of this camera that are captured from then on and judged, handed over to one taker at a time: whoever
@@ -262,12 +284,6 @@ impl Control {
     pub fn hand_over(&self, camera: &str, since: Instant, tokens: bool) -> Result<PartStream, ControlError> {
         let station = Arc::clone(self.one(Some(camera))?);
         Ok(PartStream { parts: station.hand_over.begin(since, tokens), station })
-    }
-
-    /// From now on pictures of this camera are compared with these good parts, with nothing for `None`; alarms that stood are
-    /// over.
-    pub fn compare_with(&self, camera: Option<&str>, baseline: Option<Arc<Baseline>>) -> Result<(), ControlError> {
-        self.one(camera).map(|station| station.compare_with(baseline))
     }
 
     /// Every camera.
@@ -315,14 +331,19 @@ impl Control {
         Ok(stations.iter().map(|station| Arc::clone(station.camera())).collect())
     }
 
-    /// What the recipes of one camera or all would be after `change`: all of them are good, or nothing is changed. The
-    /// version counts on unless `change` has set another one.
-    pub fn change_recipes(
-        &self,
-        camera: Option<&str>,
-        change: impl Fn(&RecipeSpec) -> RecipeSpec,
-    ) -> Result<Vec<RecipeChange>, ControlError> {
-        self.some(camera)?.into_iter().map(|station| checked(station, &change)).collect()
+    /// This in place of what is in use; nothing is changed yet. The version of another recipe of the same name counts on
+    /// unless it is larger already. Errors when the recipe or a memory that is not in use fits neither model nor frames.
+    pub fn change(&self, camera: &str, used: Used) -> Result<RecipeChange, ControlError> {
+        let station = self.one(Some(camera))?;
+        let before = station.used();
+        let camera = Arc::clone(station.camera());
+        let recipe = checked(station, &before.recipe, RecipeSpec::clone(&used.recipe))?;
+        let used = Used { recipe: Arc::new(recipe), ..used };
+        if !used.has_memory(before.memory.as_ref()) {
+            let judges = used.judges(&self.context.model, station.frame_size());
+            judges.map_err(|source| ControlError::Memory { camera, source })?;
+        }
+        Ok(RecipeChange { station: Arc::clone(station), used })
     }
 
     /// The picture that was inspected last. May wait for the engine to look at it again: its map is not kept for nobody.
@@ -332,11 +353,9 @@ impl Control {
     }
 }
 
-fn checked(station: &Arc<Station>, change: impl Fn(&RecipeSpec) -> RecipeSpec) -> Result<RecipeChange, ControlError> {
-    let used = station.recipe();
-    let mut recipe = change(&used);
+fn checked(station: &Station, used: &RecipeSpec, mut recipe: RecipeSpec) -> Result<RecipeSpec, ControlError> {
     let camera = Arc::clone(station.camera());
-    if recipe.info.id == used.info.id {
+    if recipe.info.id == used.info.id && recipe != *used {
         let next = used.info.version.saturating_add(1);
         if recipe.info.version == used.info.version {
             recipe.info.version = next;
@@ -351,7 +370,7 @@ fn checked(station: &Arc<Station>, change: impl Fn(&RecipeSpec) -> RecipeSpec) -
         (None, false) => return Err(ControlError::NoFrame { camera }),
     };
     match recipe.check().and(fits) {
-        Ok(()) => Ok(RecipeChange { station: Arc::clone(station), recipe, memory: station.memory() }),
+        Ok(()) => Ok(recipe),
         Err(source) => Err(ControlError::Recipe { camera, source }),
     }
 }

@@ -22,7 +22,7 @@ use crate::clock::Clock;
 use crate::engine::{Engine, EngineError, EngineInfo};
 use crate::frame::{Frame, Image, PixelFormat};
 use crate::memory::Memory;
-use crate::verdict::NoVerdictReason;
+use crate::verdict::{NoVerdictReason, Verdict};
 
 /// How often an idle engine shows that it is alive.
 const IDLE: Duration = Duration::from_millis(500);
@@ -90,11 +90,13 @@ impl InferenceThread {
 struct InUse {
     spec: Arc<RecipeSpec>,
     recipe: Recipe,
+    /// Why the last frame was not judged.
+    unjudged: Option<String>,
 }
 
 impl InUse {
     fn new(spec: Arc<RecipeSpec>) -> Self {
-        Self { recipe: Recipe::new(RecipeSpec::clone(&spec)), spec }
+        Self { recipe: Recipe::new(RecipeSpec::clone(&spec)), spec, unjudged: None }
     }
 }
 
@@ -236,8 +238,16 @@ impl Inspector<'_> {
             Some(memory) => match memory.fits(&self.post.context.model).and_then(|()| memory.look(prediction, size)) {
                 Ok(joined) => joined,
                 Err(error) => {
-                    tracing::error!(camera = %frame.camera, frame = frame.seq, "{error}");
-                    return self.post.stations[camera].failed(&frame, NoVerdictReason::EngineError);
+                    self.not_judged((camera, &frame), error.to_string());
+                    // What the engine alone has said is as good as ever to whoever learns, which may be the way out.
+                    let verdict = Verdict::NoVerdict(NoVerdictReason::EngineError);
+                    let captured = frame.captured.monotonic;
+                    if let Some(own) = own {
+                        let (prediction, own, memory) = (own.clone(), Some(own), Some(Arc::clone(memory)));
+                        let part = || Handed { frame, prediction, own, verdict, recipe: newest, memory };
+                        self.post.stations[camera].hand_over.offer(part, captured);
+                    }
+                    return;
                 }
             },
         };
@@ -255,7 +265,7 @@ impl Inspector<'_> {
                 let recipe = Arc::clone(&in_use.spec);
                 let verdict = inspection.verdict;
                 let helped = memory.clone();
-                if station.judged(&frame, Judged { inspection, waited, times, recipe, memory: helped }) {
+                if station.judged(&frame, Judged { inspection, waited, times, recipe, memory: memory.clone() }) {
                     let recipe = Arc::clone(&in_use.spec);
                     let seen = || (frame.clone(), prediction.clone());
                     let part = || {
@@ -264,15 +274,25 @@ impl Inspector<'_> {
                     };
                     station.hand_over.offer(part, frame.captured.monotonic);
                 }
-                self.post.looks.offer((camera, station), &frame.image, &prediction, verdict, &in_use.spec);
+                self.post.looks.offer((camera, station), &frame.image, &prediction, verdict, (&in_use.spec, &helped));
+                in_use.unjudged = None;
                 let defect_threshold = in_use.spec.defect_threshold;
                 station.picture.keep(Inspected { frame, map: prediction.map, defect_threshold });
             }
-            Err(error) => {
-                tracing::error!(camera = %frame.camera, frame = frame.seq, "{error}");
-                station.failed(&frame, NoVerdictReason::EngineError);
-            }
+            Err(error) => self.not_judged((camera, &frame), error.to_string()),
         }
+    }
+
+    /// Said when it begins, not with every frame.
+    fn not_judged(&mut self, (camera, frame): (usize, &Frame), why: String) {
+        let in_use = &mut self.recipes[camera];
+        if in_use.unjudged.as_ref() == Some(&why) {
+            tracing::debug!(camera = %frame.camera, frame = frame.seq, "{why}");
+        } else {
+            tracing::error!(camera = %frame.camera, frame = frame.seq, "{why}");
+        }
+        in_use.unjudged = Some(why);
+        self.post.stations[camera].failed(frame, NoVerdictReason::EngineError);
     }
 
     /// Told when it changes, not with every batch.

@@ -11,10 +11,11 @@ use super::parts::TriggerPlan;
 use super::queue::WhenFull;
 use super::recipe::RecipeSpec;
 use super::sink::{EventSink, Heartbeat};
+use super::used::Used;
 use crate::clock::Clock;
 use crate::drift::Baseline;
 use crate::engine::{Engine, EngineError};
-use crate::event::FrameInfo;
+use crate::event::{FrameInfo, ModelInfo};
 use crate::frame::Part;
 use crate::memory::Memory;
 use crate::source::{Source, SourceError};
@@ -35,18 +36,37 @@ pub struct CameraPlan {
     pub when_full: WhenFull,
     /// Where its parts come from.
     pub trigger: TriggerPlan,
-    /// How its frames are judged.
+    /// How its frames are judged, as configured.
     pub recipe: RecipeSpec,
-    /// The recipe that a command has set in an earlier start, in place of the configured one.
-    pub kept: Option<RecipeSpec>,
-    /// What good parts look like, for the maps that the recipe sees.
+    /// What good parts look like, for the maps that the configured recipe sees.
     pub memory: Option<Arc<Memory>>,
-    /// What good parts look like, where it is watched whether pictures still do.
+    /// What the configured thresholds were calibrated with; `None` where they were set by hand.
+    pub found_with: Option<ModelInfo>,
+    /// What good parts look like, where it is watched whether pictures under the configured recipe still do.
     pub picture: Option<Arc<Baseline>>,
+    /// What came by command in an earlier start, in place of what is configured.
+    pub kept: Option<Used>,
     /// Pause before a lost camera is opened again, the first time.
     pub backoff_min: Duration,
     /// Longest pause.
     pub backoff_max: Duration,
+}
+
+impl CameraPlan {
+    /// What the settings say.
+    pub fn configured(&self) -> Used {
+        Used {
+            recipe: Arc::new(self.recipe.clone()),
+            memory: self.memory.clone(),
+            found_with: self.found_with.clone(),
+            picture: self.picture.clone(),
+        }
+    }
+
+    /// What a start uses.
+    pub fn used(&self) -> Used {
+        self.kept.clone().unwrap_or_else(|| self.configured())
+    }
 }
 
 /// A part that was accepted by an earlier start and never got its event.

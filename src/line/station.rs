@@ -18,11 +18,13 @@ use super::plan::CameraPlan;
 use super::queue::{FrameQueue, Pushed, WhenFull};
 use super::recipe::{RecipeError, RecipeSpec, no_verdict};
 use super::sink::{Debt, Refused};
+use super::used::{RECIPES, THRESHOLDS, Trouble, Used};
 use crate::anomaly::StageTimes;
 use crate::clock::{Clock, ClockSource, Moment};
 use crate::drift::Baseline;
+use crate::event::ModelInfo;
 use crate::frame::{Frame, Part};
-use crate::memory::Memory;
+use crate::memory::{Memory, MemoryError};
 use crate::source::SourceError;
 use crate::verdict::{Inspection, NoVerdictReason};
 
@@ -40,12 +42,12 @@ pub(super) struct Judged {
 }
 
 struct Recipes {
-    configured: Arc<RecipeSpec>,
-    current: Arc<RecipeSpec>,
-    /// What good parts look like, for the maps that the recipe sees.
-    memory: Option<Arc<Memory>>,
+    configured: Used,
+    current: Used,
     /// Columns and rows of the last frame.
     size: Option<(u32, u32)>,
+    /// Why what came by command has given way to what is configured.
+    gave_way: Option<String>,
 }
 
 struct Book {
@@ -67,7 +69,6 @@ pub(super) struct Station {
     queue: Mutex<Option<Arc<FrameQueue>>>,
     book: Mutex<Book>,
     recipes: Mutex<Recipes>,
-    baseline: Mutex<Option<Arc<Baseline>>>,
     /// The picture that was inspected last.
     pub picture: LastPicture,
     /// Whoever learns from the parts.
@@ -90,8 +91,7 @@ pub(super) enum TriggerRefused {
 
 impl Station {
     pub fn new(plan: &CameraPlan, queue: FrameQueue, context: &Arc<LineContext>, bell: Sender<()>) -> Self {
-        let configured = Arc::new(plan.recipe.clone());
-        let current = plan.kept.clone().map_or_else(|| Arc::clone(&configured), Arc::new);
+        let (configured, current) = (plan.configured(), plan.used());
         Self {
             camera: Arc::clone(&plan.name),
             plan: plan.trigger,
@@ -101,8 +101,7 @@ impl Station {
             damaged_frames: DamagedFrames::default(),
             queue: Mutex::new(Some(Arc::new(queue))),
             book: Mutex::new(Book { matcher: Matcher::new(plan.trigger), due: None }),
-            recipes: Mutex::new(Recipes { configured, current, memory: plan.memory.clone(), size: None }),
-            baseline: Mutex::new(plan.picture.clone()),
+            recipes: Mutex::new(Recipes { configured, current, size: None, gave_way: None }),
             picture: LastPicture::default(),
             hand_over: HandOver::default(),
         }
@@ -389,31 +388,22 @@ impl Station {
 
     /// What frames are judged by from now on.
     pub fn recipe(&self) -> Arc<RecipeSpec> {
-        Arc::clone(&self.recipes().current)
+        Arc::clone(&self.recipes().current.recipe)
     }
 
     /// What joins the model's maps from the next frame on.
     pub fn memory(&self) -> Option<Arc<Memory>> {
-        self.recipes().memory.clone()
-    }
-
-    pub fn change_memory(&self, memory: Option<Arc<Memory>>) {
-        self.recipes().memory = memory;
-    }
-
-    /// What the settings say.
-    pub fn configured(&self) -> Arc<RecipeSpec> {
-        Arc::clone(&self.recipes().configured)
+        self.recipes().current.memory.clone()
     }
 
     /// What pictures are compared with, if with anything.
     pub fn baseline(&self) -> Option<Arc<Baseline>> {
-        self.baseline.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.recipes().current.picture.clone()
     }
 
-    /// From now on pictures are compared with these good parts.
-    pub fn compare_with(&self, baseline: Option<Arc<Baseline>>) {
-        *self.baseline.lock().unwrap_or_else(PoisonError::into_inner) = baseline;
+    /// All that belongs to the recipe in use.
+    pub fn used(&self) -> Used {
+        self.recipes().current.clone()
     }
 
     /// Columns and rows of the last frame, once there was one.
@@ -421,31 +411,56 @@ impl Station {
         self.recipes().size
     }
 
-    /// Both at once: no frame is judged by one of them and the other's predecessor.
-    pub fn change(&self, recipe: RecipeSpec, memory: Option<Arc<Memory>>) {
+    /// All of it at once: no frame is judged by one of them and the other's predecessor.
+    pub fn change(&self, used: Used) {
         let mut recipes = self.recipes();
-        (recipes.current, recipes.memory) = (Arc::new(recipe), memory);
+        (recipes.current, recipes.gave_way) = (used, None);
     }
 
     /// What frames are judged by that the engine looks at now.
     pub fn in_use(&self) -> (Arc<RecipeSpec>, Option<Arc<Memory>>) {
         let recipes = self.recipes();
-        (Arc::clone(&recipes.current), recipes.memory.clone())
+        (Arc::clone(&recipes.current.recipe), recipes.current.memory.clone())
     }
 
-    /// Frames of this size come now. A recipe that came by command and does not fit them gives way to the configured one.
+    /// Whether what came by command has given way to what is configured.
+    pub fn gave_way(&self) -> bool {
+        self.recipes().gave_way.is_some()
+    }
+
+    /// Errors where the memory does not fit the model or the frames, so that there are no verdicts.
+    pub fn judges(&self, model: &ModelInfo) -> Result<(), MemoryError> {
+        let recipes = self.recipes();
+        recipes.current.judges(model, recipes.size)
+    }
+
+    /// What ails what frames are judged by.
+    pub fn troubles(&self, model: &ModelInfo) -> Vec<Trouble> {
+        let recipes = self.recipes();
+        let Recipes { current, size, gave_way, .. } = &*recipes;
+        let unfit = current.judges(model, *size).err();
+        let unfit = unfit.map(|error| format!("camera '{}' gets no verdicts without its memory: {error}", self.camera));
+        let doubt = current.doubt(model).filter(|_| unfit.is_none());
+        let all = [(RECIPES, unfit), (RECIPES, gave_way.clone()), (THRESHOLDS, doubt)];
+        let named = |(kind, message): (_, Option<_>)| {
+            message.map(|message| Trouble { camera: Arc::clone(&self.camera), kind, message })
+        };
+        all.into_iter().filter_map(named).collect()
+    }
+
+    /// Frames of this size come now. A recipe that came by command and does not fit them gives way to the configured one, with
+    /// all that belongs to it.
     pub fn frames_have(&self, width: u32, height: u32) -> Result<(), RecipeError> {
         let mut recipes = self.recipes();
         recipes.size = Some((width, height));
-        let Err(error) = recipes.current.fits(width, height) else { return Ok(()) };
-        if recipes.current == recipes.configured || recipes.configured.fits(width, height).is_err() {
+        let Recipes { configured, current, .. } = &*recipes;
+        let Err(error) = current.recipe.fits(width, height) else { return Ok(()) };
+        if current.recipe == configured.recipe || configured.recipe.fits(width, height).is_err() {
             return Err(error);
         }
-        tracing::error!(camera = %self.camera, "{error}; the recipe of the settings is used again");
-        if recipes.current.info.id != recipes.configured.info.id {
-            recipes.memory = None;
-        }
-        recipes.current = Arc::clone(&recipes.configured);
+        let text = format!("{error}; the recipe of the settings is used again");
+        tracing::error!(camera = %self.camera, "{text}");
+        (recipes.current, recipes.gave_way) = (recipes.configured.clone(), Some(text));
         Ok(())
     }
 }

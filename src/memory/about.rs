@@ -118,7 +118,7 @@ impl About {
     /// Errors unless the tokens have the sizes of those in the memory.
     pub fn fits_tokens(&self, tokens: &PatchTokens) -> Result<(), MemoryError> {
         let (here, made) =
-            ([tokens.grid(), tokens.width(), tokens.taps().len()], [self.grid, self.width, self.tokens.len()]);
+            ([tokens.grid(), tokens.width(), tokens.layers()], [self.grid, self.width, self.tokens.len()]);
         if here == made {
             return Ok(());
         }

@@ -13,6 +13,9 @@ pub enum MemoryError {
         /// Its name.
         engine: String,
     },
+    /// They were on a graphics card that does not answer any more.
+    #[error("the picture's patch tokens could not be fetched from the graphics card; the log says why")]
+    TokensLost,
     /// It was made for something else.
     #[error("the memory {id} was made with {what} {made}, here it is {here}; make a new one with `vcp-line learn`")]
     Unfit {

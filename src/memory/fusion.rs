@@ -8,6 +8,7 @@
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::tokens::Joining;
 use crate::vcp_clip::maps::{gaussian, smooth, upsampling};
 
 /// Pixels of a map whose mean is its peak, as a share of all: 40 of 192×192.
@@ -145,7 +146,29 @@ impl Fusion {
 
     /// How far above the middle, in units of a good part's peak.
     fn above(&self, value: f32) -> f32 {
-        (value - self.middle) / (self.peak - self.middle).max(1e-6)
+        (value - self.middle) / self.reach()
+    }
+
+    fn reach(&self) -> f32 {
+        (self.peak - self.middle).max(1e-6)
+    }
+
+    /// The numbers of [`Self::join`] for maps of side `size`, for a card that does the same.
+    pub fn joining(&self, size: usize) -> Joining<'_> {
+        let Weights { map: map_exponent, alone, score: score_exponent, own } = self.weights;
+        Joining {
+            means: &self.means,
+            sigma: self.sigma,
+            middle: self.middle,
+            reach: self.reach(),
+            neutral: NEUTRAL,
+            floor: FLOOR,
+            top: peak_pixels(size * size),
+            map_exponent,
+            alone,
+            score_exponent,
+            own,
+        }
     }
 
     /// The fused map, S×S with S = `size`, and the fused score.
@@ -177,9 +200,14 @@ fn multiplied(probability: f32, exponent: f32, above: f32) -> f32 {
     odds / (odds + 1.0 - p)
 }
 
+/// Pixels whose mean is the peak, of so many.
+fn peak_pixels(all: usize) -> usize {
+    ((all as f32 * PEAK_SHARE).round() as usize).clamp(1, all.max(1))
+}
+
 /// Mean of the largest values.
 fn peak(map: &[f32]) -> f32 {
-    let count = ((map.len() as f32 * PEAK_SHARE).round() as usize).clamp(1, map.len().max(1));
+    let count = peak_pixels(map.len());
     let mut values = map.to_vec();
     if count < values.len() {
         values.select_nth_unstable_by(count - 1, |a, b| b.total_cmp(a));

@@ -122,6 +122,9 @@ impl Learner {
             let named = |(width, height): (u32, u32)| format!("{width}x{height}");
             return Err(MemoryError::Shapes { first: named(self.picture), other: named(size) });
         }
+        if tokens.taps().len() != tokens.layers() {
+            return Err(MemoryError::TokensLost);
+        }
         if self.parts == 0 {
             self.picture = size;
             self.pools.resize_with(tokens.taps().len(), Pool::default);

@@ -68,16 +68,21 @@ pub fn largest(
             let rows = Rows::new(memory, width);
             let counts = |row: usize| row < rows.count && !left_out(task * TASK + row);
             let which: Vec<bool> = (0..rows.padded()).map(counts).collect();
-            products(&rows, &columns, |row, column, block| {
-                let best = &mut best[column..][..BLOCK];
-                for (row, counts) in block.iter().zip(&which[row..]) {
-                    if *counts {
-                        best.iter_mut().zip(row).for_each(|(best, &value)| {
-                            *best = if value > *best { value } else { *best };
-                        });
+            products(
+                &rows,
+                &columns,
+                #[inline(always)]
+                |row, column, block| {
+                    let best = &mut best[column..][..BLOCK];
+                    for (row, counts) in block.iter().zip(&which[row..]) {
+                        if *counts {
+                            for (best, &value) in best.iter_mut().zip(row) {
+                                *best = if value > *best { value } else { *best };
+                            }
+                        }
                     }
-                }
-            });
+                },
+            );
             best
         })
         .reduce(none, |mut a, b| {
@@ -142,7 +147,8 @@ fn packed(rows: &[f32], width: usize, pack: fn(&[f32], usize, &mut [u16])) -> (V
     (tiles, deep, count)
 }
 
-/// Each block of products, with its first row and column. Only where [`are_there`].
+/// Each block of products, with its first row and column, for `take` (`#[inline(always)]`, see [`simd::dispatch`]). Only where
+/// [`are_there`].
 pub fn products(rows: &Rows, columns: &Columns, mut take: impl FnMut(usize, usize, &Block)) {
     assert_eq!(rows.deep, columns.deep, "rows of one width");
     let panel = BLOCK * rows.deep * DEEP;

@@ -38,7 +38,7 @@ pub use activity::Pupils;
 pub use commands::CommandSpec;
 pub use error::ServiceError;
 pub use kept::{KeptError, KeptRecipes, memory_in_use, recipe_in_use};
-pub use pictures::Pictures;
+pub use pictures::{configure as configure_good_parts, place as place_of_sheet};
 pub use snapshot::{SnapshotError, Snapshots};
 pub use spec::{EngineMaker, Service};
 pub use stop::stop_on_signal;

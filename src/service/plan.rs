@@ -8,7 +8,7 @@ use super::commands::CommandSpec;
 use super::error::ServiceError;
 use super::folders;
 use super::kept::KeptRecipes;
-use super::pictures::Pictures;
+use super::pictures;
 use super::snapshot::Snapshots;
 use super::spec::{EngineMaker, OwedFile, Service};
 use super::ways_in::Ask;
@@ -87,13 +87,14 @@ pub fn opener(spec: SourceSpec, context: SourceContext) -> SourceOpener {
 fn ask(config: &mut LineConfig) -> Result<Ask, ServiceError> {
     let commands = &config.commands;
     for camera in &mut config.cameras {
-        if let Some(file) = &camera.memory {
+        if let (Some(file), None) = (&camera.memory, &camera.plan.memory) {
             let named = |source| ServiceError::Memory { camera: camera.plan.name.to_string(), source };
-            let memory = Memory::read(file).map_err(named)?;
-            let about = memory.about();
-            tracing::info!(camera = %camera.plan.name, memory = about.id, parts = about.parts, "memory of good parts");
-            camera.plan.memory = Some(Arc::new(memory));
+            camera.plan.memory = Some(Arc::new(Memory::read(file).map_err(named)?));
         }
+        if let Some(about) = camera.plan.memory.as_ref().map(|memory| memory.about()) {
+            tracing::info!(camera = %camera.plan.name, memory = about.id, parts = about.parts, "memory of good parts");
+        }
+        pictures::configure(camera, commands.directory.as_deref());
     }
     let mut plans: Vec<&mut CameraPlan> = config.cameras.iter_mut().map(|camera| &mut camera.plan).collect();
     let kept = KeptRecipes::open(commands.directory.as_deref(), &mut plans);
@@ -105,14 +106,12 @@ fn ask(config: &mut LineConfig) -> Result<Ask, ServiceError> {
     let snapshots = commands.snapshots.clone().map(Snapshots::new);
     let max_age = commands.max_age;
     let pupils = Pupils::new(commands.directory.clone());
-    let pictures = Pictures::new(commands.directory.as_deref(), &config.cameras);
-    let spec = CommandSpec { max_age, snapshots, kept, pictures, pupils };
+    let spec = CommandSpec { max_age, snapshots, kept, pupils };
     Ok(Ask { commands: spec, mqtt: commands.mqtt, http: http.transpose()? })
 }
 
 /// The line's cameras with their openers; the files of those that watch folders are added.
 fn cameras(config: &LineConfig, files: &mut Vec<OwedFile>) -> Result<Vec<(CameraPlan, SourceOpener)>, ServiceError> {
-    let pictures = Pictures::new(config.commands.directory.as_deref(), &config.cameras);
     let camera = |camera: &CameraConfig| {
         let of = || format!("camera '{}'", camera.plan.name);
         let mut spec = source(camera).map_err(|source| ServiceError::SecretOf { of: of(), source })?;
@@ -120,10 +119,7 @@ fn cameras(config: &LineConfig, files: &mut Vec<OwedFile>) -> Result<Vec<(Camera
             let (state, outbox) = (config.commands.directory.as_deref(), &config.outbox.directory);
             files.extend(folders::remember(spec, &camera.plan.name, camera.plan.trigger.mode, state, outbox));
         }
-        let used = camera.plan.kept.as_ref().unwrap_or(&camera.plan.recipe);
-        let picture = pictures.baseline(&camera.plan.name, &used.info.id);
-        let plan = CameraPlan { picture, ..camera.plan.clone() };
-        Ok((plan, opener(spec, context(&camera.plan))))
+        Ok((camera.plan.clone(), opener(spec, context(&camera.plan))))
     };
     config.cameras.iter().map(camera).collect()
 }

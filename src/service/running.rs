@@ -50,7 +50,6 @@ impl Running {
         let ways_out = WaysOut::open(publisher, sparkplug, session, plans, &clock)?;
         let voice = ways_out.voice();
         let unanswered = ways_out.unanswered(&files);
-        let trouble = ask.commands.kept.trouble().map(str::to_owned);
         let mut ways_in = WaysIn::open(ask, broker, name.clone(), session, voice, &clock)?;
 
         let count = cameras.len();
@@ -75,10 +74,7 @@ impl Running {
         };
 
         ways_in.ready(line.control());
-        if !line.unfit().is_empty() {
-            let before = trouble.into_iter().chain(line.unfit().iter().cloned());
-            voice.recipes(Some(&before.collect::<Vec<_>>().join("; ")));
-        }
+        voice.judging(line.troubles());
         voice.ready(line.engine().model());
         let status = status(count, line.engine());
         let watchdog = manager.ready(&status)?;
@@ -96,6 +92,7 @@ impl Running {
             drops.look(Instant::now(), &self.line.queues()).into_iter().for_each(|change| voice.drops(change));
             voice.broker();
             voice.log(&log.health());
+            voice.judging(self.line.troubles());
             if let Some(activities) = pace.show(self.ways_in.activities(), Instant::now()) {
                 voice.activities(activities);
             }

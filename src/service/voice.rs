@@ -10,7 +10,7 @@ use crate::camera::CameraState;
 use crate::clock::Clock;
 use crate::event::{InspectionEvent, ModelInfo};
 use crate::frame::Part;
-use crate::line::{Debt, EventSink, Refused};
+use crate::line::{Debt, EventSink, Refused, Trouble};
 use crate::logging::LogHealth;
 use crate::publish::outbox::{RecordId, Safety, WhenUnkept};
 use crate::publish::sparkplug::SparkplugHandle;
@@ -19,6 +19,8 @@ use crate::verdict::Suspect;
 
 /// How long one look at a part that is being written lasts; then it is looked at anew.
 const LOOK: Duration = Duration::from_millis(200);
+/// Alarms of this kind say that a recipe or memory is not in use that should be.
+const RECIPES: &str = "recipes";
 /// Longer than a disk that hangs is waited for by the outbox itself.
 const LONGEST: Duration = Duration::from_secs(20);
 
@@ -46,6 +48,8 @@ struct Known {
     log: Option<Alarm>,
     /// Recipes that came by command could not be read at the start.
     recipes: Option<Alarm>,
+    /// What ails recipes, thresholds and memories in use, each with its camera.
+    judging: Vec<(Arc<str>, Alarm)>,
 }
 
 impl Voice {
@@ -68,6 +72,7 @@ impl Voice {
             pictures: BTreeMap::new(),
             log: None,
             recipes: None,
+            judging: Vec::new(),
         };
         // An alarm that an earlier start has left at the broker is not this start's.
         let cameras: Vec<String> = known.state.cameras.keys().cloned().collect();
@@ -112,6 +117,7 @@ impl Voice {
                 || known.outbox.as_ref().is_some_and(|(_, degraded)| *degraded)
                 || !known.broker.is_empty()
                 || known.recipes.is_some()
+                || known.judging.iter().any(|(_, alarm)| alarm.kind == RECIPES)
                 || !known.lost.is_empty() =>
             {
                 StateWord::Degraded
@@ -230,6 +236,35 @@ impl Voice {
         self.tell(&mut known);
     }
 
+    /// Looks how recipes, thresholds and memories in use are doing.
+    pub fn judging(&self, troubles: Vec<Trouble>) {
+        let mut known = self.known();
+        let told =
+            |(camera, alarm): &(Arc<str>, Alarm)| (Arc::clone(camera), alarm.kind.clone(), alarm.message.clone());
+        let now =
+            troubles.iter().map(|trouble| (Arc::clone(&trouble.camera), trouble.kind.into(), trouble.message.clone()));
+        if known.judging.iter().map(told).eq(now) {
+            return;
+        }
+        let before = std::mem::take(&mut known.judging);
+        for Trouble { camera, kind, message } in troubles {
+            let old = before.iter().find(|(of, alarm)| *of == camera && alarm.kind == kind && alarm.message == message);
+            let alarm = match old {
+                Some((_, alarm)) => alarm.clone(),
+                None => {
+                    tracing::warn!(%camera, alarm = kind, "{message}");
+                    self.alarm(kind, message)
+                }
+            };
+            known.judging.push((camera, alarm));
+        }
+        for (camera, alarm) in before.iter().filter(|before| !known.judging.contains(before)) {
+            tracing::info!(%camera, alarm = alarm.kind, "over: {}", alarm.message);
+        }
+        self.show_all_alarms(&known);
+        self.tell(&mut known);
+    }
+
     /// What is wrong, to follow a sentence that says how the line would be; empty when nothing is.
     pub fn trouble(&self) -> String {
         let known = self.known();
@@ -237,6 +272,7 @@ impl Voice {
         let all = known.engine.iter().chain(known.lost.values()).chain(known.broker.values()).chain(outbox);
         let all =
             all.chain(&known.recipes).chain(known.drops.values()).chain(known.pictures.values()).chain(&known.log);
+        let all = all.chain(known.judging.iter().map(|(_, alarm)| alarm));
         let counters = self.door.counters();
         let away = (!counters.connected).then(|| format!("; no broker, {} verdicts wait", counters.queued));
         let alarms = all.map(|alarm| format!("; {}: {}", alarm.kind, alarm.message));
@@ -249,7 +285,9 @@ impl Voice {
 
     fn show_alarms(&self, known: &Known, camera: &str) {
         let pictures = known.pictures.iter().filter(|((name, _), _)| name == camera).map(|(_, alarm)| alarm);
-        let of_camera = known.lost.get(camera).into_iter().chain(known.drops.get(camera)).chain(pictures);
+        let judging = known.judging.iter().filter(|(name, _)| **name == *camera).map(|(_, alarm)| alarm);
+        let of_camera =
+            known.lost.get(camera).into_iter().chain(known.drops.get(camera)).chain(pictures).chain(judging);
         let outbox = known.outbox.as_ref().map(|(alarm, _)| alarm);
         let of_all =
             known.engine.iter().chain(known.broker.values()).chain(outbox).chain(&known.recipes).chain(&known.log);

@@ -1,8 +1,10 @@
 //! What the camera does to light: blur of focus, noise of the sensor, eight bits.
 
+use rayon::prelude::*;
+
 use super::colour::Rgb;
 use super::field::hash;
-use super::scene::Camera;
+use super::stage::Camera;
 
 /// Gaussian weights of one half, the middle first; they sum to one over both halves.
 fn kernel(sigma: f32) -> Vec<f32> {
@@ -28,13 +30,12 @@ pub(super) fn blur<const CHANNELS: usize>(
     let kernel = kernel(sigma);
     let radius = kernel.len() - 1;
     let mut rows = vec![[0.0; CHANNELS]; values.len()];
-    let mut padded = vec![[0.0; CHANNELS]; width + 2 * radius];
-    for y in 0..height {
-        let row = &values[y * width..(y + 1) * width];
+    rows.par_chunks_mut(width).zip(values.par_chunks(width)).for_each(|(out, row)| {
+        let mut padded = vec![[0.0; CHANNELS]; width + 2 * radius];
         padded[..radius].fill(row[0]);
         padded[radius..radius + width].copy_from_slice(row);
         padded[radius + width..].fill(row[width - 1]);
-        for (x, out) in rows[y * width..(y + 1) * width].iter_mut().enumerate() {
+        for (x, out) in out.iter_mut().enumerate() {
             for c in 0..CHANNELS {
                 let mut sum = kernel[0] * padded[x + radius][c];
                 for (i, weight) in kernel.iter().enumerate().skip(1) {
@@ -43,10 +44,9 @@ pub(super) fn blur<const CHANNELS: usize>(
                 out[c] = sum;
             }
         }
-    }
+    });
     let mut blurred = vec![[0.0; CHANNELS]; values.len()];
-    for y in 0..height {
-        let out = &mut blurred[y * width..(y + 1) * width];
+    blurred.par_chunks_mut(width).enumerate().for_each(|(y, out)| {
         for (i, &weight) in kernel.iter().enumerate() {
             let above = y.saturating_sub(i) * width;
             let below = (y + i).min(height - 1) * width;
@@ -58,24 +58,26 @@ pub(super) fn blur<const CHANNELS: usize>(
                 }
             }
         }
-    }
+    });
     blurred
 }
 
 /// Adds noise and writes eight bits per channel.
 pub(super) fn expose(picture: &[Rgb], size: usize, camera: &Camera) -> Vec<u8> {
-    let mut rgb = Vec::with_capacity(picture.len() * 3);
+    let exposed = |(index, &colour): (usize, &Rgb)| expose_pixel(colour, index % size, index / size, camera);
+    picture.iter().enumerate().flat_map(exposed).collect()
+}
+
+/// One pixel of [`expose`].
+pub(super) fn expose_pixel(colour: Rgb, x: usize, y: usize, camera: &Camera) -> [u8; 3] {
     let share = camera.noise / 2048.0;
-    for (index, colour) in picture.iter().enumerate() {
-        let h = hash((index % size) as i32, (index / size) as i32, camera.seed);
-        let k = hash(h as i32, 1, camera.seed);
-        // The sum of two even numbers falls in a triangle; what is common to the channels is the noise of brightness.
-        let grey = (h & 1023) as f32 + (h >> 10 & 1023) as f32 - 1023.0;
-        let own = [k & 1023, k >> 10 & 1023, k >> 20 & 1023];
-        for (channel, own) in colour.iter().zip(own) {
-            let noise = (grey + own as f32 - 511.5) * share;
-            rgb.push((channel.clamp(0.0, 1.0) * 255.0 + noise + 0.5) as u8);
-        }
-    }
-    rgb
+    let h = hash(x as i32, y as i32, camera.seed);
+    let k = hash(h as i32, 1, camera.seed);
+    // The sum of two even numbers falls in a triangle; what is common to the channels is the noise of brightness.
+    let grey = (h & 1023) as f32 + (h >> 10 & 1023) as f32 - 1023.0;
+    let own = [k & 1023, k >> 10 & 1023, k >> 20 & 1023];
+    std::array::from_fn(|c| {
+        let noise = (grey + own[c] as f32 - 511.5) * share;
+        (colour[c].clamp(0.0, 1.0) * 255.0 + noise + 0.5) as u8
+    })
 }

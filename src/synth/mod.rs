@@ -5,6 +5,8 @@
 //! is the very product that the same request shows without one, the sensor's noise included.
 
 mod backdrop;
+mod belt;
+mod blank;
 mod caption;
 mod catalogue;
 mod class;
@@ -13,10 +15,14 @@ mod conveyor;
 mod defect;
 mod field;
 mod flaw;
+mod frame;
+#[cfg(test)]
+mod frame_tests;
 mod lens;
 mod part;
 mod product;
 mod scene;
+mod stage;
 mod surface;
 #[cfg(test)]
 mod tests;
@@ -26,10 +32,14 @@ pub use caption::plain_caption;
 pub use class::{Class, UnknownName};
 pub use conveyor::Conveyor;
 pub use defect::{Defect, DefectKind};
+pub use frame::{DefectPlace, FRAME_SIDES, FrameRequest, FrameSample, Motion, PartPlace, SizedDefect, render_frame};
+
+use std::sync::Arc;
 
 use crate::dice::Dice;
 use colour::Rgb;
-use scene::Scene;
+use scene::{Scene, View};
+use stage::Stage;
 
 /// Smallest and largest side of a picture, pixels.
 pub const SIDES: std::ops::RangeInclusive<u32> = 64..=2048;
@@ -71,9 +81,11 @@ pub fn render(request: &Request) -> Sample {
     let side = request.size.clamp(*SIDES.start(), *SIDES.end());
     let size = side as usize;
     let class = request.class;
-    let scene = Scene::new(class, size, &mut Dice::labelled(&["product", class.name()], request.seed));
+    let stage = Stage::new(class, &mut Dice::labelled(&["product", class.name()], request.seed));
+    let scene = Scene::new(Arc::new(stage), size, View::WHOLE);
     let good = scene.shade(&scene.planes, scene.whole());
-    let sigma = scene.camera.blur * side as f32;
+    let camera = &scene.stage.camera;
+    let sigma = camera.blur * side as f32;
     let mut picture = lens::blur(&good, size, size, sigma);
     let mut mask = vec![0; size * size];
     if let Some(defect) = request.defect {
@@ -83,10 +95,10 @@ pub fn render(request: &Request) -> Sample {
         }
     }
     let kind = request.defect.map(|defect| defect.kind);
-    let word = scene.product.look().word;
+    let word = scene.product().look().word;
     Sample {
         size: side,
-        rgb: lens::expose(&picture, size, &scene.camera),
+        rgb: lens::expose(&picture, size, camera),
         mask,
         caption: caption::caption(class, word, kind, &mut Dice::labelled(&["caption", class.name()], request.seed)),
     }

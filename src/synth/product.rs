@@ -49,7 +49,7 @@ impl Look {
 }
 
 /// A product in its own coordinates: a part lies around the origin within about one unit.
-pub(super) trait Product {
+pub(super) trait Product: Send + Sync {
     fn look(&self) -> &Look;
 
     /// Signed distance to the silhouette, negative inside.

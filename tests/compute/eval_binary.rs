@@ -372,3 +372,44 @@ fn an_interrupted_evaluation_leaves_nothing_behind_and_the_old_report_as_it_was(
         assert!(fs::read(page.join("index.html")).unwrap() == before);
     }
 }
+
+#[test]
+fn defects_are_told_apart_by_their_size_in_pixels_of_the_picture() {
+    let root = tempfile::tempdir().unwrap();
+    mvtec(root.path());
+    // Every defect has 9 × 7 pixels, as many as a circle of 8.96 across. The line of one pixel in the second class goes
+    // missing in the mask at the model's size and counts all the same.
+    let [cap, ring] = CLASSES;
+    save(&root.path().join(format!("{ring}/test/line/000.png")), |path| part(1, 0, false).0.save(path));
+    let line = GrayImage::from_fn(50, 70, |x, y| Luma([if x == 25 && y < 8 { 255 } else { 0 }]));
+    save(&root.path().join(format!("{ring}/ground_truth/line/000_mask.png")), |path| line.save(path));
+
+    let more = ["--json", "-", "--baseline", "--size-bins", "8.5,5,40", "--fail-good", "25"];
+    let found = json_of(&eval(root.path(), "mvtec", &more));
+    let by_size = &found["methods"][1]["by_size"];
+    assert_eq!((&by_size["edges_px"], &by_size["good_failing"]), (&json!([5.0, 8.5, 40.0]), &json!(0.25)));
+    let first = &by_size["classes"][0];
+    assert_eq!((&first["class"], &first["good"], &first["good_failing"]), (&json!(cap), &json!(4), &json!(1)));
+    let counted = |bins: &Value| -> Vec<[Value; 4]> {
+        let keys = ["from_px", "below_px", "parts", "defects"];
+        bins.as_array().unwrap().iter().map(|bin| keys.map(|key| bin[key].clone())).collect()
+    };
+    let row = |from: f64, below: f64, count: u64| [json!(from), json!(below), json!(count), json!(count)];
+    assert_eq!(counted(&first["bins"]), [row(8.5, 40.0, 3)]);
+    assert_eq!(counted(&by_size["all"]), [row(0.0, 5.0, 1), row(8.5, 40.0, 6)]);
+    // The dark squares stand out of their surroundings; the line is only in the mask.
+    assert_eq!(by_size["all"][1]["recall_on_map"], 1.0, "{by_size:#}");
+    assert_eq!(by_size["all"][0]["recall_on_map"], 0.0, "{by_size:#}");
+    assert!(by_size["all"][1]["aupro"].as_f64().unwrap() > 0.5, "{by_size:#}");
+
+    let report = root.path().join("report");
+    let output = eval(root.path(), "mvtec", &["--report", report.to_str().unwrap()]);
+    let tables = text(&output.stdout);
+    assert!(tables.contains("by size of the defect") && tables.contains("< 20"), "{tables}");
+    assert!(!tables.contains("20–40"), "a bin without defects: {tables}");
+    let page = fs::read_to_string(report.join("index.html")).unwrap();
+    assert!(page.contains("By size of the defect") && page.contains("&lt; 20"));
+    for wrong in [["--size-bins", "0"], ["--fail-good", "101"]] {
+        assert_eq!(eval(root.path(), "mvtec", &wrong).status.code(), Some(2));
+    }
+}

@@ -270,3 +270,83 @@ fn an_interrupted_one_leaves_nothing_behind() {
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "{}", interrupted.stderr());
     assert!(interrupted.stderr().contains("vcp-line: interrupted; nothing half made is left"));
 }
+
+/// Runs it for large frames, which have no side.
+fn frames(arguments: &[&str]) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("set");
+    let output = finished(&[&["synth", "--frame", "512x400", "--out", out.to_str().unwrap()], arguments].concat());
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    (folder, out)
+}
+
+#[test]
+fn large_frames_say_where_part_and_defect_lie() {
+    let arguments =
+        ["--classes", "leather,gear", "--train-good", "1", "--defective", "3", "--pairs", "--defect-px", "8..24"];
+    let (_keep, out) = frames(&arguments);
+    let (_too, again) = frames(&arguments);
+    assert_eq!(files(&out), files(&again));
+    let settings: Value = serde_json::from_slice(&files(&out)["dataset.json"]).unwrap();
+    assert_eq!(settings["settings"]["frames"]["frame"], serde_json::json!([512, 400]));
+    assert_eq!(settings["settings"]["frames"]["defect_px"], serde_json::json!([8.0, 24.0]));
+    let captions = captions(&out);
+    assert_eq!(captions.len(), 14);
+    let number = |value: &Value| value.as_f64().unwrap_or_else(|| panic!("{value}"));
+    for line in &captions {
+        let picture = rgb(&out.join(line["image"].as_str().unwrap()));
+        assert_eq!(picture.dimensions(), (512, 400));
+        let shift = line["part"]["shift"].as_array().unwrap();
+        assert!(
+            shift.iter().all(|shift| number(shift).abs() <= 40.0) && number(&line["part"]["turn_degrees"]).abs() <= 5.0
+        );
+        assert!((number(&line["part"]["centre"][0]) - 256.0 - number(&shift[0])).abs() < 0.002);
+        let inside = |inner: &Value, outer: [f64; 4]| {
+            let [x, y, width, height] = [0, 1, 2, 3].map(|side| number(&inner[side]));
+            x >= outer[0] && y >= outer[1] && x + width <= outer[0] + outer[2] && y + height <= outer[1] + outer[3]
+        };
+        assert!(inside(&line["part"]["box"], [0.0, 0.0, 512.0, 400.0]), "{line}");
+        let defects = line["defects"].as_array().unwrap();
+        if line["defect"].is_null() {
+            assert!(defects.is_empty() && line["defect_px"].is_null(), "{line}");
+            let pair = captions.iter().find(|other| other["pair"] == line["image"]);
+            assert!(line["split"] == "train" || pair.is_some_and(|bad| bad["part"] == line["part"]), "{line}");
+            continue;
+        }
+        let ratio = number(&defects[0]["size_px"]) / number(&line["defect_px"]);
+        assert!((0.6..1.6).contains(&ratio), "{line}");
+        let mask = image::open(out.join(line["mask"].as_str().unwrap())).unwrap().into_luma8();
+        let held = |x: u32, y: u32| {
+            defects.iter().any(|spot| {
+                let [left, top, across, down] = [0, 1, 2, 3].map(|side| number(&spot["box"][side]) as u32);
+                (left..left + across).contains(&x) && (top..top + down).contains(&y)
+            })
+        };
+        let set: Vec<_> = mask.enumerate_pixels().filter(|(_, _, level)| level.0[0] == 255).collect();
+        assert!(set.iter().all(|&(x, y, _)| held(x, y)), "{line}");
+        let area: f64 = defects.iter().map(|spot| number(&spot["area_px"])).sum();
+        assert_eq!(set.len() as f64, area);
+    }
+    let (_other, one) =
+        frames(&["--classes", "gear", "--train-good", "2", "--good", "0", "--defective", "0", "--one-product"]);
+    assert_eq!(files(&one).len(), 4);
+}
+
+#[test]
+fn frames_that_cannot_be_are_refused_with_what_can() {
+    let refused = |arguments: &[&str]| {
+        let folder = tempfile::tempdir().unwrap();
+        let out = folder.path().join("set");
+        let output = finished(&[&["synth", "--out", out.to_str().unwrap()], arguments].concat());
+        assert_eq!(output.status.code(), Some(2));
+        String::from_utf8(output.stderr).unwrap()
+    };
+    assert!(refused(&["--frame", "2448"]).contains("write WIDTHxHEIGHT, for example 2448x2048"));
+    assert!(refused(&["--frame", "512x400", "--size", "64"]).contains("cannot be used with"));
+    assert!(
+        refused(&["--frame", "512x400", "--shift", "60"])
+            .contains("--shift 60 could move parts out of a frame of 512x400")
+    );
+    assert!(refused(&["--frame", "512x400", "--defect-px", "60..8"]).contains("write LOW..HIGH in pixels"));
+    assert!(refused(&["--defect-px", "8..60"]).contains("--frame"));
+}

@@ -78,6 +78,7 @@ fn camera(name: &str) -> (mpsc::Sender<Frame>, (CameraPlan, SourceOpener)) {
         recipe,
         kept: None,
         memory: None,
+        found_with: None,
         picture: None,
         backoff_min: LONG,
         backoff_max: LONG,

@@ -13,6 +13,7 @@ mod camera_faults;
 mod check;
 mod circles;
 mod config_errors;
+mod consumer_example;
 mod deploy;
 mod disk_faults;
 mod http;

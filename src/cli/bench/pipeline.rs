@@ -176,6 +176,7 @@ impl PipelineArguments {
             trigger: if self.model.is_some() { TriggerPlan::hardware(None) } else { TriggerPlan::free() },
             kept: None,
             memory: None,
+            found_with: None,
             picture: None,
             recipe: RecipeSpec {
                 info: RecipeInfo { id: "bench".into(), version: 1 },

@@ -14,12 +14,10 @@ use super::engine_arguments::EngineArguments;
 use super::failure::{self, wrong_arguments};
 use super::inspect::judge::{chosen, settings};
 use super::terminal::{self, note};
-use crate::calibrate::crossfit::Plan;
-use crate::calibrate::record::{Model, Remembered};
-use crate::calibrate::{self, By, Calibration, Kind, Part, Record, Wanted, Warning, Wish};
+use crate::calibrate::record::Model;
+use crate::calibrate::{self, By, Kind, Record, Wanted, Warning, Wish};
 use crate::clock::{Clock, SystemClock};
 use crate::engine;
-use crate::line::recipe::RecipeSpec;
 use crate::memory::Memory;
 use crate::output::{self, NewFile};
 use crate::service;
@@ -153,8 +151,7 @@ pub fn run(arguments: &CalibrateArguments) -> anyhow::Result<()> {
     if let Some(memory) = memory.filter(|_| known > 0) {
         found.warnings.insert(0, Warning::Remembered { count: known, memory: memory.info().id });
     }
-    let remembered = |(memory, plan): &(Memory, Option<Plan>)| Remembered { memory: memory.info(), fitted: *plan };
-    let model = Model::of(&engine.info().model(), made.as_ref().map(remembered));
+    let model = Model { memory: memory.map(Memory::info), ..engine.info().model() };
     let by = By {
         at: SystemClock.now().wall,
         by: applying::user(),
@@ -162,15 +159,22 @@ pub fn run(arguments: &CalibrateArguments) -> anyhow::Result<()> {
         camera: camera.plan.name.to_string(),
     };
     let record = Record::new(by, model, &recipe, &found, &good, &bad);
-    let mut files =
-        out.map(|folder| write(&folder, &record, &recipe, &found, &good, &bad)).transpose()?.unwrap_or_default();
+    let record = Record { fitted: made.as_ref().and_then(|(_, plan)| *plan), ..record };
+    let texts = calibrate::sheets(&record, &recipe, &found, &good, &bad)?;
+    let placed = |(name, text): (String, String)| match &arguments.out {
+        Some(folder) => (folder.join(name), text),
+        // Where the line itself puts them.
+        None => (place.sheet(&found.recipe.info, &name), text),
+    };
+    let mut files = out.map(|_| write(texts.into_iter().map(placed).collect())).transpose()?.unwrap_or_default();
+    let sheet = files.first().cloned();
     let new = arguments.learn.as_ref().zip(memory);
     if let Some((file, memory)) = new {
         learning::write(memory, file)?;
         files.push(file.clone());
     }
     if arguments.apply {
-        place.apply(&found.recipe, new.map(|(_, memory)| memory))?;
+        place.apply(&found.recipe, &record.model, sheet.as_deref(), new.map(|(_, memory)| memory))?;
     }
     if arguments.json {
         terminal::json(&record, true)?;
@@ -181,23 +185,15 @@ pub fn run(arguments: &CalibrateArguments) -> anyhow::Result<()> {
 }
 
 /// The file and a histogram for each threshold, all of them or none.
-fn write(
-    folder: &Path,
-    record: &Record,
-    recipe: &RecipeSpec,
-    found: &Calibration,
-    good: &[Part],
-    bad: &[Part],
-) -> anyhow::Result<Vec<PathBuf>> {
-    let texts = calibrate::sheets(record, recipe, found, good, bad)?;
+fn write(texts: Vec<(PathBuf, String)>) -> anyhow::Result<Vec<PathBuf>> {
+    let folder = texts.first().and_then(|(path, _)| path.parent()).map(Path::to_owned).unwrap_or_default();
     let writing = || -> std::io::Result<Vec<PathBuf>> {
-        std::fs::create_dir_all(folder)?;
+        std::fs::create_dir_all(&folder)?;
         let mut whole = Vec::new();
-        for (name, text) in &texts {
-            let path = folder.join(name);
-            let mut file = NewFile::beside(&path)?;
+        for (path, text) in &texts {
+            let mut file = NewFile::beside(path)?;
             std::io::Write::write_all(&mut file, text.as_bytes())?;
-            whole.push((path, file));
+            whole.push((path.clone(), file));
         }
         whole.into_iter().map(|(path, file)| file.put().map(|()| path)).collect()
     };

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use crate::calibrate::calibration::Counts;
 use crate::calibrate::crossfit::Plan;
 use crate::calibrate::promise::percent;
-use crate::calibrate::record::{Remembered, Setting};
+use crate::calibrate::record::Setting;
 use crate::calibrate::{Calibration, Kind, Promise, Record, Warning};
 use crate::cli::terminal::note;
 use crate::memory::Memory;
@@ -41,8 +41,8 @@ pub fn text(record: &Record, found: &Calibration, files: &[PathBuf], applied: bo
     if let Some(threshold) = after.threshold {
         line("threshold", format_args!("{} → {threshold}", score(before)));
     }
-    if let Some(Remembered { memory, fitted }) = &record.model.memory {
-        let how = match fitted {
+    if let Some(memory) = &record.model.memory {
+        let how = match record.fitted {
             Some(Plan::Split { .. }) => {
                 format!("of {} of the good pictures; the others make the thresholds", memory.parts)
             }
@@ -92,7 +92,10 @@ pub fn text(record: &Record, found: &Calibration, files: &[PathBuf], applied: bo
 fn promised(promise: &Promise) -> String {
     let kind = match promise.kind {
         Kind::Exact => "",
-        Kind::Approximate => " (approximate: the same parts have made the memory)",
+        Kind::Approximate => {
+            " (approximate: every part has made the memory, too, and was judged by one of the others; how often such promises are \
+             kept is measured in README)"
+        }
     };
     format!(
         "at most {} of good parts rejected, with {} confidence: {} parts promise {}{kind}",

@@ -24,7 +24,7 @@ use crate::output::Temporary;
 use crate::publish::PublisherSpec;
 use crate::publish::broker::EmbeddedBroker;
 use crate::service::plan::{self, SourceSpec};
-use crate::service::{self, CommandSpec, KeptRecipes, Pictures, Pupils};
+use crate::service::{self, CommandSpec, KeptRecipes, Pupils};
 use crate::source::synthetic::SyntheticSpec;
 use crate::synth::{Class, Conveyor, DefectKind};
 use reader::Reader;
@@ -143,13 +143,7 @@ impl DemoArguments {
         let mut plan = self.camera();
         let kept = KeptRecipes::open(None, &mut [&mut plan]);
         let pupils = Pupils::new(None);
-        let commands = CommandSpec {
-            max_age: Duration::from_secs(10),
-            snapshots: None,
-            kept,
-            pictures: Pictures::default(),
-            pupils,
-        };
+        let commands = CommandSpec { max_age: Duration::from_secs(10), snapshots: None, kept, pupils };
         let source = SourceSpec::Synthetic(SyntheticSpec {
             conveyor: self.conveyor(),
             fps: self.rate,
@@ -178,6 +172,7 @@ impl DemoArguments {
             trigger: TriggerPlan::hardware(None),
             kept: None,
             memory: None,
+            found_with: None,
             picture: None,
             recipe: RecipeSpec {
                 info: RecipeInfo { id: "demo".into(), version: 1 },

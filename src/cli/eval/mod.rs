@@ -21,6 +21,7 @@ use crate::engine::{self, EngineInfo};
 use crate::eval::baseline::Baseline;
 use crate::eval::few_shot::FewShot;
 use crate::eval::report::{Report, Subject};
+use crate::eval::sizes::SizeBins;
 use crate::eval::tune::{Tuned, tune};
 use crate::eval::{self, Evaluation, Options, Progress};
 use crate::memory;
@@ -73,6 +74,13 @@ pub struct EvalArguments {
     /// Tokens that a memory keeps of each tapped layer, as multiples of one picture's.
     #[arg(long, value_name = "PICTURES", default_value_t = memory::PICTURES_OF_TOKENS, requires = "good", value_parser = clap::value_parser!(u16).range(1..=1000))]
     memory_size: u16,
+    /// Sizes of defects in pixels of the picture at which the next row of the table by size begins; a defect's size is the
+    /// diameter of the circle with as many pixels as its mask.
+    #[arg(long, value_name = "PX,…", value_delimiter = ',', default_values = ["20", "40", "60"], value_parser = size)]
+    size_bins: Vec<f32>,
+    /// Percent of each class's good pictures that may fail at the thresholds of the table by size.
+    #[arg(long, value_name = "PERCENT", default_value = "1", value_parser = percent)]
+    fail_good: f64,
     /// Measure a classical baseline on the same pictures: distance from the local median, smoothed.
     #[arg(long)]
     baseline: bool,
@@ -99,6 +107,16 @@ fn odd(text: &str) -> Result<usize, String> {
 fn sigma(text: &str) -> Result<f32, String> {
     let sigma: f32 = text.parse().map_err(|_| "not a number".to_owned())?;
     if (0.0..=128.0).contains(&sigma) { Ok(sigma) } else { Err("must be 0 to 128".to_owned()) }
+}
+
+fn size(text: &str) -> Result<f32, String> {
+    let size: f32 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if (1.0..=100_000.0).contains(&size) { Ok(size) } else { Err("must be 1 to 100000 pixels".to_owned()) }
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    let percent: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    if (0.0..=100.0).contains(&percent) { Ok(percent) } else { Err("must be 0 to 100 percent".to_owned()) }
 }
 
 pub fn run(arguments: &EvalArguments) -> anyhow::Result<()> {
@@ -133,6 +151,7 @@ pub fn run(arguments: &EvalArguments) -> anyhow::Result<()> {
         strict: arguments.strict,
         allow_missing: arguments.allow_missing,
         few_shot: few_shot.as_ref(),
+        sizes: arguments.sizes(),
     };
 
     let mut display = Display::new();
@@ -203,6 +222,13 @@ impl EvalArguments {
             .context("--good takes good pictures from the training split")?;
         let (good, pictures_of_tokens) = (usize::from(good), usize::from(self.memory_size));
         Ok(Some(FewShot { training, good, seed: self.good_seed, pictures_of_tokens }))
+    }
+
+    fn sizes(&self) -> SizeBins {
+        let mut edges_px = self.size_bins.clone();
+        edges_px.sort_by(f32::total_cmp);
+        edges_px.dedup();
+        SizeBins { edges_px, good_failing: self.fail_good / 100.0 }
     }
 
     fn baseline(&self, tuned: Option<&Tuned>) -> Option<Baseline> {

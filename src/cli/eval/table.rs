@@ -4,6 +4,7 @@ use std::fmt::Write;
 
 use crate::eval::Evaluation;
 use crate::eval::figures::{ClassFigures, Figures, MethodFigures};
+use crate::eval::sizes::{BySize, SizeFigures};
 use crate::eval::tune::Tuned;
 
 /// Between two columns.
@@ -22,6 +23,15 @@ pub fn tables(evaluation: &Evaluation) -> String {
         text.push_str(&format!("\n{whose}raw (percent; no normalisation; shared = one threshold for all classes)\n"));
         text.push_str(&raw(method));
         text.push('\n');
+        if !method.by_size.all.is_empty() {
+            let good = shortest(method.by_size.settings.good_failing * 100.0);
+            text.push_str(&format!(
+                "{whose}by size of the defect (percent; diameter of the circle with its area, pixels of the picture; thresholds that \
+                 {good} % of each class's good pictures exceed)\n"
+            ));
+            text.push_str(&by_size(&method.by_size));
+            text.push('\n');
+        }
     }
     text
 }
@@ -104,6 +114,24 @@ fn raw(method: &MethodFigures) -> String {
     let mut all = lines(method, line);
     all.push(cells("pooled", &method.pooled, [String::new(), String::new(), String::new()]));
     aligned(&header, &all, 2)
+}
+
+fn by_size(sizes: &BySize) -> String {
+    let header = row(["class", "size", "parts", "recall", "defects", "recall on map", "AUPRO"]);
+    let line = |class: &str, bin: &SizeFigures| {
+        let mut cells = vec![class.to_owned(), bin.name(), bin.parts.to_string(), percent(bin.recall)];
+        cells.extend([bin.defects.to_string(), percent(bin.recall_on_map), percent(bin.aupro)]);
+        cells
+    };
+    let classes = sizes.classes.iter().flat_map(|class| class.bins.iter().map(move |bin| (class.class.as_str(), bin)));
+    let all: Vec<Vec<String>> =
+        classes.chain(sizes.all.iter().map(|bin| ("all", bin))).map(|(class, bin)| line(class, bin)).collect();
+    aligned(&header, &all, sizes.all.len())
+}
+
+/// Without digits that say nothing.
+fn shortest(value: f64) -> f64 {
+    (value * 1e6).round() / 1e6
 }
 
 fn lines(method: &MethodFigures, line: impl Fn(&ClassFigures) -> Vec<String>) -> Vec<Vec<String>> {

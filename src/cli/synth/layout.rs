@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::dataset::Layout;
-use crate::synth::{self, Class, Defect, DefectKind};
+use crate::synth::{self, Class, Defect, DefectKind, FrameSample};
+
+use super::frames::Frames;
 
 /// Layouts that a synthetic data set can have.
 pub const WRITTEN: [Layout; 4] = [Layout::Mvtec, Layout::Visa, Layout::Meta, Layout::Folders];
 
-/// Everything that decides about the pictures but their size and place.
+/// Everything that decides about the pictures but their place, and the size of square ones.
 pub struct Plan {
     pub classes: Vec<Class>,
     pub kinds: Vec<DefectKind>,
@@ -20,6 +22,8 @@ pub struct Plan {
     pub pairs: bool,
     pub difficulty: (f32, f32),
     pub seed: u64,
+    /// The parts lie in large frames.
+    pub frames: Option<Frames>,
 }
 
 /// One picture to make; paths are relative to the root.
@@ -27,6 +31,8 @@ pub struct Picture {
     pub class: Class,
     pub split: &'static str,
     pub defect: Option<Defect>,
+    /// How large the defect shall be, in large frames.
+    pub defect_px: Option<f32>,
     pub seed: u64,
     pub image: String,
     pub mask: Option<String>,
@@ -58,6 +64,7 @@ impl Plan {
             for index in 0..u64::from(self.defective) {
                 let seed = base.wrapping_add(2 * APART + index);
                 let mut bad = places.picture("test", Some(self.defect(index)), seed);
+                bad.defect_px = self.frames.map(|frames| frames.defect_px(index));
                 if self.pairs {
                     let mut good = places.picture("test", None, seed);
                     good.pair = Some(bad.image.clone());
@@ -104,7 +111,8 @@ impl Places {
             Layout::Visa => format!("{class}/Data/Masks/Anomaly/{number:03}.png"),
             _ => format!("{class}/ground_truth/{kind}/{number:03}_mask.png"),
         });
-        Picture { class: self.class, split, defect, seed, image: format!("{folder}/{number:03}.png"), mask, pair: None }
+        let image = format!("{folder}/{number:03}.png");
+        Picture { class: self.class, split, defect, defect_px: None, seed, image, mask, pair: None }
     }
 }
 
@@ -131,6 +139,29 @@ impl Picture {
             "description": description,
         })
     }
+
+    /// The same for a large frame, with where its part lies and what its mask holds, in pixels from the upper left corner.
+    pub fn frame_line(&self, frame: &FrameSample) -> Value {
+        let mut line = self.line(&frame.caption);
+        let defect = |spot: &synth::DefectPlace| json!({ "kind": spot.kind.name(), "box": spot.bounds, "area_px": spot.area_px, "size_px": tenths(spot.size_px) });
+        line["part"] = json!({
+            "centre": frame.part.centre.map(thousandths),
+            "shift": frame.part.shift.map(thousandths),
+            "turn_degrees": thousandths(frame.part.turn_degrees),
+            "box": frame.part.bounds,
+        });
+        line["defects"] = frame.defects.iter().map(defect).collect();
+        line["defect_px"] = json!(self.defect_px.map(tenths));
+        line
+    }
+}
+
+fn tenths(value: f32) -> f64 {
+    (f64::from(value) * 10.0).round() / 10.0
+}
+
+fn thousandths(value: f32) -> f64 {
+    (f64::from(value) * 1000.0).round() / 1000.0
 }
 
 /// Name and content of the file that lists the pictures, in layouts that have one.

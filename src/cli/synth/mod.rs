@@ -1,5 +1,6 @@
 //! `vcp-line synth`: a labelled data set of synthetic products, and a contact sheet of what there is.
 
+mod frames;
 mod layout;
 mod png_file;
 mod sheet;
@@ -15,13 +16,14 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{ArgGroup, Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use rayon::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::cli::failure::wrong_arguments;
 use crate::cli::terminal::{self, note, say};
 use crate::dataset::Layout;
 use crate::output::{self, NewFolder};
 use crate::synth::{self, Class, DefectKind, Request, UnknownName};
+use frames::{FrameArguments, Frames};
 use layout::{Picture, Plan, WRITTEN, list};
 
 #[derive(Args)]
@@ -54,6 +56,8 @@ pub struct SynthArguments {
     /// Side of the square pictures, pixels.
     #[arg(long, value_name = "PX", default_value_t = 256, value_parser = clap::value_parser!(u32).range(SIDES))]
     size: u32,
+    #[command(flatten)]
+    frames: FrameArguments,
     /// How hard the defects are to see, 0 obvious to 1 barely visible, spread evenly from LOW to HIGH.
     #[arg(long, value_name = "LOW..HIGH", default_value = "0..0.6", value_parser = range)]
     difficulty: (f32, f32),
@@ -124,6 +128,7 @@ pub fn run(arguments: &SynthArguments) -> anyhow::Result<()> {
         say!("columns: good, {}", names(&kinds).join(", "));
     }
     let Some(out) = &arguments.out else { return Ok(()) };
+    let frames = arguments.frames.frames(arguments.seed).map_err(wrong_arguments)?;
     let plan = Plan {
         train_good: arguments.train_good,
         good: arguments.good,
@@ -133,12 +138,13 @@ pub fn run(arguments: &SynthArguments) -> anyhow::Result<()> {
         seed: arguments.seed,
         classes,
         kinds,
+        frames,
     };
     let pictures = plan.pictures(arguments.layout);
     if pictures.is_empty() {
         return Err(wrong_arguments("no picture was asked for: give --train-good, --good or --defective a number"));
     }
-    let settings = json!({
+    let mut settings = json!({
         "program": format!("vcp-line {}", env!("CARGO_PKG_VERSION")),
         "settings": {
             "classes": names(&plan.classes),
@@ -154,7 +160,12 @@ pub fn run(arguments: &SynthArguments) -> anyhow::Result<()> {
         },
         "pictures": pictures.len(),
     });
-    let set = Set { pictures: &pictures, layout: arguments.layout, size: arguments.size, settings: &settings };
+    if let Some(frames) = &plan.frames {
+        settings["settings"]["size"] = json!(null);
+        settings["settings"]["frames"] = frames.settings();
+    }
+    let (layout, size) = (arguments.layout, arguments.size);
+    let set = Set { pictures: &pictures, layout, size, frames: plan.frames, settings: &settings };
     set.write(out)?;
     say!("{}: {} pictures of {} classes", out.display(), pictures.len(), plan.classes.len());
     Ok(())
@@ -169,7 +180,8 @@ struct Set<'a> {
     pictures: &'a [Picture],
     layout: Layout,
     size: u32,
-    settings: &'a serde_json::Value,
+    frames: Option<Frames>,
+    settings: &'a Value,
 }
 
 impl Set<'_> {
@@ -203,17 +215,12 @@ impl Set<'_> {
             .pictures
             .par_iter()
             .map(|picture| {
-                let request =
-                    Request { class: picture.class, size: self.size, defect: picture.defect, seed: picture.seed };
-                let sample = synth::render(&request);
-                let image = png_file::encode(&sample.rgb, sample.size, png::ColorType::Rgb)?;
-                self.save(folder, &picture.image, &image, &progress)?;
-                if let Some(mask) = &picture.mask {
-                    let image = png_file::encode(&sample.mask, sample.size, png::ColorType::Grayscale)?;
-                    self.save(folder, mask, &image, &progress)?;
-                }
+                let line = match &self.frames {
+                    Some(frames) => self.frame(folder, picture, frames, &progress)?,
+                    None => self.square(folder, picture, &progress)?,
+                };
                 progress.step();
-                Ok(picture.line(&sample.caption).to_string() + "\n")
+                Ok(line.to_string() + "\n")
             })
             .collect::<anyhow::Result<_>>()?;
         progress.end();
@@ -227,6 +234,32 @@ impl Set<'_> {
             self.save(folder, name, list.as_bytes(), &progress)?;
         }
         Ok(())
+    }
+
+    /// Makes and writes a square picture; gives its line of `captions.jsonl`.
+    fn square(&self, folder: &Path, picture: &Picture, progress: &Progress) -> anyhow::Result<Value> {
+        let request = Request { class: picture.class, size: self.size, defect: picture.defect, seed: picture.seed };
+        let sample = synth::render(&request);
+        let image = png_file::encode(&sample.rgb, sample.size, png::ColorType::Rgb)?;
+        self.save(folder, &picture.image, &image, progress)?;
+        if let Some(mask) = &picture.mask {
+            let image = png_file::encode(&sample.mask, sample.size, png::ColorType::Grayscale)?;
+            self.save(folder, mask, &image, progress)?;
+        }
+        Ok(picture.line(&sample.caption))
+    }
+
+    /// The same for a large frame.
+    fn frame(&self, folder: &Path, picture: &Picture, frames: &Frames, progress: &Progress) -> anyhow::Result<Value> {
+        let sample =
+            synth::render_frame(&frames.request(picture.class, picture.seed, picture.defect.zip(picture.defect_px)));
+        let image = png_file::encode_fast(&sample.rgb, sample.width, png::ColorType::Rgb)?;
+        self.save(folder, &picture.image, &image, progress)?;
+        if let Some(mask) = &picture.mask {
+            let image = png_file::encode_fast(&sample.mask, sample.width, png::ColorType::Grayscale)?;
+            self.save(folder, mask, &image, progress)?;
+        }
+        Ok(picture.frame_line(&sample))
     }
 
     fn save(&self, folder: &Path, name: &str, bytes: &[u8], progress: &Progress) -> anyhow::Result<()> {

@@ -93,10 +93,21 @@ impl Counts {
 
     /// The overlap curve, thresholds in 200 steps from the least to the largest bin; `None` as for the exact one.
     pub fn pro_curve(&self) -> Option<ProCurve> {
+        self.curve_of(&self.overlap, self.regions)
+    }
+
+    /// The same over other regions in place of those counted: values with their shares of a region, and how many there are.
+    pub fn pro_curve_of(&self, values: impl Iterator<Item = (f32, f32)>, regions: usize) -> Option<ProCurve> {
+        let mut overlap = vec![0.0; BINS];
+        values.for_each(|(value, share)| overlap[bin(value)] += f64::from(share));
+        self.curve_of(&overlap, regions as u64)
+    }
+
+    fn curve_of(&self, of: &[f64], regions: u64) -> Option<ProCurve> {
         let holds = |&bin: &usize| self.anomalous[bin] + self.normal[bin] > 0;
         let (least, largest) = ((0..BINS).find(holds)?, (0..BINS).rfind(holds)?);
         let normal: u64 = self.normal.iter().sum();
-        if least == largest || normal == 0 || self.regions == 0 {
+        if least == largest || normal == 0 || regions == 0 {
             return None;
         }
         let threshold = |step: usize| least + (largest - least) * step / STEPS;
@@ -105,11 +116,11 @@ impl Counts {
         for at in (0..STEPS).rev().map(threshold) {
             // Above the threshold, as in the exact curve: the bin itself does not count.
             alarms += self.normal[at + 1..from].iter().sum::<u64>();
-            overlap += self.overlap[at + 1..from].iter().sum::<f64>();
+            overlap += of[at + 1..from].iter().sum::<f64>();
             from = at + 1;
             curve.thresholds.push(f64::from(edge(at)));
             curve.rates.push(alarms as f64 / normal as f64);
-            curve.overlaps.push(overlap / self.regions as f64);
+            curve.overlaps.push(overlap / regions as f64);
         }
         [&mut curve.thresholds, &mut curve.rates, &mut curve.overlaps].into_iter().for_each(|values| values.reverse());
         Some(curve)

@@ -4,6 +4,7 @@ mod error;
 mod examples;
 mod page;
 mod plot;
+mod sizes;
 
 use std::fs;
 use std::path::{Path, PathBuf};

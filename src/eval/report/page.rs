@@ -3,7 +3,7 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::examples::{Example, Sort};
-use super::{ReportError, plot};
+use super::{ReportError, plot, sizes};
 use crate::eval::Evaluation;
 use crate::eval::baseline::Baseline;
 use crate::eval::curves::Curves;
@@ -88,6 +88,7 @@ pub(super) fn render(
                              product needs a recipe of its own." }
                         @for method in &methods { (raw(method, methods.len() > 1)) }
                     }
+                    (sizes::section(&methods, percent))
                     section {
                         h2 { "Curves over all classes" }
                         p { "All pixels of all classes in one ranking, raw values." }

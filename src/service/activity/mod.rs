@@ -35,6 +35,8 @@ pub use pupils::{PupilError, Pupils};
 
 use super::recipes::Recipes;
 
+/// The last step of what is taken into use, which is one small file.
+const LAST_STEP: Duration = Duration::from_secs(1);
 /// How often the end of the service looks whether what is being written is written.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -223,9 +225,14 @@ impl Activities {
                 format!("the service is stopping after {parts} of {wanted} parts; nothing was changed, begin again");
             job.end(Err(&reason));
         }
-        while jobs.iter().any(|job| !job.is_over()) && Instant::now() < deadline {
-            std::thread::sleep(LOOK);
-        }
+        let wait_until = |deadline: Instant| {
+            while jobs.iter().any(|job| !job.is_over()) && Instant::now() < deadline {
+                std::thread::sleep(LOOK);
+            }
+        };
+        wait_until(deadline);
+        jobs.iter().for_each(|job| job.give_up("the service is stopping; nothing was changed, begin again"));
+        wait_until(Instant::now() + LAST_STEP);
         !jobs.is_empty()
     }
 }

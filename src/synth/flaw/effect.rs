@@ -79,7 +79,7 @@ pub(super) fn apply(
     planes: &mut Planes,
     dice: &mut Dice,
 ) {
-    let look = scene.product.look();
+    let look = scene.product().look();
     let local = mean(planes, extent);
     let bare = if distance(look.under, local) >= BARE {
         look.under
@@ -90,7 +90,7 @@ pub(super) fn apply(
     };
     let hair = foreign(dice, FIBRES, local);
     let liquid = foreign(dice, LIQUIDS, local);
-    let printed = scene.product.ink(at(0.0, 0.0)).is_some();
+    let printed = scene.product().ink(at(0.0, 0.0)).is_some();
     let ink = if printed && distance(look.ink, local) >= FOREIGN { look.ink } else { foreign(dice, INKS, local) };
     let aged = age(dice, local);
     let wet = dice.between(0.55, 0.8);
@@ -131,7 +131,7 @@ pub(super) fn apply(
                     let beyond = if let Some(bed) = bed {
                         gain(bed.colour, rough)
                     } else if scene.is_part() || scene.is_open() {
-                        gain(scene.backdrop.colour(p), 0.85)
+                        gain(scene.ground(p), 0.85)
                     } else {
                         gain(bare, rough)
                     };

@@ -5,6 +5,7 @@ mod extent;
 mod piece;
 mod place;
 mod shape;
+pub(super) mod sized;
 
 use super::colour::{Rgb, distance, luma};
 use super::defect::{Defect, DefectKind};
@@ -18,6 +19,7 @@ const ATTEMPTS: usize = 12;
 const PLAIN: f32 = 0.2;
 
 /// A defect's change of the picture within a window, in display values before the lens.
+#[derive(Clone)]
 pub(super) struct Change {
     pub window: Window,
     /// Red, green, blue to add, and the coverage 0 … 1.

@@ -15,7 +15,7 @@ pub(super) fn gone(scene: &Scene, extent: &mut Extent, dice: &mut Dice) -> bool 
     for _ in 0..TRIES {
         let p = at(dice.between(-0.92, 0.92), dice.between(-0.92, 0.92));
         if pixel(scene, p).is_some_and(|index| scene.body[index] > 0.5) {
-            found = scene.product.piece(scene.on_product(p));
+            found = scene.product().piece(scene.on_product(p));
         }
         if found.is_some() {
             break;
@@ -28,7 +28,7 @@ pub(super) fn gone(scene: &Scene, extent: &mut Extent, dice: &mut Dice) -> bool 
         if scene.body[index] <= 0.0 {
             return;
         }
-        let own = |&corner: &_| scene.product.piece(scene.on_product(p + corner)).is_some_and(|at| at.id == piece.id);
+        let own = |&corner: &_| scene.product().piece(scene.on_product(p + corner)).is_some_and(|at| at.id == piece.id);
         let share = corners.iter().filter(|corner| own(corner)).count() as f32 * 0.25;
         let cover = share * scene.body[index];
         extent.cover[index] = cover;

@@ -246,7 +246,8 @@ fn hole(grow: f32, scene: &Scene, extent: &mut Extent, dice: &mut Dice) {
 }
 
 fn missing_piece(grow: f32, scene: &Scene, extent: &mut Extent, dice: &mut Dice) {
-    if scene.product.look().pieces && dice.chance(WHOLE) && piece::gone(scene, extent, dice) {
+    // In a close-up a whole piece would be cut off where the picture ends.
+    if !scene.is_close_up() && scene.product().look().pieces && dice.chance(WHOLE) && piece::gone(scene, extent, dice) {
         return;
     }
     let part = scene.is_part();
@@ -279,7 +280,7 @@ fn missing_piece(grow: f32, scene: &Scene, extent: &mut Extent, dice: &mut Dice)
 }
 
 fn misprint(grow: f32, scene: &Scene, extent: &mut Extent, dice: &mut Dice) {
-    if scene.product.ink(at(0.0, 0.0)).is_some() && doubled(grow, scene, extent, dice) {
+    if scene.product().ink(at(0.0, 0.0)).is_some() && doubled(grow, scene, extent, dice) {
         return;
     }
     // A code stamped where none belongs, at times smeared.
@@ -321,8 +322,8 @@ fn doubled(grow: f32, scene: &Scene, extent: &mut Extent, dice: &mut Dice) -> bo
         let within = if whole { 1.0 } else { ramp(0.0, 0.1, blot.inside(p)) };
         if within > 0.0 {
             let q = scene.on_product(p);
-            let own = scene.product.ink(q).unwrap_or(0.0);
-            let ghost = scene.product.ink(q - shift).unwrap_or(0.0);
+            let own = scene.product().ink(q).unwrap_or(0.0);
+            let ghost = scene.product().ink(q - shift).unwrap_or(0.0);
             extent.cover[index] = (ghost * (1.0 - own)).max(0.0) * within * scene.body[index];
         }
     });
