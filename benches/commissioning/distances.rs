@@ -9,7 +9,7 @@ use half::slice::HalfFloatSliceExt;
 use memmap2::{Mmap, MmapMut};
 use rayon::prelude::*;
 
-use crate::pool::{POOL, Pool, file};
+use crate::pool::{Pool, file};
 #[cfg(target_arch = "x86_64")]
 use crate::tiles;
 
@@ -19,13 +19,15 @@ const BLOCK: usize = 8;
 /// Half-precision numbers, whose bits are in the order of what they stand for: part, other, tapped layer, patch.
 pub struct Distances {
     halves: Mmap,
+    parts: usize,
     patches: usize,
     taps: usize,
 }
 
 impl Distances {
     pub fn open(pool: &Pool) -> Self {
-        let file = file("distances");
+        let parts = pool.parts.len();
+        let file = file(parts, "distances");
         let (patches, taps) = (pool.patches(), pool.parts[0].taps.len());
         if !file.exists() {
             let partial = file.with_extension("partial");
@@ -35,8 +37,8 @@ impl Distances {
         let file = File::open(&file).unwrap();
         // SAFETY: the file is this program's own, and nobody changes it.
         let halves = unsafe { Mmap::map(&file) }.unwrap();
-        assert_eq!(halves.len(), POOL * POOL * taps * patches * 2, "it is of this pool");
-        Self { halves, patches, taps }
+        assert_eq!(halves.len(), parts * parts * taps * patches * 2, "it is of this pool");
+        Self { halves, parts, patches, taps }
     }
 
     /// Of each patch of `part` to the nearest of a memory of these parts: N numbers per tapped layer.
@@ -45,7 +47,7 @@ impl Distances {
         let halves: &[u16] = bytemuck::cast_slice(&self.halves);
         let mut nearest = vec![u16::MAX; count];
         for other in memory {
-            let row = &halves[(part * POOL + other) * count..][..count];
+            let row = &halves[(part * self.parts + other) * count..][..count];
             pulp::Arch::new().dispatch(
                 #[inline(always)]
                 || nearest.iter_mut().zip(row).for_each(|(nearest, &other)| *nearest = other.min(*nearest)),
@@ -59,19 +61,20 @@ impl Distances {
 fn find(pool: &Pool, path: &Path) {
     let (patches, taps, width) = (pool.patches(), pool.parts[0].taps.len(), pool.width);
     let count = taps * patches;
+    let parts = pool.parts.len();
     let file = File::options().read(true).write(true).create(true).truncate(true).open(path).unwrap();
-    file.set_len((POOL * POOL * count * 2) as u64).unwrap();
+    file.set_len((parts * parts * count * 2) as u64).unwrap();
     // SAFETY: the file is this program's own, and nobody else knows its name.
     let mut map = unsafe { MmapMut::map_mut(&file) }.unwrap();
     let all: &mut [u16] = bytemuck::cast_slice_mut(&mut map);
     // A part is at no distance from itself; the file is born with zeros.
-    for begin in (0..POOL).step_by(BLOCK) {
+    for begin in (0..parts).step_by(BLOCK) {
         let wide =
             |part: usize| -> Vec<Vec<f32>> { pool.parts[part].taps.iter().map(|tap| tap.to_f32_vec()).collect() };
-        let block: Vec<Vec<Prepared>> = (begin..POOL.min(begin + BLOCK))
+        let block: Vec<Vec<Prepared>> = (begin..parts.min(begin + BLOCK))
             .map(|part| wide(part).into_iter().map(|tap| Prepared::new(tap, width)).collect())
             .collect();
-        let rows: Vec<Vec<(usize, Vec<u16>, Vec<u16>)>> = (begin..POOL)
+        let rows: Vec<Vec<(usize, Vec<u16>, Vec<u16>)>> = (begin..parts)
             .into_par_iter()
             .map_init(
                 || vec![0.0f32; patches * patches],
@@ -91,13 +94,13 @@ fn find(pool: &Pool, path: &Path) {
                 },
             )
             .collect();
-        for (other, pairs) in (begin..POOL).zip(rows) {
+        for (other, pairs) in (begin..parts).zip(rows) {
             for (part, there, back) in pairs {
-                all[(part * POOL + other) * count..][..count].copy_from_slice(&there);
-                all[(other * POOL + part) * count..][..count].copy_from_slice(&back);
+                all[(part * parts + other) * count..][..count].copy_from_slice(&there);
+                all[(other * parts + part) * count..][..count].copy_from_slice(&back);
             }
         }
-        eprintln!("distances of {} of {POOL} parts", begin + BLOCK);
+        eprintln!("distances of {} of {parts} parts", parts.min(begin + BLOCK));
     }
     map.flush().unwrap();
 }

@@ -42,8 +42,9 @@ pub struct Pool {
     pub sigma: f32,
 }
 
-pub fn file(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("commissioning-{POOL}.{name}"))
+/// Where something of so many parts is kept.
+pub fn file(parts: usize, name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("commissioning-{parts}.{name}"))
 }
 
 /// Of no file: nothing that is kept depends on it.
@@ -68,7 +69,7 @@ impl Pool {
     }
 
     pub fn open() -> Self {
-        let file = file("pool");
+        let file = file(POOL, "pool");
         if !file.exists() {
             let partial = file.with_extension("partial");
             look(&partial);

@@ -18,7 +18,7 @@ use super::core_set::core_set;
 use super::error::MemoryError;
 use super::file;
 use super::fusion::{Fusion, Good, NEIGHBOURHOOD};
-use super::look_up::{Arithmetic, nearest, normalised};
+use super::look_up::{Arithmetic, nearest, nearest_in, normalised};
 use crate::event::ModelInfo;
 use crate::tokens::PatchTokens;
 
@@ -179,7 +179,7 @@ impl Learner {
                     1 => compared.taps.iter().map(|rows| elsewhere(&wide(rows), grid, width)).collect(),
                     _ => {
                         let look = |((rows, memory), pool): ((&Vec<f16>, &Vec<f32>), &Pool)| {
-                            nearest(&wide(rows), memory, width, arithmetic, |at| pool.owners[at] == part)
+                            nearest_in(arithmetic, &wide(rows), memory, width, |at| pool.owners[at] == part)
                         };
                         compared.taps.iter().zip(&taps).zip(&self.pools).map(look).collect()
                     }
@@ -216,8 +216,6 @@ fn elsewhere(rows: &[f32], grid: usize, width: usize) -> Vec<f32> {
         (a / grid).abs_diff(b / grid) <= NEIGHBOURHOOD && (a % grid).abs_diff(b % grid) <= NEIGHBOURHOOD
     };
     // One row at a time is no work for tiles.
-    let look = |at: usize| {
-        nearest(&rows[at * width..][..width], rows, width, Arithmetic::Single, |other| is_neighbour(at, other))[0]
-    };
+    let look = |at: usize| nearest(&rows[at * width..][..width], rows, width, |other| is_neighbour(at, other))[0];
     (0..grid * grid).into_par_iter().map(look).collect()
 }

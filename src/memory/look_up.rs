@@ -43,11 +43,16 @@ pub fn normalised(tokens: &[f32], width: usize) -> Vec<f32> {
 
 /// Cosine distance, 0 … 2, of each of `tokens` to the nearest of `memory`; both hold rows of `width` numbers and length 1.
 /// Tokens of the memory whose index `left_out` names are passed over. Without any token in the memory all are at 2.
-pub fn nearest(
+pub fn nearest(tokens: &[f32], memory: &[f32], width: usize, left_out: impl Fn(usize) -> bool + Sync) -> Vec<f32> {
+    nearest_in(Arithmetic::Single, tokens, memory, width, left_out)
+}
+
+/// The same as precisely as is asked for.
+pub fn nearest_in(
+    arithmetic: Arithmetic,
     tokens: &[f32],
     memory: &[f32],
     width: usize,
-    arithmetic: Arithmetic,
     left_out: impl Fn(usize) -> bool + Sync,
 ) -> Vec<f32> {
     let cosines = match arithmetic {
@@ -124,17 +129,17 @@ mod tests {
         };
         for (arithmetic, most) in [(Arithmetic::Single, 1e-5), (Arithmetic::Bfloat, 5e-3)] {
             for out in [0, 1, 9] {
-                let found = nearest(&tokens, &memory, width, arithmetic, |i| i % 3 == out);
+                let found = nearest_in(arithmetic, &tokens, &memory, width, |i| i % 3 == out);
                 let worst = found.iter().zip(brute(out)).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
                 assert!(worst < most, "{arithmetic:?} off by {worst}");
             }
-            assert_eq!(nearest(&tokens, &tokens, width, arithmetic, |_| true), vec![2.0; count]);
-            assert!(nearest(&tokens, &tokens, width, arithmetic, |_| false).iter().all(|&d| d < most));
+            assert_eq!(nearest_in(arithmetic, &tokens, &tokens, width, |_| true), vec![2.0; count]);
+            assert!(nearest_in(arithmetic, &tokens, &tokens, width, |_| false).iter().all(|&d| d < most));
         }
     }
 
     #[test]
     fn a_token_of_zeros_is_far_from_all() {
-        assert_eq!(nearest(&normalised(&[0.0, 0.0], 2), &[1.0, 0.0], 2, Arithmetic::Single, |_| false), [1.0]);
+        assert_eq!(nearest(&normalised(&[0.0, 0.0], 2), &[1.0, 0.0], 2, |_| false), [1.0]);
     }
 }

@@ -29,7 +29,7 @@ use crate::anomaly::{AnomalyMap, Prediction};
 use crate::event::{MemoryInfo, ModelInfo};
 use crate::tokens::{Known, PatchTokens};
 use fusion::Fusion;
-use look_up::{Arithmetic, nearest, normalised};
+use look_up::{Arithmetic, nearest_in, normalised};
 
 /// A finished memory, ready to be looked things up in.
 pub struct Memory {
@@ -124,7 +124,7 @@ impl Memory {
         let width = tokens.width();
         let arithmetic = Arithmetic::of(&self.about.model.precision);
         let look = |(tap, memory): (&Vec<f32>, &Vec<f32>)| {
-            nearest(&normalised(tap, width), memory, width, arithmetic, |_| false)
+            nearest_in(arithmetic, &normalised(tap, width), memory, width, |_| false)
         };
         Ok(tokens.taps().iter().zip(&self.taps).map(look).collect())
     }

@@ -2,15 +2,17 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use jiff::Timestamp;
 
 use super::fusion::Weights;
 use super::{Learner, Memory, MemoryError, Settings};
-use crate::anomaly::{AnomalyMap, Prediction, StageTimes};
+use crate::anomaly::{AnomalyMap, Fetch, Prediction, StageTimes};
 use crate::dice::Dice;
 use crate::event::ModelInfo;
-use crate::tokens::PatchTokens;
+use crate::tokens::{FetchTokens, Known, PatchTokens};
 
 const GRID: usize = 6;
 const WIDTH: usize = 20;
@@ -244,4 +246,96 @@ fn what_is_no_number_is_not_learnt() {
     assert!(matches!(learner.take(&odd, 0.1, (640, 480)), Err(MemoryError::NotFinite)));
     assert!(matches!(learner.take(&part(0, &[]), f32::INFINITY, (640, 480)), Err(MemoryError::NotFinite)));
     assert_eq!(learner.parts(), 0);
+}
+
+/// A picture on a card: its tokens and its map, what the card says with a memory, and how often it was asked for more.
+#[derive(Clone)]
+struct OnCard {
+    tokens: PatchTokens,
+    joins: bool,
+    fetches: Arc<AtomicUsize>,
+}
+
+impl OnCard {
+    fn answer(&self) -> Prediction {
+        let map = AnomalyMap::elsewhere(SIZE, 0.2, Box::new(self.clone()));
+        let tokens = PatchTokens::elsewhere(GRID, WIDTH, TAPS, Box::new(self.clone()));
+        Prediction { map, score: 0.5, times: StageTimes::default(), tokens: Some(tokens) }
+    }
+}
+
+impl Fetch for OnCard {
+    fn fetch(&self) -> Vec<f32> {
+        self.fetches.fetch_add(1, Ordering::Relaxed);
+        vec![0.2; SIZE * SIZE]
+    }
+
+    fn join(&self, memory: &Known<'_>) -> Option<(AnomalyMap, f32)> {
+        assert_eq!((memory.width, memory.taps.len(), memory.joining.means.len()), (WIDTH, TAPS, TAPS));
+        self.joins.then(|| (AnomalyMap::new(SIZE, vec![0.75; SIZE * SIZE]), 1.25))
+    }
+}
+
+impl FetchTokens for OnCard {
+    fn fetch(&self) -> Vec<Vec<f32>> {
+        self.fetches.fetch_add(1, Ordering::Relaxed);
+        self.tokens.taps().to_vec()
+    }
+}
+
+#[test]
+fn a_card_that_holds_the_tokens_is_asked_and_one_that_cannot_hands_them_out() {
+    let memory = learnt(6, 4);
+    let tokens = part(1000, &[14, 15]);
+    let here = memory.look(answer(tokens.clone(), 0.2, 0.5), (640, 480)).expect("looked");
+    for joins in [true, false] {
+        let card = OnCard { tokens: tokens.clone(), joins, fetches: Arc::default() };
+        let looked = memory.look(card.answer(), (640, 480)).expect("looked");
+        if joins {
+            assert_eq!((looked.map.peak(), looked.score), (0.75, 1.25));
+        } else {
+            assert!(looked.map == here.map && looked.score == here.score, "the processor says the same");
+        }
+        assert_eq!(card.fetches.load(Ordering::Relaxed), if joins { 0 } else { 2 });
+    }
+    // What does not fit is refused before the card is asked.
+    let card = OnCard { tokens, joins: true, fetches: Arc::default() };
+    assert!(memory.look(card.answer(), (480, 640)).is_err());
+}
+
+#[test]
+fn tokens_that_are_lost_with_the_card_are_no_verdict() {
+    let memory = learnt(6, 4);
+    let lost = PatchTokens::new(GRID, WIDTH, Vec::new());
+    let card = OnCard { tokens: lost, joins: false, fetches: Arc::default() };
+    assert!(matches!(memory.look(card.answer(), (640, 480)), Err(MemoryError::TokensLost)));
+    let tokens = card.answer().tokens.expect("tokens");
+    assert!(matches!(Learner::new(settings(4)).take(&tokens, 0.1, (640, 480)), Err(MemoryError::TokensLost)));
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn tiles_say_what_plain_rust_says() {
+    use super::tiles::{are_there, largest};
+    if !are_there() {
+        return;
+    }
+    for (width, count, height) in [(20, 7, 3), (33, 50, 300), (128, 65, 513), (1024, 32, 40)] {
+        let mut dice = Dice::new(5, [width as u64, 0, 0]);
+        let mut rows = |count: usize| -> Vec<f32> {
+            let values: Vec<f32> = (0..count * width).map(|_| dice.normal() as f32).collect();
+            super::look_up::normalised(&values, width)
+        };
+        let (tokens, memory) = (rows(count), rows(height));
+        let found = largest(&tokens, &memory, width, &|row| row % 3 == 1).expect("there are tiles");
+        let round = |value: f32| half::bf16::from_f32(value).to_f32();
+        for (token, found) in tokens.chunks_exact(width).zip(&found) {
+            let product = |row: &[f32]| row.iter().zip(token).map(|(&a, &b)| round(a) * round(b)).sum::<f32>();
+            let others = memory.chunks_exact(width).enumerate().filter(|(at, _)| at % 3 != 1);
+            let best = others.map(|(_, row)| product(row)).fold(-1.0, f32::max);
+            assert!((best - found).abs() < 1e-5, "width {width}: {found}, not {best}");
+        }
+        assert_eq!(found.len(), count);
+        assert_eq!(largest(&tokens, &memory, width, &|_| true), Some(vec![-1.0; count]));
+    }
 }

@@ -273,38 +273,3 @@ impl Drop for Tiles {
         unsafe { asm!("tilerelease", options(nomem, nostack)) };
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::dice::Dice;
-
-    #[test]
-    fn they_say_what_plain_rust_says() {
-        if !are_there() {
-            return;
-        }
-        for (width, count, height) in [(20, 7, 3), (33, 50, 300), (128, 65, 513), (1024, 32, 40)] {
-            let mut dice = Dice::new(5, [width as u64, 0, 0]);
-            let mut rows = |count: usize| -> Vec<f32> {
-                let values: Vec<f32> = (0..count * width).map(|_| dice.normal() as f32).collect();
-                let unit = |row: &[f32]| {
-                    let length = row.iter().map(|x| x * x).sum::<f32>().sqrt();
-                    row.iter().map(|x| x / length).collect::<Vec<_>>()
-                };
-                values.chunks_exact(width).flat_map(unit).collect()
-            };
-            let (tokens, memory) = (rows(count), rows(height));
-            let found = largest(&tokens, &memory, width, &|row| row % 3 == 1).expect("there are tiles");
-            let round = |value: f32| f32::from_bits(u32::from(bfloat(value)) << 16);
-            for (token, found) in tokens.chunks_exact(width).zip(&found) {
-                let product = |row: &[f32]| row.iter().zip(token).map(|(&a, &b)| round(a) * round(b)).sum::<f32>();
-                let others = memory.chunks_exact(width).enumerate().filter(|(at, _)| at % 3 != 1);
-                let best = others.map(|(_, row)| product(row)).fold(-1.0, f32::max);
-                assert!((best - found).abs() < 1e-5, "width {width}: {found}, not {best}");
-            }
-            assert_eq!(found.len(), count);
-            assert_eq!(largest(&tokens, &memory, width, &|_| true), Some(vec![-1.0; count]));
-        }
-    }
-}

@@ -1,9 +1,14 @@
 //! A memory on the card: distances are those of the plain look-up, and what is joined is what plain Rust joins.
 
 use half::f16;
-use vcp_line::cuda::{Buffer, Dtype, Join, LookUp, LookUpShape, Remembered, Values};
+use vcp_line::anomaly::{AnomalyMap, Prediction, StageTimes};
+use vcp_line::clock::{Clock, SystemClock};
+use vcp_line::cuda::{Buffer, Dtype, Join, LookUp, LookUpShape, RawSummary, Remembered, Threshold, Values};
+use vcp_line::event::ModelInfo;
 use vcp_line::memory::fusion::{Fusion, Good};
 use vcp_line::memory::look_up::{nearest, normalised};
+use vcp_line::memory::{Learner, Memory, Settings};
+use vcp_line::tokens::PatchTokens;
 
 use super::{Place, Random, assert_close};
 
@@ -161,17 +166,77 @@ fn check_joined(place: &Place, random: &mut Random, case: &JoinCase) {
         map[pixels - 1] = 1.0;
         map
     };
-    for (picture, distances) in pictures.iter().enumerate() {
-        for score in [0.0, 0.3, 1.1, 2.0] {
-            let [on_distances, on_map, on_score] = [distances, &map, &vec![score]].map(|values| place.put(values));
-            let (mut fused, mut joined) = (place.poisoned(pixels), place.poisoned(1));
-            let inputs = (on_distances.view(), on_map.view(), on_score.view());
-            join.run(&place.stream, inputs.0, inputs.1, inputs.2, fused.view_mut(), joined.view_mut()).unwrap();
-            let own: Vec<Vec<f32>> = distances.chunks_exact(patches).map(<[f32]>::to_vec).collect();
-            let (wanted, wanted_score) = fusion.join(&own, &map, size, score);
-            let what = format!("{}: {case:?}, picture {picture}, score {score}", place.name);
-            assert_close(&what, &fused.read().unwrap(), &wanted, JOINED_TOLERANCE);
-            assert_close(&what, &joined.read().unwrap(), &[wanted_score], JOINED_TOLERANCE);
-        }
+    for (picture, score) in [(0, 0.3), (0, 2.0), (1, 0.0), (2, 1.1)] {
+        let distances = &pictures[picture];
+        let [on_distances, on_map, on_score] = [distances, &map, &vec![score]].map(|values| place.put(values));
+        let (mut fused, mut joined) = (place.poisoned(pixels), place.poisoned(1));
+        let inputs = (on_distances.view(), on_map.view(), on_score.view());
+        join.run(&place.stream, inputs.0, inputs.1, inputs.2, fused.view_mut(), joined.view_mut()).unwrap();
+        let own: Vec<Vec<f32>> = distances.chunks_exact(patches).map(<[f32]>::to_vec).collect();
+        let (wanted, wanted_score) = fusion.join(&own, &map, size, score);
+        let what = format!("{}: {case:?}, picture {picture}, score {score}", place.name);
+        assert_close(&what, &fused.read().unwrap(), &wanted, JOINED_TOLERANCE);
+        assert_close(&what, &joined.read().unwrap(), &[wanted_score], JOINED_TOLERANCE);
+    }
+}
+
+/// Columns and rows that every picture of [`check_whole`] is said to have.
+const PICTURE: (u32, u32) = (640, 480);
+
+/// A memory of `parts` pictures, learnt as on a line, is asked about good and odd ones: map, peak and score are those of
+/// [`Memory::look`] by the processor.
+pub fn check_whole(place: &Place, parts: usize, tolerance: f32) {
+    let (grid, width, layers, size) = (6, 40, 3, 48);
+    let patches = grid * grid;
+    let mut random = Random(23);
+    let kind: Vec<Vec<f32>> = (0..layers).map(|_| random.halves(patches * width, 1.0)).collect();
+    let mut part = |odd: usize| -> Vec<Vec<f32>> {
+        let own = |layer: &Vec<f32>| {
+            let noise = random.numbers(patches * width, 1.0);
+            let value = |(i, (x, own)): (usize, (&f32, f32))| if i / width < odd { own } else { x + 0.2 * own };
+            layer.iter().zip(noise).enumerate().map(value).map(|x| f16::from_f32(x).to_f32()).collect()
+        };
+        kind.iter().map(own).collect()
+    };
+    let text = String::new;
+    let model = ModelInfo { name: text(), sha256: text(), engine: text(), precision: text(), memory: None };
+    let now = SystemClock.now().wall;
+    let mut learner = Learner::new(Settings { model, size, sigma: 2.0, pictures_of_tokens: 2, by: "test".into(), now });
+    for number in 0..parts {
+        let tokens = PatchTokens::new(grid, width, part(0));
+        learner.take(&tokens, 0.1 + 0.05 * (number % 7) as f32, PICTURE).unwrap();
+    }
+    let memory: Memory = learner.finish().unwrap();
+    let known = memory.known(size);
+    let in_halves = |rows: &Vec<f32>| -> Vec<f16> { rows.iter().map(|&x| f16::from_f32(x)).collect() };
+    let halves: Vec<Vec<f16>> = known.taps.iter().map(in_halves).collect();
+    let rows: Vec<&[f16]> = halves.iter().map(Vec::as_slice).collect();
+    let remembered = Remembered::new(&place.machine, &rows, known.width).unwrap();
+    let mut look_up = LookUp::new(&place.machine, LookUpShape { layers, patches, width, tokens: Dtype::F16 }).unwrap();
+    let mut join = Join::new(&place.machine, &known.joining, grid, size).unwrap();
+    let threshold = Threshold::new(&place.machine, size).unwrap();
+    let map: Vec<f32> = (0..size * size).map(|i| (i % 83) as f32 / 100.0).collect();
+    for odd in [0, 1, 5, patches] {
+        let (tokens, score) = (part(odd), 0.5);
+        let on_card: Vec<Buffer<f16>> = tokens.iter().map(|layer| place.put_halves(layer)).collect();
+        let values: Vec<Values<'_>> = on_card.iter().map(|layer| Values::F16(layer.view())).collect();
+        let [mut distances, mut fused, mut joined] = [layers * patches, size * size, 1].map(|len| place.poisoned(len));
+        let (on_map, on_score, limit) = (place.put(&map), place.put(&[score]), place.put(&[0.0]));
+        let mut mask = Buffer::<u32>::zeros(&place.machine, size * threshold.row_words()).unwrap();
+        let mut summary = Buffer::<RawSummary>::zeros(&place.machine, 1).unwrap();
+        let stream = &place.stream;
+        look_up.run(stream, &values, &remembered, distances.view_mut()).unwrap();
+        let inputs = (distances.view(), on_map.view(), on_score.view());
+        join.run(stream, inputs.0, inputs.1, inputs.2, fused.view_mut(), joined.view_mut()).unwrap();
+        let (mask, sums) = (mask.view_mut(), summary.view_mut());
+        threshold.run(stream, fused.view(), joined.view(), limit.view(), 1, mask, sums).unwrap();
+        let told = summary.read().unwrap()[0].decode(size);
+        let tokens = Some(PatchTokens::new(grid, width, tokens));
+        let alone = AnomalyMap::new(size, map.clone());
+        let alone = Prediction { map: alone, score, times: StageTimes::default(), tokens };
+        let wanted = memory.look(alone, PICTURE).unwrap();
+        let what = format!("{}: a memory of {parts}, {odd} odd patches", place.name);
+        assert_close(&what, &fused.read().unwrap(), wanted.map.values(), tolerance);
+        assert_close(&what, &[told.peak, told.score], &[wanted.map.peak(), wanted.score], tolerance);
     }
 }

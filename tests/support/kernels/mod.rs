@@ -21,6 +21,12 @@ pub const TOLERANCE: f32 = 1e-5;
 /// that it adds up, instead of rounding, and a long sequence adds hundreds of times.
 pub const TENSOR_CORE_TOLERANCE: f32 = 5e-5;
 
+/// Largest difference of a whole look at a memory from one by the processor, of map and score: distances are held against
+/// what good parts' differ by, which makes a difference in the last digits larger.
+pub const WHOLE_TOLERANCE: f32 = 1e-4;
+/// The same where tensor cores of a card compare.
+pub const TENSOR_CORE_WHOLE_TOLERANCE: f32 = 2e-3;
+
 /// Where kernels run, and which have run.
 pub struct Place {
     pub machine: Arc<dyn Machine>,
