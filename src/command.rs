@@ -124,12 +124,8 @@ pub struct NewRecipe {
     #[serde(default)]
     pub regions: Vec<Vec<[f32; 2]>>,
     /// `false`: no memory helps, although the product or the settings have one; absent: that of the product.
-    #[serde(default = "yes")]
-    pub memory: bool,
-}
-
-fn yes() -> bool {
-    true
+    #[serde(default)]
+    pub memory: Option<bool>,
 }
 
 /// `null` is a value here, unlike a key that is absent.

@@ -52,6 +52,7 @@ pub mod weights;
 pub mod cuda;
 pub mod engine;
 pub mod source;
+pub mod view;
 
 pub mod dataset;
 

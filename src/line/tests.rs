@@ -19,7 +19,7 @@ use crate::engine::{Engine, EngineChoice, EngineError, Precision};
 use crate::event::{FrameInfo, InspectionEvent, RecipeInfo, VerdictWord};
 use crate::frame::{Frame, Image, Part, PixelFormat};
 use crate::source::{Source, SourceError};
-use crate::verdict::NoVerdictReason;
+use crate::verdict::{NoVerdictReason, Suspect};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -88,6 +88,10 @@ struct Notebook {
     owes_all: AtomicBool,
     /// Whoever hands over an event dies of it.
     panics: AtomicBool,
+    /// Whoever tells that pictures have changed dies of it.
+    picture_panics: AtomicBool,
+    /// What has changed about pictures.
+    pictures: Mutex<Vec<Suspect>>,
 }
 
 impl EventSink for Notebook {
@@ -112,6 +116,10 @@ impl EventSink for Notebook {
     }
     fn engine(&self, error: Option<&str>) {
         self.engine.lock().expect("lock").push(error.is_some());
+    }
+    fn picture(&self, _: &str, suspect: Suspect, _: Option<&str>) {
+        assert!(!self.picture_panics.load(Ordering::Relaxed), "on purpose");
+        self.pictures.lock().expect("lock").push(suspect);
     }
 }
 
@@ -473,5 +481,6 @@ fn parts_of_an_earlier_start_are_answered_first_and_refused_ones_are_owed_nothin
 
 mod damaged;
 mod full;
+mod judging;
 mod kept;
 mod parts;

@@ -85,3 +85,47 @@ pub fn baseline(camera: &str, recipe: &str, file: &Path) -> Option<Arc<Baseline>
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_camera_and_recipe_has_files_of_its_own() {
+        let info = |id: &str| RecipeInfo { id: id.into(), version: 2 };
+        let place = |camera: &str, id: &str, kind: &str| {
+            super::place(camera, &info(id), &format!("{camera}-{id}{kind}"), false)
+        };
+        assert_eq!(place("top", "caps", ".json"), Path::new("calibrations/top/caps/v2.json"));
+        assert_ne!(place("a", "b-c", ".json"), place("a-b", "c", ".json"));
+        assert_ne!(place("a", "caps", "-score.svg"), place("a", "caps-score", ".svg"));
+        assert!(super::place("a", &info("b"), "a-b.svg", true).ends_with("a/b/v2-proposed.svg"));
+    }
+
+    #[test]
+    fn a_file_of_an_earlier_version_is_read_where_it_is_of_this_camera_and_recipe() {
+        let folder = tempfile::tempdir().expect("temp dir");
+        let place = folder.path().join(CALIBRATIONS);
+        std::fs::create_dir(&place).expect("made");
+        let setting = |id: &str, version: u32| {
+            serde_json::json!({ "recipe": { "id": id, "version": version }, "threshold": null, "defect_threshold": 0.25,
+                "min_area_px": 4 })
+        };
+        let model = serde_json::json!({ "name": "m", "sha256": "00", "engine": "openvino", "precision": "fp32" });
+        let text = serde_json::json!({ "camera": "a", "after": setting("b-c", 2), "model": model }).to_string();
+        std::fs::write(place.join("a-b-c.json"), text).expect("written");
+        assert!(left(folder.path(), "a", "b-c").is_some());
+        assert_eq!(left(folder.path(), "a-b", "c"), None, "the same name");
+        assert_eq!(left(folder.path(), "a", "d"), None);
+        let recipe = |defect_threshold| RecipeSpec {
+            info: RecipeInfo { id: "b-c".into(), version: 1 },
+            threshold: None,
+            defect_threshold,
+            min_area_px: 4,
+            regions: Vec::new(),
+        };
+        let file = place.join("a-b-c.json");
+        assert_eq!(found_with(&file, &recipe(0.25)).map(|model| model.engine).as_deref(), Some("openvino"));
+        assert_eq!(found_with(&file, &recipe(0.3)), None, "somebody has set another threshold");
+    }
+}

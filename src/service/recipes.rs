@@ -249,3 +249,6 @@ fn apply(change: RecipeChange) -> Value {
     let RecipeInfo { id, version } = change.apply();
     json!({ "camera": camera, "recipe": { "id": id, "version": version } })
 }
+
+#[cfg(test)]
+mod tests;

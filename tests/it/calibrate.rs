@@ -53,9 +53,9 @@ fn thresholds_hold_on_the_line_that_takes_them_and_can_be_taken_back() {
     let (code, said, error) = calibrate(folder, &["--good", "parts", "--apply", "--json"]);
     assert_eq!(code, 0, "{error}");
     let record: Value = serde_json::from_str(&said).unwrap();
-    let file = folder.join("state/calibrations/top-cap.json");
+    let file = folder.join("state/calibrations/top/cap/v2.json");
     assert_eq!(serde_json::from_slice::<Value>(&fs::read(file).unwrap()).unwrap(), record);
-    let picture = fs::read_to_string(folder.join("state/calibrations/top-cap.svg")).unwrap();
+    let picture = fs::read_to_string(folder.join("state/calibrations/top/cap/v2.svg")).unwrap();
     assert!(picture.starts_with("<?xml") && picture.contains("caps, top, recipe cap version 2"), "{picture}");
     assert_eq!((&record["schema"], &record["line"], &record["camera"]), (&1.into(), &"caps".into(), &"top".into()));
     assert_eq!((&record["after"]["recipe"]["version"], &record["promise"]["over"]), (&2.into(), &0.into()));

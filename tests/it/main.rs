@@ -26,6 +26,7 @@ mod line_broker;
 mod line_commands;
 mod line_controllers;
 mod line_faults;
+mod line_judging;
 mod line_parts;
 mod line_secure;
 mod line_service;

@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use image::{Rgb, RgbImage};
 use serde_json::Value;
 
-use crate::support::line::{Running, model, program};
+use crate::support::line::{Running, model, program, settings};
 
 /// A grey part with its own grain; a bad one has a bright square.
 fn picture(path: &Path, number: u32, bad: bool) {
@@ -148,4 +149,21 @@ fn few_shot_figures_stand_beside_those_of_the_model_alone() {
     let (code, _, error) = eval("5");
     assert_eq!(code, 1);
     assert!(error.contains("class cap has 4 good training pictures, --good asks for 5"), "{error}");
+}
+
+#[test]
+fn cameras_that_name_one_file_share_what_was_read() {
+    let root = tempfile::tempdir().unwrap();
+    let good = good_parts(root.path(), 3);
+    let (code, _, error) = learn(&good, &root.path().join("parts.memory"));
+    assert_eq!(code, 0, "{error}");
+    let camera = |name: &str| format!("[[camera]]\nname = \"{name}\"\nsource = \"directory\"\npath = \"good\"\n");
+    let text =
+        settings(1883, &(camera("a") + &camera("b"))).replace("[recipe]\n", "[recipe]\nmemory = \"parts.memory\"\n");
+    let file = root.path().join("line.toml");
+    fs::write(&file, text).unwrap();
+    let config = vcp_line::config::load(&file).unwrap();
+    let [a, b] = [0, 1].map(|camera: usize| config.cameras[camera].plan.memory.clone().unwrap());
+    assert!(Arc::ptr_eq(&a, &b), "one copy in memory");
+    assert_eq!(a.about().parts, 3);
 }

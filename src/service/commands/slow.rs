@@ -206,5 +206,5 @@ fn replaced(recipe: &NewRecipe) -> Wish {
         min_area_px: recipe.min_area_px.unwrap_or(MIN_AREA_PX),
         regions: recipe.regions.clone(),
     };
-    Wish { recipe: spec, version: version.is_some(), by_hand: true, without_memory: !recipe.memory }
+    Wish { recipe: spec, version: version.is_some(), by_hand: true, without_memory: recipe.memory == Some(false) }
 }

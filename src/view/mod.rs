@@ -1,0 +1,3 @@
+//! What of a frame is looked at: where its part lies.
+
+pub mod locate;
