@@ -162,13 +162,13 @@ fn the_same_pictures_make_a_memory_and_its_thresholds() {
     let folds = record(&[&learn[..], &["--folds", "3"]].concat());
     assert_eq!((&folds["promise"]["kind"], &folds["promise"]["parts"]), (&"approximate".into(), &65.into()));
     let memory = &folds["model"]["memory"];
-    assert_eq!((&memory["parts"], &memory["fitted"]), (&65.into(), &serde_json::json!({ "folds": { "folds": 3 } })));
+    assert_eq!((&memory["parts"], &folds["fitted"]), (&65.into(), &serde_json::json!({ "folds": { "folds": 3 } })));
 
     let split = record(&[&learn[..], &["--apply"]].concat());
     assert_eq!((&split["promise"]["kind"], &split["promise"]["parts"]), (&"exact".into(), &59.into()));
     let memory = &split["model"]["memory"];
-    assert_eq!((&memory["parts"], &memory["fitted"]), (&6.into(), &serde_json::json!({ "split": { "memory": 6 } })));
-    assert!(folder.join("new.memory").exists() && folder.join("state/calibrations/top-cap.json").exists());
+    assert_eq!((&memory["parts"], &split["fitted"]), (&6.into(), &serde_json::json!({ "split": { "memory": 6 } })));
+    assert!(folder.join("new.memory").exists() && folder.join("state/memories").exists());
 
     // The pictures that have made the memory count no more, and it is said what to do.
     let (code, said, error) = calibrate(folder, &["--good", "parts"]);
