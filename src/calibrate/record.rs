@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::calibration::{Calibration, Decided, thresholds};
+use super::crossfit::Plan;
 use super::part::Part;
 use super::promise::Promise;
 use crate::drift::{Baseline, GoodPart};
@@ -37,6 +38,9 @@ pub struct Record {
     pub after: Setting,
     /// What has looked at the parts; statistics of another one are other statistics.
     pub model: Model,
+    /// How the same parts made the memory, too; none where others had made it before, or without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fitted: Option<Plan>,
     /// What is promised.
     pub promise: Promise,
     /// Verdicts on the parts given.
@@ -112,6 +116,7 @@ impl Record {
             before: Setting::of(before),
             after: Setting::of(&found.recipe),
             model,
+            fitted: None,
             promise: found.promise.clone(),
             decided: found.decided,
             warnings,
@@ -130,7 +135,12 @@ impl Record {
 
     /// Errors name what is wrong with the file, not which it is.
     pub fn read(file: &Path) -> io::Result<Self> {
-        let record: Self = serde_json::from_slice(&std::fs::read(file)?)?;
+        Self::parse(&std::fs::read(file)?)
+    }
+
+    /// Of the file's bytes.
+    pub fn parse(bytes: &[u8]) -> io::Result<Self> {
+        let record: Self = serde_json::from_slice(bytes)?;
         match record.schema {
             SCHEMA => Ok(record),
             other => {

@@ -7,7 +7,6 @@ use std::time::Instant;
 
 use anyhow::{Context, bail};
 use clap::Args;
-use sha2::{Digest, Sha256};
 
 use super::engine_arguments::EngineArguments;
 use super::failure;
@@ -15,6 +14,7 @@ use super::inspect::{images, judge};
 use super::levels_argument;
 use super::terminal::{self, note};
 use crate::anomaly::Prediction;
+use crate::calibrate::Look;
 use crate::clock::{Clock, SystemClock};
 use crate::engine;
 use crate::frame::{Frame, Levels};
@@ -75,10 +75,17 @@ pub fn run(arguments: &LearnArguments) -> anyhow::Result<()> {
     .through(view.clone());
     let mut looker = Looker::new(view);
     let begin = Instant::now();
+    let mut others = 0;
     let mut seen: HashMap<[u8; 32], PathBuf> = HashMap::new();
     for images::Image { path, .. } in images {
         let frame = Frame::alone("good", SystemClock.now(), image_file::load_with(&path, levels.as_ref())?);
-        if let Some(first) = seen.insert(Sha256::digest(frame.image.data()).into(), path.clone()) {
+        let (size, picture) = ((frame.image.width, frame.image.height), Look::of(&frame.image).sha256);
+        if !learner.fits(size) {
+            note!("vcp-line: {} has {}x{} pixels, another shape; it is left out", path.display(), size.0, size.1);
+            others += 1;
+            continue;
+        }
+        if let Some(first) = seen.insert(picture, path.clone()) {
             note!("vcp-line: {} shows the same as {}; it is taken once", path.display(), first.display());
             continue;
         }
@@ -97,6 +104,13 @@ pub fn run(arguments: &LearnArguments) -> anyhow::Result<()> {
         let asked = Asked { regions: &regions, ..Asked::default() };
         looker.look(engine.as_mut(), &frame, asked, Some(&mut take)).with_context(|| format!("{}", path.display()))?;
         taken.with_context(|| format!("{}", path.display()))?;
+        learner.note(picture);
+    }
+    if others > 0 {
+        let (width, height) = learner.picture();
+        note!(
+            "vcp-line: {others} good pictures have another shape than {width}x{height}, that of the first, and are left out"
+        );
     }
     let memory = learner.finish()?;
     memory.write(&arguments.output)?;

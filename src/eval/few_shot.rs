@@ -8,6 +8,12 @@ use crate::engine::Engine;
 use crate::frame::Frame;
 use crate::memory::{Learner, Memory, Settings};
 
+/// The shape of every picture of a data set: some differ from one to the next, the model squeezes each into its square, and a
+/// column of figures is for all of them.
+pub fn shape(size: usize) -> (u32, u32) {
+    (size as u32, size as u32)
+}
+
 /// Good pictures for every class.
 pub struct FewShot {
     /// The training pictures, of which the good ones are used.
@@ -60,8 +66,7 @@ impl FewShot {
             if let Some(answer) = answer.as_ref()
                 && let Some(tokens) = &answer.tokens
             {
-                let size = (frame.image.width, frame.image.height);
-                learner.take(tokens, answer.score, size)?;
+                learner.take(tokens, answer.score, shape(engine.info().image_size))?;
             }
         }
         Ok(learner.finish()?)

@@ -183,8 +183,9 @@ impl<'a> Course<'a> {
         let answer = look(None)?;
         let mut answers = vec![(measured(&answer.map, self.size), answer.score)];
         if let Some(memory) = &self.memory {
+            // The set's pictures have many shapes, and no line whose memory could be another's.
             let fused = match answer.tokens {
-                Some(_) if whole => memory.look(answer, (frame.image.width, frame.image.height))?,
+                Some(_) if whole => memory.look(answer, few_shot::shape(self.size))?,
                 _ => look(Some(memory))?,
             };
             answers.push((measured(&fused.map, self.size), fused.score));

@@ -9,7 +9,7 @@ use crate::tokens::PatchTokens;
 use crate::view::ViewSpec;
 
 /// Version of the file's layout.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 /// Pictures of another aspect ratio are squeezed otherwise into the model's square: this much of it, relatively, is no
 /// difference that a patch would show.
 const SAME_SHAPE: f64 = 0.01;
@@ -19,7 +19,7 @@ const SAME_SHAPE: f64 = 0.01;
 pub struct About {
     /// [`FORMAT`].
     pub format: u32,
-    /// The beginning of the hash over its tokens and how they are used, hexadecimal.
+    /// The beginning of the hash over its tokens, how they are used and everything else that is said here, hexadecimal.
     pub id: String,
     /// When it was made.
     pub made: Timestamp,
@@ -40,6 +40,28 @@ pub struct About {
     /// What of the pictures was looked at, and in which tiles.
     #[serde(default, skip_serializing_if = "ViewSpec::is_whole")]
     pub view: ViewSpec,
+    /// SHA-256 of the size, format and pixels of the good pictures, in ascending order, as far as whoever made it has told.
+    #[serde(default, with = "hashes", skip_serializing_if = "Vec::is_empty")]
+    pub pictures: Vec<[u8; 32]>,
+}
+
+/// Hashes as texts.
+mod hashes {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub fn serialize<S: Serializer>(hashes: &[[u8; 32]], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(hashes.iter().map(hex::encode))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<[u8; 32]>, D::Error> {
+        let hash = |text: String| {
+            let mut hash = [0; 32];
+            hex::decode_to_slice(&text, &mut hash)
+                .map(|()| hash)
+                .map_err(|error| Error::custom(format!("{text}: {error}")))
+        };
+        Vec::<String>::deserialize(deserializer)?.into_iter().map(hash).collect()
+    }
 }
 
 impl About {
@@ -59,7 +81,13 @@ impl About {
             width: 0,
             picture: (0, 0),
             view: ViewSpec::default(),
+            pictures: Vec::new(),
         }
+    }
+
+    /// Whether it was made of the picture with this hash, too: how far that is from it says nothing about other parts.
+    pub fn knows(&self, picture: &[u8; 32]) -> bool {
+        self.pictures.binary_search(picture).is_ok()
     }
 
     fn unfit(&self, what: &'static str, made: impl ToString, here: impl ToString) -> MemoryError {
@@ -117,7 +145,7 @@ impl About {
 }
 
 /// Whether pictures of both sizes become the same in the model's square input.
-pub(super) fn same_shape(a: (u32, u32), b: (u32, u32)) -> bool {
+pub fn same_shape(a: (u32, u32), b: (u32, u32)) -> bool {
     let (across, along) = (f64::from(a.0) * f64::from(b.1), f64::from(b.0) * f64::from(a.1));
     (across - along).abs() <= SAME_SHAPE * across.max(along)
 }
@@ -146,6 +174,7 @@ mod tests {
             width: 3,
             picture: (640, 480),
             view: ViewSpec::default(),
+            pictures: Vec::new(),
         }
     }
 

@@ -26,6 +26,8 @@ const HALF_TRUST: f32 = 1.0;
 const ELSEWHERE: f32 = 6.0;
 /// How much the word of one good part counts in the map.
 const ALONE: f32 = 0.01;
+/// No map is as wide as what this Gaussian smooths over.
+const MOST_SIGMA: f32 = 1024.0;
 /// Patches on each side of one that are too much like it to say how far another part's is.
 pub(super) const NEIGHBOURHOOD: usize = 2;
 
@@ -95,7 +97,9 @@ impl Fusion {
         let mut fusion = Self { grid, sigma: sigma / 2.0, means, middle: 0.0, peak: 1.0, weights };
         let maps: Vec<Vec<f32>> = good.par_iter().map(|good| fusion.map(&good.distances, size)).collect();
         fusion.middle = median(maps.iter().flatten().copied().collect());
-        fusion.peak = median(maps.iter().map(|map| peak(map)).collect()).max(1.05 * fusion.middle);
+        fusion.peak = median(maps.iter().map(|map| peak(map)).collect());
+        // Copies are at no distance from each other.
+        fusion.peak = fusion.peak.max(1.05 * fusion.middle).max(fusion.middle + 1e-6);
         fusion.means.iter_mut().for_each(|mean| *mean *= alone);
         fusion
     }
@@ -105,9 +109,14 @@ impl Fusion {
         self.weights
     }
 
-    /// Whether it was decided for this many patches and tapped layers.
+    /// Whether it was decided for this many patches and tapped layers, and by numbers that good parts can have.
     pub(super) fn fits(&self, grid: usize, taps: usize) -> bool {
-        self.grid == grid && self.means.len() == taps
+        let Weights { map, alone, score, own } = self.weights;
+        let shares = [map, alone, score, own].iter().all(|share| (0.0..=1.0).contains(share));
+        let above_zero = |value: f32| value > 0.0 && value.is_finite();
+        let scale = self.middle >= 0.0 && self.peak > self.middle && self.peak.is_finite();
+        let sizes = self.grid == grid && self.means.len() == taps && (0.0..=MOST_SIGMA).contains(&self.sigma);
+        sizes && scale && shares && self.means.iter().copied().all(above_zero)
     }
 
     /// The memory's map, `size`×`size`: root of the smoothed square of the distances, each relative to good parts'.

@@ -13,8 +13,10 @@ mod learner;
 pub mod look_up;
 #[cfg(test)]
 mod tests;
+#[cfg(target_arch = "x86_64")]
+mod tiles;
 
-pub use about::{About, FORMAT};
+pub use about::{About, FORMAT, same_shape};
 pub use error::MemoryError;
 pub use learner::{Learner, Settings};
 
@@ -27,7 +29,7 @@ use crate::anomaly::{AnomalyMap, Prediction};
 use crate::event::{MemoryInfo, ModelInfo};
 use crate::tokens::{Known, PatchTokens};
 use fusion::Fusion;
-use look_up::{nearest, normalised};
+use look_up::{Arithmetic, nearest_in, normalised};
 
 /// A finished memory, ready to be looked things up in.
 pub struct Memory {
@@ -135,7 +137,10 @@ impl Memory {
             return Err(MemoryError::TokensLost);
         }
         let width = tokens.width();
-        let look = |(tap, memory): (&Vec<f32>, &Vec<f32>)| nearest(&normalised(tap, width), memory, width, |_| false);
+        let arithmetic = Arithmetic::of(&self.about.model.precision);
+        let look = |(tap, memory): (&Vec<f32>, &Vec<f32>)| {
+            nearest_in(arithmetic, &normalised(tap, width), memory, width, |_| false)
+        };
         Ok(tokens.taps().iter().zip(&self.taps).map(look).collect())
     }
 }

@@ -80,15 +80,23 @@ fn what_makes_no_memory_leaves_nothing_behind() {
     assert_ne!(code, 0, "there is no such folder");
     assert!(error.contains("out"), "{error}");
     fs::create_dir(root.path().join("out")).unwrap();
-    RgbImage::new(48, 64).save(good.join("zz.png")).unwrap();
-    let (code, _, error) = learn(&good, &memory);
-    assert_eq!(code, 1);
-    assert!(error.contains("zz.png") && error.contains("a memory is made of pictures of one shape"), "{error}");
     fs::write(good.join("zz.png"), "no picture").unwrap();
     let (code, _, error) = learn(&good, &memory);
     assert_eq!(code, 1);
     assert!(error.contains("zz.png"), "{error}");
     assert_eq!(fs::read_dir(root.path().join("out")).unwrap().count(), 0);
+}
+
+#[test]
+fn pictures_of_another_shape_are_left_out_and_counted() {
+    let root = tempfile::tempdir().unwrap();
+    let good = good_parts(root.path(), 3);
+    RgbImage::new(48, 64).save(good.join("01b.png")).unwrap();
+    let (code, said, error) = learn(&good, &root.path().join("parts.memory"));
+    assert_eq!(code, 0, "{error}");
+    assert!(said.contains("of 3 good pictures (64x48)"), "{said}");
+    assert!(error.contains("01b.png has 48x64 pixels, another shape; it is left out"), "{error}");
+    assert!(error.contains("1 good pictures have another shape than 64x48, that of the first"), "{error}");
 }
 
 #[test]
@@ -130,6 +138,14 @@ fn few_shot_figures_stand_beside_those_of_the_model_alone() {
     assert_eq!(said["memory"], serde_json::json!({ "good": 3, "seed": 0, "size": 4 }));
     let names: Vec<&str> = said["methods"].as_array().unwrap().iter().map(|m| m["method"].as_str().unwrap()).collect();
     assert_eq!(names, ["model", "with memory"]);
+    // Data sets mix shapes, and a column of figures is for all of their pictures.
+    for place in ["cap/train/good/3.png", "cap/test/good/3.png"] {
+        RgbImage::from_pixel(64, 70, Rgb([110; 3])).save(root.path().join(place)).unwrap();
+    }
+    let (code, said, error) = eval("4");
+    assert_eq!(code, 0, "{error}");
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((&said["methods"][1]["method"], &said["pictures"]["looked_at"]), (&"with memory".into(), &8.into()));
     let (code, _, error) = eval("5");
     assert_eq!(code, 1);
     assert!(error.contains("class cap has 4 good training pictures, --good asks for 5"), "{error}");

@@ -15,6 +15,7 @@ use crate::config::LineConfig;
 use crate::event::{ModelInfo, RecipeInfo};
 use crate::line::CameraPlan;
 use crate::line::recipe::RecipeSpec;
+use crate::memory::Memory;
 use crate::publish::outbox::trace::is_used;
 use crate::service::{KeptRecipes, configure_good_parts, place_of_sheet};
 
@@ -59,12 +60,24 @@ impl Place<'_> {
         state.join(place_of_sheet(&self.camera.name, recipe, name, false))
     }
 
-    /// Keeps it for the next start, with what its thresholds were found with; the good parts are in this file.
-    pub fn apply(&self, recipe: &RecipeSpec, found_with: &ModelInfo, good_parts: Option<&Path>) -> anyhow::Result<()> {
+    /// Keeps it for the next start, with what its thresholds were found with; the good parts are in this file. `memory` is that
+    /// of these thresholds where it is a new one.
+    pub fn apply(
+        &self,
+        recipe: &RecipeSpec,
+        found_with: &ModelInfo,
+        good_parts: Option<&Path>,
+        memory: Option<&Memory>,
+    ) -> anyhow::Result<()> {
         // Again: looking at the pictures has taken its time.
         let mut kept = self.open()?;
         let good_parts = good_parts.map(std::path::absolute).transpose()?;
-        Ok(kept.keep_calibrated(&self.camera.name, recipe, found_with, good_parts.as_deref())?)
+        let (name, good_parts) = (&self.camera.name, good_parts.as_deref());
+        match memory {
+            Some(memory) => kept.keep_learnt(name, recipe, memory, found_with, good_parts)?,
+            None => kept.keep_calibrated(name, recipe, found_with, good_parts)?,
+        }
+        Ok(())
     }
 
     /// Back to the recipe before, for the next start.

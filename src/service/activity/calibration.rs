@@ -1,5 +1,7 @@
 //! A calibration on the running line: statistics of the next good parts, and at their end thresholds with a promise.
 
+use std::sync::Arc;
+
 use serde_json::json;
 
 use super::super::recipes::Calibrated;
@@ -11,6 +13,7 @@ use crate::drift::Features;
 use crate::event::ModelInfo;
 use crate::line::Handed;
 use crate::line::recipe::{Recipe, RecipeSpec};
+use crate::memory::Memory;
 use crate::verdict::Verdict;
 
 /// Who has asked, in files.
@@ -22,6 +25,8 @@ pub struct Asked {
     pub camera: String,
     /// With the memory that helps it.
     pub model: ModelInfo,
+    /// That of the camera: pictures that have made it do not count.
+    pub memory: Option<Arc<Memory>>,
     pub wish: Wish,
     /// The next version is taken into use.
     pub apply: bool,
@@ -42,7 +47,9 @@ impl Calibrating {
     /// Of this recipe by so many parts.
     pub fn new(asked: Asked, recipe: &RecipeSpec, wanted: usize) -> Self {
         let recipe = Recipe::new(recipe.clone());
-        Self { asked, recipe, good: Vec::new(), size: None, copies: Copies::new(wanted) }
+        let known = asked.memory.iter().flat_map(|memory| memory.about().pictures.iter().copied());
+        let copies = Copies::new(wanted, known);
+        Self { asked, recipe, good: Vec::new(), size: None, copies }
     }
 
     fn found(&self, found: &Calibration) -> Result<Outcome, Unfit> {

@@ -109,7 +109,7 @@ impl Pupils {
         }
         let (line, name, apply) = (control.line().to_owned(), camera.to_string(), asked.apply);
         let newest = recipes.newest(&camera, &recipe.info.id);
-        let asked = Asked { line, camera: name, model, wish, apply, newest };
+        let asked = Asked { line, camera: name, model, memory: used.memory, wish, apply, newest };
         let pupil = Box::new(Calibrating::new(asked, &recipe, parts));
         Ok(Beginning { kind: ActivityKind::Calibrate, camera, wanted: parts as u32, pupil, recipe })
     }

@@ -161,10 +161,7 @@ impl KeptRecipes {
         found_with: &ModelInfo,
         good_parts: Option<&Path>,
     ) -> Result<(), KeptError> {
-        let good_parts = good_parts.map(|file| {
-            let inside = self.directory.as_ref().and_then(|folder| file.strip_prefix(folder).ok());
-            inside.unwrap_or(file).to_owned()
-        });
+        let good_parts = good_parts.map(|file| self.inside(file));
         let with = With { found_with: Some(found_with.clone()), good_parts, ..self.with(camera)? };
         self.keep([(camera, recipe, with)].into_iter())
     }
@@ -179,13 +176,8 @@ impl KeptRecipes {
         before: ModelInfo,
         commits: &dyn Fn() -> bool,
     ) -> Result<PathBuf, KeptError> {
-        let folder = self.directory.as_ref().ok_or(KeptError::NoFolder)?.join(MEMORIES);
-        let name = format!("{camera}-{}{MEMORY}", memory.about().id);
+        let (folder, name) = self.write_memory(camera, memory)?;
         let file = folder.join(&name);
-        let failed = |source| KeptError::Write { file: folder.clone(), source };
-        fs::create_dir_all(&folder).map_err(failed)?;
-        memory.write(&file)?;
-        output::sync_folder(&folder).map_err(failed)?;
         let mut of_camera = self.of_camera(camera)?;
         let found_with = of_camera.with.found_with.clone().or(Some(before));
         let with = With { memory: Some(name), without_memory: false, found_with, ..of_camera.with.clone() };
@@ -196,6 +188,41 @@ impl KeptRecipes {
         // That of an error, or one that nothing leads to any more.
         self.forget_memories(&folder, camera);
         done.map(|()| file)
+    }
+
+    /// As [`KeptRecipes::keep_calibrated`], with a memory that the same good parts have made, as one step.
+    pub fn keep_learnt(
+        &mut self,
+        camera: &str,
+        recipe: &RecipeSpec,
+        memory: &Memory,
+        found_with: &ModelInfo,
+        good_parts: Option<&Path>,
+    ) -> Result<(), KeptError> {
+        let (folder, name) = self.write_memory(camera, memory)?;
+        let found_with = Some(found_with.clone());
+        let good_parts = good_parts.map(|file| self.inside(file));
+        let with = With { memory: Some(name), without_memory: false, found_with, good_parts };
+        let done = self.keep([(camera, recipe, with)].into_iter());
+        self.forget_memories(&folder, camera);
+        done
+    }
+
+    /// Puts it beside the others, where nothing leads to it yet; says in which folder and by which name.
+    fn write_memory(&self, camera: &str, memory: &Memory) -> Result<(PathBuf, String), KeptError> {
+        let folder = self.directory.as_ref().ok_or(KeptError::NoFolder)?.join(MEMORIES);
+        let name = format!("{camera}-{}{MEMORY}", memory.about().id);
+        let failed = |source| KeptError::Write { file: folder.clone(), source };
+        fs::create_dir_all(&folder).map_err(failed)?;
+        memory.write(&folder.join(&name))?;
+        output::sync_folder(&folder).map_err(failed)?;
+        Ok((folder, name))
+    }
+
+    /// Relative to the directory where it is inside.
+    fn inside(&self, file: &Path) -> PathBuf {
+        let inside = self.directory.as_ref().and_then(|folder| file.strip_prefix(folder).ok());
+        inside.unwrap_or(file).to_owned()
     }
 
     /// Files of memories that nothing leads to.
