@@ -1,8 +1,8 @@
 //! Parts of the synthetic belt are found where they lie.
 
-use super::{LocateError, LocateSpec, Locator, Pose};
-use crate::frame::{Image, PixelFormat};
-use crate::synth::{Class, Defect, DefectKind, FrameRequest, FrameSample, Motion, SizedDefect, render_frame};
+use vcp_line::frame::{Image, PixelFormat};
+use vcp_line::synth::{Class, Defect, DefectKind, FrameRequest, FrameSample, Motion, SizedDefect, render_frame};
+use vcp_line::view::locate::{LocateError, LocateSpec, Locator, Pose};
 
 const BELT: Motion = Motion { shift_px: 40.0, turn_degrees: 5.0 };
 const STILL: Motion = Motion { shift_px: 0.0, turn_degrees: 0.0 };
