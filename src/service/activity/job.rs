@@ -71,6 +71,15 @@ impl Job {
         matches!(*self.phase(), Phase::Over)
     }
 
+    /// Whether its camera is taken: whoever is being told that it has ended may begin the next one.
+    pub fn is_under_way(&self) -> bool {
+        match &*self.phase() {
+            Phase::Taking(_) => true,
+            Phase::Putting { told, .. } => told.is_some(),
+            Phase::Over => false,
+        }
+    }
+
     /// Whether nobody has ended it.
     pub fn goes_on(&self) -> bool {
         matches!(*self.phase(), Phase::Taking(_))
@@ -190,6 +199,7 @@ mod tests {
         assert!(job.count() && job.goes_on() && !job.is_over());
         let claim = job.claim().expect("nobody has it");
         assert!(!job.end(Err(&"stopped")) && !job.goes_on() && !job.is_over(), "it is being put");
+        assert!(job.is_under_way());
         drop(claim);
         assert!(job.is_over() && !job.end(Err(&"stopped")));
         let given_up = |late: bool| {

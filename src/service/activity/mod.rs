@@ -142,7 +142,7 @@ impl Activities {
         if book.closed {
             return Err(ActivityError::Stopping);
         }
-        if let Some(job) = book.running.get(&camera).filter(|job| !job.is_over()) {
+        if let Some(job) = book.running.get(&camera).filter(|job| job.is_under_way()) {
             let Activity { kind, parts, wanted, .. } = job.report();
             return Err(ActivityError::Busy { camera, kind: kind.word(), parts, wanted });
         }
