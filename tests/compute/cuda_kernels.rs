@@ -53,6 +53,7 @@ fn post_vcp_is_that_of_plain_rust() {
 #[test]
 fn distances_to_a_memory_are_those_of_plain_rust() {
     for place in places() {
+        memory::check_refusals(&place);
         memory::check_look_up(&place, &memory::cases(), TOLERANCE);
         memory::check_look_up(&place, &memory::random(&mut Random(6), RANDOM), TOLERANCE);
     }

@@ -3,7 +3,7 @@
 use half::f16;
 use vcp_line::anomaly::{AnomalyMap, Prediction, StageTimes};
 use vcp_line::clock::{Clock, SystemClock};
-use vcp_line::cuda::{Buffer, Dtype, Join, LookUp, LookUpShape, RawSummary, Remembered, Threshold, Values};
+use vcp_line::cuda::{Buffer, CudaError, Dtype, Join, LookUp, LookUpShape, RawSummary, Remembered, Threshold, Values};
 use vcp_line::event::ModelInfo;
 use vcp_line::memory::fusion::{Fusion, Good};
 use vcp_line::memory::look_up::{nearest, normalised};
@@ -112,6 +112,31 @@ fn check_distances(place: &Place, random: &mut Random, case: &Case, tolerance: f
                 assert!(got[0] == 1.0 && got[patches - 1] < 1e-3, "{what}: {} {}", got[0], got[patches - 1]);
             }
         }
+    }
+}
+
+/// What does not fit is refused before anything runs.
+pub fn check_refusals(place: &Place) {
+    let shape = |layers, width| LookUpShape { layers, patches: 4, width, tokens: Dtype::F16 };
+    let new = |layers, width| LookUp::new(&place.machine, shape(layers, width));
+    for (layers, width) in [(0, 8), (9, 8), (1, 0), (1, 12)] {
+        assert!(matches!(new(layers, width), Err(CudaError::Unsupported { .. })), "{layers} of {width}");
+    }
+    let rows = |count: usize| vec![f16::ZERO; count];
+    let remembered = |layers: &[&[f16]], width| Remembered::new(&place.machine, layers, width);
+    assert!(matches!(remembered(&[&rows(17)], 8), Err(CudaError::Length { .. })), "half a row");
+    let (mut look_up, tokens) = (new(2, 8).unwrap(), place.put(&rows(4 * 8)));
+    let mut run = |layers: usize, memory: &Remembered, distances: usize| {
+        let values: Vec<Values<'_>> = (0..layers).map(|_| Values::F16(tokens.view())).collect();
+        look_up.run(&place.stream, &values, memory, place.poisoned(distances).view_mut())
+    };
+    let (one, two, wide) = (rows(8), rows(16), rows(32));
+    let fits = remembered(&[&one, &two], 8).unwrap();
+    assert!(run(2, &fits, 8).is_ok());
+    let others = [remembered(&[&one], 8).unwrap(), remembered(&[&two, &wide], 16).unwrap()];
+    let refused = [run(1, &fits, 8), run(2, &fits, 7), run(2, &others[0], 8), run(2, &others[1], 8)];
+    for (at, refused) in refused.iter().enumerate() {
+        assert!(matches!(refused, Err(CudaError::Length { .. })), "{at}: {refused:?}");
     }
 }
 
