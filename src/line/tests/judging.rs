@@ -110,8 +110,7 @@ fn scores_are_compared_with_those_of_the_same_judge_alone() {
             std::thread::sleep(Duration::from_millis(2));
         }
         drop(line);
-        let told = notebook.pictures.lock().expect("lock").clone();
-        told
+        notebook.pictures.lock().expect("lock").clone()
     };
     assert_eq!(alarmed(here.clone()), [Suspect::Drift]);
     assert_eq!(alarmed(ModelInfo { precision: "bf16".into(), ..here }), []);

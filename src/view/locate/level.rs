@@ -235,7 +235,8 @@ fn inverse(m: [[f64; 3]; 3]) -> Option<[[f64; 3]; 3]> {
     };
     let determinant = m[0][0] * minor(0, 0) + m[0][1] * minor(0, 1) + m[0][2] * minor(0, 2);
     let scale = m[0][0] * m[1][1] * m[2][2];
-    if !(determinant > 1e-9 * scale) {
+    // Also where it is not a number.
+    if determinant.partial_cmp(&(1e-9 * scale)) != Some(std::cmp::Ordering::Greater) {
         return None;
     }
     Some([0, 1, 2].map(|r: usize| [0, 1, 2].map(|c: usize| minor(c, r) / determinant)))
