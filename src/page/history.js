@@ -36,6 +36,7 @@ export function view(main) {
   const scores = new Histogram(camera);
   const rows = h("tbody", {});
   const more = h("button", { type: "button", class: "plain", hidden: true, onclick: () => list(false) }, t("more"));
+  const zip = h("a", { class: "button", download: "parts.zip", hidden: true }, t("export_zip"));
   let next = null;
   let filter = {};
 
@@ -43,6 +44,8 @@ export function view(main) {
     const page = await get(query("/api/parts", { filter, after: anew ? null : next, most: PAGE }));
     next = page.next;
     more.hidden = !next;
+    zip.hidden = !(anew ? page.parts.length : rows.children.length);
+    zip.href = query("/api/export.zip", { filter });
     const made = page.parts.map(row);
     anew ? replace(rows, made) : rows.append(...made);
     if (anew && !made.length) replace(rows, h("tr", {}, h("td", { colspan: 7 }, t("no_parts"))));
@@ -75,7 +78,7 @@ export function view(main) {
       scores.element),
     h("section", { class: "card" }, h("h2", {}, t("parts")),
       h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": t("parts") }, h("table", {},
-        head(), rows)), more));
+        head(), rows)), h("div", { class: "row" }, more, zip)));
   load();
   return () => {};
 }

@@ -8,6 +8,7 @@ mod api;
 mod archive;
 mod browse;
 mod drawing;
+mod export;
 mod gate;
 mod listener;
 mod metrics;
@@ -30,7 +31,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -119,7 +120,8 @@ impl Web {
         let gate = Arc::new(Gate::new(token.as_ref(), &hosts));
         let sessions = Sessions::new(address.port());
         let (lookers, pictures) = (stream::places(), Pictures::default());
-        let routes = routes(Arc::new(ApiState { api, gate, sessions, guarded, lookers, pictures }));
+        let exports = Arc::new(Semaphore::new(1));
+        let routes = routes(Arc::new(ApiState { api, gate, sessions, guarded, lookers, pictures, exports }));
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .max_blocking_threads(DRAWING)
@@ -200,6 +202,7 @@ fn routes(shared: Arc<ApiState>) -> Router {
         .route("/api/cameras/{name}/map.png", get(picture::map))
         .merge(browse::routes())
         .merge(archive::routes())
+        .merge(export::routes())
         .merge(metrics::routes())
         .route("/api/{name}", post(command))
         .merge(page::routes())

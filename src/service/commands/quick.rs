@@ -1,4 +1,4 @@
-//! The thread that reads commands, and carries out at once what needs no disk: triggers and pauses.
+//! The thread that reads commands, and carries out at once what needs no disk: triggers, pauses, and what is to be kept.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -105,13 +105,17 @@ impl Quick {
             | Command::Snapshot(_)
             | Command::Calibrate(_)
             | Command::Learn(_)
-            | Command::Rollback(_) => return self.hand_on(control, request, reply),
+            | Command::Rollback(_)
+            | Command::SelfTest(_) => return self.hand_on(control, request, reply),
             _ if let Some((ack, debt)) = self.repeats.answer(&request, self.clock.now().monotonic) => {
                 return self.give(Answer { reply, ack, debt });
             }
             Command::Trigger(trigger) => self.trigger(control, trigger, at, early),
             Command::Pause(which) => paused(control, which.camera.as_deref(), true),
             Command::Resume(which) => paused(control, which.camera.as_deref(), false),
+            Command::Keep(keep) => control
+                .keep(keep.camera.as_deref(), keep.parts)
+                .map(|cameras| (json!({ "keep": cameras, "parts": keep.parts }), None)),
         };
         match result {
             Ok((applied, debt)) => {
