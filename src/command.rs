@@ -27,7 +27,16 @@ const SKEW: Duration = Duration::from_secs(5);
 
 /// The names of the commands, the last part of their topic and of their path.
 pub const NAMES: [&str; 11] = [
-    "trigger", "pause", "resume", "threshold", "recipe", "snapshot", "calibrate", "learn", "rollback", "keep",
+    "trigger",
+    "pause",
+    "resume",
+    "threshold",
+    "recipe",
+    "snapshot",
+    "calibrate",
+    "learn",
+    "rollback",
+    "keep",
     "self_test",
 ];
 

@@ -24,15 +24,15 @@ use crate::line::queue::WhenFull;
 use crate::line::recipe::RecipeSpec;
 use crate::logging::Log;
 use crate::output::Temporary;
-use crate::publish::{OutboxSpec, PublisherSpec};
 use crate::publish::broker::EmbeddedBroker;
+use crate::publish::{OutboxSpec, PublisherSpec};
 use crate::secret::Secret;
 use crate::service::plan::{self, SourceSpec};
 use crate::service::{self, CommandSpec, KeptRecipes, Pupils};
 use crate::source::levels::LevelsSpec;
 use crate::source::synthetic::{SyntheticFormat, SyntheticSpec};
 use crate::synth::{Class, Conveyor, DefectKind};
-use crate::web::WebSpec;
+use crate::web::{Texts, WebSpec};
 use reader::Reader;
 
 /// Pictures made before the line starts; they are shown over and over.
@@ -135,7 +135,8 @@ impl DemoArguments {
         let listen = free.with_context(|| format!("{wanted} for the page; choose another --page-port"))?;
         let mut random = [0; 8];
         File::open("/dev/urandom").and_then(|mut source| source.read_exact(&mut random)).context("random numbers")?;
-        Ok(WebSpec { listen, token: Some(Secret::new(hex::encode(random))), hosts: Vec::new() })
+        let token = Some(Secret::new(hex::encode(random)));
+        Ok(WebSpec { listen, token, hosts: Vec::new(), texts: Texts::default() })
     }
 
     /// Says what comes, before it comes.
