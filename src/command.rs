@@ -26,7 +26,7 @@ pub const MAX_PAYLOAD: usize = 64 * 1024;
 const SKEW: Duration = Duration::from_secs(5);
 
 /// The names of the commands, the last part of their topic and of their path.
-pub const NAMES: [&str; 11] = [
+pub const NAMES: [&str; 12] = [
     "trigger",
     "pause",
     "resume",
@@ -38,6 +38,7 @@ pub const NAMES: [&str; 11] = [
     "rollback",
     "keep",
     "self_test",
+    "reload",
 ];
 
 /// A command with what belongs to every command.
@@ -76,6 +77,8 @@ pub enum Command {
     Keep(Keep),
     /// Judge the golden parts.
     SelfTest(SelfTest),
+    /// Read the settings file again.
+    Reload(Reload),
 }
 
 /// A part is there.
@@ -92,6 +95,11 @@ pub struct Trigger {
     #[serde(default, deserialize_with = "payload::number_or_none")]
     pub trigger: Option<u64>,
 }
+
+/// Read the settings file again: all of the line.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reload {}
 
 /// One camera, or all.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -265,6 +273,7 @@ pub fn parse(name: &str, payload: &[u8]) -> Result<Request, Refusal> {
         "rollback" => field(known, rest).map(Command::Rollback),
         "keep" => field(known, rest).map(Command::Keep),
         "self_test" => field(known, rest).map(Command::SelfTest),
+        "reload" => field(known, rest).map(Command::Reload),
         _ => field(known, rest).map(Command::Snapshot),
     };
     let command = command.and_then(|command| command.checked()).map_err(refuse)?;
@@ -290,6 +299,7 @@ impl Command {
             Self::Rollback(_) => "rollback",
             Self::Keep(_) => "keep",
             Self::SelfTest(_) => "self_test",
+            Self::Reload(_) => "reload",
         }
     }
 
@@ -305,6 +315,7 @@ impl Command {
             Self::Rollback(rollback) => rollback.camera.as_deref(),
             Self::Keep(keep) => keep.camera.as_deref(),
             Self::SelfTest(test) => test.camera.as_deref(),
+            Self::Reload(_) => None,
         }
     }
 

@@ -74,7 +74,7 @@ impl Bounds {
 
     /// Makes room where that is due, and says what there is.
     pub fn look(&mut self, store: &mut Store, shared: &Shared) -> Result<Space, ArchiveError> {
-        let spec = &shared.spec;
+        let spec = shared.spec().clone();
         while self.bytes() > spec.max_bytes && self.remove_pictures(store, shared, false)? {}
         let now = Instant::now();
         if self.looked.is_some_and(|at| now.duration_since(at) < LOOK) {
@@ -144,7 +144,7 @@ impl Bounds {
 
     /// Pictures of the oldest parts leave, of good ones before others'; their rows stay. False when there were none.
     fn remove_pictures(&mut self, store: &mut Store, shared: &Shared, good_only: bool) -> Result<bool, ArchiveError> {
-        let over = self.bytes().saturating_sub(shared.spec.max_bytes);
+        let over = self.bytes().saturating_sub(shared.spec().max_bytes);
         let mut left = 0;
         let chosen: Vec<(i64, i64)> = {
             let asked = || -> rusqlite::Result<Vec<(i64, i64)>> {
@@ -193,7 +193,7 @@ impl Bounds {
 
     fn remove_old(&mut self, store: &mut Store, shared: &Shared) -> Result<(), ArchiveError> {
         let now = shared.clock.now().wall;
-        let oldest = now.as_microsecond().saturating_sub(shared.spec.max_age.as_micros() as i64);
+        let oldest = now.as_microsecond().saturating_sub(shared.spec().max_age.as_micros() as i64);
         self.remove_rows(store, shared, "captured < ?1 ORDER BY captured", &[oldest])?;
         let kept = now.as_second().saturating_sub(TOTALS);
         let forget = || store.connection.prepare_cached("DELETE FROM period WHERE start < ?1")?.execute([kept]);

@@ -115,6 +115,11 @@ impl Archive {
         self.shared.request(camera, parts);
     }
 
+    /// Share, size, age, reserve and queue of these settings from now on; the directory stays.
+    pub fn bound(&self, spec: ArchiveSpec) {
+        self.shared.bound(spec);
+    }
+
     /// How it is doing.
     pub fn counters(&self) -> ArchiveCounters {
         self.shared.counters()

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
@@ -114,7 +114,7 @@ struct Known {
 
 /// What the line and the thread that writes share.
 pub(super) struct Shared {
-    pub spec: ArchiveSpec,
+    spec: RwLock<ArchiveSpec>,
     pub clock: Arc<dyn Clock>,
     items: Sender<Item>,
     taken: Arc<Taken>,
@@ -133,7 +133,7 @@ impl Shared {
             ..Default::default()
         };
         let shared = Self {
-            spec,
+            spec: RwLock::new(spec),
             clock,
             items,
             taken: Arc::default(),
@@ -143,6 +143,18 @@ impl Shared {
             requests: Mutex::default(),
         };
         (shared, waiting)
+    }
+
+    /// As it is now; see [`Shared::bound`].
+    pub fn spec(&self) -> RwLockReadGuard<'_, ArchiveSpec> {
+        self.spec.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The bounds of these settings from now on; the directory stays.
+    pub fn bound(&self, spec: ArchiveSpec) {
+        let directory = self.spec().directory.clone();
+        self.known().counters.max_bytes = spec.max_bytes;
+        *self.spec.write().unwrap_or_else(PoisonError::into_inner) = ArchiveSpec { directory, ..spec };
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -172,7 +184,7 @@ impl Shared {
             Verdict::Fail => Some(Why::Failed),
             Verdict::NoVerdict(_) => Some(Why::NoVerdict),
             Verdict::Pass if requested => Some(Why::Requested),
-            Verdict::Pass => is_sampled(event_id, self.spec.sample).then_some(Why::Sampled),
+            Verdict::Pass => is_sampled(event_id, self.spec().sample).then_some(Why::Sampled),
         }
     }
 
@@ -204,7 +216,7 @@ impl Shared {
                 .fetch_update(Ordering::AcqRel, Ordering::Acquire, |now| (now + more <= most).then_some(now + more))
                 .is_ok()
         };
-        if !fits(&self.taken.bytes, bytes, self.spec.max_queue_bytes) {
+        if !fits(&self.taken.bytes, bytes, self.spec().max_queue_bytes) {
             return None;
         }
         if !fits(&self.taken.pictures, pictures, PICTURES) {
@@ -252,7 +264,7 @@ impl Shared {
             format!(
                 "the disk of {} is slower than parts come: some go without pictures, or are not in the index; take a faster \
                  disk, or lower sample in [archive]",
-                self.spec.directory.display(),
+                self.spec().directory.display(),
             )
         })
     }

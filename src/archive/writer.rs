@@ -1,5 +1,6 @@
 //! The thread that writes: takes what waits, puts pictures on disk, then their rows, then makes room.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -33,7 +34,7 @@ impl WriterThread {
     /// Until it is told to stop.
     pub fn run(self) {
         loop {
-            let served = Store::open(&self.shared.spec.directory).and_then(|mut store| {
+            let served = Store::open(&self.directory()).and_then(|mut store| {
                 sweep::sweep(&mut store)?;
                 self.serve(&mut store)
             });
@@ -51,6 +52,10 @@ impl WriterThread {
                 }
             }
         }
+    }
+
+    fn directory(&self) -> PathBuf {
+        self.shared.spec().directory.clone()
     }
 
     fn drop(&self, item: &Item) {

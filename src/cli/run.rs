@@ -6,7 +6,7 @@ use clap::Args;
 
 use crate::config;
 use crate::logging::Log;
-use crate::service::{self, plan};
+use crate::service::{self, Reload, plan};
 
 #[derive(Args)]
 pub struct RunArguments {
@@ -16,8 +16,12 @@ pub struct RunArguments {
 }
 
 pub fn run(arguments: &RunArguments, log: &Log) -> anyhow::Result<()> {
-    let mut config = config::load(&arguments.line)?;
-    let stop = service::stop_on_signal()?;
-    service::serve(plan::service(&mut config)?, log, &stop)?;
+    let (mut config, text) = config::load_with_text(&arguments.line)?;
+    let (stop, reread) = service::signals()?;
+    let mut service = plan::service(&mut config)?;
+    let reload = Reload::new(arguments.line.clone(), text, config, &service.publisher);
+    service.ask.commands.reread = Some(Box::new(reload));
+    service.reread = Some(reread);
+    service::serve(service, log, &stop)?;
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 mod aravis;
 mod archive;
+mod changes;
 mod control;
 pub mod mqtt;
 mod outbox;
@@ -18,6 +19,7 @@ mod view;
 
 use std::path::{Path, PathBuf};
 
+pub use changes::{Changes, changes};
 pub use control::{CommandsConfig, HttpConfig};
 pub use mqtt::MqttConfig;
 pub use problem::{ConfigError, Problem};
@@ -28,6 +30,11 @@ pub use sparkplug::SparkplugConfig;
 /// Reads and resolves a settings file, and looks whether the files it names are there. Passwords are read later, by
 /// [`secret::read`]; whether they can be read is part of the look.
 pub fn load(path: &Path) -> Result<LineConfig, ConfigError> {
+    load_with_text(path).map(|(config, _)| config)
+}
+
+/// As [`load`], with the text that was read.
+pub fn load_with_text(path: &Path) -> Result<(LineConfig, String), ConfigError> {
     let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
     let mut report = problem::Report::new(path, &text);
     let raw = read::read(&text, &mut report);
@@ -35,7 +42,7 @@ pub fn load(path: &Path) -> Result<LineConfig, ConfigError> {
     if let Some(config) = &mut config {
         resolve::look_for_files(&raw, config, &mut report);
     }
-    finish(config, report, path)
+    Ok((finish(config, report, path)?, text))
 }
 
 /// Like [`load`] for a text that stands for the file at `path`, without looking for the files it names.

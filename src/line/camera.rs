@@ -1,15 +1,16 @@
 //! One thread per camera: opens it, hands its frames to the queue, opens it again when it is lost.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::error::LineError;
-use super::plan::{CameraPlan, SourceOpener};
+use super::plan::{CameraPlan, Reopening, SourceOpener};
 use super::sink::EventSink;
 use super::station::Station;
 use crate::camera::CameraState;
+use crate::error_chain;
 use crate::source::{Source, SourceError};
 
 /// How soon a camera thread notices the stop while no frame comes.
@@ -50,9 +51,11 @@ impl Drop for Closing {
 /// Why frames stopped coming.
 enum Pause {
     Stopped,
+    /// The settings say another way to open it.
+    Reopening,
     Ended,
     Failed(LineError),
-    Lost(SourceError),
+    Lost(String),
 }
 
 impl CameraThread {
@@ -64,8 +67,13 @@ impl CameraThread {
         self.state(CameraState::Starting, None);
         let mut next_seq = 0;
         let mut backoff = self.plan.backoff_min;
-        let mut opened = false;
+        let (mut opened, mut reopened) = (false, false);
         loop {
+            if let Some(Reopening { open, backoff_min, backoff_max }) = self.station.reopen.take() {
+                (self.open, self.plan.backoff_min, self.plan.backoff_max) = (open, backoff_min, backoff_max);
+                (backoff, reopened) = (backoff_min, true);
+                self.state(CameraState::Starting, None);
+            }
             let before = next_seq;
             let pause = match (self.open)() {
                 Ok(mut source) => {
@@ -79,7 +87,11 @@ impl CameraThread {
                 }
                 Err(error) => Pause::from(error),
             };
-            match pause {
+            match pause.after(reopened, &camera) {
+                Pause::Reopening => {
+                    tracing::info!(%camera, "the camera's settings have changed: it is opened anew");
+                    self.station.camera_lost();
+                }
                 Pause::Stopped => break self.state(CameraState::Stopped, None),
                 Pause::Ended => {
                     tracing::info!(%camera, frames = next_seq, "no more frames");
@@ -95,9 +107,9 @@ impl CameraThread {
                     }
                     tracing::warn!(%camera, retry_in = ?backoff, "{error}");
                     self.station.camera_lost();
-                    self.state(CameraState::Lost, Some(&error.to_string()));
+                    self.state(CameraState::Lost, Some(&error));
                     self.opened(&mut opened);
-                    if self.stopped_within(backoff) {
+                    if self.pauses(backoff) {
                         break self.state(CameraState::Stopped, None);
                     }
                     backoff = (backoff * 2).min(self.plan.backoff_max);
@@ -113,6 +125,9 @@ impl CameraThread {
         loop {
             if self.stopped_within(Duration::ZERO) {
                 return Pause::Stopped;
+            }
+            if self.station.reopen.is_due() {
+                return Pause::Reopening;
             }
             if let Some(to) = writer.answered_to() {
                 source.answered(to);
@@ -159,6 +174,21 @@ impl CameraThread {
         }
     }
 
+    /// Before a lost camera is opened again; shorter when it is to be opened in another way. True when the line stops.
+    fn pauses(&self, pause: Duration) -> bool {
+        let until = Instant::now() + pause;
+        while !self.station.reopen.is_due() {
+            let left = until.saturating_duration_since(Instant::now());
+            if self.stopped_within(left.min(POLL)) {
+                return true;
+            }
+            if left.is_zero() {
+                break;
+            }
+        }
+        false
+    }
+
     fn stopped_within(&self, time: Duration) -> bool {
         match self.stop.recv_timeout(time) {
             Ok(never) => match never {},
@@ -186,11 +216,27 @@ impl CameraThread {
     }
 }
 
+impl Pause {
+    /// What is wrong with settings that were read while the line runs takes one camera away, and not the line.
+    fn after(self, reopened: bool, camera: &str) -> Self {
+        match self {
+            Self::Failed(error) if reopened => {
+                tracing::error!(
+                    camera,
+                    "the line goes on without this camera: mend its settings and have them read again"
+                );
+                Self::Lost(error_chain::one_line(&error))
+            }
+            pause => pause,
+        }
+    }
+}
+
 impl From<SourceError> for Pause {
     fn from(error: SourceError) -> Self {
         match error {
             SourceError::Ended { .. } => Self::Ended,
-            error if error.is_transient() => Self::Lost(error),
+            error if error.is_transient() => Self::Lost(error.to_string()),
             error => Self::Failed(LineError::Camera(error)),
         }
     }

@@ -10,12 +10,14 @@ use super::event_writer::LineContext;
 use super::handover::Handed;
 use super::last_picture::Inspected;
 use super::parts::{PartCounters, TriggerMode};
+use super::plan::Reopening;
 use super::queue::{LaneCounters, QueueWatch};
 use super::recipe::{RecipeError, RecipeSpec};
 use super::sink::Debt;
 use super::station::{Station, TriggerRefused};
 use super::stats::LineStats;
 use super::used::Used;
+use crate::archive::ArchiveSpec;
 use crate::clock::Moment;
 use crate::engine::EngineInfo;
 use crate::event::{MemoryInfo, ModelInfo, RecipeInfo};
@@ -158,6 +160,7 @@ pub struct Accepted {
 pub struct RecipeChange {
     station: Arc<Station>,
     used: Used,
+    configured: Option<Used>,
 }
 
 impl RecipeChange {
@@ -174,7 +177,7 @@ impl RecipeChange {
     /// Takes it into use: the next batch of the engine is judged by it.
     pub fn apply(self) -> RecipeInfo {
         let info = self.used.recipe.info.clone();
-        self.station.change(self.used);
+        self.station.change(self.used, self.configured);
         info
     }
 }
@@ -360,6 +363,48 @@ impl Control {
     /// This in place of what is in use; nothing is changed yet. The version of another recipe of the same name counts on
     /// unless it is larger already. Errors when the recipe or a memory that is not in use fits neither model nor frames.
     pub fn change(&self, camera: &str, used: Used) -> Result<RecipeChange, ControlError> {
+        self.change_from(camera, used, None)
+    }
+
+    /// As [`Control::change`], because the settings were read again and say `configured`. A camera that is opened anew may have
+    /// frames of another size: what does not fit them is told when they come.
+    pub fn reconfigure(
+        &self,
+        camera: &str,
+        used: Used,
+        configured: Used,
+        reopened: bool,
+    ) -> Result<RecipeChange, ControlError> {
+        let station = self.one(Some(camera))?;
+        let before = station.used();
+        if !reopened && used.recipe != before.recipe {
+            return self.change_from(camera, used, Some(configured));
+        }
+        let camera = Arc::clone(station.camera());
+        used.recipe.check().map_err(|source| ControlError::Recipe { camera: Arc::clone(&camera), source })?;
+        if !used.has_memory(before.memory.as_ref()) {
+            let size = station.frame_size().filter(|_| !reopened);
+            used.judges(&self.context.model, size).map_err(|source| ControlError::Memory { camera, source })?;
+        }
+        Ok(RecipeChange { station: Arc::clone(station), used, configured: Some(configured) })
+    }
+
+    /// The archive, if there is one, has the bounds of these settings from now on.
+    pub fn bound_archive(&self, spec: ArchiveSpec) {
+        self.context.archive.iter().for_each(|archive| archive.bound(spec.clone()));
+    }
+
+    /// The camera is closed, and opened in this way; the line goes on.
+    pub fn reopen(&self, camera: &str, reopening: Reopening) -> Result<(), ControlError> {
+        self.one(Some(camera)).map(|station| station.reopen.put(reopening))
+    }
+
+    /// Whether the camera can be opened anew: one that has shown its last picture has no thread any more.
+    pub fn can_reopen(&self, camera: &str) -> bool {
+        self.one(Some(camera)).is_ok_and(|station| station.is_open())
+    }
+
+    fn change_from(&self, camera: &str, used: Used, configured: Option<Used>) -> Result<RecipeChange, ControlError> {
         let station = self.one(Some(camera))?;
         let before = station.used();
         let camera = Arc::clone(station.camera());
@@ -369,7 +414,7 @@ impl Control {
             let judges = used.judges(&self.context.model, station.frame_size());
             judges.map_err(|source| ControlError::Memory { camera, source })?;
         }
-        Ok(RecipeChange { station: Arc::clone(station), used })
+        Ok(RecipeChange { station: Arc::clone(station), used, configured })
     }
 
     /// Keeps the pictures of the next `parts` parts of one camera or all, whatever their verdict; says of which.

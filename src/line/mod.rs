@@ -17,6 +17,7 @@ mod handover;
 mod inspect;
 mod inspect_tiles;
 pub mod judge;
+mod judged;
 mod last_picture;
 pub mod parts;
 mod plan;
@@ -27,6 +28,7 @@ pub mod regions;
 #[cfg(feature = "opencv")]
 mod regions_opencv;
 pub mod regions_plain;
+mod reopening;
 mod shown;
 mod sink;
 mod spawn;
@@ -58,7 +60,7 @@ pub use crate::camera::CameraState;
 pub use error::LineError;
 pub use handover::Handed;
 pub use last_picture::Inspected;
-pub use plan::{CameraPlan, EngineOpener, LineParts, SourceOpener, Unanswered};
+pub use plan::{CameraPlan, EngineOpener, LineParts, Reopening, SourceOpener, Unanswered};
 pub use sink::{Debt, EventSink, Heartbeat, Refused};
 pub use used::{Trouble, Used};
 

@@ -27,6 +27,16 @@ pub type SourceOpener = Box<dyn FnMut() -> Result<Box<dyn Source>, SourceError> 
 /// Opens the engine; called once, inside the inference thread.
 pub type EngineOpener = Box<dyn FnOnce() -> Result<Box<dyn Engine>, EngineError> + Send>;
 
+/// A camera of a running line that is to be opened in another way.
+pub struct Reopening {
+    /// How.
+    pub open: SourceOpener,
+    /// Pause before a lost camera is opened again, the first time.
+    pub backoff_min: Duration,
+    /// Longest pause.
+    pub backoff_max: Duration,
+}
+
 /// One camera of the line, resolved.
 #[derive(Clone, Debug)]
 pub struct CameraPlan {

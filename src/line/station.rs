@@ -5,18 +5,20 @@
 //! engine's answers waiting; and a camera that can wait offers again, in its own thread, what the sink had no room for.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crossbeam_channel::Sender;
 
 use super::damaged::DamagedFrames;
-use super::event_writer::{Entry, EventWriter, Kept, LineContext};
+use super::event_writer::{Entry, EventWriter, LineContext};
 use super::handover::HandOver;
+use super::judged::{Judged, verdict};
 use super::last_picture::LastPicture;
 use super::parts::{Matcher, Outcome, Output, Pairing, PartCounters, Shot, TriggerMode, TriggerPlan};
 use super::plan::CameraPlan;
 use super::queue::{FrameQueue, Pushed, WhenFull};
 use super::recipe::{RecipeError, RecipeSpec, no_verdict};
+use super::reopening::Reopen;
 use super::shown::Shown;
 use super::sink::{Debt, Refused};
 use super::used::{RECIPES, THRESHOLDS, Trouble, Used};
@@ -27,23 +29,8 @@ use crate::event::ModelInfo;
 use crate::frame::{Frame, Part};
 use crate::memory::{Memory, MemoryError};
 use crate::source::SourceError;
-use crate::verdict::{Inspection, NoVerdictReason};
+use crate::verdict::NoVerdictReason;
 use crate::view::{Transform, ViewSpec};
-
-/// The engine's answer for one frame, and how it came about.
-pub(super) struct Judged {
-    pub inspection: Inspection,
-    /// From capture until the engine took the frame.
-    pub waited: Duration,
-    /// `postprocess` includes the recipe.
-    pub times: StageTimes,
-    /// What it was judged by.
-    pub recipe: Arc<RecipeSpec>,
-    /// What helped the model.
-    pub memory: Option<Arc<Memory>>,
-    /// What the archive keeps of it.
-    pub kept: Kept,
-}
 
 struct Recipes {
     configured: Used,
@@ -78,6 +65,8 @@ pub(super) struct Station {
     pub picture: LastPicture,
     /// Whoever learns from the parts.
     pub hand_over: HandOver,
+    /// How the camera is to be opened anew, for its thread.
+    pub reopen: Reopen,
     /// For the archive, where there is one.
     shown: Option<Shown>,
 }
@@ -112,6 +101,7 @@ impl Station {
             recipes: Mutex::new(Recipes { configured, current, size: None, gave_way: None }),
             picture: LastPicture::default(),
             hand_over: HandOver::default(),
+            reopen: Reopen::default(),
             shown: context.archive.as_ref().map(|_| Shown::default()),
         }
     }
@@ -338,6 +328,11 @@ impl Station {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
+    /// Whether the camera's thread is there.
+    pub fn is_open(&self) -> bool {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
     /// The line ends: nothing is accepted any more, and what has no outcome gets one.
     pub fn finish(&self) {
         let mut book = self.book();
@@ -430,10 +425,14 @@ impl Station {
         self.recipes().size
     }
 
-    /// All of it at once: no frame is judged by one of them and the other's predecessor.
-    pub fn change(&self, used: Used) {
+    /// All of it at once: no frame is judged by one of them and the other's predecessor. `configured` is what the settings say
+    /// now, if they have been read again.
+    pub fn change(&self, used: Used, configured: Option<Used>) {
         let mut recipes = self.recipes();
         (recipes.current, recipes.gave_way) = (used, None);
+        if let Some(configured) = configured {
+            recipes.configured = configured;
+        }
     }
 
     /// What frames are judged by that the engine looks at now.
@@ -482,21 +481,5 @@ impl Station {
         tracing::error!(camera = %self.camera, "{text}");
         (recipes.current, recipes.gave_way) = (recipes.configured.clone(), Some(text));
         Ok(())
-    }
-}
-
-fn verdict(part: Option<Part>, shot: Shot, judged: &Judged, inspection: Inspection) -> Entry<'_> {
-    let Judged { waited, times, recipe, memory, kept, .. } = judged;
-    Entry {
-        part,
-        begun: shot.captured,
-        shot: Some(shot),
-        due: None,
-        inspection,
-        waited: *waited,
-        times: *times,
-        recipe,
-        memory: memory.as_ref().map(|memory| memory.info()),
-        kept: kept.clone(),
     }
 }

@@ -47,6 +47,13 @@ impl Used {
         self.memory.as_ref().map(Arc::as_ptr) == other.map(Arc::as_ptr)
     }
 
+    /// Whether parts are judged in the same way.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let memory = |used: &Self| used.memory.as_ref().map(|memory| memory.info());
+        (&self.recipe, &self.found_with, &self.picture) == (&other.recipe, &other.found_with, &other.picture)
+            && memory(self) == memory(other)
+    }
+
     /// Errors where the memory cannot be used with this model or frames of this size: thresholds mean nothing without it, so
     /// that there is no verdict.
     pub fn judges(&self, model: &ModelInfo, size: Option<(u32, u32)>) -> Result<(), MemoryError> {

@@ -25,6 +25,8 @@ const LOOK: Duration = Duration::from_millis(5);
 const BRIEF: usize = 120;
 /// A connection that has lasted this long was no accident of its own making.
 const STEADY: Duration = Duration::from_secs(10);
+/// Whoever has told this line to go to another broker is answered on the old one, within so long.
+const LAST_ANSWER: Duration = Duration::from_millis(500);
 
 /// Takes commands. Implemented by `service`, and by tests.
 pub trait CommandPort: Send + Sync {
@@ -75,6 +77,7 @@ impl CommandLink {
             hung_up: 0,
             unheard: false,
             flooded: false,
+            leaves: None,
         };
         let thread = std::thread::Builder::new()
             .name("vcp-commands".into())
@@ -140,6 +143,8 @@ struct CommandConnection {
     unheard: bool,
     /// Said once, until commands come in again.
     flooded: bool,
+    /// When this connection ends, because there is another broker.
+    leaves: Option<Instant>,
 }
 
 impl CommandConnection {
@@ -187,7 +192,7 @@ impl Connection for CommandConnection {
     }
 
     fn wish(&mut self) -> Wish {
-        (self.began, self.asked) = (Instant::now(), false);
+        (self.began, self.asked, self.leaves) = (Instant::now(), false, None);
         let client_id = self.reconnect.spec.client_id.clone();
         Wish { client_id, clean: true, will: None, requests: ACKS, packet_ids: None }
     }
@@ -197,6 +202,12 @@ impl Connection for CommandConnection {
     }
 
     async fn woken(&mut self, client: &mut Client) -> Option<End> {
+        let leaving = async {
+            match self.leaves {
+                Some(at) => tokio::time::sleep_until(at.into()).await,
+                None => pending().await,
+            }
+        };
         let closing = async {
             match self.goodbye {
                 true => pending().await,
@@ -210,6 +221,7 @@ impl Connection for CommandConnection {
                 None => pending().await,
             },
             () = closing => self.say_goodbye(client),
+            () = leaving => return Some(End::Renewed),
         }
         None
     }
@@ -218,6 +230,11 @@ impl Connection for CommandConnection {
     /// no answer, as with every connection lost.
     fn look(&mut self, _: &mut Client) -> Option<End> {
         self.reconnect.renewed().then_some(End::Renewed)
+    }
+
+    fn moved(&mut self, _: &mut Client) -> Option<End> {
+        self.leaves = Some(Instant::now() + LAST_ANSWER);
+        None
     }
 
     fn heard(&mut self, client: &mut Client, signal: Signal) -> Option<End> {

@@ -349,6 +349,17 @@ impl Connection for VerdictConnection {
         None
     }
 
+    /// Without a goodbye: the old broker tells the line's readers that it is gone. What it has not acknowledged is sent to the
+    /// new one.
+    fn moved(&mut self, _: &mut Link) -> Option<End> {
+        if matches!(self.shared.mode(), Mode::Running) {
+            tracing::info!(broker = self.broker(), "the broker's settings have changed: connecting anew");
+            self.steady = Steady::new(&self.reconnect.spec);
+            return Some(End::Renewed);
+        }
+        None
+    }
+
     fn heard(&mut self, link: &mut Link, signal: Signal) -> Option<End> {
         match signal {
             Signal::Connected(granted) => return self.connected(link, granted),

@@ -56,11 +56,12 @@ impl Publisher {
             .build()
             .map_err(PublishError::Thread)?;
         let mut again = Vec::new();
+        let live = spec.live.clone();
         let keeper = opened.map(|(outbox, (store, found))| {
             found.say(&outbox.directory);
             let returning = once_more(&outbox, &shared);
             again.extend(returning.iter().map(|(id, _)| *id));
-            Keeper::start(store, &found, outbox, returning, shared.clone(), clock.clone())
+            Keeper::start(store, &found, (outbox, live), returning, shared.clone(), clock.clone())
         });
         let keeper = keeper.transpose().map_err(PublishError::Thread)?;
         let mut connection = VerdictConnection::new(spec, shared.clone(), clock, published, again);

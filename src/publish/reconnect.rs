@@ -3,12 +3,15 @@
 
 use std::future::pending;
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 use super::backoff::Backoff;
 use super::client::{self, Client, Signal, Wish};
+use super::spec::Broker;
 use super::{PublishError, PublisherSpec};
 use crate::error_chain;
 
@@ -16,7 +19,7 @@ use crate::error_chain;
 pub(super) enum End {
     /// For good.
     Done,
-    /// On purpose, to come back at once: the certificate files have been renewed.
+    /// On purpose, to come back at once: the certificate files have been renewed, or there is another broker.
     Renewed,
     /// On purpose, to come back after a pause.
     Left,
@@ -32,11 +35,14 @@ pub(super) struct Reconnect {
     pub certificates: Option<[u8; 32]>,
     /// What was last said about a broker that cannot be used.
     problem: Option<String>,
+    /// Another broker.
+    moves: watch::Receiver<Option<Arc<Broker>>>,
 }
 
 impl Reconnect {
     pub fn new(spec: PublisherSpec) -> Self {
-        Self { backoff: Backoff::new(spec.backoff_min, spec.backoff_max), certificates: None, problem: None, spec }
+        let (backoff, moves) = (Backoff::new(spec.backoff_min, spec.backoff_max), spec.live.listen());
+        Self { backoff, certificates: None, problem: None, moves, spec }
     }
 
     /// The error with its causes, when it is not what was said last: a broker that is away for a night fills no log.
@@ -52,6 +58,19 @@ impl Reconnect {
     /// The broker can be used: the next error is news, whatever it is.
     pub fn well(&mut self) {
         self.problem = None;
+    }
+
+    /// Whether the next connection goes to another broker, or to the same with other settings.
+    pub fn moves(&self) -> bool {
+        self.moves.has_changed().unwrap_or(false)
+    }
+
+    /// From now on the broker is the one that was told last.
+    fn arrive(&mut self) {
+        let Some(broker) = self.moves().then(|| self.moves.borrow_and_update().clone()).flatten() else { return };
+        broker.replace(&mut self.spec);
+        self.backoff = Backoff::new(self.spec.backoff_min, self.spec.backoff_max);
+        (self.certificates, self.problem) = (None, None);
     }
 
     /// Whether the certificate files have changed and can be used.
@@ -87,6 +106,9 @@ pub(super) trait Connection {
     /// Now and then.
     fn look(&mut self, link: &mut Self::Link) -> Option<End>;
 
+    /// There is another broker, or the same is to be spoken with in another way.
+    fn moved(&mut self, link: &mut Self::Link) -> Option<End>;
+
     /// Something happened on the connection.
     fn heard(&mut self, link: &mut Self::Link, signal: Signal) -> Option<End>;
 
@@ -113,6 +135,7 @@ pub(super) trait Connection {
 /// Connects again and again.
 pub(super) async fn run(connection: &mut impl Connection) {
     while !connection.is_over() {
+        connection.reconnect().arrive();
         let end = once(connection).await;
         connection.ended();
         match end {
@@ -126,7 +149,9 @@ pub(super) async fn run(connection: &mut impl Connection) {
         }
         let random = RandomState::new().build_hasher().finish();
         let pause = connection.reconnect().backoff.pause(random);
+        let mut moves = connection.reconnect().moves.clone();
         tokio::select! {
+            Ok(()) = moves.changed() => {}
             () = tokio::time::sleep(pause) => {}
             () = connection.hurried() => {}
         }
@@ -136,7 +161,8 @@ pub(super) async fn run(connection: &mut impl Connection) {
 /// One connection, from the attempt to its end.
 async fn once<C: Connection>(connection: &mut C) -> End {
     let wish = connection.wish();
-    let Reconnect { spec, certificates, .. } = connection.reconnect();
+    let Reconnect { spec, certificates, moves, .. } = connection.reconnect();
+    let mut moves = moves.clone();
     let (client, mut events) = match client::open_now(spec, wish, certificates) {
         Ok(opened) => opened,
         Err(error) => return End::Lost(error),
@@ -155,6 +181,7 @@ async fn once<C: Connection>(connection: &mut C) -> End {
                     signal = &mut next => break signal,
                     end = connection.woken(&mut link) => end,
                     _ = look.tick() => connection.look(&mut link),
+                    Ok(()) = moves.changed() => connection.moved(&mut link),
                 };
                 if let Some(end) = end.or_else(|| connection.advance(&mut link)) {
                     return end;

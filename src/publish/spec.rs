@@ -1,8 +1,11 @@
 //! Everything the connections to the broker need to know, resolved, and the bounds of what travels on them.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::outbox::OutboxSpec;
+use tokio::sync::watch;
+
+use super::outbox::{OutboxBounds, OutboxSpec};
 use super::tls::TlsFiles;
 use super::topic::Topics;
 use crate::secret::Secret;
@@ -81,6 +84,8 @@ pub struct PublisherSpec {
     pub outbox: Option<OutboxSpec>,
     /// Verdicts sent and not yet acknowledged, at least 1.
     pub max_in_flight: usize,
+    /// What may change while the line runs.
+    pub live: Live,
 }
 
 impl PublisherSpec {
@@ -107,6 +112,7 @@ impl PublisherSpec {
             max_queue: 10_000,
             outbox: None,
             max_in_flight: 64,
+            live: Live::default(),
         }
     }
 
@@ -122,6 +128,83 @@ impl PublisherSpec {
         } else {
             format!("{}:{}", self.host, self.port)
         }
+    }
+}
+
+/// Where the broker is, and how it is spoken with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broker {
+    host: String,
+    port: u16,
+    credentials: Option<Credentials>,
+    tls: Option<TlsFiles>,
+    version: Version,
+    session_expiry: Duration,
+    verdict_expiry: Option<Duration>,
+    keep_alive: Duration,
+    backoff_min: Duration,
+    backoff_max: Duration,
+}
+
+impl Broker {
+    /// That of these settings.
+    pub fn of(spec: &PublisherSpec) -> Self {
+        Self {
+            host: spec.host.clone(),
+            port: spec.port,
+            credentials: spec.credentials.clone(),
+            tls: spec.tls.clone(),
+            version: spec.version,
+            session_expiry: spec.session_expiry,
+            verdict_expiry: spec.verdict_expiry,
+            keep_alive: spec.keep_alive,
+            backoff_min: spec.backoff_min,
+            backoff_max: spec.backoff_max,
+        }
+    }
+
+    /// In place of the one in `spec`; names and topics stay.
+    pub(super) fn replace(&self, spec: &mut PublisherSpec) {
+        let of = self.clone();
+        (spec.host, spec.port, spec.credentials, spec.tls) = (of.host, of.port, of.credentials, of.tls);
+        (spec.version, spec.keep_alive) = (of.version, of.keep_alive);
+        (spec.session_expiry, spec.verdict_expiry) = (of.session_expiry, of.verdict_expiry);
+        (spec.backoff_min, spec.backoff_max) = (of.backoff_min, of.backoff_max);
+    }
+}
+
+/// The way to all connections and to the outbox of one line; a clone is the same way.
+#[derive(Clone, Debug)]
+pub struct Live {
+    broker: watch::Sender<Option<Arc<Broker>>>,
+    bounds: Arc<Mutex<Option<OutboxBounds>>>,
+}
+
+impl Default for Live {
+    fn default() -> Self {
+        Self { broker: watch::Sender::new(None), bounds: Arc::default() }
+    }
+}
+
+impl Live {
+    /// Every connection of the line goes there from now on; verdicts that the old one has not acknowledged go along.
+    pub fn move_to(&self, broker: Broker) {
+        self.broker.send_replace(Some(Arc::new(broker)));
+    }
+
+    /// The outbox has these bounds from now on.
+    pub fn bound(&self, bounds: OutboxBounds) {
+        *self.bounds.lock().unwrap_or_else(PoisonError::into_inner) = Some(bounds);
+    }
+
+    /// New bounds, once.
+    pub(super) fn new_bounds(&self) -> Option<OutboxBounds> {
+        self.bounds.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Hears of another broker.
+    pub(super) fn listen(&self) -> watch::Receiver<Option<Arc<Broker>>> {
+        self.broker.subscribe()
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! settings ─▶ plan ─▶ Service ─▶ serve: start ─▶ watch ─▶ stop ─▶ result           spec, running, ending, stop
+//!    SIGHUP, command ─▶ settings, read again ─▶ line, ways out                      reread, reload
 //!    broker, API ─▶ ways in ─▶ one command after the other ─▶ line               ways_in, api, commands, recipes, kept, snapshot
 //!    line ─▶ good parts ─▶ thresholds, memory                                     activity
 //!    line ─▶ voice (verdicts, state, alarms) ─▶ ways out ─▶ broker, Sparkplug      ways_out, voice, drops
@@ -22,6 +23,8 @@ mod metrics;
 mod pictures;
 pub mod plan;
 mod recipes;
+mod reload;
+mod reread;
 mod running;
 mod snapshot;
 mod spec;
@@ -41,9 +44,10 @@ pub use commands::CommandSpec;
 pub use error::ServiceError;
 pub use kept::{KeptError, KeptRecipes, memory_in_use, recipe_in_use};
 pub use pictures::{configure as configure_good_parts, place as place_of_sheet};
+pub use reload::Reload;
 pub use snapshot::{SnapshotError, Snapshots};
 pub use spec::{EngineMaker, Service};
-pub use stop::stop_on_signal;
+pub use stop::{signals, stop_on_signal};
 pub use ways_in::Ask;
 
 /// Runs until `stop` or until every finite source has ended.

@@ -42,16 +42,23 @@ pub fn service(config: &mut LineConfig) -> Result<Service, ServiceError> {
     // First, because it gives recipes to the cameras.
     let ask = ask(config)?;
     let mut files = Vec::new();
+    let publisher = publisher(config)?;
+    // One for all connections.
+    let sparkplug = sparkplug(config)?.map(|mut sparkplug| {
+        sparkplug.connection.live = publisher.live.clone();
+        sparkplug
+    });
     Ok(Service {
         line: config.name.clone(),
         cameras: cameras(config, &mut files)?,
         engine: engine(config.engine.clone()),
-        publisher: publisher(config)?,
+        publisher,
         ask,
-        sparkplug: sparkplug(config)?,
+        sparkplug,
         archive: config.archive.clone(),
         stop_deadline: config.stop_deadline,
         files,
+        reread: None,
     })
 }
 
@@ -126,23 +133,31 @@ fn ask(config: &mut LineConfig) -> Result<Ask, ServiceError> {
     let snapshots = commands.snapshots.clone().map(Snapshots::new);
     let max_age = commands.max_age;
     let pupils = Pupils::new(commands.directory.clone());
-    let spec = CommandSpec { max_age, snapshots, kept, pupils };
+    let spec = CommandSpec { max_age, snapshots, kept, pupils, reread: None };
     Ok(Ask { commands: spec, mqtt: commands.mqtt, http: http.transpose()? })
 }
 
 /// The line's cameras with their openers; the files of those that watch folders are added.
 fn cameras(config: &LineConfig, files: &mut Vec<OwedFile>) -> Result<Vec<(CameraPlan, SourceOpener)>, ServiceError> {
     let camera = |camera: &CameraConfig| {
-        let of = || format!("camera '{}'", camera.plan.name);
-        let mut spec = source(camera).map_err(|source| ServiceError::SecretOf { of: of(), source })?;
-        if let SourceSpec::Directory(spec) = &mut spec {
-            let (state, outbox) = (config.commands.directory.as_deref(), &config.outbox.directory);
-            files.extend(folders::remember(spec, &camera.plan.name, camera.plan.trigger.mode, state, outbox));
-        }
-        let levels = levels(camera, config.commands.directory.as_deref());
-        Ok((camera.plan.clone(), opener(spec, context(&camera.plan), levels)))
+        let (open, owed) = opening(config, camera)?;
+        files.extend(owed);
+        Ok((camera.plan.clone(), open))
     };
     config.cameras.iter().map(camera).collect()
+}
+
+/// How to open this camera, and the files that it may owe from an earlier start.
+pub fn opening(config: &LineConfig, camera: &CameraConfig) -> Result<(SourceOpener, Vec<OwedFile>), ServiceError> {
+    let mut files = Vec::new();
+    let of = || format!("camera '{}'", camera.plan.name);
+    let mut spec = source(camera).map_err(|source| ServiceError::SecretOf { of: of(), source })?;
+    if let SourceSpec::Directory(spec) = &mut spec {
+        let (state, outbox) = (config.commands.directory.as_deref(), &config.outbox.directory);
+        files.extend(folders::remember(spec, &camera.plan.name, camera.plan.trigger.mode, state, outbox));
+    }
+    let levels = levels(camera, config.commands.directory.as_deref());
+    Ok((opener(spec, context(&camera.plan), levels), files))
 }
 
 /// How to open the engine.

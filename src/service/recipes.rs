@@ -150,6 +150,29 @@ impl Recipes {
         Ok((files, applied.then(|| apply(change))))
     }
 
+    /// Takes what the settings say of each camera now over, in one step for all of them; `true` for a camera that is opened anew.
+    /// Says which recipes are others now.
+    pub fn read_again(
+        &self,
+        control: &Control,
+        settings: Vec<(Arc<str>, Used, bool)>,
+    ) -> Result<Vec<Value>, ChangeError> {
+        let mut kept = self.kept();
+        let (mut changes, mut all) = (Vec::new(), Vec::new());
+        for (camera, configured, reopened) in settings {
+            let before = in_use(&mut kept, control, &camera)?;
+            let again = kept.again(&camera, configured)?;
+            let same = again.used.is_same(&before);
+            let used = if same { before } else { again.used.clone() };
+            let change = control.reconfigure(&camera, used, again.configured.clone(), reopened)?;
+            changes.push((change, same));
+            all.push(again);
+        }
+        kept.keep_again(all)?;
+        let done = changes.into_iter().map(|(change, same)| (apply(change), same));
+        Ok(done.filter(|(_, same)| !same).map(|(done, _)| done).collect())
+    }
+
     /// Back to the recipe before with what belonged to it, as a new version where the name is the same: a version never means
     /// two recipes. What cannot be used now is left out, and named.
     pub fn roll_back(&self, control: &Control, camera: Option<&str>) -> Result<Value, ChangeError> {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::Receiver;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -43,6 +44,7 @@ pub struct Running {
     archive_thread: Option<ArchiveThread>,
     watchdog: Option<Watchdog>,
     stop_deadline: Duration,
+    reread: Option<Receiver<()>>,
     /// What systemd shows while all is well.
     status: String,
 }
@@ -50,7 +52,8 @@ pub struct Running {
 impl Running {
     /// Opens the ways out, then the ways in, then the line; only when it inspects is anybody told that it is ready.
     pub fn start(service: Service, stop: &CancellationToken) -> Result<Self, ServiceError> {
-        let Service { line: name, cameras, engine, publisher, ask, sparkplug, archive, stop_deadline, files } = service;
+        let Service { line: name, cameras, engine, publisher, ask, sparkplug, archive, stop_deadline, files, reread } =
+            service;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let session = Uuid::now_v7();
         let manager = ServiceManager::from_env()?;
@@ -91,7 +94,7 @@ impl Running {
         let status = status(count, line.engine());
         let watchdog = manager.ready(&status)?;
         tracing::info!(line = %name, %session, "{status}");
-        Ok(Self { manager, ways_out, ways_in, line, archive, archive_thread, watchdog, stop_deadline, status })
+        Ok(Self { manager, ways_out, ways_in, line, archive, archive_thread, watchdog, stop_deadline, reread, status })
     }
 
     /// Returns at the request to stop, when the line ends by itself, or when something that it needs has.
@@ -107,6 +110,9 @@ impl Running {
             if let (Some(archive), Some(thread)) = (&self.archive, &self.archive_thread) {
                 let ended = thread.is_broken().then(|| ARCHIVE_ENDED.to_owned());
                 voice.archive(ended.or_else(|| archive.alarm()));
+            }
+            if self.reread.as_ref().is_some_and(|asked| asked.try_recv().is_ok()) {
+                self.ways_in.read_again();
             }
             voice.judging(self.line.troubles());
             if let Some(activities) = pace.show(self.ways_in.activities(), Instant::now()) {

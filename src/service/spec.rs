@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crossbeam_channel::Receiver;
 use jiff::Timestamp;
 
 use super::ways_in::Ask;
@@ -35,6 +36,8 @@ pub struct Service {
     pub stop_deadline: Duration,
     /// Files of watched folders whose parts an earlier start may have left without an event.
     pub files: Vec<OwedFile>,
+    /// Somebody asks to read the settings again.
+    pub reread: Option<Receiver<()>>,
 }
 
 /// A file of a watched folder whose part was accepted by an earlier start.

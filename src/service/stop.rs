@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crossbeam_channel::{Receiver, TrySendError, bounded};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use tokio_util::sync::CancellationToken;
 
@@ -12,8 +13,14 @@ use crate::output;
 const LAST_LINES: Duration = Duration::from_millis(100);
 
 /// A stop on request, shared by everything that waits. The first SIGTERM or SIGINT asks, the second ends the process.
-/// SIGHUP, which asks services to read their settings again, would end the line by default: it is taken and said.
+/// SIGHUP, which would end the program by default, is taken and said.
 pub fn stop_on_signal() -> Result<CancellationToken, ServiceError> {
+    signals().map(|(stop, _)| stop)
+}
+
+/// As [`stop_on_signal`], and the requests to read the settings again: several that nobody has looked at yet are one.
+pub fn signals() -> Result<(CancellationToken, Receiver<()>), ServiceError> {
+    let (reread, asked) = bounded(1);
     let token = CancellationToken::new();
     let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP]).map_err(ServiceError::Signals)?;
     let stop = token.clone();
@@ -22,7 +29,12 @@ pub fn stop_on_signal() -> Result<CancellationToken, ServiceError> {
         .spawn(move || {
             for signal in signals.forever() {
                 if signal == SIGHUP {
-                    tracing::warn!("SIGHUP: settings are read at the start alone; restart the service to use new ones");
+                    match reread.try_send(()) {
+                        Ok(()) | Err(TrySendError::Full(())) => tracing::info!("SIGHUP: the settings are read again"),
+                        Err(TrySendError::Disconnected(())) => {
+                            tracing::warn!("SIGHUP: there are no settings to read again")
+                        }
+                    }
                 } else if stop.is_cancelled() {
                     output::abandon();
                     tracing::warn!("second signal: leaving at once, verdicts not yet published wait in the outbox");
@@ -37,5 +49,5 @@ pub fn stop_on_signal() -> Result<CancellationToken, ServiceError> {
             }
         })
         .map_err(|source| ServiceError::Thread { thread: "the signal thread", source })?;
-    Ok(token)
+    Ok((token, asked))
 }

@@ -11,6 +11,7 @@ use super::error::ServiceError;
 use super::voice::Voice;
 use crate::archive::Archive;
 use crate::clock::Clock;
+use crate::command::Ack;
 use crate::line::control::Control;
 use crate::publish::{Activity, CommandLink, PublisherSpec};
 use crate::web::{Web, WebSpec};
@@ -69,6 +70,16 @@ impl WaysIn {
     /// The line is there.
     pub fn ready(&mut self, control: Control) {
         self.commander.ready(control);
+    }
+
+    /// The settings are to be read again, as by command; nobody waits for the answer but the log.
+    pub fn read_again(&self) {
+        let told = |ack: Ack| {
+            if let Some(error) = ack.error {
+                tracing::error!("the settings in use stay: {error}");
+            }
+        };
+        self.commander.inbox().ask("reload", b"{}", told);
     }
 
     /// A thread that has ended though nobody asked it to: commands would be lost in silence.

@@ -48,6 +48,7 @@ mod picture_changes;
 mod publish_limits;
 mod publish_mqtt;
 mod publish_secure;
+mod reload;
 mod run_packages;
 mod soak;
 #[cfg(feature = "gstreamer")]

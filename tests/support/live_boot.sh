@@ -265,10 +265,11 @@ is_restarted() {
 survives_a_hangup() {
   local process
   process=$(shows MainPID)
-  inside kill -HUP "$process"
+  inside systemctl reload vcp-line@demo
   sleep 4
-  expect "SIGHUP does not end it" "$(shows ActiveState) $(shows MainPID)" "active $process"
-  expect "and the journal says so" "$(log | grep -c SIGHUP)" 1
+  expect "a reload does not end it" "$(shows ActiveState) $(shows MainPID)" "active $process"
+  expect "and the journal says so" "$(log | grep -c 'SIGHUP: the settings are read again')" 1
+  expect "and what came of it" "$(($(log | grep -c reload) >= 1))" 1
 }
 
 refuses_wrong_settings() {

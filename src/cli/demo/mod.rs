@@ -170,7 +170,7 @@ impl DemoArguments {
         let mut plan = self.camera();
         let kept = KeptRecipes::open(None, &mut [&mut plan]);
         let pupils = Pupils::new(None);
-        let commands = CommandSpec { max_age: Duration::from_secs(10), snapshots: None, kept, pupils };
+        let commands = CommandSpec { max_age: Duration::from_secs(10), snapshots: None, kept, pupils, reread: None };
         let source = SourceSpec::Synthetic(SyntheticSpec {
             conveyor: self.conveyor(),
             fps: self.rate,
@@ -195,6 +195,7 @@ impl DemoArguments {
             }),
             stop_deadline: Duration::from_secs(5),
             files: Vec::new(),
+            reread: None,
         }
     }
 

@@ -17,6 +17,7 @@ use super::{Fsync, OutboxError, OutboxSpec, OutboxStatus, WhenLogFull};
 use crate::clock::Clock;
 use crate::publish::door::PublisherState;
 use crate::publish::payload::{MAX_EVENT, Parcel, StoredVerdict};
+use crate::publish::spec::Live;
 
 /// Records written at once.
 const BATCH: usize = 512;
@@ -42,7 +43,7 @@ impl Keeper {
     pub fn start(
         store: Store,
         found: &Found,
-        spec: OutboxSpec,
+        (spec, live): (OutboxSpec, Live),
         returning: Vec<(RecordId, PathBuf)>,
         shared: Arc<PublisherState>,
         clock: Arc<dyn Clock>,
@@ -61,6 +62,7 @@ impl Keeper {
             aside: Aside::new(&spec.directory),
             returning,
             spec,
+            live,
         };
         let work = move || {
             let _over = over;
@@ -148,6 +150,7 @@ struct Failing {
 struct OutboxThread {
     store: Store,
     spec: OutboxSpec,
+    live: Live,
     shared: Arc<PublisherState>,
     clock: Arc<dyn Clock>,
     /// The last acknowledgement on disk, and when it was written.
@@ -394,6 +397,10 @@ impl OutboxThread {
             return;
         }
         self.looked = Some(Instant::now());
+        if let Some(bounds) = self.live.new_bounds() {
+            bounds.replace(&mut self.spec);
+            self.store.bound(&bounds);
+        }
         let now = self.clock.now();
         if self.failing.is_none()
             && let Err(error) = self.at_disk(|store| store.check_folder())

@@ -34,6 +34,7 @@
 //! - A slow disk delays verdicts; camera and inference threads never wait for it until `max_queue` events do.
 
 mod aside;
+mod bounds;
 mod debts;
 mod keeper;
 mod ledger;
@@ -51,6 +52,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use aside::{Aside, SetAside};
+pub use bounds::OutboxBounds;
 pub use debts::OwedPart;
 pub(super) use keeper::Keeper;
 pub use ledger::Ledger;

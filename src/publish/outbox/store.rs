@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::path::Path;
 
+use super::bounds::OutboxBounds;
 use super::lock::Lock;
 use super::record::{Kind, Record, RecordId, SEGMENT_HEAD, Step, Walk, leading_number};
 use super::segment::{self, Active, Segment};
@@ -390,6 +391,11 @@ impl Store {
         let Some(segment) = self.left.pop_front() else { return RecordId::default() };
         segment::remove(&segment.path);
         segment.summary.last
+    }
+
+    /// From now on these.
+    pub(in crate::publish) fn bound(&mut self, bounds: &OutboxBounds) {
+        bounds.replace(&mut self.spec);
     }
 
     /// Deletes the oldest segments until the log has at most `bytes`, whatever is in them.

@@ -288,6 +288,11 @@ impl Connection for NodeConnection {
         None
     }
 
+    /// Its death is told by the old broker.
+    fn moved(&mut self, _: &mut Link) -> Option<End> {
+        Some(End::Renewed)
+    }
+
     fn heard(&mut self, link: &mut Link, signal: Signal) -> Option<End> {
         match signal {
             Signal::Connected(granted) => {

@@ -26,13 +26,14 @@ use super::activity::{Activities, Pupils};
 use super::error::ServiceError;
 use super::kept::KeptRecipes;
 use super::recipes::Recipes;
+use super::reread::Reread;
 use super::snapshot::Snapshots;
 use crate::clock::Clock;
 use crate::line::control::Control;
 use answers::Answers;
 use orders::Counters;
 use quick::Quick;
-use slow::Slow;
+use slow::{Means, Slow};
 
 /// Commands that may wait; more are refused at once.
 const WAITING: usize = 1024;
@@ -51,6 +52,8 @@ pub struct CommandSpec {
     pub kept: KeptRecipes,
     /// What calibrating and learning need.
     pub pupils: Pupils,
+    /// Reads the settings again; `None` refuses that.
+    pub reread: Option<Box<dyn Reread>>,
 }
 
 /// The threads that carry commands out.
@@ -105,14 +108,13 @@ impl Commander {
         let control = Arc::new(OnceLock::new());
         let inbox = Inbox::new(orders, Arc::clone(&counters), Arc::clone(&clock));
         let answering = Answers::new(Arc::clone(&keeping), Arc::clone(&counters));
-        let CommandSpec { max_age, snapshots, kept, pupils } = spec;
+        let CommandSpec { max_age, snapshots, kept, pupils, reread } = spec;
         let recipes = Arc::new(Recipes::new(kept));
         let activities = Arc::new(Activities::new(Arc::clone(&recipes), Arc::clone(&clock)));
         let slow = Slow::new(
-            snapshots,
+            Means { snapshots, pupils, reread },
             recipes,
             Arc::clone(&activities),
-            pupils,
             Arc::clone(&clock),
             answers.clone(),
             Arc::clone(&counters),

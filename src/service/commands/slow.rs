@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::super::activity::{Activities, ActivityError, PupilError, Pupils};
 use super::super::kept::Wish;
 use super::super::recipes::{ChangeError, Recipes};
+use super::super::reread::{Reread, RereadError};
 use super::super::snapshot::{SnapshotError, Snapshots};
 use super::answers::Answer;
 use super::orders::{Counters, Reply, count};
@@ -33,6 +34,8 @@ enum CannotDo {
     #[error(transparent)]
     Change(#[from] ChangeError),
     #[error(transparent)]
+    Reread(#[from] RereadError),
+    #[error(transparent)]
     Activity(#[from] ActivityError),
     #[error(transparent)]
     Pupil(#[from] PupilError),
@@ -53,12 +56,18 @@ pub struct Task {
     pub reply: Reply,
 }
 
+/// What commands may use besides the line.
+pub struct Means {
+    pub snapshots: Option<Snapshots>,
+    pub pupils: Pupils,
+    pub reread: Option<Box<dyn Reread>>,
+}
+
 /// Everything the thread owns.
 pub struct Slow {
-    snapshots: Option<Snapshots>,
+    means: Means,
     recipes: Arc<Recipes>,
     activities: Arc<Activities>,
-    pupils: Pupils,
     clock: Arc<dyn Clock>,
     answers: Sender<Answer>,
     counters: Arc<Counters>,
@@ -68,16 +77,15 @@ pub struct Slow {
 
 impl Slow {
     pub fn new(
-        snapshots: Option<Snapshots>,
+        means: Means,
         recipes: Arc<Recipes>,
         activities: Arc<Activities>,
-        pupils: Pupils,
         clock: Arc<dyn Clock>,
         answers: Sender<Answer>,
         counters: Arc<Counters>,
     ) -> Self {
         let repeats = Arc::default();
-        Self { snapshots, recipes, activities, pupils, clock, answers, counters, repeats }
+        Self { means, recipes, activities, clock, answers, counters, repeats }
     }
 
     /// Returns when nobody can ask any more.
@@ -114,7 +122,7 @@ impl Slow {
     /// Answers at once that it has begun, and at its end what has come of it. The answer when it has not begun.
     fn begin(&mut self, control: &Control, request: &Request, reply: &Reply) -> Option<Ack> {
         let correlation_id = request.correlation_id.clone();
-        let beginning = self.pupils.beginning(control, &self.recipes, &request.command).map_err(CannotDo::from);
+        let beginning = self.means.pupils.beginning(control, &self.recipes, &request.command).map_err(CannotDo::from);
         let begun = beginning.and_then(|beginning| Ok(self.activities.begin(control, beginning)?));
         let begun = match begun {
             Ok(begun) => begun,
@@ -155,8 +163,12 @@ impl Slow {
                 Ok(self.recipes.change(control, recipe.camera.as_deref(), |_| replaced(recipe))?)
             }
             Command::Snapshot(which) => {
-                let snapshots = self.snapshots.as_ref().ok_or(CannotDo::NoFolder)?;
+                let snapshots = self.means.snapshots.as_ref().ok_or(CannotDo::NoFolder)?;
                 Ok(snapshots.take(&*control.latest(which.camera.as_deref())?, self.clock.now().wall)?)
+            }
+            Command::Reload(_) => {
+                let reread = self.means.reread.as_mut().ok_or(RereadError::NoFile)?;
+                Ok(reread.read_again(control, &self.recipes)?)
             }
             Command::Rollback(which) => Ok(self.recipes.roll_back(control, which.camera.as_deref())?),
             Command::Calibrate(which) if which.stop => self.stop(control, ActivityKind::Calibrate, command.camera()),

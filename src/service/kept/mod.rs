@@ -1,5 +1,6 @@
 //! Recipes that came by command or calibration, kept for the next start with what belongs to them and with those before them.
 
+mod again;
 mod error;
 mod file;
 mod look;
