@@ -141,9 +141,9 @@ pub struct NewRecipe {
     /// Image scores from here on fail, 0 to 2; absent or `null` decides by defects alone.
     #[serde(default, deserialize_with = "payload::number_or_none")]
     pub threshold: Option<f32>,
-    /// Map values from here on belong to a defect, 0 to 1.
-    #[serde(deserialize_with = "payload::number")]
-    pub defect_threshold: f32,
+    /// Map values from here on belong to a defect, 0 to 1; absent: the recipe of this name that is prepared on the line.
+    #[serde(default, deserialize_with = "payload::number_or_none")]
+    pub defect_threshold: Option<f32>,
     /// Smaller defects do not count, pixels of the captured frame.
     #[serde(default, deserialize_with = "payload::number_or_none")]
     pub min_area_px: Option<u32>,
@@ -153,6 +153,16 @@ pub struct NewRecipe {
     /// `false`: no memory helps, although the product or the settings have one; absent: that of the product.
     #[serde(default)]
     pub memory: Option<bool>,
+}
+
+impl NewRecipe {
+    /// Whether it says all, or names a recipe and says nothing.
+    fn is_whole(&self) -> bool {
+        let Self { version, threshold, min_area_px, regions, memory, .. } = self;
+        let only =
+            (version.is_none(), threshold.is_none(), min_area_px.is_none(), regions.is_empty(), memory.is_none());
+        self.defect_threshold.is_some() || only == (true, true, true, true, true)
+    }
 }
 
 /// `null` is a value here, unlike a key that is absent.
@@ -326,6 +336,10 @@ impl Command {
         match &self {
             Self::Trigger(trigger) if !is_id(&trigger.part_id) => Err(CommandError::Id { field: "part_id" }),
             Self::Recipe(recipe) if !is_id(&recipe.id) => Err(CommandError::Id { field: "id" }),
+            Self::Recipe(recipe) if !recipe.is_whole() => {
+                let reason = "write defect_threshold, or nothing but the id of a recipe that is prepared".into();
+                Err(CommandError::Field { command: "recipe", reason })
+            }
             Self::Threshold(Threshold { threshold: None, defect_threshold: None, .. }) => {
                 let reason = "write threshold, defect_threshold or both".into();
                 Err(CommandError::Field { command: "threshold", reason })

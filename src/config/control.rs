@@ -10,6 +10,9 @@ use super::state;
 use crate::line::parts::{TriggerMode, TriggerPlan};
 use crate::publish::topic::is_name;
 
+/// Folder of recipes beside the settings.
+const RECIPES: &str = "recipes";
+
 /// Commands, resolved.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CommandsConfig {
@@ -21,6 +24,8 @@ pub struct CommandsConfig {
     pub snapshots: Option<PathBuf>,
     /// Where recipes that came by command are kept; `None` keeps them until the service stops.
     pub directory: Option<PathBuf>,
+    /// Recipes that are prepared: `ID.toml`.
+    pub recipes: PathBuf,
 }
 
 /// The API, resolved.
@@ -80,6 +85,7 @@ pub fn commands(raw: &RawCommands, line: &str, base: &Path, rules: &mut Rules<'_
         // Beside the settings the service may not write.
         snapshots: folder(&raw.snapshots, state.as_deref().unwrap_or(base)),
         directory: folder(&raw.directory, base).or(state),
+        recipes: folder(&raw.recipes, base).unwrap_or_else(|| base.join(RECIPES)),
     }
 }
 

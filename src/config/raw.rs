@@ -172,6 +172,8 @@ pub struct RawCommands {
     pub snapshots: Key<PathBuf>,
     /// Folder in which recipes that came by command are kept.
     pub directory: Key<PathBuf>,
+    /// Folder of recipes that are prepared, `ID.toml`.
+    pub recipes: Key<PathBuf>,
 }
 
 /// `[http]`: the API on this computer.

@@ -43,6 +43,18 @@ pub fn keys_of<T: DeserializeOwned>() -> &'static [&'static str] {
     }
 }
 
+/// A file of nothing but these keys.
+pub fn keys<T: DeserializeOwned + Default>(text: &str, report: &mut Report) -> T {
+    let (table, errors) = DeTable::parse_recoverable(text);
+    for error in &errors {
+        report.add(error.span().map(|span| span.start), "", error.message().to_owned());
+    }
+    match errors.is_empty() {
+        true => pairs(table.into_inner().into_iter().collect(), "", keys_of::<T>(), report),
+        false => T::default(),
+    }
+}
+
 /// The file, as far as it can be read; mistakes go into the report.
 pub fn read(text: &str, report: &mut Report) -> RawLine {
     let (table, errors) = DeTable::parse_recoverable(text);

@@ -264,7 +264,7 @@ fn levels(raw: &RawLevels, rules: &mut Rules<'_>) -> Option<Levels> {
 }
 
 /// Each key of `[camera.recipe]` replaces the one of `[recipe]`; a mistake is told where the key is.
-fn recipe(raw: &RawCamera, line: &RawRecipe, section: &str, report: &mut Report) -> Option<RecipeSpec> {
+pub(super) fn recipe(raw: &RawCamera, line: &RawRecipe, section: &str, report: &mut Report) -> Option<RecipeSpec> {
     let own = &raw.recipe;
     let mut rules = Rules { section: String::new(), report };
     fn chosen<'a, T>(rules: &mut Rules<'_>, camera: &str, own: &'a Key<T>, line: &'a Key<T>) -> &'a Key<T> {

@@ -168,13 +168,19 @@ pub struct Statistics {
 }
 
 impl RecipeSpec {
+    /// The rule for names of recipes.
+    pub fn check_id(id: &str) -> Result<(), RecipeError> {
+        let named = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
+        match (1..=MAX_ID).contains(&id.len()) && id.bytes().all(named) {
+            true => Ok(()),
+            false => Err(RecipeError::Name { id: id.to_owned() }),
+        }
+    }
+
     /// The rules that hold whatever the frames are; the settings file has the same, told with their lines.
     pub fn check(&self) -> Result<(), RecipeError> {
         let recipe = || self.info.id.clone();
-        let named = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
-        if !(1..=MAX_ID).contains(&self.info.id.len()) || !self.info.id.bytes().all(named) {
-            return Err(RecipeError::Name { id: recipe() });
-        }
+        Self::check_id(&self.info.id)?;
         let range = |key, found: f32, most: f32, allowed| match (0.0..=most).contains(&found) {
             true => Ok(()),
             false => Err(RecipeError::Value { recipe: recipe(), key, found, allowed }),

@@ -54,7 +54,7 @@ pub fn configure(camera: &mut CameraConfig, directory: Option<&Path>) {
 }
 
 /// What these thresholds were found with, when they are those of this file.
-fn found_with(file: &Path, recipe: &RecipeSpec) -> Option<ModelInfo> {
+pub fn found_with(file: &Path, recipe: &RecipeSpec) -> Option<ModelInfo> {
     let found: Calibration = serde_json::from_slice(&std::fs::read(file).ok()?).ok()?;
     let after = found.after?;
     let same = after.recipe.id == recipe.info.id

@@ -133,7 +133,7 @@ fn ask(config: &mut LineConfig) -> Result<Ask, ServiceError> {
     let snapshots = commands.snapshots.clone().map(Snapshots::new);
     let max_age = commands.max_age;
     let pupils = Pupils::new(commands.directory.clone());
-    let spec = CommandSpec { max_age, snapshots, kept, pupils, reread: None };
+    let spec = CommandSpec { max_age, snapshots, kept, pupils, reread: None, library: Some(commands.recipes.clone()) };
     Ok(Ask { commands: spec, mqtt: commands.mqtt, http: http.transpose()? })
 }
 

@@ -7,7 +7,7 @@ use std::{fs, io};
 
 use serde_json::{Value, json};
 
-use super::kept::{KeptError, KeptRecipes, Wish};
+use super::kept::{KeptError, KeptRecipes, Prepared, Wish};
 use super::pictures;
 use crate::drift::Baseline;
 use crate::error_chain;
@@ -148,6 +148,25 @@ impl Recipes {
             return Err(error);
         }
         Ok((files, applied.then(|| apply(change))))
+    }
+
+    /// Changes one camera or all over to a recipe that is prepared, with its memory and good parts.
+    pub fn change_over(
+        &self,
+        control: &Control,
+        camera: Option<&str>,
+        prepared: &Prepared,
+    ) -> Result<Value, ChangeError> {
+        let mut kept = self.kept();
+        let (mut changes, mut all) = (Vec::new(), Vec::new());
+        for camera in control.names(camera)? {
+            in_use(&mut kept, control, &camera)?;
+            let (used, next) = kept.over_to(&camera, prepared)?;
+            changes.push(control.change(&camera, used)?);
+            all.push((camera.to_string(), next));
+        }
+        kept.keep_over(all)?;
+        Ok(changes.into_iter().map(apply).collect())
     }
 
     /// Takes what the settings say of each camera now over, in one step for all of them; `true` for a camera that is opened anew.

@@ -89,7 +89,8 @@ fn commands_make_the_round_trip_and_a_bad_recipe_changes_nothing() {
             json!({ "id": "lid", "version": 0, "defect_threshold": 0.5 }),
             "version 0 of recipe 'lid' is not newer than 1",
         ),
-        ("r-5", json!({ "id": "lid" }), "missing field `defect_threshold`"),
+        ("r-5", json!({ "id": "lid" }), "recipes/lid.toml"),
+        ("r-9", json!({ "id": "lid", "threshold": 1 }), "write defect_threshold, or nothing but the id"),
         ("r-6", json!({ "id": "../../etc", "defect_threshold": 0.5 }), "is no name of a recipe"),
         ("r-7", json!({ "camera": "side", "id": "lid", "defect_threshold": 0.5 }), "there is no camera 'side'"),
     ] {

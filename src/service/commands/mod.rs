@@ -13,6 +13,7 @@ mod quick;
 mod repeats;
 mod slow;
 
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -54,6 +55,8 @@ pub struct CommandSpec {
     pub pupils: Pupils,
     /// Reads the settings again; `None` refuses that.
     pub reread: Option<Box<dyn Reread>>,
+    /// Folder of recipes that are prepared; `None` refuses changing over to one.
+    pub library: Option<PathBuf>,
 }
 
 /// The threads that carry commands out.
@@ -108,11 +111,11 @@ impl Commander {
         let control = Arc::new(OnceLock::new());
         let inbox = Inbox::new(orders, Arc::clone(&counters), Arc::clone(&clock));
         let answering = Answers::new(Arc::clone(&keeping), Arc::clone(&counters));
-        let CommandSpec { max_age, snapshots, kept, pupils, reread } = spec;
+        let CommandSpec { max_age, snapshots, kept, pupils, reread, library } = spec;
         let recipes = Arc::new(Recipes::new(kept));
         let activities = Arc::new(Activities::new(Arc::clone(&recipes), Arc::clone(&clock)));
         let slow = Slow::new(
-            Means { snapshots, pupils, reread },
+            Means { snapshots, pupils, reread, library },
             recipes,
             Arc::clone(&activities),
             Arc::clone(&clock),

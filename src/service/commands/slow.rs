@@ -1,12 +1,14 @@
 //! The thread for commands that write files: recipes, which are kept before they are used, and pictures; and for those that
 //! begin or end what takes many parts.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender};
 use serde_json::Value;
 
 use super::super::activity::{Activities, ActivityError, PupilError, Pupils};
+use super::super::kept::Prepared;
 use super::super::kept::Wish;
 use super::super::recipes::{ChangeError, Recipes};
 use super::super::reread::{Reread, RereadError};
@@ -16,10 +18,12 @@ use super::orders::{Counters, Reply, count};
 use super::repeats::Repeats;
 use crate::clock::Clock;
 use crate::command::{Ack, Command, NewRecipe, Request, Threshold};
+use crate::config::{self, ConfigError};
 use crate::error_chain;
 use crate::event::RecipeInfo;
 use crate::line::control::{Control, ControlError};
-use crate::line::recipe::RecipeSpec;
+use crate::line::recipe::{RecipeError, RecipeSpec};
+use crate::memory::MemoryError;
 use crate::publish::ActivityKind;
 
 /// Smallest defect of a recipe that does not say.
@@ -39,6 +43,14 @@ enum CannotDo {
     Activity(#[from] ActivityError),
     #[error(transparent)]
     Pupil(#[from] PupilError),
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    #[error("{source}")]
+    Name { source: RecipeError },
+    #[error("this line has no folder of recipes; send defect_threshold with the recipe")]
+    NoLibrary,
     #[error("no folder for pictures; set snapshots in [commands]")]
     NoFolder,
     #[error(transparent)]
@@ -61,6 +73,8 @@ pub struct Means {
     pub snapshots: Option<Snapshots>,
     pub pupils: Pupils,
     pub reread: Option<Box<dyn Reread>>,
+    /// Folder of recipes that are prepared.
+    pub library: Option<PathBuf>,
 }
 
 /// Everything the thread owns.
@@ -154,14 +168,26 @@ impl Slow {
         Ok(self.activities.stop(kind, camera)?)
     }
 
+    /// To a recipe that is prepared, with all that belongs to it.
+    fn change_over(&self, control: &Control, recipe: &NewRecipe) -> Result<Value, CannotDo> {
+        let folder = self.means.library.as_ref().ok_or(CannotDo::NoLibrary)?;
+        // What goes into a path is a name, and no way out of the folder.
+        RecipeSpec::check_id(&recipe.id).map_err(|source| CannotDo::Name { source })?;
+        let file = config::read_recipe(folder, &recipe.id)?;
+        Ok(self.recipes.change_over(control, recipe.camera.as_deref(), &Prepared::read(file)?)?)
+    }
+
     fn carry_out(&mut self, control: &Control, command: &Command) -> Result<Value, CannotDo> {
         match command {
             Command::Threshold(change) => {
                 Ok(self.recipes.change(control, change.camera.as_deref(), |used| changed(used, change))?)
             }
-            Command::Recipe(recipe) => {
-                Ok(self.recipes.change(control, recipe.camera.as_deref(), |_| replaced(recipe))?)
-            }
+            Command::Recipe(recipe) => match recipe.defect_threshold {
+                Some(threshold) => {
+                    Ok(self.recipes.change(control, recipe.camera.as_deref(), |_| replaced(recipe, threshold))?)
+                }
+                None => Ok(self.change_over(control, recipe)?),
+            },
             Command::Snapshot(which) => {
                 let snapshots = self.means.snapshots.as_ref().ok_or(CannotDo::NoFolder)?;
                 Ok(snapshots.take(&*control.latest(which.camera.as_deref())?, self.clock.now().wall)?)
@@ -209,12 +235,12 @@ fn changed(used: &RecipeSpec, change: &Threshold) -> Wish {
     Wish { recipe, version: false, by_hand, without_memory: false }
 }
 
-fn replaced(recipe: &NewRecipe) -> Wish {
+fn replaced(recipe: &NewRecipe, defect_threshold: f32) -> Wish {
     let version = recipe.version;
     let spec = RecipeSpec {
         info: RecipeInfo { id: recipe.id.clone(), version: version.unwrap_or_default() },
         threshold: recipe.threshold,
-        defect_threshold: recipe.defect_threshold,
+        defect_threshold,
         min_area_px: recipe.min_area_px.unwrap_or(MIN_AREA_PX),
         regions: recipe.regions.clone(),
     };

@@ -35,6 +35,16 @@ pub struct With {
     pub good_parts: Option<PathBuf>,
 }
 
+/// A recipe as its file says it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FromFile {
+    pub recipe: RecipeSpec,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<PathBuf>,
+}
+
 /// What was in use together.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Before {
@@ -53,6 +63,12 @@ pub struct Product {
     /// The highest version that was used.
     #[serde(default)]
     pub newest: u32,
+    /// What the file of this name said when it was taken over, with its memory and calibration.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<FromFile>,
+    /// What was used of it last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<Before>,
 }
 
 /// One camera's recipe, and what the settings said when it came: changed settings win over an older command.
@@ -104,6 +120,7 @@ impl Kept {
         let product = self.products.entry(recipe.info.id.clone()).or_default();
         product.with = With { found_with: None, ..with.clone() };
         product.newest = product.newest.max(recipe.info.version);
+        product.last = Some(Before { recipe: recipe.clone(), with: with.clone() });
     }
 
     /// Names of all memories that may come back.

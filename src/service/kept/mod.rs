@@ -4,6 +4,7 @@ mod again;
 mod error;
 mod file;
 mod look;
+mod prepared;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +25,7 @@ use super::pictures;
 pub use error::KeptError;
 pub use file::{Before, With};
 pub use look::{memory_in_use, recipe_in_use};
+pub use prepared::Prepared;
 
 /// Ending of the files of memories.
 const MEMORY: &str = ".memory";
