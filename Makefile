@@ -6,7 +6,7 @@ with_openvino = libs="$$(scripts/openvino.sh)" && LD_LIBRARY_PATH="$$libs$${LD_L
 with_all = libs="$$(scripts/openvino.sh)" && plans="$$(scripts/tensorrt.sh)" && nvrtc="$$(scripts/cuda-nvrtc.sh)" && \
 	LD_LIBRARY_PATH="$$libs:$$plans:$$nvrtc$${LD_LIBRARY_PATH:+:$$LD_LIBRARY_PATH}"
 
-.PHONY: help setup demo test lint bench soak live-boot full-size
+.PHONY: help setup demo test lint bench soak live-boot full-size deb
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -24,6 +24,7 @@ demo: setup ## a simulated line: camera, model, broker, verdicts on the terminal
 test: setup ## every test
 	@scripts/brokers.sh >/dev/null
 	@scripts/axe-core.sh >/dev/null
+	@scripts/cargo-deb.sh >/dev/null
 	@$(with_all) cargo test
 
 lint: ## format and clippy, warnings denied, for each set of features
@@ -31,16 +32,19 @@ lint: ## format and clippy, warnings denied, for each set of features
 	cargo clippy --all-targets --no-default-features -- -D warnings
 	cargo clippy --all-targets -- -D warnings
 	cargo clippy --test gpu -- -D warnings
-	shellcheck scripts/*.sh findings/*.sh deploy/*.sh tests/*.sh tests/support/*.sh .ci/run
+	shellcheck scripts/*.sh findings/*.sh deploy/*.sh deploy/debian/p* tests/*.sh tests/support/*.sh .ci/run
 
 # Minutes of the last part, four conveyors under random faults.
 SOAK ?= 30
 soak: setup ## the long form of the fault tests: 200 kills, outages of a minute, then half an hour under random faults
 	@$(with_openvino) VCP_LINE_SOAK=$(SOAK) cargo test --test it -- --nocapture --test-threads 1 \
-		outbox_faults:: disk_faults:: line_faults:: camera_faults:: soak::
+		outbox_faults:: reload:: disk_faults:: line_faults:: camera_faults:: soak::
 
 live-boot: setup ## the service under a real systemd on a minimal Debian, made for it (root; 1 GB of disk, four minutes)
 	@$(with_openvino) cargo test --test it live_boot:: -- --ignored --nocapture
+
+deb: setup ## Debian packages of the release build, in target/debian: vcp-line and vcp-line-openvino
+	@scripts/deb.sh
 
 bench: setup ## Criterion benchmarks
 	@$(with_openvino) cargo bench --bench preprocess --bench maps --bench metrics --bench outbox

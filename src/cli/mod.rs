@@ -27,8 +27,10 @@ mod interrupt;
 mod json_file;
 mod learn;
 mod levels_argument;
+mod manual;
 mod model;
 mod outbox;
+mod recipe;
 mod run;
 mod synth;
 mod terminal;
@@ -76,6 +78,9 @@ enum Command {
     Outbox(outbox::OutboxArguments),
     /// Show what a line has kept of its parts, or write it as a data set.
     Archive(archive::ArchiveArguments),
+    /// Recipes of a line in files: list, show, compare, carry to another line.
+    #[command(subcommand)]
+    Recipe(recipe::RecipeCommand),
     /// Look at image files: one line each with the score; anomaly maps and overlays on request.
     Inspect(inspect::InspectArguments),
     /// Learn what good parts look like: a memory of pictures of them, which joins the model's eye.
@@ -94,6 +99,9 @@ enum Command {
     Synth(synth::SynthArguments),
     /// Measure latency per stage, on this machine.
     Bench(bench::BenchArguments),
+    /// Write man pages and completions for a package.
+    #[command(hide = true)]
+    Manual(manual::ManualArguments),
 }
 
 /// Reads the arguments and runs the command; the error chain is printed once, on standard error.
@@ -166,6 +174,7 @@ fn command(command: Command, interrupts: &Interrupts, log: &Log) -> anyhow::Resu
         Command::Trigger(arguments) => trigger::run(&arguments),
         Command::Outbox(arguments) => outbox::run(&arguments),
         Command::Archive(arguments) => archive::run(&arguments),
+        Command::Recipe(command) => recipe::run(&command),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Learn(arguments) => learn::run(&arguments),
         Command::Calibrate(arguments) => calibrate::run(&arguments),
@@ -174,5 +183,6 @@ fn command(command: Command, interrupts: &Interrupts, log: &Log) -> anyhow::Resu
         Command::Train(command) => train::run(&command, interrupts),
         Command::Synth(arguments) => synth::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Manual(arguments) => manual::run::<Arguments>(&arguments),
     }
 }
