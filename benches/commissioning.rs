@@ -48,6 +48,7 @@ fn pool() -> (Vec<Pooled>, usize) {
         return (numbers[1..].chunks_exact((numbers.len() - 1) / POOL).map(pooled).collect(), numbers[0] as usize);
     }
     let conveyor = Conveyor {
+        frames: None,
         classes: vec![Class::Ring, Class::Leather, Class::PrintedBoard],
         kinds: vec![DefectKind::ALL[0]],
         defective: 0.0,

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::clock::ClockSource;
 use crate::frame::Part;
-use crate::verdict::{Defect, NoVerdictReason, Suspect, Verdict};
+use crate::verdict::{Defect, Location, NoVerdictReason, Suspect, Verdict};
 
 /// Version of this contract. A field changes its meaning only together with this number.
 pub const SCHEMA: u32 = 1;
@@ -146,6 +146,9 @@ pub struct InspectionEvent {
     /// stands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspect: Option<Suspect>,
+    /// How the part lies in the frame; only with `[camera.locate]` and a verdict.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<Location>,
 }
 
 impl From<Verdict> for VerdictWord {

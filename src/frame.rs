@@ -100,6 +100,13 @@ impl Image {
         Self::new(width, height, format, data)
     }
 
+    /// A piece of this picture, or one of another size made from its pixels: all that is known about them stays. Errors as
+    /// [`Self::new`].
+    pub fn with_pixels(&self, width: u32, height: u32, data: Vec<u8>) -> Result<Self, ImageError> {
+        let Self { data, .. } = Self::new(width, height, self.format, data)?;
+        Ok(Self { width, height, data, ..self.clone() })
+    }
+
     /// The pixels, row after row without padding.
     pub fn data(&self) -> &[u8] {
         &self.data

@@ -17,11 +17,11 @@
 //! `tests/it/layering.rs` reads the `use crate::` lines and enforces this table, top to bottom:
 //! ```text
 //! main → cli → {service → {calibrate → line, config, publish, web, systemd}, learn → eval} → {dataset → source, engine → cuda} → {vcp_clip, weights, synth} → output → vocabulary
-//! {line, config} → drift → vocabulary
+//! {line, config} → drift → vocabulary; {line, config, calibrate, learn, eval, memory} → view → vcp_clip
 //! ```
 //! where the vocabulary is [`frame`], [`anomaly`], [`overlay`], [`verdict`], [`event`], [`camera`], [`command`],
 //! [`secret`], [`clock`], [`dice`], [`printable`] and [`error_chain`]: no I/O. [`output`] puts results on disk, whole or not at all;
-//! [`synth`] makes pictures of products whose truth is known; [`drift`] tells whether pictures still look like those of the good
+//! [`view`] says what of a frame is looked at, and how closely; [`synth`] makes pictures of products whose truth is known; [`drift`] tells whether pictures still look like those of the good
 //! parts. Modules in one pair of braces do not import each other, with
 //! two exceptions: `config` fills in the `…Spec` types of its neighbours, and `weights` takes the model's sizes from
 //! `vcp_clip`. Of the adapters only `source` imports `synth`; adapters (`source`, `engine`, `publish`, `web`) never import

@@ -2,6 +2,7 @@
 
 mod aravis;
 mod control;
+mod locate;
 pub mod mqtt;
 mod outbox;
 pub mod problem;

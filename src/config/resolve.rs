@@ -17,6 +17,7 @@ use crate::engine::{EngineSpec, PlanSpec};
 use crate::error_chain;
 use crate::event::RecipeInfo;
 use crate::line::CameraPlan;
+use crate::line::locating::{LocatePlanError, LocateSettings};
 use crate::line::parts::TriggerMode;
 use crate::line::queue::WhenFull;
 use crate::line::recipe::{RecipeError, RecipeSpec, RegionsMistake, regions_mistakes};
@@ -61,6 +62,8 @@ pub struct CameraConfig {
     pub memory: Option<PathBuf>,
     /// Calibration file whose good parts later pictures are compared with.
     pub calibration: Option<PathBuf>,
+    /// How its parts are found.
+    pub locate: Option<LocateSettings>,
 }
 
 /// Where frames come from, resolved: what the adapters need, but for the password of a network camera.
@@ -191,6 +194,8 @@ fn resolve_camera(raw: &RawCamera, line: &RawRecipe, base: &Path, report: &mut R
     let each_frame = matches!(raw.kind, Some(RawKind::Synthetic(_)));
     let camera = std::mem::replace(&mut rules.section, format!("{section}.trigger"));
     let trigger = control::trigger(&raw.trigger, each_frame, queue, &mut rules);
+    rules.section = format!("{section}.locate");
+    let locate = raw.locate.as_ref().map(|raw| super::locate::resolve(raw, base, &mut rules));
     rules.section = camera;
     // A command must not wait for the engine on behalf of its frame.
     let commanded = trigger.is_some_and(|trigger| matches!(trigger.mode, TriggerMode::Software | TriggerMode::Matched));
@@ -206,14 +211,20 @@ fn resolve_camera(raw: &RawCamera, line: &RawRecipe, base: &Path, report: &mut R
     }
     let keys = ["reopen_min_ms", "reopen_max_ms"];
     let (backoff_min, backoff_max) = rules.pauses(keys, &raw.reopen_min_ms, &raw.reopen_max_ms, 500);
-    let source = raw.kind.as_ref().and_then(|kind| source(kind, base, &mut rules));
+    let source = raw.kind.as_ref().and_then(|kind| source(kind, value(&raw.frame_size), base, &mut rules));
     let recipe = recipe(raw, line, &section, report);
     let calibration = value(&raw.recipe.calibration).or(value(&line.calibration)).map(|file| base.join(file));
     let memory_file = value(&raw.recipe.memory).or(value(&line.memory)).map(|file| base.join(file));
     let (trigger, recipe, kept) = (trigger?, recipe?, None);
     let (name, memory, picture) = (name?.into(), None, None);
-    let plan = CameraPlan { name, queue, when_full, trigger, recipe, kept, memory, picture, backoff_min, backoff_max };
-    Some(CameraConfig { plan, source: source?, memory: memory_file, calibration })
+    let settings = match locate {
+        Some(locate) => Some(locate?),
+        None => None,
+    };
+    let locate = None;
+    let plan =
+        CameraPlan { name, queue, when_full, trigger, recipe, kept, memory, picture, locate, backoff_min, backoff_max };
+    Some(CameraConfig { plan, source: source?, memory: memory_file, calibration, locate: settings })
 }
 
 /// Each key of `[camera.recipe]` replaces the one of `[recipe]`; a mistake is told where the key is.
@@ -266,7 +277,7 @@ fn recipe(raw: &RawCamera, line: &RawRecipe, section: &str, report: &mut Report)
     Some(recipe)
 }
 
-fn source(kind: &RawKind, base: &Path, rules: &mut Rules<'_>) -> Option<SourceConfig> {
+fn source(kind: &RawKind, frame_size: Option<[u32; 2]>, base: &Path, rules: &mut Rules<'_>) -> Option<SourceConfig> {
     const SIDE: std::ops::RangeInclusive<u32> = 16..=32_768;
     Some(match kind {
         RawKind::Directory(raw) => SourceConfig::Directory(DirectorySpec {
@@ -322,7 +333,7 @@ fn source(kind: &RawKind, base: &Path, rules: &mut Rules<'_>) -> Option<SourceCo
         RawKind::Launch(raw) => {
             SourceConfig::Launch(rules.required(&raw.description, "description", "write a gst-launch-1.0 pipeline")?)
         }
-        RawKind::Synthetic(raw) => SourceConfig::Synthetic(super::synthetic::resolve(raw, base, rules)?),
+        RawKind::Synthetic(raw) => SourceConfig::Synthetic(super::synthetic::resolve(raw, frame_size, base, rules)?),
     })
 }
 
@@ -351,6 +362,14 @@ pub fn look_for_files(raw: &RawLine, config: &LineConfig, report: &mut Report) {
         }
         if let Some(Err(error)) = camera.memory.as_deref().map(Memory::read) {
             add(&own.memory, &shared.memory, "recipe.memory", error_chain::one_line(&error));
+        }
+        if let (Some(raw), Some(Err(error))) = (&raw_camera.locate, camera.locate.as_ref().map(LocateSettings::plan)) {
+            let (key, place) = match &error {
+                LocatePlanError::Picture(_) => ("picture", at(&raw.picture)),
+                LocatePlanError::Locate(_) => ("rectangle", raw.rectangle.as_ref().map(|key| key.span().start)),
+            };
+            let key = format!("camera '{}'.locate.{key}", camera.plan.name);
+            report.add(place, &key, error_chain::one_line(&error));
         }
     }
     for (raw, camera) in raw.cameras.iter().zip(&config.cameras) {

@@ -258,6 +258,7 @@ impl EventWriter {
             model: self.context.model.clone(),
             historical: false,
             suspect,
+            location: inspection.location,
         }
     }
 

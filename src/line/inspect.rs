@@ -11,6 +11,7 @@ use super::error::LineError;
 use super::event_writer::LineContext;
 use super::handover::Handed;
 use super::last_picture::Inspected;
+use super::locating::Laid;
 use super::plan::EngineOpener;
 use super::queue::{Batch, Collector};
 use super::recipe::{Recipe, RecipeSpec};
@@ -116,6 +117,8 @@ impl Inspector<'_> {
         loop {
             match collector.take_batch(max_batch, IDLE) {
                 Batch::Frames(frames) if self.too_late() => self.give_up(&frames, NoVerdictReason::Deadline),
+                // What comes is laid back before the engine sees it: it has no use for it as it is.
+                Batch::Frames(frames) if self.lays_back() => self.inspect(frames, &Vec::new),
                 Batch::Frames(frames) => self.inspect(frames, &|| {
                     let coming = collector.coming(max_batch);
                     coming.into_iter().filter(|image| !image.damaged).collect()
@@ -137,6 +140,10 @@ impl Inspector<'_> {
         self.post.stations.iter().all(|station| station.writer().offer_again())
     }
 
+    fn lays_back(&self) -> bool {
+        self.post.stations.iter().any(|station| station.locate.is_some())
+    }
+
     fn too_late(&self) -> bool {
         self.give_up_at.get().is_some_and(|&at| Instant::now() >= at)
     }
@@ -152,7 +159,12 @@ impl Inspector<'_> {
     fn inspect(&mut self, mut batch: Vec<(usize, Frame)>, coming: &dyn Fn() -> Vec<Image>) {
         // Parts that were given up while their frames waited cost the engine nothing.
         batch.retain(|(camera, frame)| self.post.stations[*camera].wants(frame));
-        let frames: Vec<&Frame> = batch.iter().map(|(_, frame)| frame).filter(|frame| !frame.image.damaged).collect();
+        let (batch, laid) = self.lay_back(batch);
+        if batch.is_empty() {
+            return;
+        }
+        let seen = batch.iter().zip(&laid).map(|((_, frame), laid)| laid.as_ref().map_or(frame, |laid| &laid.frame));
+        let frames: Vec<&Frame> = seen.filter(|frame| !frame.image.damaged).collect();
         if frames.is_empty() {
             return self.give_up(&batch, NoVerdictReason::FrameDamaged);
         }
@@ -171,14 +183,14 @@ impl Inspector<'_> {
         match answer {
             Ok(predictions) => {
                 let mut predictions = predictions.into_iter();
-                for ((camera, frame), judge) in batch.into_iter().zip(judges) {
+                for (((camera, frame), laid), judge) in batch.into_iter().zip(laid).zip(judges) {
                     let prediction = if frame.image.damaged { None } else { predictions.next() };
                     let Some(prediction) = prediction else {
                         self.give_up(&[(camera, frame)], NoVerdictReason::EngineError);
                         continue;
                     };
                     let waited = taken.saturating_duration_since(frame.captured.monotonic);
-                    self.judge(camera, frame, prediction, judge, waited);
+                    self.judge(camera, (frame, laid), prediction, judge, waited);
                     self.heartbeat.step();
                 }
                 self.trouble(None);
@@ -190,14 +202,38 @@ impl Inspector<'_> {
         }
     }
 
+    /// Frames whose part is looked for as the engine shall see them; those whose part is not found have no verdict.
+    fn lay_back(&self, batch: Vec<(usize, Frame)>) -> (Vec<(usize, Frame)>, Vec<Option<Laid>>) {
+        let mut laid = Vec::with_capacity(batch.len());
+        let mut kept = Vec::with_capacity(batch.len());
+        for (camera, frame) in batch {
+            let plan = self.post.stations[camera].locate.as_ref().filter(|_| !frame.image.damaged);
+            match plan.map(|plan| plan.lay(&frame)).transpose() {
+                Ok(seen) => {
+                    laid.push(seen);
+                    kept.push((camera, frame));
+                }
+                Err(reason) => {
+                    self.post.stations[camera].failed(&frame, reason);
+                    self.heartbeat.step();
+                }
+            }
+        }
+        (kept, laid)
+    }
+
     /// Somebody wants a map that was not kept.
     fn look_again(&mut self) {
         for at in 0..self.post.stations.len() {
             let Some((frame, defect_threshold)) = self.post.stations[at].picture.wanted() else { continue };
             self.let_go();
-            match infer(self.engine, &[&frame], &Vec::new).map(|mut predictions| predictions.pop()) {
+            let laid = self.post.stations[at].locate.as_ref().and_then(|plan| plan.lay(&frame).ok());
+            let seen = laid.as_ref().map_or(&frame, |laid| &laid.frame);
+            match infer(self.engine, &[seen], &Vec::new).map(|mut predictions| predictions.pop()) {
                 Ok(Some(prediction)) => {
-                    let inspected = Inspected { frame, map: prediction.map, defect_threshold };
+                    let map =
+                        laid.as_ref().map_or_else(|| prediction.map.clone(), |laid| laid.map(prediction.map.clone()));
+                    let inspected = Inspected { frame, map, defect_threshold };
                     self.post.stations[at].picture.keep(inspected);
                 }
                 Ok(None) => {}
@@ -223,7 +259,7 @@ impl Inspector<'_> {
     fn judge(
         &mut self,
         camera: usize,
-        frame: Frame,
+        (frame, laid): (Frame, Option<Laid>),
         prediction: Prediction,
         (newest, memory): (Arc<RecipeSpec>, Option<Arc<Memory>>),
         waited: Duration,
@@ -252,21 +288,28 @@ impl Inspector<'_> {
         times.postprocess += self.clock.now().monotonic.saturating_duration_since(begin);
         match judged {
             Ok(inspection) => {
+                let inspection = match &laid {
+                    Some(laid) => laid.inspection(inspection),
+                    None => inspection,
+                };
+                // Whoever learns from parts, or compares pictures, sees them as they were taught.
+                let seen_frame = laid.as_ref().map_or(&frame, |laid| &laid.frame);
                 let recipe = Arc::clone(&in_use.spec);
                 let verdict = inspection.verdict;
                 let helped = memory.clone();
                 if station.judged(&frame, Judged { inspection, waited, times, recipe, memory: helped }) {
                     let recipe = Arc::clone(&in_use.spec);
-                    let seen = || (frame.clone(), prediction.clone());
+                    let seen = || (seen_frame.clone(), prediction.clone());
                     let part = || {
                         let (frame, prediction) = seen();
                         Handed { frame, prediction, own, verdict, recipe, memory }
                     };
                     station.hand_over.offer(part, frame.captured.monotonic);
                 }
-                self.post.looks.offer((camera, station), &frame.image, &prediction, verdict, &in_use.spec);
+                self.post.looks.offer((camera, station), &seen_frame.image, &prediction, verdict, &in_use.spec);
                 let defect_threshold = in_use.spec.defect_threshold;
-                station.picture.keep(Inspected { frame, map: prediction.map, defect_threshold });
+                let map = laid.as_ref().map_or_else(|| prediction.map.clone(), |laid| laid.map(prediction.map.clone()));
+                station.picture.keep(Inspected { frame, map, defect_threshold });
             }
             Err(error) => {
                 tracing::error!(camera = %frame.camera, frame = frame.seq, "{error}");

@@ -16,6 +16,7 @@ mod exceeding;
 mod handover;
 mod inspect;
 mod last_picture;
+pub mod locating;
 pub mod parts;
 mod plan;
 pub mod polygon;

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::locating::LocatePlan;
 use super::parts::TriggerPlan;
 use super::queue::WhenFull;
 use super::recipe::RecipeSpec;
@@ -43,6 +44,8 @@ pub struct CameraPlan {
     pub memory: Option<Arc<Memory>>,
     /// What good parts look like, where it is watched whether pictures still do.
     pub picture: Option<Arc<Baseline>>,
+    /// How its parts are found, where they do not lie still.
+    pub locate: Option<LocatePlan>,
     /// Pause before a lost camera is opened again, the first time.
     pub backoff_min: Duration,
     /// Longest pause.

@@ -130,7 +130,7 @@ impl Recipe {
         };
         let score_fails = self.spec.threshold.is_some_and(|threshold| prediction.score >= threshold);
         let verdict = if score_fails || !defects.is_empty() { Verdict::Fail } else { Verdict::Pass };
-        Ok(Inspection { verdict, score: Some(prediction.score), defects })
+        Ok(Inspection { verdict, score: Some(prediction.score), defects, location: None })
     }
 
     /// The highest thresholds at which this recipe would still fail the part, whatever its own are.
@@ -238,7 +238,7 @@ pub fn regions_mistakes(regions: &[Vec<[f32; 2]>]) -> Vec<RegionsMistake> {
 
 /// The inspection of a frame nobody could judge.
 pub fn no_verdict(reason: NoVerdictReason) -> Inspection {
-    Inspection { verdict: Verdict::NoVerdict(reason), score: None, defects: Vec::new() }
+    Inspection { verdict: Verdict::NoVerdict(reason), score: None, defects: Vec::new(), location: None }
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use super::damaged::DamagedFrames;
 use super::event_writer::{Entry, EventWriter, LineContext};
 use super::handover::HandOver;
 use super::last_picture::LastPicture;
+use super::locating::LocatePlan;
 use super::parts::{Matcher, Outcome, Output, Pairing, PartCounters, Shot, TriggerMode, TriggerPlan};
 use super::plan::CameraPlan;
 use super::queue::{FrameQueue, Pushed, WhenFull};
@@ -68,6 +69,8 @@ pub(super) struct Station {
     book: Mutex<Book>,
     recipes: Mutex<Recipes>,
     baseline: Mutex<Option<Arc<Baseline>>>,
+    /// How its parts are found.
+    pub locate: Option<LocatePlan>,
     /// The picture that was inspected last.
     pub picture: LastPicture,
     /// Whoever learns from the parts.
@@ -103,6 +106,7 @@ impl Station {
             book: Mutex::new(Book { matcher: Matcher::new(plan.trigger), due: None }),
             recipes: Mutex::new(Recipes { configured, current, memory: plan.memory.clone(), size: None }),
             baseline: Mutex::new(plan.picture.clone()),
+            locate: plan.locate.clone(),
             picture: LastPicture::default(),
             hand_over: HandOver::default(),
         }

@@ -165,6 +165,7 @@ fn camera(name: &str, queue: usize, when_full: WhenFull) -> (Feed, (CameraPlan, 
         kept: None,
         memory: None,
         picture: None,
+        locate: None,
         backoff_min: short,
         backoff_max: short,
     };

@@ -389,6 +389,7 @@ mod tests {
             kept: None,
             memory: None,
             picture: None,
+            locate: None,
             backoff_min: Duration::from_secs(1),
             backoff_max: Duration::from_secs(1),
         }

@@ -22,6 +22,8 @@ mod hostile_bytes;
 mod image_file;
 mod image_upright;
 mod image_whole;
+#[cfg(feature = "opencv")]
+mod locate;
 mod metrics;
 mod odd_sizes;
 mod onnx;

@@ -79,6 +79,7 @@ fn camera(name: &str) -> (mpsc::Sender<Frame>, (CameraPlan, SourceOpener)) {
         kept: None,
         memory: None,
         picture: None,
+        locate: None,
         backoff_min: LONG,
         backoff_max: LONG,
     };

@@ -123,3 +123,38 @@ fn keys_in_the_runbook_are_keys_of_the_settings() {
     }
     assert!(found >= 5, "{found} keys");
 }
+
+/// Every page of the repository; each names its pictures and other pages by a path from where it lies.
+#[test]
+fn links_between_papers_lead_somewhere() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut pages = vec![];
+    for folder in ["", "deploy", "engines", "engines/vcp-demo", "findings"] {
+        let files = fs::read_dir(root.join(folder)).unwrap().map(|file| file.unwrap().path());
+        pages.extend(files.filter(|file| file.extension().is_some_and(|end| end == "md")));
+    }
+    let mut followed = 0;
+    for page in pages {
+        let text = fs::read_to_string(&page).unwrap();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            if link.starts_with("http") {
+                continue;
+            }
+            let there = if file.is_empty() { page.clone() } else { page.parent().unwrap().join(file) };
+            assert!(there.exists(), "{} leads to {link}", page.display());
+            let name =
+                |line: &str| line.trim_start_matches(['#', ' ']).to_lowercase().replace(' ', "-").replace(',', "");
+            let headings = || {
+                fs::read_to_string(&there)
+                    .unwrap()
+                    .lines()
+                    .filter(|line| line.starts_with('#'))
+                    .any(|line| name(line) == heading)
+            };
+            assert!(heading.is_empty() || headings(), "{} leads to {link}", page.display());
+            followed += 1;
+        }
+    }
+    assert!(followed > 15, "{followed}");
+}

@@ -87,15 +87,17 @@ fn what_texts_and_settings_name_is_there_after_installing() {
         assert!(named >= texts.len() - 2, "{named} names");
     }
     let (_folder, root) = installed("/usr");
-    for path in paths(&read(&repository("README.md")), "/usr/share/vcp-line") {
-        assert!(root.join(&path[1..]).exists(), "README names {path}");
+    let named = paths(&read(&repository("deploy/operate.md")), "/usr/share/vcp-line");
+    assert!(!named.is_empty());
+    for path in named {
+        assert!(root.join(&path[1..]).exists(), "operate.md names {path}");
     }
 }
 
 #[test]
 fn a_model_has_one_place() {
     let mut places = BTreeSet::new();
-    let texts = ["README.md", "deploy/example-line.toml", "deploy/RUNBOOK.md"].map(repository);
+    let texts = ["deploy/operate.md", "deploy/example-line.toml", "deploy/RUNBOOK.md"].map(repository);
     for file in texts.into_iter().chain(files("pipelines")) {
         places.extend(paths(&read(&file), "/var/lib/vcp-line").into_iter().filter(|path| path.ends_with("/vcp-clip")));
     }

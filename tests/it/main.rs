@@ -13,6 +13,7 @@ mod camera_faults;
 mod check;
 mod circles;
 mod config_errors;
+mod consumer_example;
 mod deploy;
 mod disk_faults;
 mod http;
@@ -30,6 +31,8 @@ mod line_secure;
 mod line_service;
 #[cfg(feature = "openvino")]
 mod live_boot;
+#[cfg(feature = "opencv")]
+mod locating;
 mod log_lost;
 mod memory;
 mod outbox_door;

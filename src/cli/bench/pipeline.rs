@@ -177,6 +177,7 @@ impl PipelineArguments {
             kept: None,
             memory: None,
             picture: None,
+            locate: None,
             recipe: RecipeSpec {
                 info: RecipeInfo { id: "bench".into(), version: 1 },
                 threshold: None,
@@ -229,6 +230,7 @@ impl PipelineArguments {
 /// A conveyor on which three of ten parts have a defect.
 fn products(fps: u32, camera: u32) -> SyntheticSpec {
     let conveyor = Conveyor {
+        frames: None,
         classes: Class::ALL.to_vec(),
         kinds: DefectKind::ALL.to_vec(),
         defective: 0.3,

@@ -128,6 +128,7 @@ impl DemoArguments {
 
     fn conveyor(&self) -> Conveyor {
         Conveyor {
+            frames: None,
             classes: self.classes.clone(),
             kinds: DefectKind::ALL.to_vec(),
             defective: self.defective,
@@ -179,6 +180,7 @@ impl DemoArguments {
             kept: None,
             memory: None,
             picture: None,
+            locate: None,
             recipe: RecipeSpec {
                 info: RecipeInfo { id: "demo".into(), version: 1 },
                 threshold: self.threshold,

@@ -4,7 +4,7 @@ use opencv::core::{Mat, MatTraitConst, Point, Rect, Size, no_array};
 use opencv::imgproc::{TM_CCOEFF_NORMED, match_template_def};
 
 use super::level::{Level, Motion, Template};
-use super::{LocateError, LocateSpec, Pose};
+use super::spec::{LocateError, LocateSpec, Pose};
 use crate::frame::Image;
 
 /// The finest level that is aligned has templates of at most so many values along a side: finer says no more.
