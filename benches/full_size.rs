@@ -6,6 +6,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use vcp_line::clock::{Clock, SystemClock};
+use vcp_line::engine::{self, EngineChoice, EngineSpec, PlanSpec, Precision};
+use vcp_line::frame::{Frame, Image, PixelFormat};
+use vcp_line::memory::{Learner, Memory, Settings};
 use vcp_line::vcp_clip::Architecture;
 
 #[path = "../tests/support/seeded.rs"]
@@ -70,42 +74,75 @@ fn main() {
     for table in tables {
         println!("\n{table}");
     }
-    // What a memory costs, in the same run: of 4 pictures, and of 12 that are thinned to the room of 4.
-    let pictures: Vec<String> = (0..12u32)
-        .map(|number| {
-            let picture = path(&format!("part-{number}.png"));
-            let shade = |x: u32, y: u32| image::Rgb([((x * 3 + y * number) % 251) as u8, (y / 5) as u8, (x ^ y) as u8]);
-            image::RgbImage::from_fn(1920, 1080, shade).save(&picture).expect("a picture");
-            picture
-        })
-        .collect();
-    let all: Vec<&str> = pictures.iter().map(String::as_str).collect();
-    let on = ["--model", &bundle, "--engine", "openvino"];
-    println!("\n| memory | frame ms | behind the network ms |\n|---|---|---|");
-    told("none", &[&["inspect", "--json"], &on[..], &all[..6]].concat());
-    for good in [4, 12] {
-        let memory = path(&format!("{good}.memory"));
-        step(
-            &format!("learn {good} pictures"),
-            &[&["learn", "-o", &memory], &on[..], &["--good"], &all[..good]].concat(),
-        );
-        let arguments = [&["inspect", "--json", "--memory", &memory], &on[..], &all[..6]].concat();
-        told(&format!("of {good} pictures"), &arguments);
+    println!(
+        "\n| precision | memory of | MB | read ms | frame ms without it | its part ms | share |\n|---|---|---|---|---|---|---|"
+    );
+    for precision in [Precision::Fp32, Precision::Bf16] {
+        memories(&bundle, precision, &folder.path().join("parts.memory"));
     }
 }
 
-/// Medians of what `inspect` says of its pictures.
-fn told(memory: &str, arguments: &[&str]) {
-    let said = bench(arguments);
-    let times = |stages: &[&str]| {
-        let mut sums: Vec<f64> = said
-            .lines()
-            .map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"))
-            .map(|frame| stages.iter().map(|stage| frame["latency_ms"][*stage].as_f64().expect("a time")).sum())
-            .collect();
-        sums.sort_by(f64::total_cmp);
-        sums[sums.len() / 2]
-    };
-    let (whole, behind) = (times(&["preprocess", "inference", "postprocess"]), times(&["postprocess"]));
-    println!("| {memory} | {whole:.0} | {behind:.0} |");
+/// A part as a camera shows it.
+fn part(number: u32) -> Frame {
+    let rgb = (0..1080u32 * 1920).flat_map(|at| {
+        let (x, y) = (at % 1920, at / 1920);
+        [((x * 3 + y * number) % 251) as u8, (y / 5) as u8, (x ^ y) as u8]
+    });
+    let image = Image::new(1920, 1080, PixelFormat::Rgb8, rgb.collect()).expect("the size fits");
+    Frame::alone("bench", SystemClock.now(), image)
+}
+
+/// What a memory of 4 pictures costs, and one of 12 whose tokens are thinned to the number of 4: frames without and with it
+/// take turns, medians.
+fn memories(bundle: &str, precision: Precision, file: &Path) {
+    const ROUNDS: u32 = 9;
+    let plan = PlanSpec { file: None, rebuild: false };
+    let engine = EngineChoice::Openvino;
+    let spec = EngineSpec { bundle: bundle.into(), engine, precision, max_batch: 1, threads: None, plan };
+    let mut engine = engine::open(&spec).expect("the engine");
+    let info = engine.info().clone();
+    for parts in [4, 12] {
+        engine.hand_out_tokens(true);
+        let mut learner = Learner::new(Settings {
+            model: info.model(),
+            size: info.image_size,
+            sigma: info.sigma,
+            pictures_of_tokens: 4,
+            by: "full_size".into(),
+            now: SystemClock.now().wall,
+        });
+        for number in 0..parts {
+            let seen = engine.infer(&[&part(number)]).expect("an answer").remove(0);
+            learner.take(&seen.tokens.expect("tokens"), seen.score, (1920, 1080)).expect("a good part");
+        }
+        learner.finish().expect("a memory").write(file).expect("written");
+        let start = Instant::now();
+        let memory = Memory::read(file).expect("read");
+        let read = start.elapsed();
+        let (mut alone, mut looks) = (vec![], vec![]);
+        for number in 0..ROUNDS {
+            let frame = part(100 + number);
+            engine.hand_out_tokens(false);
+            let start = Instant::now();
+            engine.infer(&[&frame]).expect("an answer");
+            alone.push(start.elapsed().as_secs_f64() * 1e3);
+            engine.hand_out_tokens(true);
+            let seen = engine.infer(&[&frame]).expect("an answer").remove(0);
+            let start = Instant::now();
+            memory.look(seen, (1920, 1080)).expect("it fits");
+            looks.push(start.elapsed().as_secs_f64() * 1e3);
+        }
+        let (alone, look) = (median(alone), median(looks));
+        println!(
+            "| {precision} | {parts} | {:.0} | {:.0} | {alone:.0} | {look:.0} | {:.1} % |",
+            memory.bytes() as f64 / 1e6,
+            read.as_secs_f64() * 1e3,
+            look / alone * 100.0
+        );
+    }
+}
+
+fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
 }

@@ -16,7 +16,8 @@ run=(
 )
 test=(
   g++ libgstrtspserver-1.0-dev aravis-tools mosquitto mosquitto-clients openssl iproute2 shellcheck
-  systemd systemd-container mmdebstrap procps rabbitmq-server
+  systemd systemd-container mmdebstrap procps rabbitmq-server prometheus
+  chromium fonts-dejavu-core
 )
 
 die() {
@@ -50,9 +51,9 @@ if [[ $EUID -ne 0 ]]; then
   root=(sudo)
 fi
 
-# Tests start their own broker; a freshly installed one must not take its port. A policy that is there stays.
+# Tests start their own broker, and want only Prometheus' tool; freshly installed services must not take their ports. A policy that is there stays.
 policy=/usr/sbin/policy-rc.d
-if [[ " ${missing[*]} " =~ \ (mosquitto|rabbitmq-server)\  && ! -e $policy ]]; then
+if [[ " ${missing[*]} " =~ \ (mosquitto|rabbitmq-server|prometheus)\  && ! -e $policy ]]; then
   printf '#!/bin/sh\nexit 101\n' | "${root[@]}" install -m 755 /dev/stdin "$policy"
   trap '"${root[@]}" rm -f "$policy"' EXIT
 fi

@@ -4,15 +4,21 @@ use std::fmt;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use crate::tokens::PatchTokens;
+use crate::tokens::{Known, PatchTokens};
 
-/// Anomaly per pixel of the model's square input, row by row: 0 is normal, 1 is anomalous; raw, uncalibrated.
+/// Anomaly per pixel, row by row: 0 is normal, 1 is anomalous; raw, uncalibrated. What an engine answers with is square, as the
+/// model's input; what tiles were stitched to is not.
+///
+/// A map lies over the whole frame, or over the rectangle of it that was looked at: [`Self::place`].
 ///
 /// An engine on a graphics card leaves the values there until somebody asks for them; the peak is known at once.
 #[derive(Clone)]
 pub struct AnomalyMap {
-    size: usize,
+    width: usize,
+    height: usize,
     peak: f32,
+    place: Option<[u32; 4]>,
+    paths: Option<Arc<[Vec<f32>; 2]>>,
     values: Arc<Values>,
 }
 
@@ -23,8 +29,13 @@ struct Values {
 
 /// Values of a map that lie on a graphics card. Implemented by the TensorRT engine and by tests.
 pub trait Fetch: Send + Sync {
-    /// The S×S values; what cannot be fetched is not a number, in every pixel. The fetcher logs why.
+    /// The values, row by row; what cannot be fetched is not a number, in every pixel. The fetcher logs why.
     fn fetch(&self) -> Vec<f32>;
+    /// This map and its image score joined with what a memory says about the picture's tokens, where all of them are. `None`
+    /// where that cannot be done; one who could and failed logs why.
+    fn join(&self, _memory: &Known<'_>) -> Option<(AnomalyMap, f32)> {
+        None
+    }
 }
 
 impl AnomalyMap {
@@ -34,18 +45,65 @@ impl AnomalyMap {
     /// When `values` has another length: engines build maps, users do not.
     pub fn new(size: usize, values: Vec<f32>) -> Self {
         assert_eq!(values.len(), size * size, "an anomaly map is square");
+        Self::sized(size, size, values)
+    }
+
+    /// Takes `width × height` values.
+    ///
+    /// # Panics
+    /// When `values` has another length.
+    pub fn sized(width: usize, height: usize, values: Vec<f32>) -> Self {
+        assert_eq!(values.len(), width * height, "an anomaly map of {width}x{height}");
         let peak = peak(&values);
-        Self { size, peak, values: Arc::new(Values { here: values.into(), elsewhere: None }) }
+        let values = Arc::new(Values { here: values.into(), elsewhere: None });
+        Self { width, height, peak, place: None, paths: None, values }
     }
 
-    /// A map whose values are fetched when they are asked for; `peak` is the largest of them, NaN when one is.
+    /// A square map whose values are fetched when they are asked for; `peak` is the largest of them, NaN when one is.
     pub fn elsewhere(size: usize, peak: f32, values: Box<dyn Fetch>) -> Self {
-        Self { size, peak, values: Arc::new(Values { here: OnceLock::new(), elsewhere: Some(values) }) }
+        let values = Arc::new(Values { here: OnceLock::new(), elsewhere: Some(values) });
+        Self { width: size, height: size, peak, place: None, paths: None, values }
     }
 
-    /// Side length S in pixels of the model's input.
+    /// The same map with the two that were blended into it, raw and new path, of the same size.
+    pub fn with_paths(self, paths: [Vec<f32>; 2]) -> Self {
+        Self { paths: Some(Arc::new(paths)), ..self }
+    }
+
+    /// The two maps that were blended into this one, before smoothing, where the engine was asked for them.
+    pub fn paths(&self) -> Option<&[Vec<f32>; 2]> {
+        self.paths.as_deref()
+    }
+
+    /// The same map over the rectangle `[x, y, width, height]` of the captured frame, and without its paths; `None` is the whole
+    /// frame.
+    pub fn over(self, place: Option<[u32; 4]>) -> Self {
+        Self { place, paths: None, ..self }
+    }
+
+    /// The rectangle of the captured frame that the map lies over, `[x, y, width, height]`; `None` is the whole frame.
+    pub fn place(&self) -> Option<[u32; 4]> {
+        self.place
+    }
+
+    /// [`Self::place`] in a frame of this size.
+    pub fn place_in(&self, (width, height): (u32, u32)) -> [u32; 4] {
+        self.place.unwrap_or([0, 0, width, height])
+    }
+
+    /// Side length S of a square map; the columns of another.
     pub fn size(&self) -> usize {
-        self.size
+        self.width
+    }
+
+    /// Columns.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Rows.
+    pub fn height(&self) -> usize {
+        self.height
     }
 
     /// The largest value; NaN or infinite when any value is no finite number. Costs no fetch.
@@ -53,12 +111,19 @@ impl AnomalyMap {
         self.peak
     }
 
-    /// The S×S values, row by row. May wait for a copy from the graphics card, once.
+    /// The values, row by row. May wait for a copy from the graphics card, once.
     pub fn values(&self) -> &[f32] {
+        let count = self.width * self.height;
         self.values.here.get_or_init(|| {
             let fetched = self.values.elsewhere.as_ref().map(|values| values.fetch()).unwrap_or_default();
-            if fetched.len() == self.size * self.size { fetched } else { vec![f32::NAN; self.size * self.size] }
+            if fetched.len() == count { fetched } else { vec![f32::NAN; count] }
         })
+    }
+
+    /// The map and the image score with what a memory says, when the card that this map lies on can tell; its tokens must be
+    /// there still.
+    pub fn joined(&self, memory: &Known<'_>) -> Option<(Self, f32)> {
+        self.values.elsewhere.as_ref()?.join(memory)
     }
 
     /// Whether the values are here: asking for them costs no fetch.
@@ -74,13 +139,14 @@ impl AnomalyMap {
 
 impl PartialEq for AnomalyMap {
     fn eq(&self, other: &Self) -> bool {
-        self.size == other.size && self.values() == other.values()
+        (self.width, self.height, self.place) == (other.width, other.height, other.place)
+            && self.values() == other.values()
     }
 }
 
 impl fmt::Debug for AnomalyMap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "AnomalyMap({0}x{0}, peak {1})", self.size, self.peak)
+        write!(f, "AnomalyMap({}x{}, peak {})", self.width, self.height, self.peak)
     }
 }
 

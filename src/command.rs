@@ -123,6 +123,9 @@ pub struct NewRecipe {
     /// Polygons in pixels of the captured frame, inside of which defects count; absent: the whole frame.
     #[serde(default)]
     pub regions: Vec<Vec<[f32; 2]>>,
+    /// `false`: no memory helps, although the product or the settings have one; absent: that of the product.
+    #[serde(default)]
+    pub memory: Option<bool>,
 }
 
 /// `null` is a value here, unlike a key that is absent.

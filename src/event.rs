@@ -8,13 +8,13 @@ use uuid::Uuid;
 
 use crate::clock::ClockSource;
 use crate::frame::Part;
-use crate::verdict::{Defect, Location, NoVerdictReason, Suspect, Verdict};
+use crate::verdict::{Defect, Location, NoVerdictReason, Suspect, TileCount, Verdict};
 
 /// Version of this contract. A field changes its meaning only together with this number.
 pub const SCHEMA: u32 = 1;
 
 /// The verdict as one word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum VerdictWord {
     /// The part is good.
@@ -92,6 +92,16 @@ pub struct ModelInfo {
     pub memory: Option<MemoryInfo>,
 }
 
+impl ModelInfo {
+    /// Whether it sees as `other` does: the same weights, engine, precision and memory. Maps and scores of another one are
+    /// other numbers.
+    pub fn sees_as(&self, other: &Self) -> bool {
+        let which = |memory: &Option<MemoryInfo>| memory.as_ref().map(|memory| memory.id.clone());
+        (&self.sha256, &self.engine, &self.precision) == (&other.sha256, &other.engine, &other.precision)
+            && which(&self.memory) == which(&other.memory)
+    }
+}
+
 /// A memory of good parts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemoryInfo {
@@ -99,6 +109,16 @@ pub struct MemoryInfo {
     pub id: String,
     /// Good parts it was made of.
     pub parts: usize,
+}
+
+/// Where the pictures of a part are asked for: paths at the API of its line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Images {
+    /// The frame, lossless.
+    pub frame: String,
+    /// The frame with its anomaly map over it; absent where the engine has not looked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub overlay: Option<String>,
 }
 
 /// One event per inspected or owed part.
@@ -146,6 +166,12 @@ pub struct InspectionEvent {
     /// stands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suspect: Option<Suspect>,
+    /// Its pictures; absent where the archive does not keep them, or had no room.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub images: Option<Images>,
+    /// Only where the frame was looked at in tiles: `score` is that of those that were looked at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tiles: Option<TileCount>,
     /// How the part lies in the frame; only with `[camera.locate]` and a verdict.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub location: Option<Location>,

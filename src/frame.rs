@@ -1,6 +1,8 @@
 //! A frame: the pixels a camera delivered, owned, with where and when they came from.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
+
+pub use crate::levels::{Levels, LevelsError};
 
 use crate::clock::{ClockSource, Moment};
 
@@ -15,6 +17,8 @@ pub enum PixelFormat {
     Gray16,
     /// Red, green, blue.
     Rgb8,
+    /// Red, green, blue, two bytes each, little endian.
+    Rgb16,
     /// Blue, green, red.
     Bgr8,
     /// Red, green, blue, alpha (not premultiplied).
@@ -29,7 +33,13 @@ impl PixelFormat {
             Self::GrayAlpha8 | Self::Gray16 => 2,
             Self::Rgb8 | Self::Bgr8 => 3,
             Self::Rgba8 => 4,
+            Self::Rgb16 => 6,
         }
+    }
+
+    /// Whether a channel has more than 8 bits.
+    pub const fn is_deep(self) -> bool {
+        matches!(self, Self::Gray16 | Self::Rgb16)
     }
 }
 
@@ -56,6 +66,9 @@ pub struct Image {
     pub resampling: Resampling,
     /// Its source says that it does not show what was there: a part of it is missing or guessed, and it gets no verdict.
     pub damaged: bool,
+    /// What the values of the sensor mean; they are applied after the resize. Absent: 8 bits as they are, 16 bits of
+    /// colour from 0 to 65535, and 16 bits of grey as Pillow has them (what lies above 255 is white).
+    pub levels: Option<Arc<Levels>>,
     data: Arc<Vec<u8>>,
 }
 
@@ -77,7 +90,8 @@ impl Image {
         if needed == 0 || data.len() != needed {
             return Err(ImageError { width, height, format, needed, got: data.len() });
         }
-        Ok(Self { width, height, format, resampling: Resampling::default(), damaged: false, data: Arc::new(data) })
+        let (resampling, damaged, levels) = (Resampling::default(), false, None);
+        Ok(Self { width, height, format, resampling, damaged, levels, data: Arc::new(data) })
     }
 
     /// Copies `height` rows that lie `stride` bytes apart, leaving the padding behind.
@@ -117,18 +131,45 @@ impl Image {
         Arc::ptr_eq(&self.data, &other.data)
             && (self.width, self.height, self.format, self.resampling)
                 == (other.width, other.height, other.format, other.resampling)
+            && self.levels == other.levels
     }
 
-    /// One pixel as red, green, blue (for overlays; 16-bit grey keeps its upper byte, alpha is ignored).
+    /// The picture with these levels.
+    pub fn through(self, levels: Option<Arc<Levels>>) -> Self {
+        Self { levels, ..self }
+    }
+
+    /// The levels of a picture that has some: those that it carries, and the whole range of 16-bit colour without any.
+    pub fn levels_in_use(&self) -> Option<&Levels> {
+        static WHOLE: LazyLock<Levels> = LazyLock::new(|| Levels::of_bits(16));
+        match (&self.levels, self.format) {
+            (Some(levels), _) => Some(levels),
+            (None, PixelFormat::Rgb16) => Some(&WHOLE),
+            (None, _) => None,
+        }
+    }
+
+    /// One pixel as red, green, blue for people: through its levels, alpha is ignored. 16-bit grey without levels keeps its
+    /// upper byte.
     pub fn rgb_at(&self, x: u32, y: u32) -> [u8; 3] {
         let step = self.format.bytes_per_pixel();
         let at = (y as usize * self.width as usize + x as usize) * step;
         let p = &self.data[at..at + step];
-        match self.format {
+        let levels = self.levels_in_use();
+        let deep = |at: usize| match levels {
+            Some(levels) => levels.byte(u16::from_le_bytes([p[at], p[at + 1]])),
+            None => p[at + 1],
+        };
+        let pixel = match self.format {
+            PixelFormat::Gray16 => return [deep(0); 3],
+            PixelFormat::Rgb16 => return [deep(0), deep(2), deep(4)],
             PixelFormat::Gray8 | PixelFormat::GrayAlpha8 => [p[0]; 3],
-            PixelFormat::Gray16 => [p[1]; 3],
             PixelFormat::Rgb8 | PixelFormat::Rgba8 => [p[0], p[1], p[2]],
             PixelFormat::Bgr8 => [p[2], p[1], p[0]],
+        };
+        match levels {
+            Some(levels) => pixel.map(|byte| levels.byte(u16::from(byte))),
+            None => pixel,
         }
     }
 }

@@ -17,11 +17,14 @@
 //! `tests/it/layering.rs` reads the `use crate::` lines and enforces this table, top to bottom:
 //! ```text
 //! main → cli → {service → {calibrate → line, config, publish, web, systemd}, learn → eval} → {dataset → source, engine → cuda} → {vcp_clip, weights, synth} → output → vocabulary
-//! {line, config} → drift → vocabulary; {line, config, calibrate, learn, eval, memory} → view → vcp_clip
+//! {line, eval, calibrate, cli} → look → {engine, memory, view}; {config, memory} → view → vocabulary
+//! {line, config} → drift → vocabulary
+//! {line, config, service, web} → archive → output → vocabulary
 //! ```
-//! where the vocabulary is [`frame`], [`anomaly`], [`overlay`], [`verdict`], [`event`], [`camera`], [`command`],
+//! where the vocabulary is [`frame`], [`levels`], [`anomaly`], [`overlay`], [`verdict`], [`event`], [`camera`], [`command`],
 //! [`secret`], [`clock`], [`dice`], [`printable`] and [`error_chain`]: no I/O. [`output`] puts results on disk, whole or not at all;
-//! [`view`] says what of a frame is looked at, and how closely; [`synth`] makes pictures of products whose truth is known; [`drift`] tells whether pictures still look like those of the good
+//! [`archive`] keeps what became of every part, and pictures; [`view`] says what of a frame is looked at, and how closely, and
+//! [`look`] looks so; [`synth`] makes pictures of products whose truth is known; [`drift`] tells whether pictures still look like those of the good
 //! parts. Modules in one pair of braces do not import each other, with
 //! two exceptions: `config` fills in the `…Spec` types of its neighbours, and `weights` takes the model's sizes from
 //! `vcp_clip`. Of the adapters only `source` imports `synth`; adapters (`source`, `engine`, `publish`, `web`) never import
@@ -35,6 +38,7 @@ pub mod dice;
 pub mod error_chain;
 pub mod event;
 pub mod frame;
+pub mod levels;
 pub mod overlay;
 pub mod printable;
 pub mod secret;
@@ -43,16 +47,17 @@ pub mod verdict;
 
 pub mod output;
 
+pub mod archive;
 pub mod drift;
 pub mod synth;
 pub mod vcp_clip;
+pub mod view;
 pub mod weights;
 
 #[cfg(feature = "cuda")]
 pub mod cuda;
 pub mod engine;
 pub mod source;
-pub mod view;
 
 pub mod dataset;
 
@@ -62,6 +67,7 @@ pub mod eval;
 pub mod learn;
 pub mod line;
 pub mod logging;
+pub mod look;
 pub mod memory;
 pub mod publish;
 pub mod systemd;

@@ -1,6 +1,6 @@
 //! The picture an operator looks at: the frame with its anomaly map over it.
 
-use image::{Rgb, RgbImage};
+use image::{Rgb, RgbImage, Rgba, RgbaImage};
 
 use crate::anomaly::AnomalyMap;
 use crate::frame::Image;
@@ -30,6 +30,18 @@ pub fn draw(image: &Image, map: &AnomalyMap, outline: f32) -> RgbImage {
     picture
 }
 
+/// The colours of [`draw`] alone, `width × height`, to be laid over the picture by whoever shows it.
+pub fn veil(map: &AnomalyMap, outline: f32, (width, height): (u32, u32)) -> RgbaImage {
+    let clear = CLEAR * outline.clamp(0.0, 1.0);
+    RgbaImage::from_fn(width, height, |x, y| {
+        let here = sample(map, (x, width), (y, height));
+        let share = ((here - clear) / (1.0 - clear)).clamp(0.0, 1.0);
+        let [red, green, blue] = colour(here).map(|level| level.round() as u8);
+        // Strong enough to be turned down by the page, where `draw` decides itself.
+        Rgba([red, green, blue, (share.sqrt() * 255.0).round() as u8])
+    })
+}
+
 /// Draws the inner border, one pixel wide, of where `inside` is true; the picture's own border is none.
 pub fn draw_outline(picture: &mut RgbImage, colour: Rgb<u8>, inside: impl Fn(u32, u32) -> bool) {
     let (width, height) = picture.dimensions();
@@ -54,16 +66,20 @@ fn colour(value: f32) -> [f32; 3] {
     std::array::from_fn(|c| SCALE[low][c] * (1.0 - weight) + SCALE[low + 1][c] * weight)
 }
 
-/// Bilinear, half-pixel centres.
-fn sample(map: &AnomalyMap, x: (u32, u32), y: (u32, u32)) -> f32 {
-    let size = map.size();
-    let place = |(at, of): (u32, u32)| {
+/// Bilinear, half-pixel centres; 0 beside the rectangle that the map lies over.
+fn sample(map: &AnomalyMap, (x, width): (u32, u32), (y, height): (u32, u32)) -> f32 {
+    let [left, top, columns, rows] = map.place_in((width, height));
+    let (Some(x), Some(y)) = (x.checked_sub(left), y.checked_sub(top)) else { return 0.0 };
+    if x >= columns || y >= rows {
+        return 0.0;
+    }
+    let place = |at: u32, of: u32, size: usize| {
         let at = ((at as f32 + 0.5) * size as f32 / of as f32 - 0.5).clamp(0.0, (size - 1) as f32);
         let low = at as usize;
         (low, (low + 1).min(size - 1), at - low as f32)
     };
-    let ((x0, x1, wx), (y0, y1, wy)) = (place(x), place(y));
-    let at = |x: usize, y: usize| map.values()[y * size + x];
+    let ((x0, x1, wx), (y0, y1, wy)) = (place(x, columns, map.width()), place(y, rows, map.height()));
+    let at = |x: usize, y: usize| map.values()[y * map.width() + x];
     let top = at(x0, y0) * (1.0 - wx) + at(x1, y0) * wx;
     let bottom = at(x0, y1) * (1.0 - wx) + at(x1, y1) * wx;
     top * (1.0 - wy) + bottom * wy

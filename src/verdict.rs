@@ -115,6 +115,15 @@ pub struct Defect {
     pub polygon: Vec<[u32; 2]>,
 }
 
+/// Tiles of a frame: the image score is that of those that were looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TileCount {
+    /// Those that a region of interest touches.
+    pub looked_at: usize,
+    /// As many as the whole view would have.
+    pub of: usize,
+}
+
 /// What the recipe made of a prediction.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Inspection {
@@ -126,4 +135,6 @@ pub struct Inspection {
     pub defects: Vec<Defect>,
     /// How the part lies; `None` with a camera that does not look for it.
     pub location: Option<Location>,
+    /// Where the frame was looked at in tiles.
+    pub tiles: Option<TileCount>,
 }

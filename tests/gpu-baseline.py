@@ -283,6 +283,30 @@ def measure_post_vcp(torch, network, clock, batch):
     return clock.both(work, count)
 
 
+# Pictures whose tokens a memory holds.
+REMEMBERED = 4
+
+
+def measure_memory(torch, network, clock):
+    """Cosine distance of one picture's tokens to the nearest of a memory: a product, of which the largest are kept.
+
+    Only the look-up: the joining of both maps is left out, in PyTorch's favour. Sets in turn, as for Post-VCP.
+    """
+    s = network.s
+    shape = (len(s.taps), REMEMBERED * s.patches, s.vision_width)
+    size = torch.finfo(network.dtype).bits // 8
+    count = max(2, -(-ROTATED // (size * shape[0] * (shape[1] + s.patches) * shape[2]))) if clock.cuda else 2
+    unit = torch.nn.functional.normalize
+    first, rows = network.random(shape[0], s.patches, s.vision_width, scale=1.0), unit(network.random(*shape), dim=-1)
+    sets = [(first.clone(), rows.clone()) for _ in range(count)]
+
+    def work():
+        for tokens, memory in sets:
+            1 - (unit(tokens, dim=-1) @ memory.transpose(-2, -1)).amax(-1)
+
+    return clock.both(work, count)
+
+
 def measure_matrix(torch, network, clock, side):
     a, b = network.random(side, side, scale=1.0), network.random(side, side, scale=1.0)
     # TFLOP/s: operations per millisecond, over 10⁹.
@@ -313,6 +337,7 @@ def measure(torch, sizes, device, rounds):
         "copy_gb_per_s": measure_copy(torch, network, clock, (128 << 20) if cuda else 1024),
         "post_vcp": {},
         "frame": {},
+        "memory": {"1": measure_memory(torch, network, clock)},
     }
     for batch in (1, 8):
         report["post_vcp"][str(batch)] = measure_post_vcp(torch, network, clock, batch)

@@ -6,6 +6,8 @@
 //! later has seen more than those that judged here. That promise is called approximate (for the best that holds without
 //! assumptions, twice the rate, see Barber, Candès, Ramdas and Tibshirani 2021, "Predictive inference with the jackknife+").
 
+use serde::{Deserialize, Serialize};
+
 use super::promise::{Kind, Wanted};
 use crate::dice::Dice;
 use crate::line::recipe::Statistics;
@@ -38,7 +40,8 @@ pub struct Fitted<M> {
 }
 
 /// How to use the parts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Plan {
     /// So many for the memory, the rest for the thresholds.
     Split {
@@ -52,20 +55,53 @@ pub enum Plan {
     },
 }
 
+/// The parts do not suffice for the plan.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlanError {
+    /// Too few for a memory and for thresholds of others.
+    #[error(
+        "{parts} good parts are too few for a memory and for thresholds from others: {} are needed, {} more ({LEAST_MEMORY} make \
+         the memory, {thresholds} the thresholds); or let every part serve for both with --folds {FOLDS}, which promises \
+         approximately",
+        LEAST_MEMORY + thresholds, LEAST_MEMORY + thresholds - parts
+    )]
+    TooFew {
+        /// Those that are there.
+        parts: usize,
+        /// Those that the promise needs.
+        thresholds: usize,
+    },
+    /// No such folds.
+    #[error("{folds} folds of {parts} good parts: 2 to {parts} are possible, and none of a single part")]
+    Folds {
+        /// As asked for.
+        folds: usize,
+        /// Those that are there.
+        parts: usize,
+    },
+}
+
 /// Fewer parts in the memory than this are none to rely on.
 const LEAST_MEMORY: usize = 4;
 /// Folds where nothing speaks for another number: each memory has nine tenths of the parts.
 pub const FOLDS: usize = 10;
 
 impl Plan {
-    /// An exact promise where the parts suffice for one beside a memory: as few as it needs for the thresholds, the others
-    /// for the memory. Else folds. `both` when two thresholds are wanted. `None` of a single part, which no other can judge.
-    pub fn for_parts(parts: usize, wanted: &Wanted, both: bool) -> Option<Self> {
-        let needed = wanted.parts_needed(usize::from(both));
-        match parts.checked_sub(needed) {
-            Some(memory) if memory >= LEAST_MEMORY => Some(Self::Split { memory }),
-            _ if parts >= 2 => Some(Self::Folds { folds: FOLDS.min(parts) }),
-            _ => None,
+    /// As many parts for the memory as for the thresholds, and fewer where the promise needs them. `both` when two thresholds
+    /// are wanted.
+    pub fn split(parts: usize, wanted: &Wanted, both: bool) -> Result<Self, PlanError> {
+        let thresholds = wanted.parts_needed(usize::from(both));
+        match parts.saturating_sub(thresholds).min(parts / 2) {
+            memory if memory >= LEAST_MEMORY => Ok(Self::Split { memory }),
+            _ => Err(PlanError::TooFew { parts, thresholds }),
+        }
+    }
+
+    /// Every part for both.
+    pub fn folds(parts: usize, folds: usize) -> Result<Self, PlanError> {
+        match (2..=parts).contains(&folds) {
+            true => Ok(Self::Folds { folds }),
+            false => Err(PlanError::Folds { folds, parts }),
         }
     }
 }
@@ -202,11 +238,17 @@ mod tests {
     #[test]
     fn the_plan_follows_the_number_of_parts() {
         let wanted = Wanted::new(0.05, 0.95).expect("in range");
-        let plan = |parts| Plan::for_parts(parts, &wanted, false);
+        let plan = |parts| Plan::split(parts, &wanted, false);
         assert_eq!(
-            [1, 2, 62, 63].map(plan),
-            [None, Some(Plan::Folds { folds: 2 }), Some(Plan::Folds { folds: 10 }), Some(Plan::Split { memory: 4 })]
+            [63, 100, 118, 300].map(plan),
+            [4, 41, 59, 150].map(|memory| Ok(Plan::Split { memory })),
+            "as many as the promise leaves, and no more than half"
         );
-        assert_eq!(Plan::for_parts(100, &wanted, true), Some(Plan::Split { memory: 7 }));
+        assert_eq!(Plan::split(100, &wanted, true), Ok(Plan::Split { memory: 7 }));
+        let error = plan(62).expect_err("3 are no memory").to_string();
+        assert!(error.contains("63 are needed, 1 more (4 make the memory, 59 the thresholds)"), "{error}");
+        assert_eq!(plan(1), Err(PlanError::TooFew { parts: 1, thresholds: 59 }));
+        assert_eq!(Plan::folds(60, 10), Ok(Plan::Folds { folds: 10 }));
+        assert_eq!([Plan::folds(60, 61), Plan::folds(1, 2)].map(|plan| plan.is_err()), [true; 2]);
     }
 }

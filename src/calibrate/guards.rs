@@ -48,6 +48,13 @@ pub enum Warning {
         /// Robust standard deviations from the median.
         deviations: f32,
     },
+    /// Pictures that the memory was made of, too: they do not count.
+    Remembered {
+        /// How many.
+        count: usize,
+        /// Which memory.
+        memory: String,
+    },
     /// More than are named.
     More {
         /// How many.
@@ -70,6 +77,11 @@ impl fmt::Display for Warning {
                 f,
                 "{picture} is unlike the rest ({what}, {deviations:.1} deviations from the median): it counts; look at it, \
                  and take it away if it is no good part"
+            ),
+            Self::Remembered { count, memory } => write!(
+                f,
+                "{count} good pictures have made the memory {memory} and do not count: they are nearer to it than parts to come; \
+                 give others, or make memory and thresholds of the same pictures with --learn FILE.memory"
             ),
             Self::More { count } => write!(f, "{count} more such pictures"),
         }

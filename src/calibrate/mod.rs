@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! good parts ─▶ statistics, looks (part) ─▶ guards ─▶ promise: order statistics, exact bound ─▶ calibration ─▶ record, histogram
-//!     which also made the memory: crossfit ─┘
+//!     which also made the memory: crossfit, remembering ─┘
 //! ```
 
 pub mod calibration;

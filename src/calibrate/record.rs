@@ -7,10 +7,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::calibration::{Calibration, Decided, thresholds};
+use super::crossfit::Plan;
 use super::part::Part;
 use super::promise::Promise;
 use crate::drift::{Baseline, GoodPart};
-use crate::event::RecipeInfo;
+use crate::event::{ModelInfo, RecipeInfo};
+use crate::line::judge::judged_by;
 use crate::line::recipe::RecipeSpec;
 use crate::output;
 
@@ -36,6 +38,9 @@ pub struct Record {
     pub after: Setting,
     /// What has looked at the parts; statistics of another one are other statistics.
     pub model: Model,
+    /// How the same parts made the memory, too; none where others had made it before, or without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fitted: Option<Plan>,
     /// What is promised.
     pub promise: Promise,
     /// Verdicts on the parts given.
@@ -65,18 +70,8 @@ pub struct Setting {
     pub min_area_px: u32,
 }
 
-/// The model and how it was run.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Model {
-    /// Name in the manifest.
-    pub name: String,
-    /// Of the weights.
-    pub sha256: String,
-    /// The engine really used.
-    pub engine: String,
-    /// Its arithmetic.
-    pub precision: String,
-}
+/// The model, how it was run and the memory that helped: thresholds hold for what looks as it did.
+pub type Model = ModelInfo;
 
 /// A part's statistics.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -109,7 +104,8 @@ impl Record {
     pub fn new(by: By, model: Model, before: &RecipeSpec, found: &Calibration, good: &[Part], bad: &[Part]) -> Self {
         let By { at, by, line, camera } = by;
         let mut warnings: Vec<String> = found.warnings.iter().map(ToString::to_string).collect();
-        let picture = baseline(&found.recipe, good).map(|baseline| baseline.map_err(|error| warnings.push(error)));
+        let picture = baseline(&found.recipe, &model, good);
+        let picture = picture.map(|baseline| baseline.map_err(|error| warnings.push(error)));
         let entries = |parts: &[Part]| parts.iter().map(Entry::of).collect();
         Self {
             schema: SCHEMA,
@@ -120,6 +116,7 @@ impl Record {
             before: Setting::of(before),
             after: Setting::of(&found.recipe),
             model,
+            fitted: None,
             promise: found.promise.clone(),
             decided: found.decided,
             warnings,
@@ -138,7 +135,12 @@ impl Record {
 
     /// Errors name what is wrong with the file, not which it is.
     pub fn read(file: &Path) -> io::Result<Self> {
-        let record: Self = serde_json::from_slice(&std::fs::read(file)?)?;
+        Self::parse(&std::fs::read(file)?)
+    }
+
+    /// Of the file's bytes.
+    pub fn parse(bytes: &[u8]) -> io::Result<Self> {
+        let record: Self = serde_json::from_slice(bytes)?;
         match record.schema {
             SCHEMA => Ok(record),
             other => {
@@ -150,7 +152,7 @@ impl Record {
 }
 
 /// What later pictures are compared with, where the parts were measured; else why there is none.
-fn baseline(recipe: &RecipeSpec, good: &[Part]) -> Option<Result<Baseline, String>> {
+fn baseline(recipe: &RecipeSpec, model: &Model, good: &[Part]) -> Option<Result<Baseline, String>> {
     let passes = |part: &Part| {
         let score = recipe.threshold.is_none_or(|threshold| part.statistics.score < threshold);
         score && part.statistics.defect < recipe.defect_threshold
@@ -161,7 +163,8 @@ fn baseline(recipe: &RecipeSpec, good: &[Part]) -> Option<Result<Baseline, Strin
         Some(GoodPart { features, passes: passes(part), statistic: defect, score: Some(part.statistics.score) })
     };
     let parts = good.iter().map(measured).collect::<Option<Vec<_>>>()?;
-    Some(Baseline::of(&parts).map_err(|error| format!("{error}; changes of the picture will not be told")))
+    let baseline = Baseline::of(&parts).map(|baseline| baseline.judged_by(judged_by(recipe, model)));
+    Some(baseline.map_err(|error| format!("{error}; changes of the picture will not be told")))
 }
 
 impl Setting {
@@ -193,6 +196,7 @@ mod tests {
     use crate::calibrate::part::Look;
     use crate::calibrate::promise::{Kind, Wanted};
     use crate::calibrate::{Wish, calibrate};
+    use crate::event::MemoryInfo;
     use crate::line::recipe::Statistics;
 
     #[test]
@@ -214,7 +218,9 @@ mod tests {
         let found = calibrate(&recipe, &good, &[], &Wish { wanted, score: false, kind: Kind::Exact }).expect("enough");
         let by = By { at: Timestamp::UNIX_EPOCH, by: "me".into(), line: "l".into(), camera: "top".into() };
         let text = |text: &str| text.to_owned();
-        let model = Model { name: text("m"), sha256: text("00"), engine: text("reference"), precision: text("fp32") };
+        let memory = Some(MemoryInfo { id: text("7e0cca9a7a95c019"), parts: 16 });
+        let (engine, precision) = (text("reference"), text("fp32"));
+        let model = Model { name: text("m"), sha256: text("00"), engine, precision, memory };
         let mut record = Record::new(by, model, &recipe, &found, &good, &[]);
         // What is no float of single precision may be read another last digit (serde_json without `float_roundtrip`).
         (record.promise.bound, record.promise.expected) = (0.046875, 0.015625);

@@ -79,19 +79,27 @@ pub fn run(arguments: &LocateArguments) -> anyhow::Result<()> {
             (false, Some(pose)) => say!(
                 "{}  dx {:+.2} px  dy {:+.2} px  turn {:+.3} degrees  score {:.3}",
                 printable(&name),
-                pose.dx,
-                pose.dy,
-                pose.degrees,
+                to(pose.dx, 100.0),
+                to(pose.dy, 100.0),
+                to(pose.degrees, 1000.0),
                 pose.score
             ),
             (false, None) => say!("{}  not found", printable(&name)),
         }
     }
     if !arguments.json && arguments.picture.is_some() {
-        say!("\ntaught on a frame of {width}x{height} pixels; write below camera '{}':\n", camera.plan.name);
-        say!("{}", table(&settings, &arguments.settings));
+        let table = table(&settings, &arguments.settings);
+        terminal::lines(&format!(
+            "\ntaught on a frame of {width}x{height} pixels; write below camera '{}':\n\n{table}\n",
+            camera.plan.name
+        ));
     }
     Ok(())
+}
+
+/// Rounded to a share of one; nothing is never less than nothing.
+fn to(value: f32, steps: f32) -> f32 {
+    (value * steps).round() / steps + 0.0
 }
 
 impl LocateArguments {

@@ -13,6 +13,7 @@ use crate::printable;
 use interrupt::Interrupts;
 use terminal::note;
 
+mod archive;
 mod bench;
 mod calibrate;
 mod check;
@@ -25,6 +26,7 @@ mod inspect;
 mod interrupt;
 mod json_file;
 mod learn;
+mod levels_argument;
 mod locate;
 mod model;
 mod outbox;
@@ -73,6 +75,8 @@ enum Command {
     Trigger(trigger::TriggerArguments),
     /// Show what waits in a line's outbox: events, parts that are owed one, damage. Reads only.
     Outbox(outbox::OutboxArguments),
+    /// Show what a line has kept of its parts, or write it as a data set.
+    Archive(archive::ArchiveArguments),
     /// Look at image files: one line each with the score; anomaly maps and overlays on request.
     Inspect(inspect::InspectArguments),
     /// Teach a camera to find its parts when they do not lie still, and show where they lie in pictures.
@@ -164,6 +168,7 @@ fn command(command: Command, interrupts: &Interrupts, log: &Log) -> anyhow::Resu
         Command::Watch(arguments) => watch::run(&arguments),
         Command::Trigger(arguments) => trigger::run(&arguments),
         Command::Outbox(arguments) => outbox::run(&arguments),
+        Command::Archive(arguments) => archive::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
         Command::Locate(arguments) => locate::run(&arguments),
         Command::Learn(arguments) => learn::run(&arguments),

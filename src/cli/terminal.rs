@@ -4,7 +4,7 @@
 //! A reader that has gone away (`| head`) ends a command quietly, unless results are still to come on disk or a line is
 //! running: those go on without. What cannot be written for another reason, such as a full disk, is an error.
 
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::process;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -42,6 +42,43 @@ pub fn goes_on_without() {
 /// One line; control characters in it are spelled out.
 pub fn line(text: &str) {
     write(&(printable(text).into_owned() + "\n"));
+}
+
+/// Colours of a word, on terminals that want them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Colour {
+    /// Good.
+    Green,
+    /// Bad.
+    Red,
+    /// Neither.
+    Yellow,
+}
+
+/// Whether somebody looks at standard output.
+pub fn is_terminal() -> bool {
+    io::stdout().is_terminal()
+}
+
+/// One line whose first ` word ` is coloured where standard output is a terminal that shows colours and NO_COLOR
+/// (no-color.org) is not set; control characters in it are spelled out.
+pub fn line_with(text: &str, word: &str, colour: Colour) {
+    let wanted = |name: &str| std::env::var_os(name).is_none_or(|value| value.is_empty());
+    let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+    let colours = is_terminal() && !dumb && wanted("NO_COLOR");
+    write(&(coloured(text, word, colours.then_some(colour)) + "\n"));
+}
+
+fn coloured(text: &str, word: &str, colour: Option<Colour>) -> String {
+    let text = printable(text);
+    let spaced = format!(" {word} ");
+    let code = match colour {
+        Some(Colour::Green) => "32",
+        Some(Colour::Red) => "1;31",
+        Some(Colour::Yellow) => "33",
+        None => return text.into_owned(),
+    };
+    text.replacen(&spaced, &format!(" \x1b[{code}m{word}\x1b[0m "), 1)
 }
 
 /// Several lines, such as a table; control characters within each are spelled out.
@@ -94,4 +131,16 @@ fn write(text: &str) {
 /// What a full disk behind standard output is called.
 pub fn unwritten(error: &io::Error) -> String {
     format!("vcp-line: writing to standard output: {error}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_is_coloured_and_what_others_wrote_is_not_obeyed() {
+        let said = coloured("12:00 FAIL a\x1b[2J FAIL b", "FAIL", Some(Colour::Red));
+        assert_eq!(said, "12:00 \x1b[1;31mFAIL\x1b[0m a\\u{1b}[2J FAIL b");
+        assert_eq!(coloured("12:00 pass a", "pass", None), "12:00 pass a");
+    }
 }

@@ -4,11 +4,15 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use clap::Args;
+use jiff::tz::TimeZone;
+use serde_json::{Value, json};
 
 use super::failure::wrong_arguments;
-use super::terminal::say;
+use super::terminal::{self, Colour, note, say};
 use crate::config;
+use crate::event::VerdictWord;
 use crate::publish::topic::prefix_mistake;
+use crate::publish::watch::Heard;
 use crate::publish::{self, BrokerUrl, ClientFiles, Credentials, PublisherSpec, TlsFiles};
 use crate::service;
 
@@ -20,6 +24,15 @@ pub struct WatchArguments {
     /// Broker and prefix: mqtt://[USER@]HOST[:PORT][/PREFIX[/LINE]], with TLS mqtts://; the prefix defaults to vcp-line.
     #[arg(value_name = "URL")]
     url: String,
+    /// One JSON object a line, {"topic", "message"}, as when nobody looks: standard output is no terminal.
+    #[arg(long, conflicts_with = "text")]
+    json: bool,
+    /// Readable lines, in local time, also when standard output is no terminal.
+    #[arg(long)]
+    text: bool,
+    /// Only verdicts other than pass.
+    #[arg(long)]
+    fails: bool,
     #[command(flatten)]
     broker: BrokerArguments,
 }
@@ -83,5 +96,50 @@ pub fn run(arguments: &WatchArguments) -> anyhow::Result<()> {
     let spec = arguments.broker.spec(&url, "watch")?;
     let stop = service::stop_on_signal()?;
     let filter = format!("{prefix}/#");
-    publish::watch::watch(&spec, &filter, &stop, |heard| say!("{}", heard.readable())).context("watching")
+    let json = arguments.json || !(arguments.text || terminal::is_terminal());
+    let mut day = None;
+    let mut failed = Ok(());
+    let done = publish::watch::watch(&spec, &filter, &stop, |heard| {
+        let event = heard.event();
+        let of_interest = event.as_ref().is_some_and(|event| event.verdict != VerdictWord::Pass);
+        if arguments.fails && !of_interest && !matches!(heard, Heard::Trouble(_)) {
+            return;
+        }
+        if json {
+            failed = std::mem::replace(&mut failed, Ok(())).and_then(|()| as_json(&heard));
+            return;
+        }
+        let text = heard.readable();
+        let Some(event) = event else { return say!("{text}") };
+        // Lines show the time alone.
+        let today = event.time.captured.to_zoned_datetime(TimeZone::system()).date();
+        if day.replace(today) != Some(today) {
+            say!("{today}, local time");
+        }
+        let word = publish::watch::word(event.verdict);
+        let colour = match event.verdict {
+            VerdictWord::Pass => Colour::Green,
+            VerdictWord::Fail => Colour::Red,
+            VerdictWord::NoVerdict => Colour::Yellow,
+        };
+        terminal::line_with(&text, word, colour);
+    });
+    done.context("watching").and(failed.context("writing JSON"))
+}
+
+/// What is no JSON comes as a string; trouble of the connection is no message.
+fn as_json(heard: &Heard<'_>) -> serde_json::Result<()> {
+    let (topic, payload) = match heard {
+        Heard::Trouble(reason) => {
+            note!("{reason}");
+            return Ok(());
+        }
+        Heard::Message { topic, payload } => (topic, payload),
+    };
+    let text = || Value::from(String::from_utf8_lossy(payload));
+    let message = match payload.is_empty() {
+        true => Value::Null,
+        false => serde_json::from_slice(payload).unwrap_or_else(|_| text()),
+    };
+    terminal::json(&json!({"topic": topic, "message": message}), false)
 }

@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
+use super::problem::Report;
 use super::raw::RawLocate;
 use super::rules::{Rules, value};
-use crate::line::locating::LocateSettings;
+use crate::error_chain;
+use crate::line::locating::{LocatePlan, LocatePlanError, LocateSettings};
 use crate::view::locate::{MOST_SHIFT, MOST_TURN};
 
 /// What a camera without the table does is nothing.
@@ -19,4 +21,23 @@ pub(super) fn resolve(raw: &RawLocate, base: &Path, rules: &mut Rules<'_>) -> Op
     let missing = value(&raw.missing).unwrap_or_default();
     let picture = base.join(picture?);
     Some(LocateSettings { picture, rectangle: rectangle?, shift_px, turn_degrees, least_score, missing })
+}
+
+/// Reads the taught picture, and hands out what was learnt of it; adds a mistake where that cannot be.
+pub(super) fn look_for_file(
+    raw: &RawLocate,
+    settings: &LocateSettings,
+    camera: &str,
+    report: &mut Report,
+) -> Option<LocatePlan> {
+    let error = match settings.plan() {
+        Ok(plan) => return Some(plan),
+        Err(error) => error,
+    };
+    let (key, place) = match &error {
+        LocatePlanError::Picture(_) => ("picture", raw.picture.as_ref().map(|key| key.span().start)),
+        LocatePlanError::Locate(_) => ("rectangle", raw.rectangle.as_ref().map(|key| key.span().start)),
+    };
+    report.add(place, &format!("camera '{camera}'.locate.{key}"), error_chain::one_line(&error));
+    None
 }

@@ -1,6 +1,7 @@
 //! The settings of a line: read as written, checked as a whole, resolved until nothing is left to interpret.
 
 mod aravis;
+mod archive;
 mod control;
 mod locate;
 pub mod mqtt;
@@ -14,6 +15,7 @@ pub mod secret;
 pub mod sparkplug;
 mod state;
 mod synthetic;
+mod view;
 
 use std::path::{Path, PathBuf};
 
@@ -30,8 +32,8 @@ pub fn load(path: &Path) -> Result<LineConfig, ConfigError> {
     let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
     let mut report = problem::Report::new(path, &text);
     let raw = read::read(&text, &mut report);
-    let config = resolve::resolve(&raw, path, &mut report);
-    if let Some(config) = &config {
+    let mut config = resolve::resolve(&raw, path, &mut report);
+    if let Some(config) = &mut config {
         resolve::look_for_files(&raw, config, &mut report);
     }
     finish(config, report, path)

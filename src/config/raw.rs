@@ -9,6 +9,7 @@ use crate::engine::{EngineChoice, Precision};
 use crate::line::locating::Missing;
 use crate::line::parts::{Pairing, TriggerMode};
 use crate::line::queue::WhenFull;
+use crate::view::Flip;
 
 /// A value with its place in the file.
 pub type Key<T> = Option<Spanned<T>>;
@@ -32,6 +33,8 @@ pub struct RawLine {
     pub sparkplug: Option<RawSparkplug>,
     /// `[outbox]`
     pub outbox: RawOutbox,
+    /// `[archive]`
+    pub archive: Option<RawArchive>,
     /// `[stop]`
     pub stop: RawStop,
     /// `[[camera]]`
@@ -40,7 +43,7 @@ pub struct RawLine {
 
 /// Keys and tables of the top level.
 pub const TOP_LEVEL: &[&str] =
-    &["line", "model", "recipe", "mqtt", "outbox", "sparkplug", "commands", "http", "stop", "camera"];
+    &["line", "model", "recipe", "mqtt", "outbox", "archive", "sparkplug", "commands", "http", "stop", "camera"];
 
 /// `[model]`: what looks.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -140,6 +143,24 @@ pub struct RawOutbox {
     pub when_unkept: Key<String>,
 }
 
+/// `[archive]`: what is kept of every part.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawArchive {
+    /// Directory, this line's own.
+    pub directory: Key<PathBuf>,
+    /// Share of the parts that pass whose pictures are kept, 0 … 1.
+    pub sample: Key<f64>,
+    /// Largest size on disk, bytes.
+    pub max_bytes: Key<u64>,
+    /// Older parts go, hours.
+    pub max_age_h: Key<u64>,
+    /// Bytes of the disk that stay free.
+    pub reserve_bytes: Key<u64>,
+    /// Bytes that may wait in memory to be written.
+    pub max_queue_bytes: Key<u64>,
+}
+
 /// `[commands]`: what others may ask of the line.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -215,6 +236,12 @@ pub struct RawCamera {
     /// `[camera.trigger]`: where this camera's parts come from.
     #[serde(skip)]
     pub trigger: RawTrigger,
+    /// `[camera.view]`: what of its frames is looked at.
+    #[serde(skip)]
+    pub view: RawView,
+    /// `[camera.levels]`: what the values of its sensor mean.
+    #[serde(skip)]
+    pub levels: Option<RawLevels>,
     /// The keys of its kind.
     #[serde(skip)]
     pub kind: Option<RawKind>,
@@ -241,6 +268,34 @@ pub struct RawLocate {
     pub missing: Key<Missing>,
 }
 
+/// `[camera.view]`: what of a camera's frames is looked at.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawView {
+    /// `[x, y, width, height]` in pixels of the captured frame.
+    pub crop: Key<[u32; 4]>,
+    /// 0, 90, 180 or 270 degrees clockwise.
+    pub rotate: Key<u32>,
+    /// `none`, `horizontal` or `vertical`, after the turn.
+    pub flip: Key<Flip>,
+    /// File with camera matrix and distortion, as OpenCV or ROS writes it.
+    pub undistort: Key<PathBuf>,
+    /// `{ size_px, overlap }` or `{ grid, overlap }`.
+    pub tiles: Key<RawTiles>,
+}
+
+/// `tiles` in `[camera.view]`: one of both, and the overlap.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawTiles {
+    /// Side of the square tiles, pixels of the view.
+    pub size_px: Option<u32>,
+    /// Columns and rows of tiles over the whole view.
+    pub grid: Option<[u32; 2]>,
+    /// Least share of a tile that it has in common with the next one.
+    pub overlap: Option<f32>,
+}
+
 /// `[camera.trigger]`: where a camera's parts come from.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -254,6 +309,18 @@ pub struct RawTrigger {
     pub window_ms: Key<u64>,
     /// From trigger or capture until the part is given up, milliseconds.
     pub deadline_ms: Key<u64>,
+}
+
+/// `[camera.levels]`: from the values of the sensor to what the model sees.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawLevels {
+    /// Value that is black, and all below.
+    pub black: Key<u16>,
+    /// Value that is white, and all above.
+    pub white: Key<u16>,
+    /// Curve between them; above 1 brightens.
+    pub gamma: Key<f32>,
 }
 
 /// The keys that only one kind of camera has.
@@ -306,7 +373,7 @@ pub struct RawV4l2 {
     pub height: Key<u32>,
     /// Frames per second.
     pub fps: Key<u32>,
-    /// `MJPG`, or GStreamer's name of a raw format such as `GRAY8`.
+    /// `MJPG`, or GStreamer's name of a raw format such as `GRAY8` or `GRAY16_LE`, or of a mosaic such as `rggb`.
     pub format: Key<String>,
 }
 
@@ -395,6 +462,8 @@ pub struct RawSynthetic {
     pub turn_degrees: Key<f32>,
     /// All parts of a class in large frames are one product.
     pub one_product: Key<bool>,
+    /// How the sensor delivers them: `rgb8`, `gray8` to `gray16`, `bayer_rggb8` and its kin.
+    pub pixel_format: Key<String>,
     /// Parts per second.
     pub fps: Key<f64>,
     /// Trigger of the first part.

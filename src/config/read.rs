@@ -6,7 +6,7 @@ use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
 use super::problem::Report;
-use super::raw::{RawCamera, RawKind, RawLine, RawLocate, RawRecipe, RawTrigger, TOP_LEVEL};
+use super::raw::{RawCamera, RawKind, RawLevels, RawLine, RawLocate, RawRecipe, RawTrigger, RawView, TOP_LEVEL};
 
 type Table<'i> = DeTable<'i>;
 type Pair<'i> = (Spanned<DeString<'i>>, Spanned<DeValue<'i>>);
@@ -66,6 +66,7 @@ pub fn read(text: &str, report: &mut Report) -> RawLine {
             "http" => raw.http = section(value, "http", report),
             "sparkplug" => raw.sparkplug = Some(section(value, "sparkplug", report)),
             "outbox" => raw.outbox = section(value, "outbox", report),
+            "archive" => raw.archive = Some(section(value, "archive", report)),
             "stop" => raw.stop = section(value, "stop", report),
             "camera" => match value.get_ref().as_array() {
                 Some(cameras) => {
@@ -90,12 +91,15 @@ fn camera(value: Spanned<DeValue<'_>>, index: usize, report: &mut Report) -> Raw
     let Some(table) = table(value, &path, report) else { return RawCamera { at, ..RawCamera::default() } };
     let kind = table.get("source").and_then(|kind| kind.get_ref().as_str()).map(str::to_owned);
     let common = keys_of::<RawCamera>();
-    let (mut shared, mut own, mut recipe, mut trigger, mut locate) = (Vec::new(), Vec::new(), None, None, None);
+    let (mut shared, mut own) = (Vec::new(), Vec::new());
+    let (mut recipe, mut trigger, mut view, mut levels, mut locate) = (None, None, None, None, None);
     for (key, value) in table {
         match key.get_ref().as_ref() {
             "recipe" => recipe = Some(value),
             "trigger" => trigger = Some(value),
+            "view" => view = Some(value),
             "locate" => locate = Some(value),
+            "levels" => levels = Some(value),
             name if common.contains(&name) => shared.push((key, value)),
             _ => own.push((key, value)),
         }
@@ -108,7 +112,11 @@ fn camera(value: Spanned<DeValue<'_>>, index: usize, report: &mut Report) -> Raw
     if let Some(value) = trigger {
         camera.trigger = section::<RawTrigger>(value, &format!("{path}.trigger"), report);
     }
+    if let Some(value) = view {
+        camera.view = section::<RawView>(value, &format!("{path}.view"), report);
+    }
     camera.locate = locate.map(|value| section::<RawLocate>(value, &format!("{path}.locate"), report));
+    camera.levels = levels.map(|value| section::<RawLevels>(value, &format!("{path}.levels"), report));
     let path = kind.as_ref().map_or(path.clone(), |kind| format!("{path} (source = \"{kind}\")"));
     camera.kind = match kind.as_deref() {
         Some("directory") => Some(RawKind::Directory(kind_keys(own, &path, report))),
@@ -125,8 +133,12 @@ fn camera(value: Spanned<DeValue<'_>>, index: usize, report: &mut Report) -> Raw
 }
 
 fn kind_keys<T: DeserializeOwned + Default>(own: Vec<Pair<'_>>, path: &str, report: &mut Report) -> T {
-    let valid: Vec<&str> =
-        keys_of::<T>().iter().chain(keys_of::<RawCamera>()).copied().chain(["recipe", "trigger", "locate"]).collect();
+    let valid: Vec<&str> = keys_of::<T>()
+        .iter()
+        .chain(keys_of::<RawCamera>())
+        .copied()
+        .chain(["recipe", "trigger", "view", "levels", "locate"])
+        .collect();
     pairs(own, path, &valid, report)
 }
 

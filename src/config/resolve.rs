@@ -1,23 +1,27 @@
 //! The line and its cameras with nothing left to interpret: rules and defaults of their keys; other sections have their own
 //! files.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::control::{self, CommandsConfig, HttpConfig};
 use super::mqtt::MqttConfig;
 use super::problem::Report;
-use super::raw::{Key, RawCamera, RawKind, RawLine, RawRecipe};
+use super::raw::{Key, RawCamera, RawKind, RawLevels, RawLine, RawRecipe};
 use super::read::KINDS;
 use super::rules::{Rules, password_place, value};
 use super::secret;
 use super::sparkplug::SparkplugConfig;
+use crate::archive::ArchiveSpec;
 use crate::drift::Baseline;
 use crate::engine::{EngineSpec, PlanSpec};
 use crate::error_chain;
 use crate::event::RecipeInfo;
+use crate::levels::{GAMMAS, Levels};
 use crate::line::CameraPlan;
-use crate::line::locating::{LocatePlanError, LocateSettings};
+use crate::line::locating::LocateSettings;
 use crate::line::parts::TriggerMode;
 use crate::line::queue::WhenFull;
 use crate::line::recipe::{RecipeError, RecipeSpec, RegionsMistake, regions_mistakes};
@@ -45,6 +49,8 @@ pub struct LineConfig {
     pub sparkplug: Option<SparkplugConfig>,
     /// Where events are kept until the broker has them.
     pub outbox: OutboxSpec,
+    /// What is kept of every part, if anything.
+    pub archive: Option<ArchiveSpec>,
     /// Longest time for the ordered stop.
     pub stop_deadline: Duration,
     /// At least one.
@@ -64,6 +70,8 @@ pub struct CameraConfig {
     pub calibration: Option<PathBuf>,
     /// How its parts are found.
     pub locate: Option<LocateSettings>,
+    /// What the values of the sensor mean; `None` takes it from its format, or from the first pictures.
+    pub levels: Option<Levels>,
 }
 
 /// Where frames come from, resolved: what the adapters need, but for the password of a network camera.
@@ -108,6 +116,8 @@ pub fn resolve(raw: &RawLine, file: &Path, report: &mut Report) -> Option<LineCo
     let deadline = cameras.iter().flatten().filter_map(|camera| camera.plan.trigger.deadline).min();
     let mut rules = Rules { section: "outbox".into(), report };
     let outbox = super::outbox::resolve(&raw.outbox, name.as_deref().unwrap_or_default(), base, deadline, &mut rules);
+    rules.section = "archive".into();
+    let archive = super::archive::resolve(raw.archive.as_ref(), name.as_deref().unwrap_or_default(), base, &mut rules);
     rules.section = "commands".into();
     let commands = control::commands(&raw.commands, name.as_deref().unwrap_or_default(), base, &mut rules);
     rules.section = "http".into();
@@ -118,7 +128,7 @@ pub fn resolve(raw: &RawLine, file: &Path, report: &mut Report) -> Option<LineCo
     let cameras = cameras.into_iter().collect::<Option<Vec<_>>>()?;
     let stop_deadline = Duration::from_secs_f64(stop_deadline);
     let (name, engine, mqtt, outbox, sparkplug) = (name?, engine?, mqtt?, outbox?, sparkplug?);
-    Some(LineConfig { name, engine, mqtt, outbox, sparkplug, commands, http, stop_deadline, cameras })
+    Some(LineConfig { name, engine, mqtt, outbox, archive, sparkplug, commands, http, stop_deadline, cameras })
 }
 
 /// Each camera has its own topics, Sparkplug device and files; not every host and disk tells capitals from small letters.
@@ -196,6 +206,8 @@ fn resolve_camera(raw: &RawCamera, line: &RawRecipe, base: &Path, report: &mut R
     let trigger = control::trigger(&raw.trigger, each_frame, queue, &mut rules);
     rules.section = format!("{section}.locate");
     let locate = raw.locate.as_ref().map(|raw| super::locate::resolve(raw, base, &mut rules));
+    rules.section = format!("{section}.levels");
+    let levels = raw.levels.as_ref().and_then(|raw| levels(raw, &mut rules));
     rules.section = camera;
     // A command must not wait for the engine on behalf of its frame.
     let commanded = trigger.is_some_and(|trigger| matches!(trigger.mode, TriggerMode::Software | TriggerMode::Matched));
@@ -212,19 +224,53 @@ fn resolve_camera(raw: &RawCamera, line: &RawRecipe, base: &Path, report: &mut R
     let keys = ["reopen_min_ms", "reopen_max_ms"];
     let (backoff_min, backoff_max) = rules.pauses(keys, &raw.reopen_min_ms, &raw.reopen_max_ms, 500);
     let source = raw.kind.as_ref().and_then(|kind| source(kind, value(&raw.frame_size), base, &mut rules));
+    rules.section = format!("{section}.view");
+    let view = super::view::resolve(&raw.view, base, &mut rules);
     let recipe = recipe(raw, line, &section, report);
+    if let (Some(view), Some(recipe), Some([width, height])) = (&view, &recipe, value(&raw.frame_size)) {
+        let mut rules = Rules { section: format!("{section}.view"), report };
+        super::view::fits(&raw.view, view, recipe, (width, height), &mut rules);
+    }
     let calibration = value(&raw.recipe.calibration).or(value(&line.calibration)).map(|file| base.join(file));
     let memory_file = value(&raw.recipe.memory).or(value(&line.memory)).map(|file| base.join(file));
-    let (trigger, recipe, kept) = (trigger?, recipe?, None);
-    let (name, memory, picture) = (name?.into(), None, None);
-    let settings = match locate {
+    let locate = match locate {
         Some(locate) => Some(locate?),
         None => None,
     };
-    let locate = None;
-    let plan =
-        CameraPlan { name, queue, when_full, trigger, recipe, kept, memory, picture, locate, backoff_min, backoff_max };
-    Some(CameraConfig { plan, source: source?, memory: memory_file, calibration, locate: settings })
+    let (trigger, recipe, kept) = (trigger?, recipe?, None);
+    let (name, view, memory, found_with, picture) = (name?.into(), view?, None, None, None);
+    let plan = CameraPlan {
+        name,
+        queue,
+        when_full,
+        trigger,
+        view,
+        recipe,
+        memory,
+        found_with,
+        picture,
+        locate: None,
+        kept,
+        backoff_min,
+        backoff_max,
+    };
+    Some(CameraConfig { plan, source: source?, memory: memory_file, calibration, locate, levels })
+}
+
+/// `None` after a mistake.
+fn levels(raw: &RawLevels, rules: &mut Rules<'_>) -> Option<Levels> {
+    let what = "write the sensor's largest value: 255 for 8 bits, 1023 for 10, 4095 for 12, 16383 for 14, 65535 for 16";
+    let black = value(&raw.black).unwrap_or(0);
+    let white = rules.required(&raw.white, "white", what);
+    let gamma = rules.bounded(&raw.gamma, "gamma", 1.0, GAMMAS, "");
+    match Levels::new(black, white?, gamma) {
+        Ok(levels) => Some(levels),
+        Err(error) => {
+            let key = if raw.black.is_some() { "black" } else { "white" };
+            rules.wrong(raw.black.as_ref().or(raw.white.as_ref()), key, error.to_string());
+            None
+        }
+    }
 }
 
 /// Each key of `[camera.recipe]` replaces the one of `[recipe]`; a mistake is told where the key is.
@@ -337,8 +383,9 @@ fn source(kind: &RawKind, frame_size: Option<[u32; 2]>, base: &Path, rules: &mut
     })
 }
 
-/// Adds a mistake for every file or folder that is named and not there.
-pub fn look_for_files(raw: &RawLine, config: &LineConfig, report: &mut Report) {
+/// Adds a mistake for every file or folder that is named and not there. Memories are kept as they were read: each file once,
+/// however many cameras name it.
+pub fn look_for_files(raw: &RawLine, config: &mut LineConfig, report: &mut Report) {
     let at = |key: &Key<PathBuf>| key.as_ref().map(|key| key.span().start);
     let bundle = &config.engine.bundle;
     if !bundle.is_dir() {
@@ -351,7 +398,11 @@ pub fn look_for_files(raw: &RawLine, config: &LineConfig, report: &mut Report) {
     {
         report.add(at(&raw.http.token_file), "http.token_file", error.to_string());
     }
-    for (raw_camera, camera) in raw.cameras.iter().zip(&config.cameras) {
+    let mut memories: BTreeMap<PathBuf, Result<Arc<Memory>, String>> = BTreeMap::new();
+    for (raw_camera, camera) in raw.cameras.iter().zip(&mut config.cameras) {
+        if let (Some(raw), Some(settings)) = (&raw_camera.locate, &camera.locate) {
+            camera.plan.locate = super::locate::look_for_file(raw, settings, &camera.plan.name, report);
+        }
         let mut add = |own: &Key<PathBuf>, shared: &Key<PathBuf>, key: &str, message: String| match own.is_some() {
             true => report.add(at(own), &format!("camera '{}'.{key}", camera.plan.name), message),
             false => report.add(at(shared), key, message),
@@ -360,16 +411,11 @@ pub fn look_for_files(raw: &RawLine, config: &LineConfig, report: &mut Report) {
         if let Some(Err(error)) = camera.calibration.as_deref().map(Baseline::read) {
             add(&own.calibration, &shared.calibration, "recipe.calibration", error.to_string());
         }
-        if let Some(Err(error)) = camera.memory.as_deref().map(Memory::read) {
-            add(&own.memory, &shared.memory, "recipe.memory", error_chain::one_line(&error));
-        }
-        if let (Some(raw), Some(Err(error))) = (&raw_camera.locate, camera.locate.as_ref().map(LocateSettings::plan)) {
-            let (key, place) = match &error {
-                LocatePlanError::Picture(_) => ("picture", at(&raw.picture)),
-                LocatePlanError::Locate(_) => ("rectangle", raw.rectangle.as_ref().map(|key| key.span().start)),
-            };
-            let key = format!("camera '{}'.locate.{key}", camera.plan.name);
-            report.add(place, &key, error_chain::one_line(&error));
+        let Some(file) = &camera.memory else { continue };
+        let read = || Memory::read(file).map(Arc::new).map_err(|error| error_chain::one_line(&error));
+        match memories.entry(file.clone()).or_insert_with(read) {
+            Ok(memory) => camera.plan.memory = Some(Arc::clone(memory)),
+            Err(error) => add(&own.memory, &shared.memory, "recipe.memory", error.clone()),
         }
     }
     for (raw, camera) in raw.cameras.iter().zip(&config.cameras) {

@@ -5,7 +5,9 @@ use std::str::FromStr;
 
 use super::raw::{Key, RawSynthetic};
 use super::rules::{Rules, value};
-use crate::source::synthetic::{Conveyor, ConveyorFrames, DefectKind, FRAME_SIDES, Motion, SIDES, SyntheticSpec};
+use crate::source::synthetic::{
+    Conveyor, ConveyorFrames, DefectKind, FRAME_SIDES, Motion, SIDES, SyntheticFormat, SyntheticSpec,
+};
 
 /// Bytes that the pictures made at the start may take.
 const MOST_BYTES: u64 = 2 << 30;
@@ -30,9 +32,16 @@ pub(super) fn resolve(
     }
     let size = rules.bounded(&raw.size, "size", 256, SIDES, " pixels");
     let pool = rules.bounded(&raw.pool, "pool", 64, 1..=10_000, " pictures");
+    let pixel_format = match value(&raw.pixel_format).map(|name| name.parse::<SyntheticFormat>()).transpose() {
+        Ok(format) => format.unwrap_or_default(),
+        Err(error) => {
+            rules.wrong(raw.pixel_format.as_ref(), "pixel_format", error.to_string());
+            SyntheticFormat::default()
+        }
+    };
     let frames = frames(raw, frame_size, rules);
     let (width, height) = frames.map_or((size, size), |frames| (frames.width, frames.height));
-    let bytes = u64::from(pool) * u64::from(width) * u64::from(height) * 3;
+    let bytes = u64::from(pool) * u64::from(width) * u64::from(height) * pixel_format.bytes_per_pixel();
     if bytes > MOST_BYTES {
         let message = format!("{pool} pictures of {width}x{height} pixels take {} MiB; allowed: 2048 MiB", bytes >> 20);
         rules.wrong(raw.pool.as_ref(), "pool", message);
@@ -56,6 +65,7 @@ pub(super) fn resolve(
         fps,
         first,
         count,
+        pixel_format,
         truth_file: value(&raw.truth_file).map(|file| base.join(file)),
     })
 }

@@ -14,10 +14,11 @@ use super::versions::{RUNTIME, dotted};
 use crate::output::NewFile;
 
 /// Headers that the kernels include, by name. They need no header of CUDA's own, so NVRTC is all that a machine must have.
-pub const HEADERS: [(&str, &str); 3] = [
+pub const HEADERS: [(&str, &str); 4] = [
     ("device.cuh", include_str!("device.cuh")),
     ("lane.cuh", include_str!("lane.cuh")),
     ("post_vcp.cuh", include_str!("post_vcp.cuh")),
+    ("top_k.cuh", include_str!("top_k.cuh")),
 ];
 
 /// Options beside the architecture. The report of registers and spills costs nothing and is read by a test.

@@ -365,6 +365,9 @@ pub struct HostBuffer<T> {
     context: Arc<CudaContext>,
 }
 
+// SAFETY: the memory is the buffer's alone, and the driver takes it back from any thread.
+unsafe impl<T: Send> Send for HostBuffer<T> {}
+
 impl<T> fmt::Debug for HostBuffer<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "HostBuffer<{}>({})", std::any::type_name::<T>(), self.len)

@@ -80,6 +80,16 @@ __device__ __forceinline__ float dot_four(float sum, float4 a, float4 b) {
     return sum + a.x * b.x + a.y * b.y + a.z * b.z + a.w * b.w;
 }
 
+// Bits whose unsigned order is that of the numbers; 0 is none of a number's.
+__device__ __forceinline__ unsigned ordered(float value) {
+    const unsigned bits = __float_as_uint(value);
+    return bits >> 31 ? ~bits : bits | 0x80000000u;
+}
+
+__device__ __forceinline__ float from_ordered(unsigned bits) {
+    return __uint_as_float(bits >> 31 ? bits & 0x7fffffffu : ~bits);
+}
+
 // The addresses of one tensor per tapped layer.
 struct Addresses {
     const void* layer[8];

@@ -30,7 +30,15 @@ macro_rules! elements {
         }
     )*};
 }
-elements!(f32 = "float", f64 = "double", i32 = "int", u32 = "unsigned", u8 = "unsigned char", [f32; 2] = "float2");
+elements!(
+    f32 = "float",
+    f64 = "double",
+    i32 = "int",
+    u32 = "unsigned",
+    u8 = "unsigned char",
+    [f32; 2] = "float2",
+    half::f16 = "half_bits",
+);
 
 impl<T: Element> Argument for View<'_, T> {
     fn declared() -> String {

@@ -198,9 +198,15 @@ impl<T: Pod> Buffer<T> {
 
     /// Replaces the first `values.len()` values and waits for it; not for the hot path.
     pub fn write(&mut self, values: &[T]) -> Result<(), CudaError> {
-        CudaError::check_length("the buffer written to", values.len(), self.len)?;
+        self.write_at(0, values)
+    }
+
+    /// Replaces the values from `first` on and waits for it; not for the hot path.
+    pub fn write_at(&mut self, first: usize, values: &[T]) -> Result<(), CudaError> {
+        CudaError::check_length("the buffer written to", values.len(), self.len.saturating_sub(first))?;
+        let address = self.address + (first * size_of::<T>()) as u64;
         // SAFETY: the length was checked above.
-        unsafe { self.machine.write(self.address, bytemuck::cast_slice(values)) }
+        unsafe { self.machine.write(address, bytemuck::cast_slice(values)) }
     }
 
     /// Waits for all work and copies everything to the host; not for the hot path.
@@ -310,8 +316,13 @@ view!(ViewMut);
 
 impl<T> ViewMut<'_, T> {
     /// The same memory, for a while.
-    pub(super) fn reborrow(&mut self) -> ViewMut<'_, T> {
+    pub fn reborrow(&mut self) -> ViewMut<'_, T> {
         ViewMut { address: self.address, len: self.len, memory: PhantomData }
+    }
+
+    /// The same memory, to be read by what is enqueued from now on.
+    pub fn as_view(&self) -> View<'_, T> {
+        View { address: self.address, len: self.len, memory: PhantomData }
     }
 }
 

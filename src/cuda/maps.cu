@@ -2,22 +2,13 @@
 //
 // A path is one image's Pre-VCP (0) or Post-VCP (1) map; path index = image · 2 + path. The order of launches is fuse,
 // select (digit 1), select (digit 2), top, and smooth twice.
-#include "lane.cuh"
+#include "top_k.cuh"
 
-constexpr int THREADS = 256;
 constexpr int FUSE_ROWS = 4;
 
-// A value's bits are taken apart from the top into digits of 11, 11 and 10 bits: values are not negative, so their order
-// is that of their bits.
-constexpr int BINS = 2048;
-constexpr int DIGITS = 3;
 // Words per image: both paths' counts of each digit, then a tally of the blocks that are done.
 constexpr int IMAGE_WORDS = 2 * DIGITS * BINS + 32;
 
-__device__ __forceinline__ int shift_of(int digit) { return digit == 0 ? 21 : digit == 1 ? 10 : 0; }
-__device__ __forceinline__ unsigned digit_of(unsigned bits, int digit) {
-    return digit == 2 ? bits & 1023u : (bits >> shift_of(digit)) & 2047u;
-}
 __device__ __forceinline__ unsigned* counts_of(unsigned* counts, int path, int digit) {
     return counts + static_cast<long long>(path / 2) * IMAGE_WORDS + (path % 2 * DIGITS + digit) * BINS;
 }
@@ -89,86 +80,29 @@ extern "C" __global__ void __launch_bounds__(THREADS)
     }
 }
 
-// What is known of a path's k-th largest value: its upper bits, and how many values are still wanted among those with
-// these bits (the others wanted are larger).
-struct Wanted {
-    unsigned bits, remaining;
-};
-
-constexpr int BINS_EACH = BINS / THREADS;
-
-// The whole block finds the digit at which the k-th largest value lies.
-__device__ Wanted find_digit(const unsigned* counts, Wanted before, int digit) {
-    __shared__ unsigned sums[2][THREADS];
-    __shared__ Wanted found;
-    const int thread = threadIdx.x;
-    unsigned own = 0;
-    for (int i = 0; i < BINS_EACH; i++) own += counts[thread * BINS_EACH + i];
-    sums[0][thread] = own;
-    __syncthreads();
-    // Sums from each thread to the last.
-    int from = 0;
-    for (int offset = 1; offset < THREADS; offset *= 2) {
-        sums[1 - from][thread] = sums[from][thread] + (thread + offset < THREADS ? sums[from][thread + offset] : 0u);
-        from = 1 - from;
-        __syncthreads();
-    }
-    unsigned above = sums[from][thread] - own;
-    if (above < before.remaining && before.remaining <= above + own) {
-        int bin = thread * BINS_EACH + BINS_EACH - 1;
-        while (above + counts[bin] < before.remaining) above += counts[bin--];
-        found.bits = before.bits | static_cast<unsigned>(bin) << shift_of(digit);
-        found.remaining = before.remaining - above;
-    }
-    __syncthreads();
-    return found;
-}
-
 // Finds one digit from the counts of the last launch, and counts the next among the values that share the bits found.
 extern "C" __global__ void __launch_bounds__(THREADS)
     maps_select(const float* paths, unsigned* counts, Wanted* states, int digit, int size, int top) {
-    __shared__ unsigned bins[BINS];
     const int path = blockIdx.y;
     const int pixels = size * size;
     Wanted before = {0u, static_cast<unsigned>(top)};
     if (digit > 1) before = states[path * DIGITS + digit - 2];
-    for (int i = threadIdx.x; i < BINS; i += THREADS) bins[i] = 0;
-    const Wanted now = find_digit(counts_of(counts, path, digit - 1), before, digit - 1);
-    if (blockIdx.x == 0 && threadIdx.x == 0) states[path * DIGITS + digit - 1] = now;
-    const int shift = shift_of(digit - 1);
     const float* values = paths + static_cast<long long>(path) * pixels;
-    for (int i = blockIdx.x * THREADS + threadIdx.x; i < pixels; i += gridDim.x * THREADS) {
-        const unsigned bits = __float_as_uint(values[i]);
-        if (bits >> shift == now.bits >> shift) atomicAdd(&bins[digit_of(bits, digit)], 1u);
-    }
-    __syncthreads();
-    for (int i = threadIdx.x; i < BINS; i += THREADS) {
-        if (bins[i] > 0) atomicAdd(counts_of(counts, path, digit) + i, bins[i]);
-    }
+    count_digit(values, counts_of(counts, path, digit - 1), counts_of(counts, path, digit), before,
+                states + path * DIGITS + digit - 1, digit, pixels);
 }
 
 // Sums the values above the k-th, and with the last block of an image makes its score.
 extern "C" __global__ void __launch_bounds__(THREADS)
     maps_top(const float* paths, unsigned* counts, Wanted* states, double* partial, float* scores, int size, int top) {
-    __shared__ double sums[THREADS];
     __shared__ bool is_last;
     const int path = blockIdx.y, image = path / 2;
     const int pixels = size * size;
     const Wanted last = find_digit(counts_of(counts, path, DIGITS - 1), states[path * DIGITS + DIGITS - 2], DIGITS - 1);
     const float* values = paths + static_cast<long long>(path) * pixels;
-    double sum = 0.0;
-    for (int i = blockIdx.x * THREADS + threadIdx.x; i < pixels; i += gridDim.x * THREADS) {
-        const float value = values[i];
-        if (__float_as_uint(value) > last.bits) sum += value;
-    }
-    sums[threadIdx.x] = sum;
-    __syncthreads();
-    for (int half = THREADS / 2; half > 0; half /= 2) {
-        if (threadIdx.x < half) sums[threadIdx.x] += sums[threadIdx.x + half];
-        __syncthreads();
-    }
+    const double sum = sum_above(values, last.bits, pixels);
     if (threadIdx.x == 0) {
-        partial[path * gridDim.x + blockIdx.x] = sums[0];
+        partial[path * gridDim.x + blockIdx.x] = sum;
         if (blockIdx.x == 0) states[path * DIGITS + DIGITS - 1] = last;
         __threadfence();
         unsigned* done = counts + static_cast<long long>(image) * IMAGE_WORDS + 2 * DIGITS * BINS;

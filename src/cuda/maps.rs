@@ -10,6 +10,7 @@ use bytemuck::{Pod, Zeroable};
 use super::error::CudaError;
 use super::launch::{Element, Geometry, IsHalf, Loaded, TypedKernel, arguments, blocks, numbers};
 use super::machine::{Addresses, Buffer, MOST_LAYERS, Machine, Program, Stream, Values, View, ViewMut};
+use super::top_k::{BINS, DIGITS, Digit, SELECT_BLOCKS, THREADS, TopK, Wanted};
 use crate::vcp_clip::maps::{gaussian, upsampling};
 use crate::vcp_clip::{Architecture, Constants};
 
@@ -19,15 +20,9 @@ pub(super) const PROGRAM: Program = Program {
     kernels: &["maps_fuse", "maps_select", "maps_top", "maps_smooth"],
 };
 
-const THREADS: usize = 256;
 /// Rows of the map per block that fuses.
 const FUSE_ROWS: usize = 4;
-/// Blocks that share one map's values when they are counted.
-const SELECT_BLOCKS: usize = 64;
-/// Counts per digit of a value's bits, digits (11, 11 and 10 bits), and words per image: two maps' counts and a tally
-/// of finished blocks.
-const BINS: usize = 2048;
-const DIGITS: usize = 3;
+/// Words per image: two maps' counts of each digit, and a tally of finished blocks.
 const IMAGE_WORDS: usize = 2 * DIGITS * BINS + 32;
 /// Side of the square tile that smoothing turns over.
 const SMOOTH_TILE: usize = 32;
@@ -43,12 +38,8 @@ numbers!(
     Side,
     /// L, tapped layers.
     Layers,
-    /// k, pixels whose mean is a path's score.
-    TopK,
     /// Pixels of the Gaussian to either side.
     Radius,
-    /// Which digit of the values' bits is counted.
-    Digit,
 );
 
 arguments!(
@@ -116,16 +107,49 @@ impl Element for Tap {
     const NAME: &'static str = "Tap";
 }
 
-/// The bits of the k-th largest value found so far, and how many values are still wanted from those that share them.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Zeroable, Pod)]
-pub(super) struct Wanted {
-    bits: u32,
-    remaining: u32,
+impl Tap {
+    /// Those of every coordinate of a map of side `size` over `grid` patches along one side.
+    pub(super) fn table(grid: usize, size: usize) -> Vec<Self> {
+        upsampling(grid, size).into_iter().map(|(low, weight)| Self { low: low as u32, weight }).collect()
+    }
 }
 
-impl Element for Wanted {
-    const NAME: &'static str = "Wanted";
+/// A Gaussian on the card.
+#[derive(Debug)]
+pub(super) struct Smoothing {
+    /// All of it, with [`SMOOTH_ROWS`] − 1 zeros behind it.
+    weights: Buffer<f32>,
+    radius: usize,
+}
+
+impl Smoothing {
+    pub(super) fn new(machine: &Arc<dyn Machine>, sigma: f32) -> Result<Self, CudaError> {
+        let half = gaussian(sigma);
+        let zeros = std::iter::repeat_n(0.0, SMOOTH_ROWS - 1);
+        let weights: Vec<f32> = half.iter().rev().chain(&half[1..]).copied().chain(zeros).collect();
+        Ok(Self { weights: Buffer::from_slice(machine, &weights)?, radius: half.len() - 1 })
+    }
+
+    /// Enqueues the smoothing of the columns of `count` maps, the result turned over: twice smooths rows too, and both
+    /// passes read and write whole rows.
+    ///
+    /// # Safety
+    /// Both views hold `count` maps of side `size`.
+    pub(super) unsafe fn down(
+        &self,
+        stream: &Stream,
+        kernel: &TypedKernel<MapsSmooth<'static>>,
+        from: View<'_, f32>,
+        to: ViewMut<'_, f32>,
+        size: usize,
+        count: usize,
+    ) -> Result<(), CudaError> {
+        let tile = blocks(size, SMOOTH_TILE);
+        let geometry = Geometry { grid: [tile, tile, count as u32], threads: THREADS, shared: 0 };
+        let (weights, size, radius) = (self.weights.view(), Side::of(size), Radius::of(self.radius));
+        // SAFETY: the caller's promise; the weights were made with the radius.
+        unsafe { kernel.launch(stream, geometry, MapsSmooth { from, to, weights, size, radius }) }
+    }
 }
 
 /// Upsampling, fusion, smoothing and score, with tables and scratch on the card.
@@ -137,11 +161,9 @@ pub struct Maps {
     max_batch: usize,
     raw_weight: f32,
     top_k: usize,
-    radius: usize,
+    smoothing: Smoothing,
     /// Per output coordinate.
     taps: Buffer<Tap>,
-    /// The whole Gaussian with [`SMOOTH_ROWS`] − 1 zeros behind it.
-    weights: Buffer<f32>,
     /// Both paths' maps: batch × 2 × S × S.
     paths: Buffer<f32>,
     blend: Buffer<f32>,
@@ -185,12 +207,6 @@ impl Maps {
                 return Err(CudaError::Unsupported { what, found, allowed });
             }
         }
-        let half = gaussian(constants.sigma);
-        let radius = half.len() - 1;
-        let zeros = std::iter::repeat_n(0.0, SMOOTH_ROWS - 1);
-        let weights: Vec<f32> = half.iter().rev().chain(&half[1..]).copied().chain(zeros).collect();
-        let tap = |(low, weight)| Tap { low: low as u32, weight };
-        let taps: Vec<Tap> = upsampling(grid, size).into_iter().map(tap).collect();
         let pixels = size * size;
         let loaded = Loaded::new(machine, &PROGRAM)?;
         Ok(Self {
@@ -200,9 +216,8 @@ impl Maps {
             max_batch,
             raw_weight: constants.raw_weight,
             top_k: constants.top_k.clamp(1, pixels),
-            radius,
-            taps: Buffer::from_slice(machine, &taps)?,
-            weights: Buffer::from_slice(machine, &weights)?,
+            smoothing: Smoothing::new(machine, constants.sigma)?,
+            taps: Buffer::from_slice(machine, &Tap::table(grid, size))?,
             paths: Buffer::zeros(machine, max_batch * 2 * pixels)?,
             blend: Buffer::zeros(machine, max_batch * pixels)?,
             turned: Buffer::zeros(machine, max_batch * pixels)?,
@@ -310,18 +325,14 @@ impl Maps {
         unsafe { self.kernels.top.launch(stream, geometry, arguments) }
     }
 
-    /// Enqueues the smoothing of the blend: down, turned over, and down again, so that both passes read and write whole
-    /// rows.
+    /// Enqueues the smoothing of the blend: down, turned over, and down again.
     fn smooth(&mut self, stream: &Stream, batch: usize, map: ViewMut<'_, f32>) -> Result<(), CudaError> {
-        let tile = blocks(self.size, SMOOTH_TILE);
-        let geometry = Geometry { grid: [tile, tile, batch as u32], threads: THREADS, shared: 0 };
-        let (weights, size, radius) = (self.weights.view(), Side::of(self.size), Radius::of(self.radius));
-        let down = MapsSmooth { from: self.blend.view(), to: self.turned.view_mut(), weights, size, radius };
+        let (kernel, size) = (&self.kernels.smooth, self.size);
+        let (blend, turned) = (self.blend.view(), self.turned.view_mut());
         // SAFETY: `new` made these buffers for the largest batch.
-        unsafe { self.kernels.smooth.launch(stream, geometry, down)? };
-        let across = MapsSmooth { from: self.turned.view(), to: map, weights, size, radius };
+        unsafe { self.smoothing.down(stream, kernel, blend, turned, size, batch)? };
         // SAFETY: as above, and `run` checked the length of `map`.
-        unsafe { self.kernels.smooth.launch(stream, geometry, across) }
+        unsafe { self.smoothing.down(stream, kernel, self.turned.view(), map, size, batch) }
     }
 
     /// Both paths' maps of the last batch before blending: `[batch, 2, S, S]`, Pre-VCP first.

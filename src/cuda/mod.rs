@@ -3,6 +3,7 @@
 //! ```text
 //! camera's bytes ─ Preprocess ─▶ input ─ (TensorRT) ─▶ tokens, text, raw logits
 //!    tokens, text ─ PostVcp ─▶ low-resolution maps ─ Maps ─▶ anomaly map, score ─ Threshold ─▶ mask, summary
+//!    with a memory: tokens ─ LookUp ─▶ distances; these, anomaly map, score ─ Join ─▶ the same of both ─ Threshold
 //! ```
 //!
 //! Launchers own their weights, tables and scratch memory, allocate nothing while they run and enqueue on the stream
@@ -18,7 +19,9 @@ mod compile;
 mod device;
 mod error;
 mod frame_format;
+mod join;
 mod launch;
+mod look_up;
 mod machine;
 mod maps;
 mod passes;
@@ -26,12 +29,15 @@ mod post_vcp;
 mod post_vcp_look;
 mod preprocess;
 mod threshold;
+mod top_k;
 mod versions;
 
 pub use compile::{Compiled, HEADERS, KernelCache, compile, version as compiler_version};
 pub use device::{Event, Gpu, Graph, HostBuffer};
 pub use error::CudaError;
 pub use frame_format::{FrameFormat, YuvMatrix, nv12_to_rgb};
+pub use join::Join;
+pub use look_up::{LookUp, LookUpShape, Remembered};
 pub use machine::{
     Arg, Buffer, Dtype, Kernel, Launch, MOST_LAYERS, Machine, Program, Properties, Stream, StreamHandle, Values,
     ValuesMut, View, ViewMut,
@@ -42,5 +48,12 @@ pub use preprocess::{Prepared, Preprocess};
 pub use threshold::{RawSummary, Summary, TILES, Threshold};
 
 /// Every kernel source, for those who compile or run them all.
-pub const PROGRAMS: [Program; 5] =
-    [passes::PROGRAM, post_vcp_look::PROGRAM, post_vcp::PROGRAM, maps::PROGRAM, threshold::PROGRAM];
+pub const PROGRAMS: [Program; 7] = [
+    passes::PROGRAM,
+    post_vcp_look::PROGRAM,
+    post_vcp::PROGRAM,
+    maps::PROGRAM,
+    look_up::PROGRAM,
+    join::PROGRAM,
+    threshold::PROGRAM,
+];

@@ -14,12 +14,6 @@ struct Summary {
     unsigned tiles[TILES * TILES];
 };
 
-// Bits whose unsigned order is that of the numbers.
-__device__ __forceinline__ unsigned ordered(float value) {
-    const unsigned bits = __float_as_uint(value);
-    return bits >> 31 ? ~bits : bits | 0x80000000u;
-}
-
 // A warp per row, a lane per pixel of each 32.
 extern "C" __global__ void __launch_bounds__(THREADS)
     threshold(const float* maps, const float* scores, const float* thresholds, unsigned* mask, Summary* summaries, int size) {

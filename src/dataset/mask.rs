@@ -17,6 +17,19 @@ pub struct Mask {
 }
 
 impl Mask {
+    /// The rectangle `[x, y, width, height]` of it; `None` where that does not lie inside.
+    pub fn cut(&self, [x, y, width, height]: [u32; 4]) -> Option<Self> {
+        let fits = |at: u32, length: u32, of: u32| length > 0 && at.checked_add(length).is_some_and(|end| end <= of);
+        if !fits(x, width, self.width) || !fits(y, height, self.height) {
+            return None;
+        }
+        let row = |row: u32| {
+            let first = row as usize * self.width as usize + x as usize;
+            self.anomalous[first..first + width as usize].iter().copied()
+        };
+        Some(Self { width, height, anomalous: (y..y + height).flat_map(row).collect() })
+    }
+
     /// Marks what another mask of the same size marks.
     pub(super) fn add(&mut self, other: &Self) {
         self.anomalous.iter_mut().zip(&other.anomalous).for_each(|(own, &other)| *own |= other);

@@ -211,6 +211,7 @@ fn levels(image: &Image) -> Vec<u16> {
         PixelFormat::Gray16 => pixels.map(|p| u16::from_le_bytes([p[0], p[1]])).collect(),
         PixelFormat::Rgb8 | PixelFormat::Rgba8 => pixels.map(|p| luminance(p[0], p[1], p[2])).collect(),
         PixelFormat::Bgr8 => pixels.map(|p| luminance(p[2], p[1], p[0])).collect(),
+        PixelFormat::Rgb16 => pixels.map(|p| luminance(p[1], p[3], p[5])).collect(),
     }
 }
 

@@ -11,6 +11,7 @@ use super::measure::Measure;
 use super::reduced::{Correlator, Offset, Reduced, Spectrum};
 use super::run_length::{Knowledge, limit};
 use super::standard::Standard;
+use crate::event::ModelInfo;
 
 /// Version of the section; another one is refused.
 const VERSION: u32 = 1;
@@ -75,8 +76,34 @@ pub struct Baseline {
     size: (u32, u32),
     watched: Vec<Watched>,
     unwatched: Vec<Unwatched>,
+    /// Who has judged the parts, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    judged_by: Option<JudgedBy>,
     #[serde(serialize_with = "to_hex", deserialize_with = "from_hex")]
     mean: Reduced,
+}
+
+/// What a part's statistic and score depend on besides its picture: those of another judge are other numbers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JudgedBy {
+    /// Hash of the regions of interest, hexadecimal.
+    pub regions: String,
+    /// Smaller defects do not count.
+    pub min_area_px: u32,
+    /// Model, engine, precision and memory.
+    pub model: ModelInfo,
+}
+
+impl JudgedBy {
+    /// Whether statistics of both can be compared.
+    pub fn judges_as(&self, other: &Self) -> bool {
+        (&self.regions, self.min_area_px) == (&other.regions, other.min_area_px) && self.scores_as(other)
+    }
+
+    /// Whether image scores of both can be compared: those are of the whole picture.
+    pub fn scores_as(&self, other: &Self) -> bool {
+        self.model.sees_as(&other.model)
+    }
 }
 
 /// A measure that has a chart.
@@ -163,7 +190,7 @@ impl Baseline {
                 }),
             }
         }
-        Ok(Self { version: VERSION, parts: parts.len(), size, watched, unwatched, mean })
+        Ok(Self { version: VERSION, parts: parts.len(), size, watched, unwatched, judged_by: None, mean })
     }
 
     /// The section `picture` of a calibration file; `None` where the file has none.
@@ -186,6 +213,16 @@ impl Baseline {
             return Err(failed("section 'picture' holds quantiles or limits that no good parts have".into()));
         }
         Ok(Some(baseline))
+    }
+
+    /// With statistics and scores of this judge.
+    pub fn judged_by(self, judge: JudgedBy) -> Self {
+        Self { judged_by: Some(judge), ..self }
+    }
+
+    /// Whose statistics and scores these are; `None` where nobody knows, so that none can be compared.
+    pub fn judge(&self) -> Option<&JudgedBy> {
+        self.judged_by.as_ref()
     }
 
     /// Good parts it was made of.

@@ -62,12 +62,15 @@ struct Grey<'a> {
     format: PixelFormat,
     step: usize,
     data: &'a [u8],
+    /// 0 … 1 of each value, where the picture has levels.
+    through: Option<&'a [f32]>,
 }
 
 impl<'a> Grey<'a> {
     fn of(image: &'a Image) -> Self {
         let (width, height) = (image.width as usize, image.height as usize);
-        Self { width, height, format: image.format, step: image.format.bytes_per_pixel(), data: image.data() }
+        let through = image.levels_in_use().map(|levels| levels.table());
+        Self { width, height, format: image.format, step: image.format.bytes_per_pixel(), data: image.data(), through }
     }
 
     /// 0 … [`WHITE`].
@@ -78,6 +81,9 @@ impl<'a> Grey<'a> {
 
     #[inline]
     fn level(&self, at: usize) -> i32 {
+        if let Some(table) = self.through {
+            return self.through(table, at);
+        }
         let byte = |offset: usize| i32::from(self.data[at + offset]);
         // Weights of 256 in sum, so that white is 255 sixteenths of 16.
         let weighted = |r: i32, g: i32, b: i32| (77 * r + 150 * g + 29 * b) / (256 / FINE);
@@ -86,6 +92,23 @@ impl<'a> Grey<'a> {
             PixelFormat::Gray16 => (byte(1) * 256 + byte(0)) / FINE,
             PixelFormat::Rgb8 | PixelFormat::Rgba8 => weighted(byte(0), byte(1), byte(2)),
             PixelFormat::Bgr8 => weighted(byte(2), byte(1), byte(0)),
+            PixelFormat::Rgb16 => weighted(byte(1), byte(3), byte(5)),
+        }
+    }
+
+    /// As [`Grey::level`], of a picture with levels.
+    fn through(&self, table: &[f32], at: usize) -> i32 {
+        let fine = |value: usize| (table[value] * (255 * FINE) as f32 + 0.5) as i32;
+        let byte = |offset: usize| fine(usize::from(self.data[at + offset]));
+        let pair =
+            |offset: usize| fine(usize::from(u16::from_le_bytes([self.data[at + offset], self.data[at + offset + 1]])));
+        let weighted = |r: i32, g: i32, b: i32| (77 * r + 150 * g + 29 * b) / 256;
+        match self.format {
+            PixelFormat::Gray8 | PixelFormat::GrayAlpha8 => byte(0),
+            PixelFormat::Gray16 => pair(0),
+            PixelFormat::Rgb8 | PixelFormat::Rgba8 => weighted(byte(0), byte(1), byte(2)),
+            PixelFormat::Bgr8 => weighted(byte(2), byte(1), byte(0)),
+            PixelFormat::Rgb16 => weighted(pair(0), pair(2), pair(4)),
         }
     }
 

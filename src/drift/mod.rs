@@ -17,7 +17,7 @@ mod run_length;
 mod standard;
 mod watch;
 
-pub use baseline::{Baseline, BaselineError, GoodPart, LEAST_PARTS};
+pub use baseline::{Baseline, BaselineError, GoodPart, JudgedBy, LEAST_PARTS};
 pub use chart::{Chart, WEIGHT};
 pub use features::Features;
 pub use measure::Measure;

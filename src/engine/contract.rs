@@ -23,11 +23,47 @@ pub trait Engine {
     ) -> Result<Vec<Prediction>, EngineError> {
         self.infer(frames)
     }
-    /// From now on predictions carry the patch tokens, or no longer: at first they do not, because copying them takes time.
-    /// An engine that has none leaves this out.
+    /// All tiles of a frame, as many at a time as pay off here. A tile is cut when there is room for it and its answer handed over
+    /// as soon as it is there, so that no more of them are in memory than the engine works on. Ends early, without an error, when
+    /// nobody wants the rest.
+    fn infer_tiles(&mut self, tiles: &mut dyn Tiles) -> Result<(), EngineError> {
+        let (count, most) = (tiles.count(), self.info().max_batch);
+        for first in (0..count).step_by(most) {
+            if !tiles.wanted() {
+                break;
+            }
+            let batch: Vec<Frame> = (first..count.min(first + most)).map(|at| tiles.cut(at)).collect();
+            let answers = self.infer(&batch.iter().collect::<Vec<_>>())?;
+            if answers.len() != batch.len() {
+                let reason = format!("{} predictions for {} tiles", answers.len(), batch.len());
+                return Err(EngineError::Runtime { engine: self.info().engine, step: "inference", reason });
+            }
+            (first..).zip(answers).for_each(|(at, answer)| tiles.take(at, answer));
+        }
+        Ok(())
+    }
+    /// From now on maps carry the two that were blended into them ([`AnomalyMap::paths`](crate::anomaly::AnomalyMap::paths)), or no
+    /// longer. An engine that cannot leaves this out.
+    fn hand_out_paths(&mut self, _wanted: bool) {}
+    /// From now on predictions carry the patch tokens, or no longer: at first they do not, because copying them takes time
+    /// (an engine on a card copies them when somebody asks for them). An engine that has none leaves this out.
     fn hand_out_tokens(&mut self, _wanted: bool) {}
     /// Who is looking.
     fn info(&self) -> &EngineInfo;
+}
+
+/// The tiles of one frame. Implemented by the stitching of [`crate::look`], and by tests.
+pub trait Tiles {
+    /// How many.
+    fn count(&self) -> usize;
+    /// The pixels of one, as a frame of its own.
+    fn cut(&mut self, at: usize) -> Frame;
+    /// The answer for one; they come in any order.
+    fn take(&mut self, at: usize, answer: Prediction);
+    /// Whether anybody still waits for the rest.
+    fn wanted(&self) -> bool {
+        true
+    }
 }
 
 /// Identity of an open engine; goes into every event.
@@ -47,6 +83,8 @@ pub struct EngineInfo {
     pub image_size: usize,
     /// Standard deviation of the Gaussian over the model's map, pixels of it.
     pub sigma: f32,
+    /// Pixels of a path's map whose mean is its part of the image score.
+    pub top_k: usize,
 }
 
 impl EngineInfo {
@@ -61,6 +99,7 @@ impl EngineInfo {
             max_batch: max_batch.max(1),
             image_size: manifest.architecture.image_size,
             sigma: manifest.constants.sigma,
+            top_k: manifest.constants.top_k,
         }
     }
 

@@ -49,9 +49,10 @@ impl Finish {
 }
 
 impl Fused {
-    /// The map under its public type.
-    pub fn into_map(self, arch: &Architecture) -> AnomalyMap {
-        AnomalyMap::new(arch.image_size, self.map)
+    /// The map under its public type, with both paths where they are wanted.
+    pub fn into_map(self, arch: &Architecture, paths: bool) -> AnomalyMap {
+        let map = AnomalyMap::new(arch.image_size, self.map);
+        if paths { map.with_paths([self.raw, self.new]) } else { map }
     }
 }
 

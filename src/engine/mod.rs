@@ -14,6 +14,8 @@ pub mod openvino;
 #[cfg(not(feature = "openvino"))]
 #[path = "openvino_absent.rs"]
 pub mod openvino;
+#[cfg(feature = "openvino")]
+mod openvino_lanes;
 pub mod plan;
 mod prepare;
 pub mod reference;
@@ -30,7 +32,7 @@ pub mod tensorrt;
 pub mod tensorrt;
 
 pub use choice::{EngineChoice, Precision};
-pub use contract::{Engine, EngineInfo};
+pub use contract::{Engine, EngineInfo, Tiles};
 pub use error::EngineError;
 pub use spec::{EngineSpec, PlanSpec};
 

@@ -4,8 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use openvino::{
-    CompiledModel, Core, DeviceType, ElementType, InferRequest, Model, PartialShape, PropertyKey, RwPropertyKey, Shape,
-    Tensor,
+    CompiledModel, Core, DeviceType, InferRequest, Model, PartialShape, PropertyKey, RwPropertyKey, Tensor,
 };
 
 use crate::anomaly::{Prediction, StageTimes};
@@ -18,29 +17,29 @@ use crate::weights::bundle::Bundle;
 use super::finish::{self, Finish};
 use super::onnx::expanded::{ExpandError, Expanded};
 use super::onnx::{self, FEATURE, INLINE_LIMIT, OutputNames, Storage};
-use super::{Engine, EngineChoice, EngineError, EngineInfo, EngineSpec, Precision, prepare, resident, scratch};
+use super::openvino_lanes::{Lanes, Streams, runtime, tensor};
+use super::{Engine, EngineChoice, EngineError, EngineInfo, EngineSpec, Precision, Tiles, prepare, resident, scratch};
 
 /// Runs on the CPU, one frame at a time: a CPU gains nothing from a batch, every frame of one would wait for the last,
 /// and one compiled shape is one copy of the weights in memory.
 pub struct OpenvinoEngine {
     // Field order is drop order: the request goes before the model it belongs to, the core last.
+    lanes: Option<Lanes>,
     request: InferRequest,
-    _compiled: CompiledModel,
-    _core: Core,
+    compiled: CompiledModel,
+    core: Core,
     input: Tensor,
     names: OutputNames,
     finish: Finish,
     preprocessor: Preprocessor,
     architecture: Architecture,
     info: EngineInfo,
+    spec: EngineSpec,
     hands_out_tokens: bool,
+    hands_out_paths: bool,
 }
 
 const NEXT_STEP: &str = "run `make setup`, or set LD_LIBRARY_PATH to the folder that holds libopenvino_c.so";
-
-fn runtime(step: &'static str) -> impl Fn(openvino::InferenceError) -> EngineError {
-    move |error| EngineError::Runtime { engine: EngineChoice::Openvino, step, reason: error.to_string() }
-}
 
 /// OpenVINO's word for a precision.
 fn hint(precision: Precision) -> Result<&'static str, EngineError> {
@@ -107,16 +106,19 @@ impl OpenvinoEngine {
         let request = compiled.create_infer_request().map_err(runtime("creating a request"))?;
         let input = tensor(&shape)?;
         Ok(Self {
+            lanes: None,
             request,
-            _compiled: compiled,
-            _core: core,
+            compiled,
+            core,
             input,
             names,
             finish,
             preprocessor,
             architecture,
             info,
+            spec: spec.clone(),
             hands_out_tokens: false,
+            hands_out_paths: false,
         })
     }
 
@@ -129,7 +131,18 @@ impl OpenvinoEngine {
         self.request.infer().map_err(runtime("inference"))?;
         let inferred = Instant::now();
 
-        let output = |name: &String| self.request.get_tensor(name).map_err(runtime("reading an output"));
+        let times = StageTimes {
+            preprocess: preprocessed - start,
+            inference: inferred - preprocessed,
+            postprocess: Duration::ZERO,
+        };
+        self.answer(&self.request, times)
+    }
+
+    /// What the outputs of a request that has ended say.
+    fn answer(&self, request: &InferRequest, times: StageTimes) -> Result<Prediction, EngineError> {
+        let begin = Instant::now();
+        let output = |name: &String| request.get_tensor(name).map_err(runtime("reading an output"));
         let tokens = self.names.tokens.iter().map(output).collect::<Result<Vec<_>, _>>()?;
         let raw = self.names.raw.iter().map(output).collect::<Result<Vec<_>, _>>()?;
         let text = output(&self.names.text)?;
@@ -138,19 +151,52 @@ impl OpenvinoEngine {
         let (grid, width) = (self.architecture.grid(), self.architecture.vision_width);
         let handed_out = || PatchTokens::new(grid, width, taps.iter().map(|tap| tap.to_vec()).collect());
         let tokens = self.hands_out_tokens.then(handed_out);
-        let times = StageTimes {
-            preprocess: preprocessed - start,
-            inference: inferred - preprocessed,
-            postprocess: inferred.elapsed(),
-        };
+        let times = StageTimes { postprocess: begin.elapsed(), ..times };
         let score = fused.score;
-        Ok(Prediction { map: fused.into_map(&self.architecture), score, times, tokens })
+        Ok(Prediction { map: fused.into_map(&self.architecture, self.hands_out_paths), score, times, tokens })
     }
-}
 
-fn tensor(shape: &[i64]) -> Result<Tensor, EngineError> {
-    let shape = Shape::new(shape).map_err(runtime("tensor shape"))?;
-    Tensor::new(ElementType::F32, &shape).map_err(runtime("tensor"))
+    /// Requests that run side by side. A small network leaves cores idle when one request has them all, so that it gets a thread
+    /// for each; a large one fills them, and has its weights in memory only once.
+    fn make_lanes(&mut self) -> Result<Lanes, EngineError> {
+        let bundle = Bundle::open(&self.spec.bundle)?;
+        let size = self.architecture.image_size as i64;
+        let shape = [1, 3, size, size];
+        let bytes = bundle.manifest().weights.bytes;
+        let streams = Streams::choose(bytes, self.spec.threads);
+        if !streams.side_by_side() {
+            return Lanes::new(&mut self.compiled, streams, &shape);
+        }
+        let mut set = |key: RwPropertyKey, value: &str| {
+            self.core.set_property(&DeviceType::CPU, &key, value).map_err(runtime("setting a CPU property"))
+        };
+        set(RwPropertyKey::HintPerformanceMode, "THROUGHPUT")?;
+        set(RwPropertyKey::NumStreams, &streams.count().to_string())?;
+        let mut own = compile(&mut self.core, bundle, INLINE_LIMIT, &shape)?;
+        let lanes = Lanes::new(&mut own, streams, &shape)?;
+        Ok(lanes.with(own))
+    }
+
+    fn run_tiles(&mut self, lanes: &mut Lanes, tiles: &mut dyn Tiles) -> Result<(), EngineError> {
+        let (count, mut next) = (tiles.count(), 0);
+        loop {
+            while next < count && tiles.wanted() {
+                let Some(lane) = lanes.free() else { break };
+                let begin = Instant::now();
+                let frame = tiles.cut(next);
+                self.preprocessor.run(&frame.image, lane.input()?);
+                lane.start(next, begin.elapsed())?;
+                next += 1;
+            }
+            let Some((at, request, times)) = lanes.oldest()? else { return Ok(()) };
+            let wanted = tiles.wanted();
+            if wanted {
+                let answer = self.answer(request, times)?;
+                tiles.take(at, answer);
+            }
+            lanes.give_back();
+        }
+    }
 }
 
 fn floats(tensor: &Tensor) -> Result<&[f32], EngineError> {
@@ -241,6 +287,23 @@ impl Engine for OpenvinoEngine {
     fn infer(&mut self, frames: &[&Frame]) -> Result<Vec<Prediction>, EngineError> {
         self.info.check_batch(frames.len())?;
         frames.iter().map(|frame| self.look(&frame.image)).collect()
+    }
+
+    fn infer_tiles(&mut self, tiles: &mut dyn Tiles) -> Result<(), EngineError> {
+        let mut lanes = match self.lanes.take() {
+            Some(lanes) => lanes,
+            None => self.make_lanes()?,
+        };
+        let run = self.run_tiles(&mut lanes, tiles);
+        // After an error requests may still be on their way: they go with their lanes, which wait for them.
+        if run.is_ok() {
+            self.lanes = Some(lanes);
+        }
+        run
+    }
+
+    fn hand_out_paths(&mut self, wanted: bool) {
+        self.hands_out_paths = wanted;
     }
 
     fn hand_out_tokens(&mut self, wanted: bool) {

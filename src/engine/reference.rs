@@ -23,6 +23,7 @@ pub struct ReferenceEngine {
     preprocessor: Preprocessor,
     info: EngineInfo,
     hands_out_tokens: bool,
+    hands_out_paths: bool,
 }
 
 /// What the network and Post-VCP say about one image, for comparison with golden numbers.
@@ -52,7 +53,16 @@ impl ReferenceEngine {
         let info = EngineInfo::new(&bundle, EngineChoice::Reference, Precision::Fp32, spec.max_batch);
         let preprocessor = prepare::preprocessor(&bundle);
         let architecture = bundle.manifest().architecture.clone();
-        Ok(Self { architecture, eager, constants, finish, preprocessor, info, hands_out_tokens: false })
+        Ok(Self {
+            architecture,
+            eager,
+            constants,
+            finish,
+            preprocessor,
+            info,
+            hands_out_tokens: false,
+            hands_out_paths: false,
+        })
     }
 
     /// Runs the network on `batch` normalised images (3×S×S each, one after the other).
@@ -104,7 +114,7 @@ impl Engine for ReferenceEngine {
                 let raw: Vec<&[f32]> = trace.raw.iter().map(Vec::as_slice).collect();
                 let fused = self.finish.run(&taps, &trace.text, &raw);
                 let score = fused.score;
-                let map = fused.into_map(arch);
+                let map = fused.into_map(arch, self.hands_out_paths);
                 let times = StageTimes {
                     preprocess: (preprocessed - start) / count,
                     inference: (inferred - preprocessed) / count,
@@ -119,6 +129,10 @@ impl Engine for ReferenceEngine {
 
     fn hand_out_tokens(&mut self, wanted: bool) {
         self.hands_out_tokens = wanted;
+    }
+
+    fn hand_out_paths(&mut self, wanted: bool) {
+        self.hands_out_paths = wanted;
     }
 
     fn info(&self) -> &EngineInfo {

@@ -4,12 +4,22 @@ use std::path::PathBuf;
 
 use super::metrics::MetricsError;
 use super::report::ReportError;
+use super::stream::Left;
 use crate::dataset::DatasetError;
 use crate::engine::EngineError;
+use crate::look::LookError;
 
 /// An evaluation that could not be finished.
 #[derive(Debug, thiserror::Error)]
 pub enum EvalError {
+    /// A picture could not be looked at as asked for.
+    #[error("{}: {source}", image.display())]
+    Look {
+        /// The picture.
+        image: PathBuf,
+        /// Why.
+        source: LookError,
+    },
     /// The few-shot protocol wants more than there is.
     #[error(
         "class {class} has {there} good training pictures, --good asks for {wanted}; ask for fewer, or name other classes"
@@ -27,7 +37,7 @@ pub enum EvalError {
     Memory(#[from] crate::memory::MemoryError),
     /// A picture cannot be read, and that was to be an error.
     #[error("{0}; without --strict it would be left out")]
-    Strict(#[source] DatasetError),
+    Strict(#[source] Left),
     /// Too many pictures cannot be used.
     #[error(transparent)]
     TooManyLeftOut(DatasetError),

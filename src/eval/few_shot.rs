@@ -8,6 +8,12 @@ use crate::engine::Engine;
 use crate::frame::Frame;
 use crate::memory::{Learner, Memory, Settings};
 
+/// The shape of every picture of a data set: some differ from one to the next, the model squeezes each into its square, and a
+/// column of figures is for all of them.
+pub fn shape(size: usize) -> (u32, u32) {
+    (size as u32, size as u32)
+}
+
 /// Good pictures for every class.
 pub struct FewShot {
     /// The training pictures, of which the good ones are used.
@@ -53,15 +59,14 @@ impl FewShot {
         let mut learner = Learner::new(settings);
         for _ in 0..self.good.min(good.len()) {
             let item = good.swap_remove(dice.below(good.len()));
-            let (image, _) = item.load_noting(&mut Vec::new()).map_err(EvalError::Strict)?;
+            let (image, _) = item.load_noting(&mut Vec::new()).map_err(|error| EvalError::Strict(error.into()))?;
             let frame = Frame::alone("good", SystemClock.now(), image);
             let named = |source| EvalError::Engine { image: item.image.clone(), source };
             let answer = engine.infer(&[&frame]).map_err(named)?.into_iter().next();
             if let Some(answer) = answer.as_ref()
                 && let Some(tokens) = &answer.tokens
             {
-                let size = (frame.image.width, frame.image.height);
-                learner.take(tokens, answer.score, size)?;
+                learner.take(tokens, answer.score, shape(engine.info().image_size))?;
             }
         }
         Ok(learner.finish()?)

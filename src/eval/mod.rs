@@ -19,17 +19,25 @@ pub mod tune;
 pub use error::EvalError;
 pub use evaluation::{Evaluation, LeftOut, Progress};
 
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use crate::anomaly::AnomalyMap;
 use crate::clock::{Clock, SystemClock};
 use crate::dataset::{ClassItems, Dataset, DatasetError, Item, most_left_out};
 use crate::engine::Engine;
 use crate::frame::Frame;
+use crate::look::{Asked, LookError, Looker};
 use crate::memory::Memory;
+use crate::view::ViewSpec;
+use crate::view::locate::Locator;
 use baseline::Baseline;
 use evaluation::{Peculiar, missing};
 use few_shot::FewShot;
 use report::Report;
 use sizes::{MaskedDefect, SizeBins};
-use stream::{Loaded, Picture};
+use stream::{Loaded, Looking, Picture};
 use tally::{Tally, Truth};
 
 /// Name of the network's column, and of the baseline's.
@@ -52,7 +60,15 @@ pub struct Options<'a> {
     pub few_shot: Option<&'a FewShot>,
     /// How defects are told apart by size.
     pub sizes: SizeBins,
+    /// What of the pictures is looked at, and in how many tiles: crop and tiles alone.
+    pub view: ViewSpec,
+    /// Finds the parts of pictures where they do not lie still; pictures and masks are laid back first.
+    pub locator: Option<Arc<Locator>>,
 }
+
+/// Side of the square on which maps and masks are compared where tiles are stitched, as a multiple of the model's: fine enough for a
+/// defect of a few pixels in a large picture, and a hundred maps still fit into memory.
+const FINE: usize = 4;
 
 /// Looks at every picture of `dataset` and measures; pictures for `report` are drawn on the way.
 pub fn run(
@@ -62,13 +78,15 @@ pub fn run(
     mut report: Option<&mut Report>,
     watch: &mut dyn FnMut(Progress<'_>),
 ) -> Result<Evaluation, EvalError> {
-    let size = engine.info().image_size;
+    // Stitched maps are finer than the model's, and are measured so.
+    let size = engine.info().image_size * if options.view.tiles.is_some() { FINE } else { 1 };
     let methods = [Some(MODEL), options.few_shot.map(|_| MEMORY), options.baseline.map(|_| BASELINE)];
     if let Some(few_shot) = options.few_shot {
         few_shot.check(dataset)?;
     }
     let mut course = Course {
         size,
+        looker: Looker::new(options.view.clone()),
         tallies: methods.into_iter().flatten().map(Tally::new).collect(),
         class: None,
         memory: None,
@@ -83,7 +101,8 @@ pub fn run(
     let all = dataset.len() + dataset.left_out();
     let most = most_left_out(all).saturating_sub(dataset.left_out());
     let (mut done, mut looked_at, total) = (0, 0, dataset.len());
-    stream::for_each(dataset, size, |Loaded { class, item, picture, notes }| {
+    let looking = Looking { locator: options.locator.as_deref(), crop: options.view.crop };
+    stream::for_each(dataset, size, looking, |Loaded { class, item, picture, notes }| {
         let class = &dataset.classes[class];
         if course.enter(class, &mut report)? {
             course.memory = options.few_shot.map(|few_shot| few_shot.memory(&class.name, engine)).transpose()?;
@@ -126,6 +145,7 @@ pub fn run(
 /// The class that is being looked at.
 struct Course<'a> {
     size: usize,
+    looker: Looker,
     tallies: Vec<Tally>,
     class: Option<&'a ClassItems>,
     memory: Option<Memory>,
@@ -155,15 +175,26 @@ impl<'a> Course<'a> {
     ) -> Result<(), EvalError> {
         let frame = Frame::alone("eval", SystemClock.now(), image);
         let path = || item.image.clone();
-        let answers = engine.infer(&[&frame]).map_err(|source| EvalError::Engine { image: path(), source })?;
-        let answer = answers.into_iter().next();
-        let finite = answer.filter(|a| a.score.is_finite() && a.map.values().iter().all(|value| value.is_finite()));
-        let answer = finite.ok_or_else(|| EvalError::NotFinite { image: path() })?;
-        let mut answers = vec![(answer.map.values().to_vec(), answer.score)];
+        let whole = self.looker.spec().is_whole();
+        let mut look = |memory: Option<&Memory>| {
+            let asked = Asked { memory, ..Asked::default() };
+            let answer = self.looker.look(engine, &frame, asked, None).map_err(|error| match error {
+                LookError::Engine(source) => EvalError::Engine { image: path(), source },
+                LookError::Memory(error) => EvalError::from(error),
+                source => EvalError::Look { image: path(), source },
+            })?;
+            let finite = answer.score.is_finite() && answer.map.values().iter().all(|value| value.is_finite());
+            if finite { Ok(answer) } else { Err(EvalError::NotFinite { image: path() }) }
+        };
+        let answer = look(None)?;
+        let mut answers = vec![(measured(&answer.map, self.size), answer.score)];
         if let Some(memory) = &self.memory {
-            let size = (frame.image.width, frame.image.height);
-            let fused = memory.look(answer, size)?;
-            answers.push((fused.map.values().to_vec(), fused.score));
+            // The set's pictures have many shapes, and no line whose memory could be another's.
+            let fused = match answer.tokens {
+                Some(_) if whole => memory.look(answer, few_shot::shape(self.size))?,
+                _ => look(Some(memory))?,
+            };
+            answers.push((measured(&fused.map, self.size), fused.score));
         }
         if let Some(baseline) = baseline {
             let map = baseline.map(&frame.image, self.size);
@@ -194,4 +225,22 @@ impl<'a> Course<'a> {
         self.items.clear();
         Ok(())
     }
+}
+
+/// A map as it is measured, `side`×`side`: itself where it has that size, else the largest value of each cell, so that nothing that
+/// was found is lost.
+fn measured(map: &AnomalyMap, side: usize) -> Vec<f32> {
+    let (width, height, values) = (map.width(), map.height(), map.values());
+    if (width, height) == (side, side) {
+        return values.to_vec();
+    }
+    let cell = |at: usize, of: usize| {
+        let from = at * of / side;
+        from..((at + 1) * of).div_ceil(side).clamp(from + 1, of.max(from + 1))
+    };
+    let largest = |x: usize, y: usize| {
+        let (columns, rows) = (cell(x, width), cell(y, height));
+        rows.flat_map(|y| &values[y * width..][columns.clone()]).copied().fold(f32::NEG_INFINITY, f32::max)
+    };
+    (0..side * side).into_par_iter().map(|i| largest(i % side, i / side)).collect()
 }

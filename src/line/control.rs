@@ -10,15 +10,17 @@ use super::event_writer::LineContext;
 use super::handover::Handed;
 use super::last_picture::Inspected;
 use super::parts::{PartCounters, TriggerMode};
+use super::queue::{LaneCounters, QueueWatch};
 use super::recipe::{RecipeError, RecipeSpec};
 use super::sink::Debt;
 use super::station::{Station, TriggerRefused};
+use super::stats::LineStats;
+use super::used::Used;
 use crate::clock::Moment;
-use crate::drift::Baseline;
 use crate::engine::EngineInfo;
-use crate::event::{ModelInfo, RecipeInfo};
+use crate::event::{MemoryInfo, ModelInfo, RecipeInfo};
 use crate::frame::Part;
-use crate::memory::Memory;
+use crate::memory::{Memory, MemoryError};
 
 /// The line cannot do what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +87,14 @@ pub enum ControlError {
         /// Why.
         source: RecipeError,
     },
+    /// The memory that goes with the recipe cannot be used; what is in use stays.
+    #[error("camera '{camera}': {source}; recipe and memory in use stay")]
+    Memory {
+        /// Which camera.
+        camera: Arc<str>,
+        /// Why.
+        source: MemoryError,
+    },
     /// Regions cannot be judged without the size of the frames.
     #[error(
         "camera '{camera}' has shown no frame yet, so that regions cannot be judged; the recipe in use stays, try again later"
@@ -126,6 +136,8 @@ pub struct CameraReport {
     pub parts: PartCounters,
     /// Frames since the start that their source called damaged; none of them has a verdict.
     pub damaged: u64,
+    /// The memory in use, if any.
+    pub memory: Option<MemoryInfo>,
 }
 
 /// A part that is owed exactly one event.
@@ -139,13 +151,10 @@ pub struct Accepted {
     pub debt: Debt,
 }
 
-/// A changed recipe, checked and not yet in use.
+/// A changed recipe with what belongs to it, checked and not yet in use.
 pub struct RecipeChange {
     station: Arc<Station>,
-    /// What will be in use.
-    pub recipe: RecipeSpec,
-    /// What will be in use with it; at first what is.
-    pub memory: Option<Arc<Memory>>,
+    used: Used,
 }
 
 impl RecipeChange {
@@ -154,10 +163,15 @@ impl RecipeChange {
         self.station.camera()
     }
 
+    /// What will be in use.
+    pub fn recipe(&self) -> &RecipeSpec {
+        &self.used.recipe
+    }
+
     /// Takes it into use: the next batch of the engine is judged by it.
     pub fn apply(self) -> RecipeInfo {
-        let info = self.recipe.info.clone();
-        self.station.change(self.recipe, self.memory);
+        let info = self.used.recipe.info.clone();
+        self.station.change(self.used);
         info
     }
 }
@@ -195,11 +209,29 @@ impl PartStream {
 pub struct Control {
     stations: Arc<[Arc<Station>]>,
     context: Arc<LineContext>,
+    queues: QueueWatch,
 }
 
 impl Control {
-    pub(super) fn new(stations: &[Arc<Station>], context: &Arc<LineContext>) -> Self {
-        Self { stations: stations.into(), context: Arc::clone(context) }
+    pub(super) fn new(stations: &[Arc<Station>], context: &Arc<LineContext>, queues: &QueueWatch) -> Self {
+        Self { stations: stations.into(), context: Arc::clone(context), queues: queues.clone() }
+    }
+
+    /// What the line has done so far.
+    pub fn stats(&self) -> LineStats {
+        self.context.stats().clone()
+    }
+
+    /// How the queues are doing, per camera.
+    pub fn queues(&self) -> Vec<(Arc<str>, LaneCounters)> {
+        let names = self.stations.iter().map(|station| Arc::clone(station.camera()));
+        names.zip(self.queues.counters()).collect()
+    }
+
+    /// The memories in use, per camera that has one.
+    pub fn memories(&self) -> Vec<(Arc<str>, MemoryInfo)> {
+        let memory = |station: &Arc<Station>| Some((Arc::clone(station.camera()), station.memory()?.info()));
+        self.stations.iter().filter_map(memory).collect()
     }
 
     /// Configured name of the line.
@@ -246,9 +278,26 @@ impl Control {
         self.one(camera).map(|station| (Arc::clone(station.camera()), station.recipe()))
     }
 
-    /// The memory of this camera, from the next frame on.
-    pub fn change_memory(&self, camera: &str, memory: Option<Arc<Memory>>) -> Result<(), ControlError> {
-        self.one(Some(camera)).map(|station| station.change_memory(memory))
+    /// The full name of this camera, and all that belongs to its recipe.
+    pub fn used(&self, camera: Option<&str>) -> Result<(Arc<str>, Used), ControlError> {
+        self.one(camera).map(|station| (Arc::clone(station.camera()), station.used()))
+    }
+
+    /// The full names: of this camera, without one of all.
+    pub fn names(&self, camera: Option<&str>) -> Result<Vec<Arc<str>>, ControlError> {
+        Ok(self.some(camera)?.into_iter().map(|station| Arc::clone(station.camera())).collect())
+    }
+
+    /// Whether what came by command has given way to the settings, because it does not fit the frames.
+    pub fn gave_way(&self, camera: &str) -> Result<bool, ControlError> {
+        self.one(Some(camera)).map(|station| station.gave_way())
+    }
+
+    /// Errors where the memory in use fits neither model nor frames, so that there are no verdicts.
+    pub fn judges(&self, camera: &str) -> Result<(), ControlError> {
+        let station = self.one(Some(camera))?;
+        let camera = Arc::clone(station.camera());
+        station.judges(&self.context.model).map_err(|source| ControlError::Memory { camera, source })
     }
 
     /// The parts of this camera that are captured from then on and judged, handed over to one taker at a time: whoever
@@ -257,12 +306,6 @@ impl Control {
     pub fn hand_over(&self, camera: &str, since: Instant, tokens: bool) -> Result<PartStream, ControlError> {
         let station = Arc::clone(self.one(Some(camera))?);
         Ok(PartStream { parts: station.hand_over.begin(since, tokens), station })
-    }
-
-    /// From now on pictures of this camera are compared with these good parts, with nothing for `None`; alarms that stood are
-    /// over.
-    pub fn compare_with(&self, camera: Option<&str>, baseline: Option<Arc<Baseline>>) -> Result<(), ControlError> {
-        self.one(camera).map(|station| station.compare_with(baseline))
     }
 
     /// Every camera.
@@ -274,6 +317,7 @@ impl Control {
             recipe: station.recipe().info.clone(),
             parts: station.counters(),
             damaged: station.damaged_frames.count(),
+            memory: station.memory().map(|memory| memory.info()),
         };
         self.stations.iter().map(report).collect()
     }
@@ -310,14 +354,24 @@ impl Control {
         Ok(stations.iter().map(|station| Arc::clone(station.camera())).collect())
     }
 
-    /// What the recipes of one camera or all would be after `change`: all of them are good, or nothing is changed. The
-    /// version counts on unless `change` has set another one.
-    pub fn change_recipes(
-        &self,
-        camera: Option<&str>,
-        change: impl Fn(&RecipeSpec) -> RecipeSpec,
-    ) -> Result<Vec<RecipeChange>, ControlError> {
-        self.some(camera)?.into_iter().map(|station| checked(station, &change)).collect()
+    /// This in place of what is in use; nothing is changed yet. The version of another recipe of the same name counts on
+    /// unless it is larger already. Errors when the recipe or a memory that is not in use fits neither model nor frames.
+    pub fn change(&self, camera: &str, used: Used) -> Result<RecipeChange, ControlError> {
+        let station = self.one(Some(camera))?;
+        let before = station.used();
+        let camera = Arc::clone(station.camera());
+        let recipe = checked(station, &before.recipe, RecipeSpec::clone(&used.recipe))?;
+        let used = Used { recipe: Arc::new(recipe), ..used };
+        if !used.has_memory(before.memory.as_ref()) {
+            let judges = used.judges(&self.context.model, station.frame_size());
+            judges.map_err(|source| ControlError::Memory { camera, source })?;
+        }
+        Ok(RecipeChange { station: Arc::clone(station), used })
+    }
+
+    /// The newest inspected picture of this camera whose map is here, for somebody who looks on: never waits.
+    pub fn glimpse(&self, camera: &str) -> Option<Arc<Inspected>> {
+        self.one(Some(camera)).ok()?.picture.glimpse()
     }
 
     /// The picture that was inspected last. May wait for the engine to look at it again: its map is not kept for nobody.
@@ -327,11 +381,9 @@ impl Control {
     }
 }
 
-fn checked(station: &Arc<Station>, change: impl Fn(&RecipeSpec) -> RecipeSpec) -> Result<RecipeChange, ControlError> {
-    let used = station.recipe();
-    let mut recipe = change(&used);
+fn checked(station: &Station, used: &RecipeSpec, mut recipe: RecipeSpec) -> Result<RecipeSpec, ControlError> {
     let camera = Arc::clone(station.camera());
-    if recipe.info.id == used.info.id {
+    if recipe.info.id == used.info.id && recipe != *used {
         let next = used.info.version.saturating_add(1);
         if recipe.info.version == used.info.version {
             recipe.info.version = next;
@@ -346,7 +398,7 @@ fn checked(station: &Arc<Station>, change: impl Fn(&RecipeSpec) -> RecipeSpec) -
         (None, false) => return Err(ControlError::NoFrame { camera }),
     };
     match recipe.check().and(fits) {
-        Ok(()) => Ok(RecipeChange { station: Arc::clone(station), recipe, memory: station.memory() }),
+        Ok(()) => Ok(recipe),
         Err(source) => Err(ControlError::Recipe { camera, source }),
     }
 }

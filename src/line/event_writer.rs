@@ -11,11 +11,12 @@ use super::plan::Unanswered;
 use super::recipe::{RecipeSpec, no_verdict};
 use super::sink::{Debt, EventSink, Refused};
 use super::stats::LineStats;
-use crate::anomaly::StageTimes;
+use crate::anomaly::{AnomalyMap, StageTimes};
+use crate::archive::{self, Archive, Seen};
 use crate::clock::{Clock, ClockSource, Moment};
 use crate::engine::EngineInfo;
 use crate::event::{EventTime, FrameInfo, InspectionEvent, Latency, MemoryInfo, ModelInfo, SCHEMA, VerdictWord};
-use crate::frame::{Frame, Part};
+use crate::frame::{Frame, Image, Part};
 use crate::verdict::{Inspection, NoVerdictReason, Suspect, Verdict};
 
 /// What the event writers of a line share: what stands in every event, where events go, what is counted.
@@ -27,6 +28,8 @@ pub(super) struct LineContext {
     pub clock: Arc<dyn Clock>,
     pub sink: Arc<dyn EventSink>,
     pub stats: Mutex<LineStats>,
+    /// What keeps what became of the parts, if anything does.
+    pub archive: Option<Archive>,
 }
 
 /// How long events of a camera that can wait are offered again and again while the sink takes none of them. Longer than
@@ -63,6 +66,15 @@ pub(super) struct Entry<'a> {
     pub recipe: &'a RecipeSpec,
     /// What helped the model.
     pub memory: Option<MemoryInfo>,
+    /// Its event's id, and what the archive keeps of its pictures.
+    pub kept: Kept,
+}
+
+/// The id of an event that is to come, and the pictures that it names: their room in the archive's queue is reserved.
+#[derive(Clone)]
+pub(super) struct Kept {
+    pub event_id: Uuid,
+    pub seen: Option<Arc<Seen>>,
 }
 
 /// An event without its number.
@@ -71,6 +83,7 @@ struct Unsaid {
     event: InspectionEvent,
     captured: Instant,
     due: Option<Instant>,
+    seen: Option<Arc<Seen>>,
 }
 
 /// How far a camera's events have come.
@@ -96,6 +109,16 @@ struct Sequence {
 impl LineContext {
     pub fn stats(&self) -> MutexGuard<'_, LineStats> {
         self.stats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Draws the id of an event, and reserves room for its pictures where the archive is to keep them.
+    pub fn look(&self, camera: &str, verdict: Verdict, seen: Option<(&Image, Option<&AnomalyMap>)>) -> Kept {
+        let event_id = Uuid::now_v7();
+        let look = |archive: &Archive| {
+            let (image, map) = seen?;
+            archive.look(event_id, camera, verdict, image, map)
+        };
+        Kept { event_id, seen: self.archive.as_ref().and_then(look) }
     }
 }
 
@@ -148,6 +171,7 @@ impl EventWriter {
         let waited = self.context.clock.now().monotonic.saturating_duration_since(frame.captured.monotonic);
         let (part, shot) = (frame.part.clone(), Shot::from(frame));
         let (inspection, times) = (no_verdict(reason), StageTimes::default());
+        let kept = self.look(inspection.verdict, Some((&frame.image, None)));
         self.write(Entry {
             part,
             begun: shot.captured,
@@ -158,7 +182,13 @@ impl EventWriter {
             times,
             recipe,
             memory: None,
+            kept,
         });
+    }
+
+    /// See [`LineContext::look`].
+    pub fn look(&self, verdict: Verdict, seen: Option<(&Image, Option<&AnomalyMap>)>) -> Kept {
+        self.context.look(&self.camera, verdict, seen)
     }
 
     /// The frame up to which all have an event, or were skipped; a camera's frames are answered in their order.
@@ -188,7 +218,7 @@ impl EventWriter {
 
     /// An event.
     pub fn write(&self, entry: Entry<'_>) {
-        let Entry { part, shot, begun, due, inspection, waited, times, recipe, memory } = entry;
+        let Entry { part, shot, begun, due, inspection, waited, times, recipe, memory, kept } = entry;
         let mut sequence = self.sequence();
         let skipped_before = shot.as_ref().map_or(0, |shot| sequence.told_before(shot.seq));
         let now = self.context.clock.now();
@@ -202,11 +232,13 @@ impl EventWriter {
         let clock = shot.as_ref().map_or(ClockSource::System, |shot| shot.clock);
         let time = EventTime { captured: begun.wall, clock, published: now.wall };
         let mut event = self.draft(part, inspection, time, recipe);
+        event.event_id = kept.event_id;
+        event.images = kept.seen.as_ref().map(|seen| archive::images(kept.event_id, seen.map.is_some()));
         event.latency_ms = latency;
         event.model.memory = memory;
         event.frame =
             shot.map(|Shot { seq, width, height, file, .. }| FrameInfo { seq, width, height, skipped_before, file });
-        self.give(&mut sequence, Unsaid { event, captured: begun.monotonic, due });
+        self.give(&mut sequence, Unsaid { event, captured: begun.monotonic, due, seen: kept.seen });
     }
 
     /// The event of a part that an earlier start has accepted and left without one.
@@ -216,7 +248,7 @@ impl EventWriter {
         let mut event = self.draft(Some(owed.part.clone()), no_verdict(NoVerdictReason::Restarted), time, recipe);
         event.historical = true;
         event.frame.clone_from(&owed.frame);
-        if !self.give(&mut self.sequence(), Unsaid { event, captured: now.monotonic, due: None }) {
+        if !self.give(&mut self.sequence(), Unsaid { event, captured: now.monotonic, due: None, seen: None }) {
             tracing::error!(camera = %self.camera, part = owed.part.id, "no room for the event of an earlier start's part");
         }
     }
@@ -259,6 +291,8 @@ impl EventWriter {
             historical: false,
             suspect,
             location: inspection.location,
+            images: None,
+            tiles: inspection.tiles,
         }
     }
 
@@ -322,10 +356,11 @@ impl EventWriter {
     }
 
     /// Numbers the event and offers it. False when it was refused: then its number goes to the next one.
-    fn offer(&self, sequence: &mut Sequence, Unsaid { mut event, captured, due }: Unsaid) -> bool {
+    fn offer(&self, sequence: &mut Sequence, Unsaid { mut event, captured, due, seen }: Unsaid) -> bool {
         event.seq = sequence.seq + 1;
-        let (verdict, scored, latency) = (event.verdict, event.score.is_some(), event.latency_ms);
+        let (verdict, reason, scored, latency) = (event.verdict, event.reason, event.score.is_some(), event.latency_ms);
         let frame = own_frame(&event).map(|frame| frame.seq);
+        let archived = self.context.archive.as_ref().map(|archive| (archive, event.clone()));
         if let Err(refused) = self.context.sink.verdict(event, captured, due) {
             sequence.refused_since.get_or_insert_with(|| self.context.clock.now().monotonic);
             tracing::debug!(camera = %self.camera, %refused, "event refused");
@@ -337,7 +372,11 @@ impl EventWriter {
         if let Some(frame) = frame {
             sequence.awaited.remove(&frame);
         }
+        if let Some((archive, event)) = archived {
+            archive.keep(event, seen);
+        }
         let mut stats = self.context.stats();
+        *stats.verdicts.entry((Arc::clone(&self.camera), verdict, reason)).or_default() += 1;
         match verdict {
             VerdictWord::Pass => stats.pass += 1,
             VerdictWord::Fail => stats.fail += 1,

@@ -100,45 +100,70 @@ pub struct RegionError {
 /// Scales the map to the frame (bilinear, half-pixel centres) and compares. An interpolated value never exceeds its
 /// neighbours, so rows without anything at the threshold are not computed; `None` when there is nothing at all.
 pub fn exceeding(map: &AnomalyMap, mask: &Mask, threshold: f32) -> Option<Exceeding> {
-    let (size, width, height) = (map.size(), mask.width, mask.height);
+    let (size, width) = (map.width(), mask.width);
+    // The rectangle of the frame that the map lies over: the whole, unless a part of it was looked at.
+    let Place { left, top: above, columns, rows } = Place::of(map, mask)?;
     // Counting has no order to keep, so it compiles to vector code; finding the first or the largest does not.
     let reaches = |row: &[f32]| row.iter().map(|&value| u32::from(value >= threshold)).sum::<u32>() > 0;
     let reached: Vec<bool> = map.values().chunks_exact(size).map(reaches).collect();
-    let rows = taps(size, height);
+    let rows = taps(map.height(), rows);
     let hot = |tap: &Tap| reached[tap.low] || reached[tap.high];
-    let top = rows.iter().position(hot)?;
-    let bottom = rows.iter().rposition(hot)?;
-    let columns = taps(size, width);
-    let count = (bottom - top + 1) * width;
+    let first = rows.iter().position(hot)?;
+    let last = rows.iter().rposition(hot)?;
+    let top = above + first;
+    let columns = taps(size, columns);
+    let count = (last - first + 1) * width;
     let (mut bits, mut values) = (vec![0; count], vec![0.0; count]);
     let mut blended = vec![0.0; size];
     let mut any = false;
-    for (index, row) in rows[top..=bottom].iter().enumerate().filter(|(_, row)| hot(row)) {
+    for (index, row) in rows[first..=last].iter().enumerate().filter(|(_, row)| hot(row)) {
         let (low, high) = (&map.values()[row.low * size..][..size], &map.values()[row.high * size..][..size]);
         for ((out, a), b) in blended.iter_mut().zip(low).zip(high) {
             *out = a + row.weight * (b - a);
         }
-        let at = index * width;
-        for ((value, bit), column) in values[at..at + width].iter_mut().zip(&mut bits[at..at + width]).zip(&columns) {
+        let at = index * width + left;
+        let here = at..at + columns.len();
+        for ((value, bit), column) in values[here.clone()].iter_mut().zip(&mut bits[here.clone()]).zip(&columns) {
             let (a, b) = (blended[column.low], blended[column.high]);
             *value = a + column.weight * (b - a);
             *bit = u8::from(*value >= threshold);
         }
         if let Some(inside) = &mask.inside {
-            let inside = &inside[(top + index) * width..][..width];
-            bits[at..at + width].iter_mut().zip(inside).for_each(|(bit, inside)| *bit &= inside);
+            let inside = &inside[(top + index) * width + left..][..columns.len()];
+            bits[here.clone()].iter_mut().zip(inside).for_each(|(bit, inside)| *bit &= inside);
         }
-        any |= bits[at..at + width].contains(&1);
+        any |= bits[here].contains(&1);
     }
-    any.then_some(Exceeding { width, height: bottom - top + 1, top, bits, values })
+    any.then_some(Exceeding { width, height: last - first + 1, top, bits, values })
+}
+
+/// The rectangle of the frame that a map lies over.
+struct Place {
+    left: usize,
+    top: usize,
+    columns: usize,
+    rows: usize,
+}
+
+impl Place {
+    /// `None` where the map lies beside the frame, which is of another size then.
+    fn of(map: &AnomalyMap, mask: &Mask) -> Option<Self> {
+        let [left, top, columns, rows] = map.place_in(mask.size()).map(|v| v as usize);
+        (left + columns <= mask.width && top + rows <= mask.height).then_some(Self { left, top, columns, rows })
+    }
 }
 
 /// For every row of the frame the largest value of the map's rows it lies between: [`exceeding`] looks at the row when
 /// that reaches the threshold.
 pub(super) fn row_peaks(map: &AnomalyMap, mask: &Mask) -> Vec<f32> {
     let peak = |row: &[f32]| row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let peaks: Vec<f32> = map.values().chunks_exact(map.size()).map(peak).collect();
-    taps(map.size(), mask.height).iter().map(|tap| peaks[tap.low].max(peaks[tap.high])).collect()
+    let peaks: Vec<f32> = map.values().chunks_exact(map.width()).map(peak).collect();
+    let mut all = vec![f32::NEG_INFINITY; mask.height];
+    if let Some(place) = Place::of(map, mask) {
+        let rows = taps(map.height(), place.rows);
+        all[place.top..].iter_mut().zip(&rows).for_each(|(all, tap)| *all = peaks[tap.low].max(peaks[tap.high]));
+    }
+    all
 }
 
 /// Where an output pixel lies between two input pixels.

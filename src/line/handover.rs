@@ -14,7 +14,7 @@ use crate::verdict::Verdict;
 /// Parts that may wait for the one who learns, with their pixels; those that find no room are left out.
 const WAITING: usize = 2;
 
-/// A part that was judged.
+/// A part that was judged; one without a verdict only to a taker who wants tokens.
 pub struct Handed {
     /// Its picture.
     pub frame: Frame,
@@ -22,7 +22,7 @@ pub struct Handed {
     pub prediction: Prediction,
     /// What the engine alone said, with its tokens, for a taker who wants them.
     pub own: Option<Prediction>,
-    /// Pass or fail.
+    /// Pass or fail; without a verdict where the memory could not be used.
     pub verdict: Verdict,
     /// What it was judged by.
     pub recipe: Arc<RecipeSpec>,

@@ -10,20 +10,22 @@ use super::deadlines::LastBell;
 use super::error::LineError;
 use super::event_writer::LineContext;
 use super::handover::Handed;
+use super::judged::Judged;
 use super::last_picture::Inspected;
-use super::locating::Laid;
+use super::locating::{NotPlaced, Placed};
 use super::plan::EngineOpener;
 use super::queue::{Batch, Collector};
 use super::recipe::{Recipe, RecipeSpec};
 use super::sink::Heartbeat;
-use super::station::{Judged, Station};
+use super::station::Station;
 use super::watch::Looks;
 use crate::anomaly::Prediction;
 use crate::clock::Clock;
 use crate::engine::{Engine, EngineError, EngineInfo};
 use crate::frame::{Frame, Image, PixelFormat};
+use crate::look::{Asked, Looker};
 use crate::memory::Memory;
-use crate::verdict::NoVerdictReason;
+use crate::verdict::{Inspection, NoVerdictReason, Verdict};
 
 /// How often an idle engine shows that it is alive.
 const IDLE: Duration = Duration::from_millis(500);
@@ -72,10 +74,12 @@ impl InferenceThread {
         if let (Some(engine), Ok(post)) = (&mut engine, self.post.recv()) {
             let (clock, heartbeat, give_up_at) = (self.clock, self.heartbeat, self.give_up_at);
             let recipes = post.stations.iter().map(|station| InUse::new(station.recipe())).collect();
+            let lookers = post.stations.iter().map(|station| Looker::new(station.view().clone())).collect();
             Inspector {
                 engine: engine.as_mut(),
                 post,
                 recipes,
+                lookers,
                 clock,
                 heartbeat,
                 give_up_at,
@@ -91,21 +95,40 @@ impl InferenceThread {
 struct InUse {
     spec: Arc<RecipeSpec>,
     recipe: Recipe,
+    /// Why the last frame was not judged.
+    unjudged: Option<String>,
 }
 
 impl InUse {
     fn new(spec: Arc<RecipeSpec>) -> Self {
-        Self { recipe: Recipe::new(RecipeSpec::clone(&spec)), spec }
+        Self { recipe: Recipe::new(RecipeSpec::clone(&spec)), spec, unjudged: None }
     }
 }
 
-struct Inspector<'a> {
-    engine: &'a mut dyn Engine,
-    post: Post,
+/// A frame on its way through the engine.
+pub(super) struct Taken {
+    pub camera: usize,
+    pub placed: Placed,
+    /// Why nobody can look at it.
+    pub lost: Option<NoVerdictReason>,
+}
+
+impl Taken {
+    /// Whether the engine is to see it.
+    pub fn is_seen(&self) -> bool {
+        self.lost.is_none() && !self.placed.frame.image.damaged
+    }
+}
+
+pub(super) struct Inspector<'a> {
+    pub(super) engine: &'a mut dyn Engine,
+    pub(super) post: Post,
     recipes: Vec<InUse>,
-    clock: Arc<dyn Clock>,
-    heartbeat: Arc<dyn Heartbeat>,
-    give_up_at: Arc<OnceLock<Instant>>,
+    /// What of each camera's frames is looked at.
+    pub(super) lookers: Vec<Looker>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) heartbeat: Arc<dyn Heartbeat>,
+    pub(super) give_up_at: Arc<OnceLock<Instant>>,
     failing: bool,
     /// The engine was asked for its tokens.
     tokens: bool,
@@ -116,9 +139,9 @@ impl Inspector<'_> {
         let max_batch = self.engine.info().max_batch;
         loop {
             match collector.take_batch(max_batch, IDLE) {
-                Batch::Frames(frames) if self.too_late() => self.give_up(&frames, NoVerdictReason::Deadline),
-                // What comes is laid back before the engine sees it: it has no use for it as it is.
-                Batch::Frames(frames) if self.lays_back() => self.inspect(frames, &Vec::new),
+                Batch::Frames(frames) if self.too_late() => {
+                    frames.iter().for_each(|(camera, frame)| self.give_up(*camera, frame, NoVerdictReason::Deadline));
+                }
                 Batch::Frames(frames) => self.inspect(frames, &|| {
                     let coming = collector.coming(max_batch);
                     coming.into_iter().filter(|image| !image.damaged).collect()
@@ -140,86 +163,106 @@ impl Inspector<'_> {
         self.post.stations.iter().all(|station| station.writer().offer_again())
     }
 
-    fn lays_back(&self) -> bool {
-        self.post.stations.iter().any(|station| station.locate.is_some())
-    }
-
-    fn too_late(&self) -> bool {
+    pub(super) fn too_late(&self) -> bool {
         self.give_up_at.get().is_some_and(|&at| Instant::now() >= at)
     }
 
-    fn give_up(&self, batch: &[(usize, Frame)], reason: NoVerdictReason) {
-        for (camera, frame) in batch {
-            let reason = if frame.image.damaged { NoVerdictReason::FrameDamaged } else { reason };
-            self.post.stations[*camera].failed(frame, reason);
-            self.heartbeat.step();
-        }
+    fn give_up(&self, camera: usize, frame: &Frame, reason: NoVerdictReason) {
+        let reason = if frame.image.damaged { NoVerdictReason::FrameDamaged } else { reason };
+        self.post.stations[camera].failed(frame, reason);
+        self.heartbeat.step();
+    }
+
+    pub(super) fn give_up_taken(&self, taken: &Taken, reason: NoVerdictReason) {
+        self.give_up(taken.camera, &taken.placed.frame, taken.lost.unwrap_or(reason));
+    }
+
+    /// Looks for the parts of cameras where they do not lie still. Frames where that fails stay, so that all are told in their order.
+    fn take(&self, batch: Vec<(usize, Frame)>) -> Vec<Taken> {
+        let take =
+            |(camera, frame): (usize, Frame)| match Placed::new(&frame, self.post.stations[camera].locate.as_ref()) {
+                Ok(placed) => Taken { camera, placed, lost: None },
+                Err(error) => {
+                    match &error {
+                        NotPlaced::Missing => tracing::debug!(camera = %frame.camera, frame = frame.seq, "{error}"),
+                        NotPlaced::Failed(_) => tracing::error!(camera = %frame.camera, frame = frame.seq, "{error}"),
+                    }
+                    Taken { camera, placed: Placed::as_captured(frame), lost: Some(error.reason()) }
+                }
+            };
+        batch.into_iter().map(take).collect()
     }
 
     fn inspect(&mut self, mut batch: Vec<(usize, Frame)>, coming: &dyn Fn() -> Vec<Image>) {
         // Parts that were given up while their frames waited cost the engine nothing.
         batch.retain(|(camera, frame)| self.post.stations[*camera].wants(frame));
-        let (batch, laid) = self.lay_back(batch);
+        let batch = self.take(batch);
+        let mut batch = self.inspect_tiles(batch);
         if batch.is_empty() {
             return;
         }
-        let seen = batch.iter().zip(&laid).map(|((_, frame), laid)| laid.as_ref().map_or(frame, |laid| &laid.frame));
-        let frames: Vec<&Frame> = seen.filter(|frame| !frame.image.damaged).collect();
+        let (stations, lookers) = (&self.post.stations, &self.lookers);
+        let is_whole = |at: usize| stations[at].locate.is_none() && lookers[at].spec().is_captured();
+        let whole = batch.iter().all(|taken| is_whole(taken.camera));
+        let views: Vec<Frame> = match whole {
+            true => Vec::new(),
+            false => batch.iter_mut().filter_map(|taken| self.view(taken)).collect(),
+        };
+        let captured = batch.iter().filter(|taken| taken.is_seen()).map(|taken| &taken.placed.frame);
+        let frames: Vec<&Frame> = if whole { captured.collect() } else { views.iter().collect() };
         if frames.is_empty() {
-            return self.give_up(&batch, NoVerdictReason::FrameDamaged);
+            return batch.iter().for_each(|taken| self.give_up_taken(taken, NoVerdictReason::FrameDamaged));
         }
         self.let_go();
         // What a frame is judged by is settled before the engine looks, because the engine must be asked for its tokens.
-        let judges: Vec<_> = batch.iter().map(|(camera, _)| self.post.stations[*camera].in_use()).collect();
-        let learnt = batch.iter().any(|(camera, _)| self.post.stations[*camera].hand_over.wants_tokens());
+        let judges: Vec<_> = batch.iter().map(|taken| self.post.stations[taken.camera].in_use()).collect();
+        let learnt = batch.iter().any(|taken| self.post.stations[taken.camera].hand_over.wants_tokens());
         self.ask_for_tokens(learnt || judges.iter().any(|(_, memory)| memory.is_some()));
-        let taken = self.clock.now().monotonic;
-        let answer = infer(self.engine, &frames, coming);
-        {
-            let mut stats = self.post.context.stats();
-            stats.batches += 1;
-            stats.failed_batches += u64::from(answer.is_err());
-        }
+        let begun = self.clock.now().monotonic;
+        let nothing: &dyn Fn() -> Vec<Image> = &Vec::new;
+        let answer = infer(self.engine, &frames, if whole { coming } else { nothing });
+        self.count_batch(answer.is_err());
         match answer {
             Ok(predictions) => {
                 let mut predictions = predictions.into_iter();
-                for (((camera, frame), laid), judge) in batch.into_iter().zip(laid).zip(judges) {
-                    let prediction = if frame.image.damaged { None } else { predictions.next() };
+                for (taken, judge) in batch.into_iter().zip(judges) {
+                    let prediction = if taken.is_seen() { predictions.next() } else { None };
                     let Some(prediction) = prediction else {
-                        self.give_up(&[(camera, frame)], NoVerdictReason::EngineError);
+                        self.give_up_taken(&taken, NoVerdictReason::EngineError);
                         continue;
                     };
-                    let waited = taken.saturating_duration_since(frame.captured.monotonic);
-                    self.judge(camera, (frame, laid), prediction, judge, waited);
+                    let waited = begun.saturating_duration_since(taken.placed.frame.captured.monotonic);
+                    self.judge(taken, prediction, judge, waited);
                     self.heartbeat.step();
                 }
                 self.trouble(None);
             }
             Err(error) => {
-                self.give_up(&batch, NoVerdictReason::EngineError);
+                batch.iter().for_each(|taken| self.give_up_taken(taken, NoVerdictReason::EngineError));
                 self.trouble(Some(&error.to_string()));
             }
         }
     }
 
-    /// Frames whose part is looked for as the engine shall see them; those whose part is not found have no verdict.
-    fn lay_back(&self, batch: Vec<(usize, Frame)>) -> (Vec<(usize, Frame)>, Vec<Option<Laid>>) {
-        let mut laid = Vec::with_capacity(batch.len());
-        let mut kept = Vec::with_capacity(batch.len());
-        for (camera, frame) in batch {
-            let plan = self.post.stations[camera].locate.as_ref().filter(|_| !frame.image.damaged);
-            match plan.map(|plan| plan.lay(&frame)).transpose() {
-                Ok(seen) => {
-                    laid.push(seen);
-                    kept.push((camera, frame));
-                }
-                Err(reason) => {
-                    self.post.stations[camera].failed(&frame, reason);
-                    self.heartbeat.step();
-                }
+    /// What of a frame the engine is to see, where frames of a batch go together; nothing of a damaged one.
+    fn view(&mut self, taken: &mut Taken) -> Option<Frame> {
+        if !taken.is_seen() {
+            return None;
+        }
+        match self.lookers[taken.camera].cut(taken.placed.seen()) {
+            Ok(view) => Some(view),
+            Err(error) => {
+                tracing::error!(camera = %taken.placed.frame.camera, frame = taken.placed.frame.seq, "{error}");
+                taken.placed.frame.image.damaged = true;
+                None
             }
         }
-        (kept, laid)
+    }
+
+    pub(super) fn count_batch(&self, failed: bool) {
+        let mut stats = self.post.context.stats();
+        stats.batches += 1;
+        stats.failed_batches += u64::from(failed);
     }
 
     /// Somebody wants a map that was not kept.
@@ -227,18 +270,18 @@ impl Inspector<'_> {
         for at in 0..self.post.stations.len() {
             let Some((frame, defect_threshold)) = self.post.stations[at].picture.wanted() else { continue };
             self.let_go();
-            let laid = self.post.stations[at].locate.as_ref().and_then(|plan| plan.lay(&frame).ok());
-            let seen = laid.as_ref().map_or(&frame, |laid| &laid.frame);
-            match infer(self.engine, &[seen], &Vec::new).map(|mut predictions| predictions.pop()) {
-                Ok(Some(prediction)) => {
-                    let map =
-                        laid.as_ref().map_or_else(|| prediction.map.clone(), |laid| laid.map(prediction.map.clone()));
-                    let inspected = Inspected { frame, map, defect_threshold };
+            let Ok(placed) = Placed::new(&frame, self.post.stations[at].locate.as_ref()) else {
+                self.post.stations[at].picture.not_shown();
+                continue;
+            };
+            match self.lookers[at].look(self.engine, placed.seen(), Asked::default(), None) {
+                Ok(prediction) => {
+                    let map = placed.map(&prediction.map);
+                    let inspected = Inspected { frame: placed.frame, map, defect_threshold };
                     self.post.stations[at].picture.keep(inspected);
                 }
-                Ok(None) => {}
                 Err(error) => {
-                    tracing::warn!(camera = %frame.camera, "the last picture cannot be shown: {error}");
+                    tracing::warn!(camera = %placed.frame.camera, "the last picture cannot be shown: {error}");
                     self.post.stations[at].picture.not_shown();
                 }
             }
@@ -246,11 +289,11 @@ impl Inspector<'_> {
         }
     }
 
-    fn let_go(&self) {
+    pub(super) fn let_go(&self) {
         self.post.stations.iter().for_each(|station| station.picture.let_go());
     }
 
-    fn ask_for_tokens(&mut self, wanted: bool) {
+    pub(super) fn ask_for_tokens(&mut self, wanted: bool) {
         if std::mem::replace(&mut self.tokens, wanted) != wanted {
             self.engine.hand_out_tokens(wanted);
         }
@@ -258,68 +301,110 @@ impl Inspector<'_> {
 
     fn judge(
         &mut self,
-        camera: usize,
-        (frame, laid): (Frame, Option<Laid>),
+        taken: Taken,
         prediction: Prediction,
         (newest, memory): (Arc<RecipeSpec>, Option<Arc<Memory>>),
         waited: Duration,
     ) {
+        let camera = taken.camera;
         let own = (self.tokens && self.post.stations[camera].hand_over.wants_tokens()).then(|| prediction.clone());
-        let size = (frame.image.width, frame.image.height);
+        let size = (taken.placed.frame.image.width, taken.placed.frame.image.height);
         let prediction = match &memory {
             None => prediction,
             // Thresholds that were made with a memory mean nothing without it: no verdict, never a pass.
-            Some(memory) => match memory.fits(&self.post.context.model).and_then(|()| memory.look(prediction, size)) {
+            Some(memory) => match memory
+                .fits(&self.post.context.model)
+                .and_then(|()| memory.about().fits_view(self.lookers[camera].spec()))
+                .and_then(|()| memory.look(prediction, size))
+            {
                 Ok(joined) => joined,
                 Err(error) => {
-                    tracing::error!(camera = %frame.camera, frame = frame.seq, "{error}");
-                    return self.post.stations[camera].failed(&frame, NoVerdictReason::EngineError);
+                    self.not_judged((camera, &taken.placed.frame), error.to_string());
+                    // What the engine alone has said is as good as ever to whoever learns, which may be the way out.
+                    let verdict = Verdict::NoVerdict(NoVerdictReason::EngineError);
+                    let captured = taken.placed.frame.captured.monotonic;
+                    if let Some(own) = own {
+                        let frame = taken.placed.seen().clone();
+                        let (prediction, own, memory) = (own.clone(), Some(own), Some(Arc::clone(memory)));
+                        let part = || Handed { frame, prediction, own, verdict, recipe: newest, memory };
+                        self.post.stations[camera].hand_over.offer(part, captured);
+                    }
+                    return;
                 }
             },
         };
+        match self.lookers[camera].back(prediction, size) {
+            Ok(prediction) => self.conclude(taken, (prediction, own), (newest, memory), waited),
+            Err(error) => {
+                tracing::error!(camera = %taken.placed.frame.camera, frame = taken.placed.frame.seq, "{error}");
+                self.post.stations[camera].failed(&taken.placed.frame, NoVerdictReason::EngineError);
+            }
+        }
+    }
+
+    /// The recipe's word on what engine and memory have said, laid over the frame that was looked at; `own` is what the engine alone said.
+    pub(super) fn conclude(
+        &mut self,
+        taken: Taken,
+        (prediction, own): (Prediction, Option<Prediction>),
+        (newest, memory): (Arc<RecipeSpec>, Option<Arc<Memory>>),
+        waited: Duration,
+    ) {
+        let camera = taken.camera;
         let station = &self.post.stations[camera];
         let in_use = &mut self.recipes[camera];
         if !Arc::ptr_eq(&newest, &in_use.spec) {
             *in_use = InUse::new(newest);
         }
         let begin = self.clock.now().monotonic;
-        let judged = in_use.recipe.inspect(&prediction, frame.image.width, frame.image.height);
+        let judged =
+            in_use.recipe.inspect(&prediction, taken.placed.frame.image.width, taken.placed.frame.image.height);
         let mut times = prediction.times;
         times.postprocess += self.clock.now().monotonic.saturating_duration_since(begin);
         match judged {
             Ok(inspection) => {
-                let inspection = match &laid {
-                    Some(laid) => laid.inspection(inspection),
-                    None => inspection,
-                };
-                // Whoever learns from parts, or compares pictures, sees them as they were taught.
-                let seen_frame = laid.as_ref().map_or(&frame, |laid| &laid.frame);
+                let tiles = self.lookers[camera].tile_count();
+                let inspection = Inspection { tiles, ..taken.placed.inspection(inspection) };
+                let map = taken.placed.map(&prediction.map);
+                let frame = &taken.placed.frame;
                 let recipe = Arc::clone(&in_use.spec);
                 let verdict = inspection.verdict;
                 let helped = memory.clone();
-                if station.judged(&frame, Judged { inspection, waited, times, recipe, memory: helped }) {
+                let kept = station.writer().look(verdict, Some((&frame.image, Some(&map))));
+                if station.judged(frame, Judged { inspection, waited, times, recipe, memory: memory.clone(), kept }) {
                     let recipe = Arc::clone(&in_use.spec);
-                    let seen = || (seen_frame.clone(), prediction.clone());
+                    // Whoever learns from parts, or compares pictures, sees them as they were taught.
+                    let seen = || (taken.placed.seen().clone(), prediction.clone());
                     let part = || {
                         let (frame, prediction) = seen();
                         Handed { frame, prediction, own, verdict, recipe, memory }
                     };
                     station.hand_over.offer(part, frame.captured.monotonic);
                 }
-                self.post.looks.offer((camera, station), &seen_frame.image, &prediction, verdict, &in_use.spec);
+                let seen = &taken.placed.seen().image;
+                self.post.looks.offer((camera, station), seen, &prediction, verdict, (&in_use.spec, &helped));
+                in_use.unjudged = None;
                 let defect_threshold = in_use.spec.defect_threshold;
-                let map = laid.as_ref().map_or_else(|| prediction.map.clone(), |laid| laid.map(prediction.map.clone()));
-                station.picture.keep(Inspected { frame, map, defect_threshold });
+                station.picture.keep(Inspected { frame: taken.placed.frame, map, defect_threshold });
             }
-            Err(error) => {
-                tracing::error!(camera = %frame.camera, frame = frame.seq, "{error}");
-                station.failed(&frame, NoVerdictReason::EngineError);
-            }
+            Err(error) => self.not_judged((camera, &taken.placed.frame), error.to_string()),
         }
     }
 
+    /// Said when it begins, not with every frame.
+    fn not_judged(&mut self, (camera, frame): (usize, &Frame), why: String) {
+        let in_use = &mut self.recipes[camera];
+        if in_use.unjudged.as_ref() == Some(&why) {
+            tracing::debug!(camera = %frame.camera, frame = frame.seq, "{why}");
+        } else {
+            tracing::error!(camera = %frame.camera, frame = frame.seq, "{why}");
+        }
+        in_use.unjudged = Some(why);
+        self.post.stations[camera].failed(frame, NoVerdictReason::EngineError);
+    }
+
     /// Told when it changes, not with every batch.
-    fn trouble(&mut self, error: Option<&str>) {
+    pub(super) fn trouble(&mut self, error: Option<&str>) {
         if self.failing != error.is_some() {
             self.failing = error.is_some();
             match error {

@@ -36,6 +36,10 @@ struct Last {
     picture: Picture,
     /// Somebody waits for the map.
     wanted: bool,
+    /// Somebody looks on: the next picture is to have its map.
+    looked_on: bool,
+    /// The last one that has it, while somebody looks on and the engine keeps the maps.
+    shown: Option<Arc<Inspected>>,
 }
 
 /// One camera's.
@@ -54,11 +58,29 @@ impl LastPicture {
     /// Keeps the picture that was inspected last; its map only as long as the engine has it anyway, unless it is wanted.
     pub fn keep(&self, inspected: Inspected) {
         let mut last = self.last();
-        if std::mem::take(&mut last.wanted) {
+        let looked_on = std::mem::take(&mut last.looked_on);
+        if std::mem::take(&mut last.wanted) || looked_on {
             inspected.map.values();
         }
-        last.picture = Picture::Whole(Arc::new(inspected));
+        let whole = Arc::new(inspected);
+        if looked_on {
+            last.shown = Some(Arc::clone(&whole));
+        }
+        last.picture = Picture::Whole(whole);
         self.whole.notify_all();
+    }
+
+    /// The newest picture whose map is here, for somebody who looks on. Never waits, and asks the engine to look again only
+    /// when there is none at all; the next picture will have its map.
+    pub fn glimpse(&self) -> Option<Arc<Inspected>> {
+        let mut last = self.last();
+        last.looked_on = true;
+        let newest = match &last.picture {
+            Picture::Whole(whole) if whole.map.is_here() => Some(Arc::clone(whole)),
+            _ => last.shown.clone(),
+        };
+        last.wanted |= newest.is_none() && matches!(last.picture, Picture::Bare { .. });
+        newest
     }
 
     /// The engine goes on: what it would have to fetch for nobody is let go.
@@ -100,5 +122,43 @@ impl LastPicture {
             Picture::Whole(whole) => Some(Arc::clone(whole)),
             Picture::Nothing | Picture::Bare { .. } => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::anomaly::Fetch;
+    use crate::clock::{Clock, SystemClock};
+    use crate::frame::{Image, PixelFormat};
+
+    struct Counted(Arc<AtomicUsize>);
+
+    impl Fetch for Counted {
+        fn fetch(&self) -> Vec<f32> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            vec![0.5]
+        }
+    }
+
+    #[test]
+    fn who_looks_on_costs_one_map_each_time() {
+        let (last, fetched) = (LastPicture::default(), Arc::new(AtomicUsize::new(0)));
+        let keep = |seq: u64| {
+            let image = Image::new(1, 1, PixelFormat::Gray8, vec![0]).expect("valid");
+            let frame = Frame { seq, ..Frame::alone("top", SystemClock.now(), image) };
+            let map = AnomalyMap::elsewhere(1, 0.5, Box::new(Counted(Arc::clone(&fetched))));
+            last.let_go();
+            last.keep(Inspected { frame, map, defect_threshold: 0.5 });
+        };
+        let glimpsed = || last.glimpse().map(|seen| seen.frame.seq);
+        assert_eq!(glimpsed(), None);
+        (0..5).for_each(keep);
+        assert_eq!((glimpsed(), fetched.load(Ordering::Relaxed)), (Some(0), 1));
+        assert!(last.wanted().is_none(), "the engine need not look again");
+        (5..9).for_each(keep);
+        assert_eq!((glimpsed(), fetched.load(Ordering::Relaxed)), (Some(5), 2));
     }
 }

@@ -7,7 +7,7 @@ use crate::anomaly::AnomalyMap;
 use crate::frame::Frame;
 use crate::source::image_file::{self, ImageFileError};
 use crate::verdict::{Inspection, Location, NoVerdictReason, Verdict};
-use crate::view::locate::{LocateError, LocateSpec, Locator, Placement};
+use crate::view::locate::{Laid, LocateError, LocateSpec, Locator};
 
 /// What becomes of a part that is not found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
@@ -67,52 +67,95 @@ impl LocateSettings {
     }
 }
 
-/// A frame as the engine gets to see it.
-pub(super) struct Laid {
-    /// With its part as it was taught, or as captured where that was not found and fails.
+/// A frame whose part was looked for, where its camera does.
+pub struct Placed {
+    /// As it was captured.
     pub frame: Frame,
-    placement: Option<Placement>,
+    laid: Option<Lay>,
 }
 
-impl LocatePlan {
-    /// Finds the part and lays the frame back, or says why there is no verdict.
-    pub(super) fn lay(&self, frame: &Frame) -> Result<Laid, NoVerdictReason> {
-        let failed = |error: LocateError| {
-            tracing::error!(camera = %frame.camera, frame = frame.seq, "{error}");
-            NoVerdictReason::EngineError
-        };
-        let Some(pose) = self.locator.find(&frame.image).map_err(failed)? else {
-            tracing::debug!(camera = %frame.camera, frame = frame.seq, "the part is not where it should be");
-            return match self.missing {
-                Missing::NoVerdict => Err(NoVerdictReason::PartNotFound),
-                Missing::Fail => Ok(Laid { frame: frame.clone(), placement: None }),
-            };
-        };
-        let placement = Placement::new(pose, self.locator.rectangle(), (frame.image.width, frame.image.height));
-        let image = self.locator.laid_back(&frame.image, &placement).map_err(failed)?;
-        Ok(Laid { frame: Frame { image, ..frame.clone() }, placement: Some(placement) })
+/// What became of looking for the part.
+enum Lay {
+    /// The frame is looked at with its part as it was taught.
+    Back(Box<Laid>),
+    /// It was not found, and so it fails; the frame is looked at as it was captured.
+    Missing,
+}
+
+/// A frame cannot be looked at as its camera looks.
+#[derive(Debug, thiserror::Error)]
+pub enum NotPlaced {
+    /// The part is not there, and nobody knows.
+    #[error("the part is not found: it does not lie where its camera looks for it, or it is another one")]
+    Missing,
+    /// It cannot be looked for.
+    #[error(transparent)]
+    Failed(#[from] LocateError),
+}
+
+impl NotPlaced {
+    /// Why there is no verdict.
+    pub fn reason(&self) -> NoVerdictReason {
+        match self {
+            Self::Missing => NoVerdictReason::PartNotFound,
+            Self::Failed(_) => NoVerdictReason::EngineError,
+        }
     }
 }
 
-impl Laid {
-    /// What was found, in pixels of the captured frame, and how the part lies.
+impl Placed {
+    /// Looks for the part, where the camera does; in a damaged frame nobody looks.
+    pub fn new(frame: &Frame, plan: Option<&LocatePlan>) -> Result<Self, NotPlaced> {
+        let laid = match plan.filter(|_| !frame.image.damaged) {
+            None => None,
+            Some(plan) => match (plan.locator.lay(frame)?, plan.missing) {
+                (Some(laid), _) => Some(Lay::Back(Box::new(laid))),
+                (None, Missing::Fail) => Some(Lay::Missing),
+                (None, Missing::NoVerdict) => return Err(NotPlaced::Missing),
+            },
+        };
+        Ok(Self { frame: frame.clone(), laid })
+    }
+
+    /// A frame that is looked at as it is.
+    pub fn as_captured(frame: Frame) -> Self {
+        Self { frame, laid: None }
+    }
+
+    fn back(&self) -> Option<&Laid> {
+        match &self.laid {
+            Some(Lay::Back(laid)) => Some(laid),
+            Some(Lay::Missing) | None => None,
+        }
+    }
+
+    /// The frame as it is looked at.
+    pub fn seen(&self) -> &Frame {
+        self.back().map_or(&self.frame, |laid| &laid.frame)
+    }
+
+    /// Whether the part was looked for and is not there.
+    pub fn is_missing(&self) -> bool {
+        matches!(self.laid, Some(Lay::Missing))
+    }
+
+    /// What was judged of the frame that was looked at, in pixels of the captured one, and how the part lies.
     pub fn inspection(&self, inspection: Inspection) -> Inspection {
-        match &self.placement {
-            Some(placement) => {
-                let pose = placement.pose();
-                let location = Location::at(pose.dx, pose.dy, pose.degrees, pose.score);
-                let defects = inspection.defects.into_iter().map(|defect| placement.captured(defect)).collect();
-                Inspection { defects, location: Some(location), ..inspection }
+        match &self.laid {
+            Some(Lay::Back(laid)) => {
+                let (defects, pose) = (laid.defects(inspection.defects), laid.pose());
+                let location = Some(Location::at(pose.dx, pose.dy, pose.degrees, pose.score));
+                Inspection { defects, location, ..inspection }
             }
-            None => Inspection { verdict: Verdict::Fail, location: Some(Location::NOWHERE), ..inspection },
+            Some(Lay::Missing) => {
+                Inspection { verdict: Verdict::Fail, location: Some(Location::NOWHERE), ..inspection }
+            }
+            None => inspection,
         }
     }
 
-    /// A map of the frame that was laid back, over the captured one.
-    pub fn map(&self, map: AnomalyMap) -> AnomalyMap {
-        match &self.placement {
-            Some(placement) => placement.map(&map),
-            None => map,
-        }
+    /// A map of the frame that was looked at, over the captured one.
+    pub fn map(&self, map: &AnomalyMap) -> AnomalyMap {
+        self.back().map_or_else(|| map.clone(), |laid| laid.map(map))
     }
 }

@@ -15,6 +15,9 @@ mod event_writer;
 mod exceeding;
 mod handover;
 mod inspect;
+mod inspect_tiles;
+pub mod judge;
+mod judged;
 mod last_picture;
 pub mod locating;
 pub mod parts;
@@ -26,11 +29,13 @@ pub mod regions;
 #[cfg(feature = "opencv")]
 mod regions_opencv;
 pub mod regions_plain;
+mod shown;
 mod sink;
 mod spawn;
 mod station;
 pub mod statistic;
 pub mod stats;
+mod used;
 mod watch;
 
 use std::sync::{Arc, Mutex, OnceLock};
@@ -40,7 +45,6 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::EngineInfo;
-use crate::event::ModelInfo;
 use camera::{CameraThread, Never, Notice};
 use control::Control;
 use deadlines::{DeadlineThread, LastBell};
@@ -58,6 +62,7 @@ pub use handover::Handed;
 pub use last_picture::Inspected;
 pub use plan::{CameraPlan, EngineOpener, LineParts, SourceOpener, Unanswered};
 pub use sink::{Debt, EventSink, Heartbeat, Refused};
+pub use used::{Trouble, Used};
 
 const INFERENCE: &str = "inference";
 const DEADLINES: &str = "deadlines";
@@ -101,8 +106,6 @@ pub struct Line {
     stations: Vec<Arc<Station>>,
     names: Vec<Arc<str>>,
     queues: QueueWatch,
-    /// Memories that are not in use, and why.
-    unfit: Vec<String>,
     notices: Receiver<Notice>,
     give_up_at: Arc<OnceLock<Instant>>,
     /// Its end tells the cameras to stop.
@@ -114,7 +117,8 @@ impl Line {
     /// Opens the engine, lets it look at one grey picture, then tries every camera once. A camera that is not
     /// reachable is tried again in its thread; any other error ends the start.
     pub fn start(parts: LineParts) -> Result<Self, LineError> {
-        let LineParts { name, session, cameras, engine, unanswered, sink, heartbeat, clock, cancelled } = parts;
+        let LineParts { name, session, cameras, engine, unanswered, sink, archive, heartbeat, clock, cancelled } =
+            parts;
         let names = cameras.iter().map(|(plan, _)| Arc::clone(&plan.name)).collect();
         let lanes: Vec<_> = cameras.iter().map(|(plan, _)| (plan.queue, plan.when_full)).collect();
         let (lanes, collector) = queue::lanes(&lanes);
@@ -137,8 +141,8 @@ impl Line {
         let engine = engine_ready(&answer, &cancelled)?;
 
         let (model, stats) = (engine.model(), Mutex::default());
-        let unfit = cameras.iter().filter_map(|(plan, _)| unfit(plan, &model)).collect();
-        let context = Arc::new(LineContext { line: name, session, model, engine: engine.clone(), clock, sink, stats });
+        let context = LineContext { line: name, session, model, engine: engine.clone(), clock, sink, stats, archive };
+        let context = Arc::new(context);
         let (bell, rung) = bounded(1);
         let station = |((plan, _), lane): (&(CameraPlan, _), _)| Station::new(plan, lane, &context, bell.clone());
         let stations: Vec<_> = cameras.iter().zip(lanes).map(station).map(Arc::new).collect();
@@ -153,8 +157,7 @@ impl Line {
         spawn(&mut crew, WATCH, move || watch.run())?;
 
         let notices = start_cameras(&mut crew, cameras, &stations, &context.sink, &stop)?;
-        let mut line =
-            Self { crew, engine, context, stations, names, queues, unfit, notices, give_up_at, go, last_bell };
+        let mut line = Self { crew, engine, context, stations, names, queues, notices, give_up_at, go, last_bell };
         if let Err(error) = line.cameras_tried(&cancelled) {
             // The others must not keep their cameras while the error is being printed.
             let report = line.stop(GIVE_BACK);
@@ -197,14 +200,14 @@ impl Line {
         &self.engine
     }
 
-    /// Memories that do not fit the model, the engine or its precision, and are not in use.
-    pub fn unfit(&self) -> &[String] {
-        &self.unfit
+    /// What ails recipes, thresholds and memories in use, while it does.
+    pub fn troubles(&self) -> Vec<Trouble> {
+        self.stations.iter().flat_map(|station| station.troubles(&self.context.model)).collect()
     }
 
     /// A handle for those who may ask something of the line.
     pub fn control(&self) -> Control {
-        Control::new(&self.stations, &self.context)
+        Control::new(&self.stations, &self.context, &self.queues)
     }
 
     /// What the line has done so far.
@@ -282,15 +285,6 @@ impl Line {
         tracing::info!(events = stats.events(), "stop: line done");
         StopReport { late, panicked, stats, queues: names.into_iter().zip(queues.counters()).collect() }
     }
-}
-
-/// A memory that was made with something else cannot be used: distances between its tokens would mean nothing. Its camera gets
-/// no verdicts, because its thresholds mean nothing without it.
-fn unfit(plan: &CameraPlan, model: &ModelInfo) -> Option<String> {
-    let error = plan.memory.as_ref()?.fits(model).err()?;
-    let text = format!("camera '{}' gets no verdicts without its memory: {error}", plan.name);
-    tracing::error!("{text}");
-    Some(text)
 }
 
 /// What the engine's thread says of itself, once it can look.

@@ -12,13 +12,16 @@ use super::parts::TriggerPlan;
 use super::queue::WhenFull;
 use super::recipe::RecipeSpec;
 use super::sink::{EventSink, Heartbeat};
+use super::used::Used;
+use crate::archive::Archive;
 use crate::clock::Clock;
 use crate::drift::Baseline;
 use crate::engine::{Engine, EngineError};
-use crate::event::FrameInfo;
+use crate::event::{FrameInfo, ModelInfo};
 use crate::frame::Part;
 use crate::memory::Memory;
 use crate::source::{Source, SourceError};
+use crate::view::ViewSpec;
 
 /// Opens a camera; called again after the camera was lost.
 pub type SourceOpener = Box<dyn FnMut() -> Result<Box<dyn Source>, SourceError> + Send>;
@@ -36,20 +39,41 @@ pub struct CameraPlan {
     pub when_full: WhenFull,
     /// Where its parts come from.
     pub trigger: TriggerPlan,
-    /// How its frames are judged.
+    /// What of its frames is looked at, and in how many tiles.
+    pub view: ViewSpec,
+    /// How its frames are judged, as configured.
     pub recipe: RecipeSpec,
-    /// The recipe that a command has set in an earlier start, in place of the configured one.
-    pub kept: Option<RecipeSpec>,
-    /// What good parts look like, for the maps that the recipe sees.
+    /// What good parts look like, for the maps that the configured recipe sees.
     pub memory: Option<Arc<Memory>>,
-    /// What good parts look like, where it is watched whether pictures still do.
+    /// What the configured thresholds were calibrated with; `None` where they were set by hand.
+    pub found_with: Option<ModelInfo>,
+    /// What good parts look like, where it is watched whether pictures under the configured recipe still do.
     pub picture: Option<Arc<Baseline>>,
     /// How its parts are found, where they do not lie still.
     pub locate: Option<LocatePlan>,
+    /// What came by command in an earlier start, in place of what is configured.
+    pub kept: Option<Used>,
     /// Pause before a lost camera is opened again, the first time.
     pub backoff_min: Duration,
     /// Longest pause.
     pub backoff_max: Duration,
+}
+
+impl CameraPlan {
+    /// What the settings say.
+    pub fn configured(&self) -> Used {
+        Used {
+            recipe: Arc::new(self.recipe.clone()),
+            memory: self.memory.clone(),
+            found_with: self.found_with.clone(),
+            picture: self.picture.clone(),
+        }
+    }
+
+    /// What a start uses.
+    pub fn used(&self) -> Used {
+        self.kept.clone().unwrap_or_else(|| self.configured())
+    }
 }
 
 /// A part that was accepted by an earlier start and never got its event.
@@ -80,6 +104,8 @@ pub struct LineParts {
     pub unanswered: Vec<Unanswered>,
     /// Where events go.
     pub sink: Arc<dyn EventSink>,
+    /// What keeps what became of the parts, and pictures; `None` keeps nothing.
+    pub archive: Option<Archive>,
     /// Who watches the inference thread.
     pub heartbeat: Arc<dyn Heartbeat>,
     /// What time it is.

@@ -5,48 +5,40 @@
 //! engine's answers waiting; and a camera that can wait offers again, in its own thread, what the sink had no room for.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crossbeam_channel::Sender;
 
 use super::damaged::DamagedFrames;
 use super::event_writer::{Entry, EventWriter, LineContext};
 use super::handover::HandOver;
+use super::judged::Judged;
 use super::last_picture::LastPicture;
 use super::locating::LocatePlan;
 use super::parts::{Matcher, Outcome, Output, Pairing, PartCounters, Shot, TriggerMode, TriggerPlan};
 use super::plan::CameraPlan;
 use super::queue::{FrameQueue, Pushed, WhenFull};
 use super::recipe::{RecipeError, RecipeSpec, no_verdict};
+use super::shown::Shown;
 use super::sink::{Debt, Refused};
+use super::used::{RECIPES, THRESHOLDS, Trouble, Used};
 use crate::anomaly::StageTimes;
 use crate::clock::{Clock, ClockSource, Moment};
 use crate::drift::Baseline;
+use crate::event::ModelInfo;
 use crate::frame::{Frame, Part};
-use crate::memory::Memory;
+use crate::memory::{Memory, MemoryError};
 use crate::source::SourceError;
-use crate::verdict::{Inspection, NoVerdictReason};
-
-/// The engine's answer for one frame, and how it came about.
-pub(super) struct Judged {
-    pub inspection: Inspection,
-    /// From capture until the engine took the frame.
-    pub waited: Duration,
-    /// `postprocess` includes the recipe.
-    pub times: StageTimes,
-    /// What it was judged by.
-    pub recipe: Arc<RecipeSpec>,
-    /// What helped the model.
-    pub memory: Option<Arc<Memory>>,
-}
+use crate::verdict::NoVerdictReason;
+use crate::view::{Transform, ViewSpec};
 
 struct Recipes {
-    configured: Arc<RecipeSpec>,
-    current: Arc<RecipeSpec>,
-    /// What good parts look like, for the maps that the recipe sees.
-    memory: Option<Arc<Memory>>,
+    configured: Used,
+    current: Used,
     /// Columns and rows of the last frame.
     size: Option<(u32, u32)>,
+    /// Why what came by command has given way to what is configured.
+    gave_way: Option<String>,
 }
 
 struct Book {
@@ -59,6 +51,7 @@ struct Book {
 pub(super) struct Station {
     camera: Arc<str>,
     plan: TriggerPlan,
+    view: ViewSpec,
     writer: EventWriter,
     clock: Arc<dyn Clock>,
     /// Wakes the deadline thread.
@@ -68,13 +61,14 @@ pub(super) struct Station {
     queue: Mutex<Option<Arc<FrameQueue>>>,
     book: Mutex<Book>,
     recipes: Mutex<Recipes>,
-    baseline: Mutex<Option<Arc<Baseline>>>,
     /// How its parts are found.
     pub locate: Option<LocatePlan>,
     /// The picture that was inspected last.
     pub picture: LastPicture,
     /// Whoever learns from the parts.
     pub hand_over: HandOver,
+    /// For the archive, where there is one.
+    shown: Option<Shown>,
 }
 
 /// A command could not name a part here.
@@ -93,22 +87,22 @@ pub(super) enum TriggerRefused {
 
 impl Station {
     pub fn new(plan: &CameraPlan, queue: FrameQueue, context: &Arc<LineContext>, bell: Sender<()>) -> Self {
-        let configured = Arc::new(plan.recipe.clone());
-        let current = plan.kept.clone().map_or_else(|| Arc::clone(&configured), Arc::new);
+        let (configured, current) = (plan.configured(), plan.used());
         Self {
             camera: Arc::clone(&plan.name),
             plan: plan.trigger,
+            view: plan.view.clone(),
             writer: EventWriter::new(Arc::clone(context), Arc::clone(&plan.name), plan.when_full == WhenFull::Wait),
             clock: Arc::clone(&context.clock),
             bell,
             damaged_frames: DamagedFrames::default(),
             queue: Mutex::new(Some(Arc::new(queue))),
             book: Mutex::new(Book { matcher: Matcher::new(plan.trigger), due: None }),
-            recipes: Mutex::new(Recipes { configured, current, memory: plan.memory.clone(), size: None }),
-            baseline: Mutex::new(plan.picture.clone()),
+            recipes: Mutex::new(Recipes { configured, current, size: None, gave_way: None }),
             locate: plan.locate.clone(),
             picture: LastPicture::default(),
             hand_over: HandOver::default(),
+            shown: context.archive.as_ref().map(|_| Shown::default()),
         }
     }
 
@@ -118,6 +112,11 @@ impl Station {
 
     pub fn writer(&self) -> &EventWriter {
         &self.writer
+    }
+
+    /// What of its frames is looked at.
+    pub fn view(&self) -> &ViewSpec {
+        &self.view
     }
 
     pub fn plan(&self) -> &TriggerPlan {
@@ -278,7 +277,7 @@ impl Station {
     pub fn judged(&self, frame: &Frame, judged: Judged) -> bool {
         if self.runs_free() {
             let shot = Shot::from(frame);
-            self.writer.write(verdict(frame.part.clone(), shot, &judged, judged.inspection.clone()));
+            self.writer.write(judged.entry(frame.part.clone(), shot));
             return true;
         }
         let now = self.clock.now().monotonic;
@@ -343,6 +342,7 @@ impl Station {
             match output {
                 Output::Serve { part, mut frame } => {
                     frame.part = Some(part);
+                    self.shown.iter().for_each(|shown| shown.put(&frame));
                     served.push(frame);
                 }
                 Output::Forget { seq } => {
@@ -367,21 +367,25 @@ impl Station {
 
     fn tell(&self, part: Part, triggered: Moment, shot: Option<Shot>, outcome: Outcome<Judged>) {
         let due = self.plan.deadline.map(|deadline| triggered.monotonic + deadline);
+        let image = shot.as_ref().and_then(|shot| self.shown.as_ref()?.take(shot.seq));
         match (outcome, shot) {
             (Outcome::Verdict(judged), Some(shot)) => {
-                self.writer.write(Entry { due, ..verdict(Some(part), shot, &judged, judged.inspection.clone()) });
+                self.writer.write(Entry { due, ..judged.entry(Some(part), shot) });
             }
             // A verdict without a frame cannot be: the matcher decides by frames.
             (Outcome::Verdict(_), None) => {}
             (Outcome::NoVerdict(reason), shot) => {
                 let begun = shot.as_ref().map_or(triggered, |shot| shot.captured);
                 let waited = self.clock.now().monotonic.saturating_duration_since(begun.monotonic);
+                let inspection = no_verdict(reason);
+                let kept = self.writer.look(inspection.verdict, image.as_ref().map(|image| (image, None)));
                 self.writer.write(Entry {
+                    kept,
                     part: Some(part),
                     shot,
                     begun,
                     due,
-                    inspection: no_verdict(reason),
+                    inspection,
                     waited,
                     times: StageTimes::default(),
                     recipe: &self.recipe(),
@@ -393,31 +397,22 @@ impl Station {
 
     /// What frames are judged by from now on.
     pub fn recipe(&self) -> Arc<RecipeSpec> {
-        Arc::clone(&self.recipes().current)
+        Arc::clone(&self.recipes().current.recipe)
     }
 
     /// What joins the model's maps from the next frame on.
     pub fn memory(&self) -> Option<Arc<Memory>> {
-        self.recipes().memory.clone()
-    }
-
-    pub fn change_memory(&self, memory: Option<Arc<Memory>>) {
-        self.recipes().memory = memory;
-    }
-
-    /// What the settings say.
-    pub fn configured(&self) -> Arc<RecipeSpec> {
-        Arc::clone(&self.recipes().configured)
+        self.recipes().current.memory.clone()
     }
 
     /// What pictures are compared with, if with anything.
     pub fn baseline(&self) -> Option<Arc<Baseline>> {
-        self.baseline.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.recipes().current.picture.clone()
     }
 
-    /// From now on pictures are compared with these good parts.
-    pub fn compare_with(&self, baseline: Option<Arc<Baseline>>) {
-        *self.baseline.lock().unwrap_or_else(PoisonError::into_inner) = baseline;
+    /// All that belongs to the recipe in use.
+    pub fn used(&self) -> Used {
+        self.recipes().current.clone()
     }
 
     /// Columns and rows of the last frame, once there was one.
@@ -425,46 +420,58 @@ impl Station {
         self.recipes().size
     }
 
-    /// Both at once: no frame is judged by one of them and the other's predecessor.
-    pub fn change(&self, recipe: RecipeSpec, memory: Option<Arc<Memory>>) {
+    /// All of it at once: no frame is judged by one of them and the other's predecessor.
+    pub fn change(&self, used: Used) {
         let mut recipes = self.recipes();
-        (recipes.current, recipes.memory) = (Arc::new(recipe), memory);
+        (recipes.current, recipes.gave_way) = (used, None);
     }
 
     /// What frames are judged by that the engine looks at now.
     pub fn in_use(&self) -> (Arc<RecipeSpec>, Option<Arc<Memory>>) {
         let recipes = self.recipes();
-        (Arc::clone(&recipes.current), recipes.memory.clone())
+        (Arc::clone(&recipes.current.recipe), recipes.current.memory.clone())
     }
 
-    /// Frames of this size come now. A recipe that came by command and does not fit them gives way to the configured one.
+    /// Whether what came by command has given way to what is configured.
+    pub fn gave_way(&self) -> bool {
+        self.recipes().gave_way.is_some()
+    }
+
+    /// Errors where the memory does not fit the model or the frames, so that there are no verdicts.
+    pub fn judges(&self, model: &ModelInfo) -> Result<(), MemoryError> {
+        let recipes = self.recipes();
+        recipes.current.judges(model, recipes.size)
+    }
+
+    /// What ails what frames are judged by.
+    pub fn troubles(&self, model: &ModelInfo) -> Vec<Trouble> {
+        let recipes = self.recipes();
+        let Recipes { current, size, gave_way, .. } = &*recipes;
+        let unfit = current.judges(model, *size).err();
+        let unfit = unfit.map(|error| format!("camera '{}' gets no verdicts without its memory: {error}", self.camera));
+        let doubt = current.doubt(model).filter(|_| unfit.is_none());
+        let all = [(RECIPES, unfit), (RECIPES, gave_way.clone()), (THRESHOLDS, doubt)];
+        let named = |(kind, message): (_, Option<_>)| {
+            message.map(|message| Trouble { camera: Arc::clone(&self.camera), kind, message })
+        };
+        all.into_iter().filter_map(named).collect()
+    }
+
+    /// Frames of this size come now. A recipe that came by command and does not fit them gives way to the configured one, with
+    /// all that belongs to it.
     pub fn frames_have(&self, width: u32, height: u32) -> Result<(), RecipeError> {
+        Transform::new(&self.view, (width, height))?;
+        self.locate.as_ref().map_or(Ok(()), |plan| plan.locator.fits((width, height)))?;
         let mut recipes = self.recipes();
         recipes.size = Some((width, height));
-        let Err(error) = recipes.current.fits(width, height) else { return Ok(()) };
-        if recipes.current == recipes.configured || recipes.configured.fits(width, height).is_err() {
+        let Recipes { configured, current, .. } = &*recipes;
+        let Err(error) = current.recipe.fits(width, height) else { return Ok(()) };
+        if current.recipe == configured.recipe || configured.recipe.fits(width, height).is_err() {
             return Err(error);
         }
-        tracing::error!(camera = %self.camera, "{error}; the recipe of the settings is used again");
-        if recipes.current.info.id != recipes.configured.info.id {
-            recipes.memory = None;
-        }
-        recipes.current = Arc::clone(&recipes.configured);
+        let text = format!("{error}; the recipe of the settings is used again");
+        tracing::error!(camera = %self.camera, "{text}");
+        (recipes.current, recipes.gave_way) = (recipes.configured.clone(), Some(text));
         Ok(())
-    }
-}
-
-fn verdict(part: Option<Part>, shot: Shot, judged: &Judged, inspection: Inspection) -> Entry<'_> {
-    let Judged { waited, times, recipe, memory, .. } = judged;
-    Entry {
-        part,
-        begun: shot.captured,
-        shot: Some(shot),
-        due: None,
-        inspection,
-        waited: *waited,
-        times: *times,
-        recipe,
-        memory: memory.as_ref().map(|memory| memory.info()),
     }
 }

@@ -20,7 +20,7 @@ pub fn part_statistic(map: &AnomalyMap, mask: &Mask, min_area_px: u32) -> f32 {
         return f32::NAN;
     }
     let needed = (min_area_px as usize).max(1);
-    let (width, height) = mask.size();
+    let [_, _, width, height] = map.place_in(mask.size());
     if needed > mask.pixels() {
         return f32::NEG_INFINITY;
     }

@@ -1,8 +1,11 @@
 //! How long verdicts take: counters and histograms of fixed size, whatever the line's age.
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::event::Latency;
+use crate::event::{Latency, VerdictWord};
+use crate::verdict::NoVerdictReason;
 
 /// Buckets per doubling: a percentile is at most 1/32, about 3 %, above the true value.
 const STEPS: u64 = 32;
@@ -36,6 +39,16 @@ impl Histogram {
     /// Durations counted.
     pub fn count(&self) -> u64 {
         self.count
+    }
+
+    /// All of them together, exact.
+    pub fn sum(&self) -> Duration {
+        self.sum
+    }
+
+    /// How many are at most this, as fine as the buckets.
+    pub fn at_most(&self, value: Duration) -> u64 {
+        self.counts[..=bucket(value)].iter().sum()
     }
 
     /// Longest duration, exact.
@@ -83,6 +96,11 @@ fn upper_end(index: usize) -> Duration {
     Duration::from_micros(((leading + 1) << shift) - 1)
 }
 
+/// A reason as events write it.
+pub fn reason_word(reason: NoVerdictReason) -> String {
+    serde_json::to_value(reason).ok().and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
 /// What the line has done since its start.
 #[derive(Clone, Debug, Default)]
 pub struct LineStats {
@@ -92,6 +110,8 @@ pub struct LineStats {
     pub fail: u64,
     /// Verdict `no_verdict`, for whatever reason.
     pub no_verdict: u64,
+    /// The same by camera and reason.
+    pub verdicts: HashMap<(Arc<str>, VerdictWord, Option<NoVerdictReason>), u64>,
     /// Parts and free-running frames refused because the way out was full or closed; none of them is owed an event.
     pub refused: u64,
     /// Calls of the engine.

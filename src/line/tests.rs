@@ -19,7 +19,7 @@ use crate::engine::{Engine, EngineChoice, EngineError, Precision};
 use crate::event::{FrameInfo, InspectionEvent, RecipeInfo, VerdictWord};
 use crate::frame::{Frame, Image, Part, PixelFormat};
 use crate::source::{Source, SourceError};
-use crate::verdict::NoVerdictReason;
+use crate::verdict::{NoVerdictReason, Suspect};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -88,6 +88,10 @@ struct Notebook {
     owes_all: AtomicBool,
     /// Whoever hands over an event dies of it.
     panics: AtomicBool,
+    /// Whoever tells that pictures have changed dies of it.
+    picture_panics: AtomicBool,
+    /// What has changed about pictures.
+    pictures: Mutex<Vec<Suspect>>,
 }
 
 impl EventSink for Notebook {
@@ -112,6 +116,10 @@ impl EventSink for Notebook {
     }
     fn engine(&self, error: Option<&str>) {
         self.engine.lock().expect("lock").push(error.is_some());
+    }
+    fn picture(&self, _: &str, suspect: Suspect, _: Option<&str>) {
+        assert!(!self.picture_panics.load(Ordering::Relaxed), "on purpose");
+        self.pictures.lock().expect("lock").push(suspect);
     }
 }
 
@@ -157,6 +165,7 @@ fn camera(name: &str, queue: usize, when_full: WhenFull) -> (Feed, (CameraPlan, 
     };
     let short = Duration::from_millis(1);
     let plan = CameraPlan {
+        view: crate::view::ViewSpec::default(),
         name: name.into(),
         queue,
         when_full,
@@ -164,6 +173,7 @@ fn camera(name: &str, queue: usize, when_full: WhenFull) -> (Feed, (CameraPlan, 
         recipe,
         kept: None,
         memory: None,
+        found_with: None,
         picture: None,
         locate: None,
         backoff_min: short,
@@ -186,6 +196,7 @@ fn start(cameras: Vec<(CameraPlan, SourceOpener)>, gate: Option<Gate>) -> (Line,
         max_batch: 3,
         image_size: 4,
         sigma: 0.0,
+        top_k: 1,
     };
     let line = Line::start(LineParts {
         name: "test".into(),
@@ -194,6 +205,7 @@ fn start(cameras: Vec<(CameraPlan, SourceOpener)>, gate: Option<Gate>) -> (Line,
         engine: Box::new(|| Ok(Box::new(Engineer { info, gate, warm: false }))),
         unanswered: Vec::new(),
         sink: Arc::clone(&notebook) as Arc<dyn EventSink>,
+        archive: None,
         heartbeat: Arc::clone(&notebook) as Arc<dyn Heartbeat>,
         clock: Arc::new(SystemClock),
         cancelled: CancellationToken::new(),
@@ -376,6 +388,7 @@ fn a_start_that_cannot_succeed_says_why() {
             engine,
             unanswered: Vec::new(),
             sink: Arc::clone(&notebook) as Arc<dyn EventSink>,
+            archive: None,
             heartbeat: notebook,
             clock: Arc::new(SystemClock),
             cancelled,
@@ -408,6 +421,7 @@ fn parts_of_an_earlier_start_are_answered_first_and_refused_ones_are_owed_nothin
         max_batch: 3,
         image_size: 4,
         sigma: 0.0,
+        top_k: 1,
     };
     let owed = |camera: &str, trigger: u64| Unanswered {
         camera: camera.into(),
@@ -432,6 +446,7 @@ fn parts_of_an_earlier_start_are_answered_first_and_refused_ones_are_owed_nothin
         engine: Box::new(|| Ok(Box::new(Engineer { info, gate: None, warm: false }))),
         unanswered: vec![owed("a", 7), owed("gone", 1), owed("gone", 2), owed("a", 8)],
         sink: Arc::clone(&notebook) as Arc<dyn EventSink>,
+        archive: None,
         heartbeat: Arc::clone(&notebook) as Arc<dyn Heartbeat>,
         clock: Arc::new(SystemClock),
         cancelled: CancellationToken::new(),
@@ -473,5 +488,6 @@ fn parts_of_an_earlier_start_are_answered_first_and_refused_ones_are_owed_nothin
 
 mod damaged;
 mod full;
+mod judging;
 mod kept;
 mod parts;

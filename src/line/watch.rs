@@ -6,11 +6,14 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, select};
 
 use super::camera::Never;
 use super::event_writer::LineContext;
+use super::judge::judged_by;
 use super::recipe::{Recipe, RecipeSpec};
 use super::station::Station;
 use crate::anomaly::Prediction;
 use crate::drift::{Baseline, Change, Features, Seen, Watch};
+use crate::event::ModelInfo;
 use crate::frame::Image;
+use crate::memory::Memory;
 use crate::verdict::{Suspect, Verdict};
 
 /// Pictures that may wait to be looked at, of the whole line; those that find no room are not looked at.
@@ -25,6 +28,7 @@ struct Look {
     /// Only where its map is here: none is fetched from a card for this.
     prediction: Option<Prediction>,
     recipe: Arc<RecipeSpec>,
+    memory: Option<Arc<Memory>>,
 }
 
 /// Pictures on their way to the thread that looks at them.
@@ -38,7 +42,7 @@ impl Looks {
         image: &Image,
         prediction: &Prediction,
         verdict: Verdict,
-        recipe: &Arc<RecipeSpec>,
+        (recipe, memory): (&Arc<RecipeSpec>, &Option<Arc<Memory>>),
     ) {
         // One more look ends the alarms of a baseline that is gone.
         if self.0.is_full() || (station.baseline().is_none() && !station.writer().is_suspected()) {
@@ -53,6 +57,7 @@ impl Looks {
             score: prediction.score,
             prediction: prediction.map.is_here().then(kept),
             recipe: Arc::clone(recipe),
+            memory: memory.clone(),
         };
         if let Err(TrySendError::Full(_)) = self.0.try_send(look) {
             tracing::trace!(camera = %station.camera(), "a picture is not compared with the good parts: there is no time");
@@ -73,6 +78,53 @@ pub(super) struct WatchThread {
 struct Camera {
     watch: Watch,
     recipe: Recipe,
+    /// What judges.
+    by: (Arc<RecipeSpec>, Option<Arc<Memory>>),
+    /// Whether statistics and scores are those that the good parts were judged by.
+    comparable: Comparable,
+}
+
+#[derive(Clone, Copy)]
+struct Comparable {
+    statistic: bool,
+    score: bool,
+}
+
+impl Camera {
+    fn new(baseline: Arc<Baseline>, look: &Look, model: &ModelInfo) -> Self {
+        if baseline.judge().is_none() {
+            tracing::warn!(
+                "nobody knows who has judged the good parts: what the model says is not compared; calibrate"
+            );
+        }
+        let by = (Arc::clone(&look.recipe), look.memory.clone());
+        let recipe = Recipe::new(RecipeSpec::clone(&look.recipe));
+        let comparable = Comparable::of(&baseline, look, model);
+        Self { watch: Watch::new(baseline), recipe, by, comparable }
+    }
+
+    /// Parts are judged by this from now on.
+    fn judged(&mut self, look: &Look, model: &ModelInfo) {
+        let same = Arc::ptr_eq(&self.by.0, &look.recipe)
+            && self.by.1.as_ref().map(Arc::as_ptr) == look.memory.as_ref().map(Arc::as_ptr);
+        if !same {
+            self.by = (Arc::clone(&look.recipe), look.memory.clone());
+            self.recipe = Recipe::new(RecipeSpec::clone(&look.recipe));
+            self.comparable = Comparable::of(self.watch.baseline(), look, model);
+        }
+    }
+}
+
+impl Comparable {
+    fn of(baseline: &Baseline, look: &Look, model: &ModelInfo) -> Self {
+        let memory = look.memory.as_ref().map(|memory| memory.info());
+        let now = judged_by(&look.recipe, &ModelInfo { memory, ..model.clone() });
+        let then = baseline.judge();
+        Self {
+            statistic: then.is_some_and(|then| then.judges_as(&now)),
+            score: then.is_some_and(|then| then.scores_as(&now)),
+        }
+    }
 }
 
 impl WatchThread {
@@ -97,38 +149,34 @@ impl WatchThread {
 
     fn look(&mut self, look: Look) {
         let station = Arc::clone(&self.stations[look.camera]);
-        let configured = station.configured();
         let baseline = station.baseline();
         let before = self.cameras[look.camera].as_ref().map(|camera| camera.watch.baseline());
         if !same(before, baseline.as_ref()) {
-            self.begin_anew(look.camera, baseline, &look.recipe);
+            self.begin_anew(baseline, &look);
         }
         let Some(camera) = &mut self.cameras[look.camera] else { return };
-        // The statistic of other regions is another one.
-        let alike = |a: &RecipeSpec, b: &RecipeSpec| a.regions == b.regions && a.min_area_px == b.min_area_px;
-        let comparable = alike(&look.recipe, &configured) && look.passes;
-        if camera.recipe.spec() != &*look.recipe {
-            camera.recipe = Recipe::new(RecipeSpec::clone(&look.recipe));
-        }
+        camera.judged(&look, &self.context.model);
+        // The statistic of another memory, other regions, another engine is another one.
+        let comparable = camera.comparable;
         let (width, height) = (look.image.width, look.image.height);
-        let prediction = look.prediction.as_ref().filter(|_| comparable);
+        let prediction = look.prediction.as_ref().filter(|_| comparable.statistic && look.passes);
         let statistic = prediction.and_then(|seen| camera.recipe.statistics(seen, width, height).ok());
         let seen = Seen {
             passes: look.passes,
             statistic: statistic.map(|statistics| statistics.defect),
-            score: Some(look.score),
+            score: comparable.score.then_some(look.score),
         };
         let changes = camera.watch.look(&Features::of(&look.image), seen);
         self.tell(look.camera, changes);
     }
 
     /// Other good parts: alarms that compared with those before are over.
-    fn begin_anew(&mut self, at: usize, baseline: Option<Arc<Baseline>>, recipe: &RecipeSpec) {
+    fn begin_anew(&mut self, baseline: Option<Arc<Baseline>>, look: &Look) {
+        let at = look.camera;
         let stood = |suspect: &Suspect| self.cameras[at].as_ref().is_some_and(|camera| camera.watch.stands(*suspect));
         let over = |suspect| Change { suspect, message: None };
         let changes = Suspect::ALL.into_iter().filter(stood).map(over).collect();
-        let camera = |baseline| Camera { watch: Watch::new(baseline), recipe: Recipe::new(recipe.clone()) };
-        self.cameras[at] = baseline.map(camera);
+        self.cameras[at] = baseline.map(|baseline| Camera::new(baseline, look, &self.context.model));
         self.tell(at, changes);
     }
 

@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 use super::error::MemoryError;
 use crate::event::ModelInfo;
 use crate::tokens::PatchTokens;
+use crate::view::ViewSpec;
 
 /// Version of the file's layout.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 /// Pictures of another aspect ratio are squeezed otherwise into the model's square: this much of it, relatively, is no
 /// difference that a patch would show.
 const SAME_SHAPE: f64 = 0.01;
@@ -18,7 +19,7 @@ const SAME_SHAPE: f64 = 0.01;
 pub struct About {
     /// [`FORMAT`].
     pub format: u32,
-    /// The beginning of the hash over its tokens and how they are used, hexadecimal.
+    /// The beginning of the hash over its tokens, how they are used and everything else that is said here, hexadecimal.
     pub id: String,
     /// When it was made.
     pub made: Timestamp,
@@ -36,6 +37,31 @@ pub struct About {
     pub width: usize,
     /// Columns and rows of the first good picture.
     pub picture: (u32, u32),
+    /// What of the pictures was looked at, and in which tiles.
+    #[serde(default, skip_serializing_if = "ViewSpec::is_whole")]
+    pub view: ViewSpec,
+    /// SHA-256 of the size, format and pixels of the good pictures, in ascending order, as far as whoever made it has told.
+    #[serde(default, with = "hashes", skip_serializing_if = "Vec::is_empty")]
+    pub pictures: Vec<[u8; 32]>,
+}
+
+/// Hashes as texts.
+mod hashes {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    pub fn serialize<S: Serializer>(hashes: &[[u8; 32]], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(hashes.iter().map(hex::encode))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<[u8; 32]>, D::Error> {
+        let hash = |text: String| {
+            let mut hash = [0; 32];
+            hex::decode_to_slice(&text, &mut hash)
+                .map(|()| hash)
+                .map_err(|error| Error::custom(format!("{text}: {error}")))
+        };
+        Vec::<String>::deserialize(deserializer)?.into_iter().map(hash).collect()
+    }
 }
 
 impl About {
@@ -54,7 +80,14 @@ impl About {
             grid: 0,
             width: 0,
             picture: (0, 0),
+            view: ViewSpec::default(),
+            pictures: Vec::new(),
         }
+    }
+
+    /// Whether it was made of the picture with this hash, too: how far that is from it says nothing about other parts.
+    pub fn knows(&self, picture: &[u8; 32]) -> bool {
+        self.pictures.binary_search(picture).is_ok()
     }
 
     fn unfit(&self, what: &'static str, made: impl ToString, here: impl ToString) -> MemoryError {
@@ -78,6 +111,18 @@ impl About {
         Ok(())
     }
 
+    /// Errors unless pictures are looked at through the same view, in the same tiles: patches of another scale are other patches.
+    pub fn fits_view(&self, view: &ViewSpec) -> Result<(), MemoryError> {
+        if self.view == *view {
+            return Ok(());
+        }
+        let named = |view: &ViewSpec| match view.is_whole() {
+            true => "of whole pictures".to_owned(),
+            false => serde_json::to_string(view).unwrap_or_default(),
+        };
+        Err(self.unfit("the view", named(&self.view), named(view)))
+    }
+
     /// Errors unless pictures of this size have the shape of the good ones.
     pub fn fits_picture(&self, (width, height): (u32, u32)) -> Result<(), MemoryError> {
         if same_shape(self.picture, (width, height)) {
@@ -90,7 +135,7 @@ impl About {
     /// Errors unless the tokens have the sizes of those in the memory.
     pub fn fits_tokens(&self, tokens: &PatchTokens) -> Result<(), MemoryError> {
         let (here, made) =
-            ([tokens.grid(), tokens.width(), tokens.taps().len()], [self.grid, self.width, self.tokens.len()]);
+            ([tokens.grid(), tokens.width(), tokens.layers()], [self.grid, self.width, self.tokens.len()]);
         if here == made {
             return Ok(());
         }
@@ -100,7 +145,7 @@ impl About {
 }
 
 /// Whether pictures of both sizes become the same in the model's square input.
-pub(super) fn same_shape(a: (u32, u32), b: (u32, u32)) -> bool {
+pub fn same_shape(a: (u32, u32), b: (u32, u32)) -> bool {
     let (across, along) = (f64::from(a.0) * f64::from(b.1), f64::from(b.0) * f64::from(a.1));
     (across - along).abs() <= SAME_SHAPE * across.max(along)
 }
@@ -128,6 +173,8 @@ mod tests {
             grid: 2,
             width: 3,
             picture: (640, 480),
+            view: ViewSpec::default(),
+            pictures: Vec::new(),
         }
     }
 
@@ -147,6 +194,25 @@ mod tests {
         assert!(other.contains("the model 'demo' (0123456789ab…), here it is 'demo' (fedcba987654…)"), "{other}");
         let tokens = PatchTokens::new(2, 3, vec![vec![0.0; 12]]);
         assert!(memory.fits_tokens(&tokens).expect_err("one tap").to_string().contains("2x2x2x3, here it is 1x2x2x3"));
+    }
+
+    #[test]
+    fn another_view_is_refused() {
+        let memory = about();
+        let tiles = ViewSpec {
+            tiles: Some(crate::view::TileSpec::Size { size_px: 518, overlap: 0.25 }),
+            ..ViewSpec::default()
+        };
+        assert!(memory.fits_view(&ViewSpec::default()).is_ok());
+        let said = memory.fits_view(&tiles).expect_err("another").to_string();
+        assert_eq!(
+            said,
+            "the memory 00ff was made with the view of whole pictures, here it is \
+             {\"tiles\":{\"size_px\":518,\"overlap\":0.25}}; make a new one with `vcp-line learn`"
+        );
+        let text = serde_json::to_string(&About { view: tiles.clone(), ..about() }).expect("written");
+        assert_eq!(serde_json::from_str::<About>(&text).expect("read").view, tiles);
+        assert!(!serde_json::to_string(&memory).expect("written").contains("view"), "files stay what they were");
     }
 
     #[test]

@@ -13,6 +13,9 @@ pub enum MemoryError {
         /// Its name.
         engine: String,
     },
+    /// They were on a graphics card that does not answer any more.
+    #[error("the picture's patch tokens could not be fetched from the graphics card; the log says why")]
+    TokensLost,
     /// It was made for something else.
     #[error("the memory {id} was made with {what} {made}, here it is {here}; make a new one with `vcp-line learn`")]
     Unfit {
@@ -34,6 +37,15 @@ pub enum MemoryError {
     /// There are no good pictures to learn from.
     #[error("a memory needs at least one good picture")]
     NoParts,
+    /// The model's answer for a good picture is no answer.
+    #[error("the model's answer for a good picture has numbers that are not finite; nothing can be learnt of it")]
+    NotFinite,
+    /// Too few tokens are left to compare the parts with each other.
+    #[error(
+        "the good pictures are so much alike that all tokens kept are those of one of them; a memory needs pictures of different \
+         parts"
+    )]
+    Alike,
     /// The good pictures differ in a way that no memory can hold.
     #[error("good pictures of {first} and of {other}: a memory is made of pictures of one shape; leave out the others")]
     Shapes {

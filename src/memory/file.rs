@@ -38,9 +38,12 @@ struct FormatOfAbout {
     format: u32,
 }
 
-/// The beginning of the hash over rows and fusion, hexadecimal: what a memory says is part of which memory it is.
-pub(super) fn identity(taps: &[Vec<f32>], fusion: &Fusion) -> String {
+/// The beginning of the hash over rows, fusion and what it says about itself but for this, hexadecimal: what a memory says is
+/// part of which memory it is.
+pub(super) fn identity(about: &About, taps: &[Vec<f32>], fusion: &Fusion) -> String {
     let mut hash = Sha256::new();
+    let about = About { id: String::new(), ..about.clone() };
+    hash.update(serde_json::to_vec(&about).unwrap_or_default());
     for tap in taps {
         hash.update((tap.len() as u64).to_le_bytes());
         hash.update(bytemuck::cast_slice::<f16, u8>(&narrow(tap)));
@@ -87,8 +90,13 @@ impl Memory {
         if metadata.len() > MOST_BYTES {
             return Err(damaged(format!("it has more than {MOST_BYTES} bytes")));
         }
-        let bytes = fs::read(path).map_err(io)?;
-        let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|error| damaged(error.to_string()))?;
+        Self::parse(&fs::read(path).map_err(io)?, path)
+    }
+
+    /// Of the file's bytes; errors name the `path`.
+    pub fn parse(bytes: &[u8], path: &Path) -> Result<Self, MemoryError> {
+        let damaged = |reason: String| MemoryError::Damaged { path: path.to_owned(), reason };
+        let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(|error| damaged(error.to_string()))?;
         let header = metadata.metadata().as_ref().and_then(|texts| texts.get(KEY));
         let header = header.ok_or_else(|| damaged("it says nothing about itself".to_owned()))?;
         let format = serde_json::from_str::<FormatAlone>(header).map_err(|error| damaged(error.to_string()))?;
@@ -96,7 +104,7 @@ impl Memory {
             return Err(MemoryError::Format { path: path.to_owned(), found: format.about.format, known: FORMAT });
         }
         let Header { about, fusion } = serde_json::from_str(header).map_err(|error| damaged(error.to_string()))?;
-        let tensors = SafeTensors::deserialize(&bytes).map_err(|error| damaged(error.to_string()))?;
+        let tensors = SafeTensors::deserialize(bytes).map_err(|error| damaged(error.to_string()))?;
         let tap = |(tap, &count): (usize, &usize)| {
             let name = format!("tap.{tap}");
             let tensor = tensors.tensor(&name).map_err(|error| damaged(error.to_string()))?;
@@ -108,11 +116,12 @@ impl Memory {
             Ok(rows.to_f32_vec())
         };
         let taps: Vec<Vec<f32>> = about.tokens.iter().enumerate().map(tap).collect::<Result<_, _>>()?;
-        let sizes = [about.grid, about.width, about.picture.0 as usize, about.picture.1 as usize];
-        if !fusion.fits(about.grid, taps.len()) || taps.is_empty() || sizes.contains(&0) {
+        let sizes = [about.parts, about.grid, about.width, about.picture.0 as usize, about.picture.1 as usize];
+        if !fusion.fits(about.grid, taps.len()) || taps.is_empty() || sizes.contains(&0) || !about.pictures.is_sorted()
+        {
             return Err(damaged("its parts do not belong together".to_owned()));
         }
-        if identity(&taps, &fusion) != about.id {
+        if identity(&about, &taps, &fusion) != about.id {
             return Err(damaged("it has changed since it was written".to_owned()));
         }
         Ok(Self { about, taps, fusion, lost: None })

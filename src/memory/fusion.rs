@@ -8,6 +8,7 @@
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::tokens::Joining;
 use crate::vcp_clip::maps::{gaussian, smooth, upsampling};
 
 /// Pixels of a map whose mean is its peak, as a share of all: 40 of 192×192.
@@ -25,6 +26,8 @@ const HALF_TRUST: f32 = 1.0;
 const ELSEWHERE: f32 = 6.0;
 /// How much the word of one good part counts in the map.
 const ALONE: f32 = 0.01;
+/// No map is as wide as what this Gaussian smooths over.
+const MOST_SIGMA: f32 = 1024.0;
 /// Patches on each side of one that are too much like it to say how far another part's is.
 pub(super) const NEIGHBOURHOOD: usize = 2;
 
@@ -94,7 +97,9 @@ impl Fusion {
         let mut fusion = Self { grid, sigma: sigma / 2.0, means, middle: 0.0, peak: 1.0, weights };
         let maps: Vec<Vec<f32>> = good.par_iter().map(|good| fusion.map(&good.distances, size)).collect();
         fusion.middle = median(maps.iter().flatten().copied().collect());
-        fusion.peak = median(maps.iter().map(|map| peak(map)).collect()).max(1.05 * fusion.middle);
+        fusion.peak = median(maps.iter().map(|map| peak(map)).collect());
+        // Copies are at no distance from each other.
+        fusion.peak = fusion.peak.max(1.05 * fusion.middle).max(fusion.middle + 1e-6);
         fusion.means.iter_mut().for_each(|mean| *mean *= alone);
         fusion
     }
@@ -104,9 +109,14 @@ impl Fusion {
         self.weights
     }
 
-    /// Whether it was decided for this many patches and tapped layers.
+    /// Whether it was decided for this many patches and tapped layers, and by numbers that good parts can have.
     pub(super) fn fits(&self, grid: usize, taps: usize) -> bool {
-        self.grid == grid && self.means.len() == taps
+        let Weights { map, alone, score, own } = self.weights;
+        let shares = [map, alone, score, own].iter().all(|share| (0.0..=1.0).contains(share));
+        let above_zero = |value: f32| value > 0.0 && value.is_finite();
+        let scale = self.middle >= 0.0 && self.peak > self.middle && self.peak.is_finite();
+        let sizes = self.grid == grid && self.means.len() == taps && (0.0..=MOST_SIGMA).contains(&self.sigma);
+        sizes && scale && shares && self.means.iter().copied().all(above_zero)
     }
 
     /// The memory's map, `size`×`size`: root of the smoothed square of the distances, each relative to good parts'.
@@ -136,12 +146,40 @@ impl Fusion {
 
     /// How far above the middle, in units of a good part's peak.
     fn above(&self, value: f32) -> f32 {
-        (value - self.middle) / (self.peak - self.middle).max(1e-6)
+        (value - self.middle) / self.reach()
+    }
+
+    fn reach(&self) -> f32 {
+        (self.peak - self.middle).max(1e-6)
+    }
+
+    /// The numbers of [`Self::join`] for maps of side `size`, for a card that does the same.
+    pub fn joining(&self, size: usize) -> Joining<'_> {
+        let Weights { map: map_exponent, alone, score: score_exponent, own } = self.weights;
+        Joining {
+            means: &self.means,
+            sigma: self.sigma,
+            middle: self.middle,
+            reach: self.reach(),
+            neutral: NEUTRAL,
+            floor: FLOOR,
+            top: peak_pixels(size * size),
+            map_exponent,
+            alone,
+            score_exponent,
+            own,
+        }
     }
 
     /// The fused map, S×S with S = `size`, and the fused score.
     pub fn join(&self, distances: &[Vec<f32>], map: &[f32], size: usize, score: f32) -> (Vec<f32>, f32) {
-        let Weights { map: exponent, alone, score: of_score, own } = self.weights;
+        let (fused, above) = self.join_map(distances, map, size);
+        (fused, self.join_score(score, above))
+    }
+
+    /// The fused map, and how far the peak of the memory's own lies above the middle, in units of a good part's.
+    pub fn join_map(&self, distances: &[Vec<f32>], map: &[f32], size: usize) -> (Vec<f32>, f32) {
+        let Weights { map: exponent, alone, .. } = self.weights;
         let memory = self.map(distances, size);
         let mut fused = vec![0.0; map.len()];
         let rows = fused.par_chunks_mut(size).zip(map.par_chunks(size)).zip(memory.par_chunks(size));
@@ -153,11 +191,16 @@ impl Fusion {
                 *fused = (multiplied(model, exponent, above) + found).clamp(0.0, 1.0);
             }
         });
-        let above = self.above(peak(&memory));
+        (fused, self.above(peak(&memory)))
+    }
+
+    /// The fused score of a part whose memory's peak is so far `above` the middle.
+    pub fn join_score(&self, score: f32, above: f32) -> f32 {
+        let Weights { score: of_score, own, .. } = self.weights;
         let together = multiplied(score / 2.0, of_score, above);
         let of_memory = above.max(0.0) / (above.max(0.0) + 2.0);
         let score = 2.0 * ((1.0 - own) * together + own * of_memory);
-        (fused, score.clamp(0.0, 2.0))
+        score.clamp(0.0, 2.0)
     }
 }
 
@@ -168,9 +211,14 @@ fn multiplied(probability: f32, exponent: f32, above: f32) -> f32 {
     odds / (odds + 1.0 - p)
 }
 
+/// Pixels whose mean is the peak, of so many.
+fn peak_pixels(all: usize) -> usize {
+    ((all as f32 * PEAK_SHARE).round() as usize).clamp(1, all.max(1))
+}
+
 /// Mean of the largest values.
 fn peak(map: &[f32]) -> f32 {
-    let count = ((map.len() as f32 * PEAK_SHARE).round() as usize).clamp(1, map.len().max(1));
+    let count = peak_pixels(map.len());
     let mut values = map.to_vec();
     if count < values.len() {
         values.select_nth_unstable_by(count - 1, |a, b| b.total_cmp(a));

@@ -5,6 +5,22 @@ use rayon::prelude::*;
 use crate::vcp_clip::matrix::{View, multiply};
 use crate::vcp_clip::simd;
 
+/// How precisely products are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arithmetic {
+    /// In f32.
+    Single,
+    /// In bfloat16 where the processor has matrix tiles for it, else in f32.
+    Bfloat,
+}
+
+impl Arithmetic {
+    /// As precisely as the network was run: with tokens in bfloat16 nothing is gained by more.
+    pub fn of(precision: &str) -> Self {
+        if precision == "bf16" { Self::Bfloat } else { Self::Single }
+    }
+}
+
 /// Tokens of the memory that make one task: their products with a whole picture's tokens stay in a core's cache.
 const TASK: usize = 192;
 
@@ -28,9 +44,38 @@ pub fn normalised(tokens: &[f32], width: usize) -> Vec<f32> {
 /// Cosine distance, 0 … 2, of each of `tokens` to the nearest of `memory`; both hold rows of `width` numbers and length 1.
 /// Tokens of the memory whose index `left_out` names are passed over. Without any token in the memory all are at 2.
 pub fn nearest(tokens: &[f32], memory: &[f32], width: usize, left_out: impl Fn(usize) -> bool + Sync) -> Vec<f32> {
+    nearest_in(Arithmetic::Single, tokens, memory, width, left_out)
+}
+
+/// The same as precisely as is asked for.
+pub fn nearest_in(
+    arithmetic: Arithmetic,
+    tokens: &[f32],
+    memory: &[f32],
+    width: usize,
+    left_out: impl Fn(usize) -> bool + Sync,
+) -> Vec<f32> {
+    let cosines = match arithmetic {
+        Arithmetic::Single => None,
+        Arithmetic::Bfloat => in_tiles(tokens, memory, width, &left_out),
+    };
+    let cosines = cosines.unwrap_or_else(|| largest(tokens, memory, width, &left_out));
+    cosines.into_iter().map(|cosine| (1.0 - cosine).clamp(0.0, 2.0)).collect()
+}
+
+#[cfg(target_arch = "x86_64")]
+use super::tiles::largest as in_tiles;
+
+#[cfg(not(target_arch = "x86_64"))]
+fn in_tiles(_: &[f32], _: &[f32], _: usize, _: &(impl Fn(usize) -> bool + Sync)) -> Option<Vec<f32>> {
+    None
+}
+
+/// For each of `tokens` its largest product with a row of `memory`, −1 without any.
+fn largest(tokens: &[f32], memory: &[f32], width: usize, left_out: &(impl Fn(usize) -> bool + Sync)) -> Vec<f32> {
     let count = tokens.len() / width;
     let none = || vec![-1.0_f32; count];
-    let best = memory
+    memory
         .par_chunks(TASK * width)
         .enumerate()
         .fold(
@@ -57,8 +102,7 @@ pub fn nearest(tokens: &[f32], memory: &[f32], width: usize, left_out: impl Fn(u
         .reduce(none, |mut a, b| {
             a.iter_mut().zip(&b).for_each(|(a, &b)| *a = a.max(b));
             a
-        });
-    best.into_iter().map(|cosine| (1.0 - cosine).clamp(0.0, 2.0)).collect()
+        })
 }
 
 #[cfg(test)]
@@ -83,13 +127,15 @@ mod tests {
             };
             tokens.chunks_exact(width).map(near).collect()
         };
-        for out in [0, 1, 9] {
-            let found = nearest(&tokens, &memory, width, |i| i % 3 == out);
-            let worst = found.iter().zip(brute(out)).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
-            assert!(worst < 1e-5, "off by {worst}");
+        for (arithmetic, most) in [(Arithmetic::Single, 1e-5), (Arithmetic::Bfloat, 5e-3)] {
+            for out in [0, 1, 9] {
+                let found = nearest_in(arithmetic, &tokens, &memory, width, |i| i % 3 == out);
+                let worst = found.iter().zip(brute(out)).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+                assert!(worst < most, "{arithmetic:?} off by {worst}");
+            }
+            assert_eq!(nearest_in(arithmetic, &tokens, &tokens, width, |_| true), vec![2.0; count]);
+            assert!(nearest_in(arithmetic, &tokens, &tokens, width, |_| false).iter().all(|&d| d < most));
         }
-        assert_eq!(nearest(&tokens, &tokens, width, |_| true), vec![2.0; count]);
-        assert!(nearest(&tokens, &tokens, width, |_| false).iter().all(|&d| d < 1e-5));
     }
 
     #[test]

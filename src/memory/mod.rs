@@ -10,11 +10,13 @@ mod error;
 mod file;
 pub mod fusion;
 mod learner;
-mod look_up;
+pub mod look_up;
 #[cfg(test)]
 mod tests;
+#[cfg(target_arch = "x86_64")]
+mod tiles;
 
-pub use about::{About, FORMAT};
+pub use about::{About, FORMAT, same_shape};
 pub use error::MemoryError;
 pub use learner::{Learner, Settings};
 
@@ -25,9 +27,9 @@ use std::fmt;
 
 use crate::anomaly::{AnomalyMap, Prediction};
 use crate::event::{MemoryInfo, ModelInfo};
-use crate::tokens::PatchTokens;
+use crate::tokens::{Known, PatchTokens};
 use fusion::Fusion;
-use look_up::{nearest, normalised};
+use look_up::{Arithmetic, nearest_in, normalised};
 
 /// A finished memory, ready to be looked things up in.
 pub struct Memory {
@@ -94,18 +96,51 @@ impl Memory {
         let tokens = tokens.ok_or_else(|| MemoryError::NoTokens { engine: self.about.model.engine.clone() })?;
         self.about.fits_picture(size)?;
         let begin = std::time::Instant::now();
-        let distances = self.distances(&tokens)?;
-        let (values, score) = self.fusion.join(&distances, map.values(), map.size(), score);
-        let map = AnomalyMap::new(map.size(), values);
+        self.about.fits_tokens(&tokens)?;
+        // Where map and tokens lie on a card, it compares and joins them; nothing but the answer comes from there.
+        let (map, score) = match map.joined(&self.known(map.size())) {
+            Some(joined) => joined,
+            None => {
+                let distances = self.distances(&tokens)?;
+                let (values, score) = self.fusion.join(&distances, map.values(), map.size(), score);
+                (AnomalyMap::new(map.size(), values), score)
+            }
+        };
         let times = crate::anomaly::StageTimes { postprocess: times.postprocess + begin.elapsed(), ..times };
         Ok(Prediction { map, score, times, tokens: None })
     }
 
+    /// As [`Self::look`] for one tile of a frame of this size. The score stays the model's; beside it stands how far the memory's peak
+    /// lies above the middle, which [`Fusion::join_score`] takes for the largest of all tiles.
+    pub fn look_at_tile(&self, prediction: Prediction, size: (u32, u32)) -> Result<(Prediction, f32), MemoryError> {
+        let Prediction { map, score, times, tokens } = prediction;
+        let tokens = tokens.ok_or_else(|| MemoryError::NoTokens { engine: self.about.model.engine.clone() })?;
+        self.about.fits_picture(size)?;
+        let begin = std::time::Instant::now();
+        self.about.fits_tokens(&tokens)?;
+        let distances = self.distances(&tokens)?;
+        let (values, above) = self.fusion.join_map(&distances, map.values(), map.size());
+        let map = AnomalyMap::new(map.size(), values);
+        let times = crate::anomaly::StageTimes { postprocess: times.postprocess + begin.elapsed(), ..times };
+        Ok((Prediction { map, score, times, tokens: None }, above))
+    }
+
+    /// As a card takes it, for maps of side `size`.
+    pub fn known(&self, size: usize) -> Known<'_> {
+        let joining = self.fusion.joining(size);
+        Known { id: &self.about.id, taps: &self.taps, width: self.about.width, joining }
+    }
+
     /// Cosine distance of each patch to the nearest token, per tapped layer: N numbers each.
     fn distances(&self, tokens: &PatchTokens) -> Result<Vec<Vec<f32>>, MemoryError> {
-        self.about.fits_tokens(tokens)?;
+        if tokens.taps().len() != self.taps.len() {
+            return Err(MemoryError::TokensLost);
+        }
         let width = tokens.width();
-        let look = |(tap, memory): (&Vec<f32>, &Vec<f32>)| nearest(&normalised(tap, width), memory, width, |_| false);
+        let arithmetic = Arithmetic::of(&self.about.model.precision);
+        let look = |(tap, memory): (&Vec<f32>, &Vec<f32>)| {
+            nearest_in(arithmetic, &normalised(tap, width), memory, width, |_| false)
+        };
         Ok(tokens.taps().iter().zip(&self.taps).map(look).collect())
     }
 }

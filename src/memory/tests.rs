@@ -2,15 +2,17 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use jiff::Timestamp;
 
 use super::fusion::Weights;
 use super::{Learner, Memory, MemoryError, Settings};
-use crate::anomaly::{AnomalyMap, Prediction, StageTimes};
+use crate::anomaly::{AnomalyMap, Fetch, Prediction, StageTimes};
 use crate::dice::Dice;
 use crate::event::ModelInfo;
-use crate::tokens::PatchTokens;
+use crate::tokens::{FetchTokens, Known, PatchTokens};
 
 const GRID: usize = 6;
 const WIDTH: usize = 20;
@@ -158,11 +160,21 @@ fn a_file_that_is_damaged_cut_or_something_else_is_named() {
         other[place] ^= 0x40;
         said(&other);
     }
+    // What it says of itself is in the hash, too.
+    let turned = |from: &[u8], to: &[u8]| {
+        let place = whole.windows(from.len()).position(|bytes| bytes == from).expect("it is said");
+        let mut other = whole.clone();
+        other[place..place + to.len()].copy_from_slice(to);
+        said(&other)
+    };
+    assert!(turned(br#"\"picture\":[640"#, br#"\"picture\":[641"#).contains("it has changed since it was written"));
+    assert!(turned(br#"\"by\":\"test"#, br#"\"by\":\"tess"#).contains("it has changed since it was written"));
+    assert!(turned(br#"\"picture\":[640"#, br#"\"picture\":[000"#).contains("is no memory, or damaged"));
     let key = br#"\"format\":"#;
     let format = whole.windows(key.len()).position(|bytes| bytes == key).expect("its format") + key.len();
     let mut newer = whole.clone();
     newer[format] = b'7';
-    assert!(said(&newer).contains("has format 7, this program reads 1"));
+    assert!(said(&newer).contains("has format 7, this program reads 2"));
     assert!(matches!(Memory::read(Path::new("/nowhere/a.memory")), Err(MemoryError::Absent { .. })));
 }
 
@@ -178,4 +190,152 @@ fn pictures_of_two_shapes_and_none_make_no_memory() {
     assert!(error.contains("pictures of 640x480, here it is 480x640"), "{error}");
     let bare = Prediction { tokens: None, ..answer(part(2, &[]), 0.2, 0.5) };
     assert!(matches!(memory.look(bare, (640, 480)), Err(MemoryError::NoTokens { .. })));
+}
+
+#[test]
+fn numbers_that_good_parts_cannot_have_make_no_fusion() {
+    let memory = learnt(4, 4);
+    let whole = serde_json::to_value(memory.fusion()).expect("JSON");
+    let fits = |change: &dyn Fn(&mut serde_json::Value)| {
+        let mut fusion = whole.clone();
+        change(&mut fusion);
+        serde_json::from_value::<super::fusion::Fusion>(fusion).expect("numbers").fits(GRID, TAPS)
+    };
+    assert!(fits(&|_| {}));
+    assert!(!fits(&|fusion| fusion["grid"] = 5.into()) && !fits(&|fusion| fusion["means"] = [0.1].into()));
+    for (key, value) in [("sigma", 1e9), ("sigma", -1.0), ("peak", 0.0), ("middle", -1.0), ("peak", 1e39)] {
+        assert!(!fits(&|fusion| fusion[key] = value.into()), "{key} {value}");
+    }
+    assert!(!fits(&|fusion| fusion["means"][1] = 0.into()) && !fits(&|fusion| fusion["weights"]["own"] = 2.into()));
+}
+
+#[test]
+fn it_knows_the_pictures_that_have_made_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("a.memory");
+    let mut learner = Learner::new(settings(4));
+    for (number, picture) in [(0, [9; 32]), (1, [3; 32]), (2, [7; 32])] {
+        learner.take(&part(number, &[]), 0.1, (640, 480)).expect("a good part");
+        learner.note(picture);
+    }
+    learner.finish().expect("a memory").write(&file).expect("written");
+    let about = Memory::read(&file).expect("read").about().clone();
+    assert!([3, 7, 9].iter().all(|&picture| about.knows(&[picture; 32])) && !about.knows(&[4; 32]));
+    assert!(!learnt(3, 4).about().knows(&[3; 32]), "nobody has told");
+}
+
+#[test]
+fn a_part_whose_tokens_are_all_that_is_kept_says_nothing_about_the_others() {
+    // Copies but for rounding: the room of one picture is filled by the first one's tokens.
+    let mut learner = Learner::new(settings(1));
+    for _ in 0..3 {
+        learner.take(&part(7, &[]), 0.1, (640, 480)).expect("a good part");
+    }
+    let memory = learner.finish().expect("a memory");
+    let fusion = serde_json::to_value(memory.fusion()).expect("JSON");
+    assert!(fusion["means"][0].as_f64().expect("a mean") < 1e-3, "2 would be a part that nothing is near to: {fusion}");
+    assert!(memory.fusion().fits(GRID, TAPS));
+}
+
+#[test]
+fn what_is_no_number_is_not_learnt() {
+    let mut learner = Learner::new(settings(4));
+    let mut taps = part(0, &[]).taps().to_vec();
+    taps[1][5] = f32::NAN;
+    let odd = PatchTokens::new(GRID, WIDTH, taps);
+    assert!(matches!(learner.take(&odd, 0.1, (640, 480)), Err(MemoryError::NotFinite)));
+    assert!(matches!(learner.take(&part(0, &[]), f32::INFINITY, (640, 480)), Err(MemoryError::NotFinite)));
+    assert_eq!(learner.parts(), 0);
+}
+
+/// A picture on a card: its tokens and its map, what the card says with a memory, and how often it was asked for more.
+#[derive(Clone)]
+struct OnCard {
+    tokens: PatchTokens,
+    joins: bool,
+    fetches: Arc<AtomicUsize>,
+}
+
+impl OnCard {
+    fn answer(&self) -> Prediction {
+        let map = AnomalyMap::elsewhere(SIZE, 0.2, Box::new(self.clone()));
+        let tokens = PatchTokens::elsewhere(GRID, WIDTH, TAPS, Box::new(self.clone()));
+        Prediction { map, score: 0.5, times: StageTimes::default(), tokens: Some(tokens) }
+    }
+}
+
+impl Fetch for OnCard {
+    fn fetch(&self) -> Vec<f32> {
+        self.fetches.fetch_add(1, Ordering::Relaxed);
+        vec![0.2; SIZE * SIZE]
+    }
+
+    fn join(&self, memory: &Known<'_>) -> Option<(AnomalyMap, f32)> {
+        assert_eq!((memory.width, memory.taps.len(), memory.joining.means.len()), (WIDTH, TAPS, TAPS));
+        self.joins.then(|| (AnomalyMap::new(SIZE, vec![0.75; SIZE * SIZE]), 1.25))
+    }
+}
+
+impl FetchTokens for OnCard {
+    fn fetch(&self) -> Vec<Vec<f32>> {
+        self.fetches.fetch_add(1, Ordering::Relaxed);
+        self.tokens.taps().to_vec()
+    }
+}
+
+#[test]
+fn a_card_that_holds_the_tokens_is_asked_and_one_that_cannot_hands_them_out() {
+    let memory = learnt(6, 4);
+    let tokens = part(1000, &[14, 15]);
+    let here = memory.look(answer(tokens.clone(), 0.2, 0.5), (640, 480)).expect("looked");
+    for joins in [true, false] {
+        let card = OnCard { tokens: tokens.clone(), joins, fetches: Arc::default() };
+        let looked = memory.look(card.answer(), (640, 480)).expect("looked");
+        if joins {
+            assert_eq!((looked.map.peak(), looked.score), (0.75, 1.25));
+        } else {
+            assert!(looked.map == here.map && looked.score == here.score, "the processor says the same");
+        }
+        assert_eq!(card.fetches.load(Ordering::Relaxed), if joins { 0 } else { 2 });
+    }
+    // What does not fit is refused before the card is asked.
+    let card = OnCard { tokens, joins: true, fetches: Arc::default() };
+    assert!(memory.look(card.answer(), (480, 640)).is_err());
+}
+
+#[test]
+fn tokens_that_are_lost_with_the_card_are_no_verdict() {
+    let memory = learnt(6, 4);
+    let lost = PatchTokens::new(GRID, WIDTH, Vec::new());
+    let card = OnCard { tokens: lost, joins: false, fetches: Arc::default() };
+    assert!(matches!(memory.look(card.answer(), (640, 480)), Err(MemoryError::TokensLost)));
+    let tokens = card.answer().tokens.expect("tokens");
+    assert!(matches!(Learner::new(settings(4)).take(&tokens, 0.1, (640, 480)), Err(MemoryError::TokensLost)));
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn tiles_say_what_plain_rust_says() {
+    use super::tiles::{are_there, largest};
+    if !are_there() {
+        return;
+    }
+    for (width, count, height) in [(20, 7, 3), (33, 50, 300), (128, 65, 513), (1024, 32, 40)] {
+        let mut dice = Dice::new(5, [width as u64, 0, 0]);
+        let mut rows = |count: usize| -> Vec<f32> {
+            let values: Vec<f32> = (0..count * width).map(|_| dice.normal() as f32).collect();
+            super::look_up::normalised(&values, width)
+        };
+        let (tokens, memory) = (rows(count), rows(height));
+        let found = largest(&tokens, &memory, width, &|row| row % 3 == 1).expect("there are tiles");
+        let round = |value: f32| half::bf16::from_f32(value).to_f32();
+        for (token, found) in tokens.chunks_exact(width).zip(&found) {
+            let product = |row: &[f32]| row.iter().zip(token).map(|(&a, &b)| round(a) * round(b)).sum::<f32>();
+            let others = memory.chunks_exact(width).enumerate().filter(|(at, _)| at % 3 != 1);
+            let best = others.map(|(_, row)| product(row)).fold(-1.0, f32::max);
+            assert!((best - found).abs() < 1e-5, "width {width}: {found}, not {best}");
+        }
+        assert_eq!(found.len(), count);
+        assert_eq!(largest(&tokens, &memory, width, &|_| true), Some(vec![-1.0; count]));
+    }
 }

@@ -216,6 +216,8 @@ pub(crate) mod tests {
             historical: false,
             suspect: None,
             location: None,
+            images: None,
+            tiles: None,
         }
     }
 

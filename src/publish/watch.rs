@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::tz::TimeZone;
 use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
@@ -120,7 +121,7 @@ async fn read(spec: &PublisherSpec, filter: &str, hear: &mut impl FnMut(Heard<'_
 /// One line for a message; what is not ours is shown as it is, shortened.
 pub fn readable(topic: &str, payload: &[u8]) -> String {
     let shown = match topic.rsplit('/').next() {
-        Some("verdict") => serde_json::from_slice(payload).ok().map(|event| verdict(&event)),
+        Some("verdict") => serde_json::from_slice(payload).ok().map(|event| verdict(&event, &TimeZone::system())),
         Some("state") => serde_json::from_slice(payload).ok().map(|message| state(topic, &message)),
         Some("alarm") if payload.is_empty() => Some(format!("{topic}: alarm cleared")),
         Some("alarm") => serde_json::from_slice(payload).ok().map(|message| alarm(topic, &message)),
@@ -136,31 +137,47 @@ pub fn readable(topic: &str, payload: &[u8]) -> String {
     }
 }
 
-fn verdict(event: &InspectionEvent) -> String {
-    let word = match event.verdict {
+/// Columns of a verdict: time, word, camera, number and part, what decided, milliseconds.
+fn verdict(event: &InspectionEvent, zone: &TimeZone) -> String {
+    let time = event.time.captured.to_zoned_datetime(zone.clone()).strftime("%H:%M:%S%.3f");
+    let word = word(event.verdict);
+    let camera = format!("{}/{}", event.line, event.camera);
+    let part = event.part.as_ref().map_or("-", |part| &part.id);
+    let late = if event.historical { "  late" } else { "" };
+    let decided = decided(event);
+    let took = event.latency_ms.total;
+    format!("{time} {word} {camera:<16} #{:<6} {part:<14} {decided:<32} {took:7.1} ms{late}", event.seq)
+}
+
+/// The verdict in four letters.
+pub const fn word(verdict: VerdictWord) -> &'static str {
+    match verdict {
         VerdictWord::Pass => "pass",
         VerdictWord::Fail => "FAIL",
         VerdictWord::NoVerdict => "none",
-    };
-    let mut text = format!("{} {}/{} #{} {word}", event.time.captured, event.line, event.camera, event.seq);
-    if let Some(part) = &event.part {
-        text += &format!(" part {}", part.id);
     }
-    if let Some(reason) = event.reason {
-        let reason = serde_json::to_value(reason).ok();
-        text += &format!(" ({})", reason.as_ref().and_then(|reason| reason.as_str()).unwrap_or("unknown reason"));
+}
+
+/// The value that decided, beside the one it was compared with; without a verdict, the reason.
+fn decided(event: &InspectionEvent) -> String {
+    if event.verdict == VerdictWord::NoVerdict {
+        let reason = serde_json::to_value(event.reason).ok();
+        return reason.as_ref().and_then(|reason| reason.as_str()).unwrap_or("unknown reason").to_owned();
     }
-    if let Some(score) = event.score {
-        text += &format!(" score {score:.3}");
+    let suspect = event.suspect.and_then(|suspect| serde_json::to_value(suspect).ok());
+    let suspect = suspect.as_ref().and_then(|word| word.as_str()).map_or(String::new(), |word| format!(", {word}?"));
+    // The first defect has the largest peak.
+    if let Some(defect) = event.defects.first() {
+        let others = if event.defects.len() == 1 { "" } else { "s" };
+        let count = format!("{} defect{others}", event.defects.len());
+        return format!("map {:.3} ≥ {:.3}, {count}{suspect}", defect.peak, event.defect_threshold);
     }
-    if !event.defects.is_empty() {
-        text += &format!(" defects {}", event.defects.len());
+    match (event.score, event.threshold) {
+        (Some(score), Some(threshold)) if score >= threshold => format!("score {score:.3} ≥ {threshold:.3}{suspect}"),
+        (Some(score), Some(threshold)) => format!("score {score:.3} < {threshold:.3}"),
+        (Some(score), None) => format!("score {score:.3}"),
+        (None, _) => String::new(),
     }
-    text += &format!(" {:.1} ms", event.latency_ms.total);
-    if event.historical {
-        text += " (late)";
-    }
-    text
 }
 
 fn state(topic: &str, message: &StateMessage) -> String {
@@ -202,8 +219,42 @@ mod tests {
 
     #[test]
     fn a_verdict_is_one_readable_line() {
-        let json = serde_json::to_vec(&event(7)).expect("JSON");
-        assert_eq!(readable("a/b/verdict", &json), "1970-01-01T00:00:00Z caps/top #7 FAIL score 0.800 0.0 ms");
+        let said = |event: &InspectionEvent| verdict(event, &TimeZone::UTC);
+        let mut event = event(7);
+        event.score = Some(0.8);
+        (event.threshold, event.defect_threshold) = (Some(0.62), 0.6);
+        let by_score =
+            "00:00:00.000 FAIL caps/top         #7      -              score 0.800 ≥ 0.620                  0.0 ms";
+        assert_eq!(said(&event), by_score);
+        event.part = Some(Part { id: "A-001734".into(), trigger: 1 });
+        (event.score, event.verdict, event.historical) = (Some(0.5), VerdictWord::Pass, true);
+        let passed = "00:00:00.000 pass caps/top         #7      A-001734       score 0.500 < 0.620                  0.0 ms  late";
+        assert_eq!(said(&event), passed);
+        (event.verdict, event.reason) = (VerdictWord::NoVerdict, Some(crate::verdict::NoVerdictReason::CameraLost));
+        let none = "00:00:00.000 none caps/top         #7      A-001734       camera_lost                          0.0 ms  late";
+        assert_eq!(said(&event), none);
+        let zone = TimeZone::fixed(jiff::tz::offset(1));
+        assert!(verdict(&event, &zone).starts_with("01:00:00.000 "));
+    }
+
+    /// The value that decided is that of the map where a defect was found, whatever the score says.
+    #[test]
+    fn a_defect_decides_before_the_score() {
+        let mut event = event(7);
+        event.defect_threshold = 0.6;
+        event.suspect = Some(crate::verdict::Suspect::Light);
+        let defect = crate::verdict::Defect {
+            bounds: [0, 0, 2, 2],
+            area_px: 4,
+            centroid: [1.0, 1.0],
+            peak: 0.97,
+            mean: 0.9,
+            polygon: vec![],
+        };
+        event.defects = vec![defect.clone()];
+        assert_eq!(decided(&event), "map 0.970 ≥ 0.600, 1 defect, light?");
+        event.defects.push(defect);
+        assert_eq!(decided(&event), "map 0.970 ≥ 0.600, 2 defects, light?");
     }
 
     #[test]
@@ -234,9 +285,8 @@ mod tests {
         event.camera = "top\u{9b}1m".into();
         event.part = Some(Part { id: "A\n2026-01-01T00:00:00Z caps/top #8 pass".into(), trigger: 1 });
         let said = readable("a/b/verdict", &serde_json::to_vec(&event).expect("JSON"));
-        let expected =
-            "caps\\u{1b}]0;x\\u{7}/top\\u{9b}1m #7 FAIL part A\\n2026-01-01T00:00:00Z caps/top #8 pass score";
-        assert!(said.contains(expected), "{said}");
+        let camera = "FAIL caps\\u{1b}]0;x\\u{7}/top\\u{9b}1m #7 ";
+        assert!(said.contains(camera) && said.contains("A\\n2026-01-01T00:00:00Z caps/top #8 pass"), "{said}");
         let alarm = r#"{"session":"00000000-0000-0000-0000-000000000007","alarms":[{"kind":"k\u001b","since":"1970-01-01T00:00:00Z","message":"m\nn"}]}"#;
         assert_eq!(readable("a/top/alarm", alarm.as_bytes()), "a/top/alarm: k\\u{1b}: m\\nn");
         assert_eq!(Heard::Trouble("a\x1bb".into()).readable(), "a\\u{1b}b");

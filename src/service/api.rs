@@ -6,12 +6,15 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
-use super::activity::Activities;
+use super::activity::{Activities, give_way};
 use super::commands::Inbox;
+use super::metrics::{self, Sources};
 use super::voice::Voice;
+use crate::archive::Archive;
 use crate::command::Ack;
 use crate::line::control::Control;
-use crate::web::Api;
+use crate::publish::OutboxSpec;
+use crate::web::{Api, News, Shown, runbook};
 
 /// Answers the API's questions and hands its commands on.
 pub struct LineApi {
@@ -27,6 +30,10 @@ pub struct LineApi {
     pub activities: Arc<Activities>,
     /// The line, once it is there.
     pub control: Arc<OnceLock<Control>>,
+    /// What is kept of every part, if anything.
+    pub archive: Option<Archive>,
+    /// How much may wait for the broker on disk.
+    pub outbox: Option<OutboxSpec>,
 }
 
 impl Api for LineApi {
@@ -46,12 +53,23 @@ impl Api for LineApi {
             .map(|camera| {
                 let word = state.cameras.get(&*camera.camera);
                 let (activity, ended) = self.activities.of(&camera.camera);
+                let recipe = self.control.get().and_then(|control| control.recipe(Some(&camera.camera)).ok());
+                let limits = recipe.map(|(_, recipe)| {
+                    json!({
+                        "threshold": recipe.threshold,
+                        "defect_threshold": recipe.defect_threshold,
+                        "min_area_px": recipe.min_area_px,
+                        "regions": recipe.regions,
+                    })
+                });
                 json!({
                     "camera": camera.camera,
                     "state": word,
                     "trigger": camera.trigger,
                     "paused": camera.paused,
                     "recipe": camera.recipe,
+                    "limits": limits,
+                    "memory": camera.memory,
                     "parts": camera.parts,
                     "damaged": camera.damaged,
                     "activity": activity,
@@ -59,6 +77,23 @@ impl Api for LineApi {
                 })
             })
             .collect();
+        let alarms: Vec<Value> = self
+            .voice
+            .standing()
+            .into_iter()
+            .map(|(camera, alarm)| {
+                let help = runbook::help(&alarm.message);
+                json!({
+                    "camera": camera, "kind": alarm.kind, "message": alarm.message, "since": alarm.since, "help": help,
+                })
+            })
+            .collect();
+        let outbox = self.voice.outbox_status().map(|outbox| {
+            json!({
+                "bytes": outbox.bytes, "fill": outbox.fill, "age": outbox.age, "failing": outbox.failing,
+                "deleted": outbox.deleted,
+            })
+        });
         json!({
             "line": self.line,
             "session": self.session,
@@ -66,6 +101,10 @@ impl Api for LineApi {
             "state": state.state,
             "since": state.since,
             "model": state.model,
+            "activity": state.activity,
+            "alarms": alarms,
+            "outbox": outbox,
+            "archive": self.archive.as_ref().map(Archive::counters),
             "cameras": cameras,
             "commands": self.inbox.counts(),
             "mqtt": {
@@ -78,7 +117,34 @@ impl Api for LineApi {
         })
     }
 
+    fn archive(&self) -> Option<&Archive> {
+        self.archive.as_ref()
+    }
+
+    fn metrics(&self) -> String {
+        metrics::text(&Sources {
+            line: &self.line,
+            voice: &self.voice,
+            control: self.control.get(),
+            archive: self.archive.as_ref().map(Archive::counters),
+            outbox: self.outbox.as_ref(),
+        })
+    }
+
     fn health(&self) -> Result<(), String> {
         self.voice.health()
+    }
+
+    fn news(&self) -> Option<&News> {
+        Some(self.voice.news())
+    }
+
+    fn shown(&self, camera: &str) -> Option<Shown> {
+        let seen = self.control.get()?.glimpse(camera)?;
+        Some(Shown { frame: seen.frame.clone(), map: seen.map.clone(), defect_threshold: seen.defect_threshold })
+    }
+
+    fn give_way(&self) {
+        give_way();
     }
 }

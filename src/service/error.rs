@@ -2,6 +2,7 @@
 
 use std::io;
 
+use crate::archive::ArchiveError;
 use crate::config::SecretError;
 use crate::line::LineError;
 use crate::line::locating::LocatePlanError;
@@ -57,6 +58,9 @@ pub enum ServiceError {
     /// Verdicts cannot leave, or commands cannot come in.
     #[error(transparent)]
     Publish(#[from] PublishError),
+    /// Nothing can be archived.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
     /// The API cannot be offered.
     #[error(transparent)]
     Web(#[from] WebError),

@@ -1,6 +1,6 @@
 //! From resolved settings to the parts that run: every adapter's spec is filled in here.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::activity::Pupils;
@@ -8,7 +8,7 @@ use super::commands::CommandSpec;
 use super::error::ServiceError;
 use super::folders;
 use super::kept::KeptRecipes;
-use super::pictures::Pictures;
+use super::pictures;
 use super::snapshot::Snapshots;
 use super::spec::{EngineMaker, OwedFile, Service};
 use super::ways_in::Ask;
@@ -21,6 +21,7 @@ use crate::publish::sparkplug::SparkplugSpec;
 use crate::publish::{Credentials, PublisherSpec};
 use crate::source::directory::{DirectorySource, DirectorySpec};
 use crate::source::gstreamer_spec::{GStreamerInput, GStreamerSpec, RtspSpec};
+use crate::source::levels::{First, Levelled, LevelsSpec};
 use crate::source::synthetic::{SyntheticSource, SyntheticSpec};
 use crate::source::{self, Source, SourceContext};
 use crate::web::WebSpec;
@@ -48,6 +49,7 @@ pub fn service(config: &mut LineConfig) -> Result<Service, ServiceError> {
         publisher: publisher(config)?,
         ask,
         sparkplug: sparkplug(config)?,
+        archive: config.archive.clone(),
         stop_deadline: config.stop_deadline,
         files,
     })
@@ -74,12 +76,29 @@ pub fn context(camera: &CameraPlan) -> SourceContext {
     SourceContext { camera: Arc::clone(&camera.name), clock: Arc::new(SystemClock) as Arc<dyn Clock> }
 }
 
+/// Folder of levels that were taken, in the line's state directory.
+const LEVELS: &str = "levels";
+
+/// What is known of a camera's levels before it is opened; `state` is where the line keeps what must outlast it.
+pub fn levels(camera: &CameraConfig, state: Option<&Path>) -> LevelsSpec {
+    let file = state.map(|state| state.join(LEVELS).join(format!("{}.json", camera.plan.name)));
+    LevelsSpec { set: camera.levels.clone().map(Arc::new), file, ..LevelsSpec::default() }
+}
+
 /// How to open (and later reopen) a source.
-pub fn opener(spec: SourceSpec, context: SourceContext) -> SourceOpener {
-    Box::new(move || match spec.clone() {
-        SourceSpec::Directory(spec) => Ok(Box::new(DirectorySource::open(spec, context.clone())?) as Box<dyn Source>),
-        SourceSpec::GStreamer(spec) => source::gstreamer::open(spec, context.clone()),
-        SourceSpec::Synthetic(spec) => Ok(Box::new(SyntheticSource::open(spec, context.clone())?) as Box<dyn Source>),
+pub fn opener(spec: SourceSpec, context: SourceContext, levels: LevelsSpec) -> SourceOpener {
+    Box::new(move || {
+        let (inner, first): (Box<dyn Source>, First) = match spec.clone() {
+            SourceSpec::Directory(spec) => {
+                // What a folder shows is remembered file by file: nothing of it may wait.
+                let first = DirectorySpec { memory: None, watch: false, repeat: false, fps: None, ..spec.clone() };
+                let first = DirectorySource::open(first, context.clone()).ok().map(|first| Box::new(first) as _);
+                (Box::new(DirectorySource::open(spec, context.clone())?), First::Beforehand(first))
+            }
+            SourceSpec::GStreamer(spec) => (source::gstreamer::open(spec, context.clone())?, First::AsTheyCome),
+            SourceSpec::Synthetic(spec) => (Box::new(SyntheticSource::open(spec, context.clone())?), First::AsTheyCome),
+        };
+        Ok(Box::new(Levelled::over(inner, levels.clone(), &context, first)?) as Box<dyn Source>)
     })
 }
 
@@ -87,16 +106,17 @@ pub fn opener(spec: SourceSpec, context: SourceContext) -> SourceOpener {
 fn ask(config: &mut LineConfig) -> Result<Ask, ServiceError> {
     let commands = &config.commands;
     for camera in &mut config.cameras {
-        if let Some(file) = &camera.memory {
+        if let (Some(file), None) = (&camera.memory, &camera.plan.memory) {
             let named = |source| ServiceError::Memory { camera: camera.plan.name.to_string(), source };
-            let memory = Memory::read(file).map_err(named)?;
-            let about = memory.about();
-            tracing::info!(camera = %camera.plan.name, memory = about.id, parts = about.parts, "memory of good parts");
-            camera.plan.memory = Some(Arc::new(memory));
+            camera.plan.memory = Some(Arc::new(Memory::read(file).map_err(named)?));
         }
+        if let Some(about) = camera.plan.memory.as_ref().map(|memory| memory.about()) {
+            tracing::info!(camera = %camera.plan.name, memory = about.id, parts = about.parts, "memory of good parts");
+        }
+        pictures::configure(camera, commands.directory.as_deref());
     }
     for camera in &mut config.cameras {
-        if let Some(settings) = &camera.locate {
+        if let (Some(settings), None) = (&camera.locate, &camera.plan.locate) {
             let named = |source| ServiceError::Locate { camera: camera.plan.name.to_string(), source };
             camera.plan.locate = Some(settings.plan().map_err(named)?);
         }
@@ -111,14 +131,12 @@ fn ask(config: &mut LineConfig) -> Result<Ask, ServiceError> {
     let snapshots = commands.snapshots.clone().map(Snapshots::new);
     let max_age = commands.max_age;
     let pupils = Pupils::new(commands.directory.clone());
-    let pictures = Pictures::new(commands.directory.as_deref(), &config.cameras);
-    let spec = CommandSpec { max_age, snapshots, kept, pictures, pupils };
+    let spec = CommandSpec { max_age, snapshots, kept, pupils };
     Ok(Ask { commands: spec, mqtt: commands.mqtt, http: http.transpose()? })
 }
 
 /// The line's cameras with their openers; the files of those that watch folders are added.
 fn cameras(config: &LineConfig, files: &mut Vec<OwedFile>) -> Result<Vec<(CameraPlan, SourceOpener)>, ServiceError> {
-    let pictures = Pictures::new(config.commands.directory.as_deref(), &config.cameras);
     let camera = |camera: &CameraConfig| {
         let of = || format!("camera '{}'", camera.plan.name);
         let mut spec = source(camera).map_err(|source| ServiceError::SecretOf { of: of(), source })?;
@@ -126,10 +144,8 @@ fn cameras(config: &LineConfig, files: &mut Vec<OwedFile>) -> Result<Vec<(Camera
             let (state, outbox) = (config.commands.directory.as_deref(), &config.outbox.directory);
             files.extend(folders::remember(spec, &camera.plan.name, camera.plan.trigger.mode, state, outbox));
         }
-        let used = camera.plan.kept.as_ref().unwrap_or(&camera.plan.recipe);
-        let picture = pictures.baseline(&camera.plan.name, &used.info.id);
-        let plan = CameraPlan { picture, ..camera.plan.clone() };
-        Ok((plan, opener(spec, context(&camera.plan))))
+        let levels = levels(camera, config.commands.directory.as_deref());
+        Ok((camera.plan.clone(), opener(spec, context(&camera.plan), levels)))
     };
     config.cameras.iter().map(camera).collect()
 }

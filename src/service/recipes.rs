@@ -1,16 +1,22 @@
-//! The recipes in use, changed by one hand at a time: kept for the next start first, then taken into use.
+//! The recipes in use with what belongs to them, changed by one hand at a time: kept for the next start first, then taken into
+//! use.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::{fs, io};
 
 use serde_json::{Value, json};
 
-use super::kept::{KeptError, KeptRecipes};
-use super::pictures::Pictures;
-use crate::event::RecipeInfo;
+use super::kept::{KeptError, KeptRecipes, Wish};
+use super::pictures;
+use crate::drift::Baseline;
+use crate::error_chain;
+use crate::event::{ModelInfo, RecipeInfo};
+use crate::line::Used;
 use crate::line::control::{Control, ControlError, RecipeChange};
 use crate::line::recipe::RecipeSpec;
 use crate::memory::Memory;
+use crate::output;
 
 /// A recipe cannot be changed; the one in use stays.
 #[derive(Debug, thiserror::Error)]
@@ -22,23 +28,69 @@ pub enum ChangeError {
     #[error(transparent)]
     Keep(#[from] KeptError),
     /// Somebody was faster.
-    #[error("the recipe of camera '{camera}' was changed meanwhile; do it again")]
+    #[error("{what} of camera '{camera}' was changed meanwhile; nothing was changed, do it again")]
     Changed {
+        /// The recipe, or its memory.
+        what: &'static str,
         /// Which camera.
         camera: Arc<str>,
     },
+    /// Nothing that was in use before can be used now.
+    #[error("camera '{camera}': nothing that was in use before can be used now, and what is in use stays: {reasons}")]
+    NoWayBack {
+        /// Which camera.
+        camera: Arc<str>,
+        /// Each with its reason.
+        reasons: String,
+    },
+    /// What people and the next start are to read cannot be written.
+    #[error("writing {file}: nothing was changed")]
+    Sheet {
+        /// Where.
+        file: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+/// What a calibration has found.
+pub struct Calibrated {
+    /// The next version.
+    pub recipe: RecipeSpec,
+    /// What its thresholds were found with.
+    pub model: ModelInfo,
+    /// What pictures are compared with, when it is in use.
+    pub picture: Option<Baseline>,
+    /// Names and texts of the calibration file, which is the first, and of its histograms.
+    pub sheets: Vec<(String, String)>,
+    /// It is taken into use.
+    pub apply: bool,
+}
+
+/// What was in use when somebody began to learn.
+pub struct Begun<'a> {
+    pub recipe: &'a RecipeSpec,
+    pub memory: Option<Arc<Memory>>,
 }
 
 /// Changes recipes of a running line; shared by the threads that may.
 pub struct Recipes {
     kept: Mutex<KeptRecipes>,
-    pictures: Pictures,
 }
 
 impl Recipes {
     /// Those that an earlier start has kept.
-    pub fn new(kept: KeptRecipes, pictures: Pictures) -> Self {
-        Self { kept: Mutex::new(kept), pictures }
+    pub fn new(kept: KeptRecipes) -> Self {
+        Self { kept: Mutex::new(kept) }
+    }
+
+    fn kept(&self) -> std::sync::MutexGuard<'_, KeptRecipes> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The highest version of recipes of this name that was used.
+    pub fn newest(&self, camera: &str, id: &str) -> u32 {
+        self.kept().newest(camera, id)
     }
 
     /// Changes those of one camera or of all.
@@ -46,111 +98,150 @@ impl Recipes {
         &self,
         control: &Control,
         camera: Option<&str>,
-        change: impl Fn(&RecipeSpec) -> RecipeSpec,
+        wish: impl Fn(&RecipeSpec) -> Wish,
     ) -> Result<Value, ChangeError> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut changes = control.change_recipes(camera, change)?;
-        let others = self.other_products(control, &changes)?;
-        for change in &mut changes {
-            if let Some(memory) = kept.other_memory(change.camera(), &change.recipe.info.id)? {
-                change.memory = fitting(control, memory)?;
-            }
+        let mut kept = self.kept();
+        let mut changes = Vec::new();
+        for camera in control.names(camera)? {
+            let used = in_use(&mut kept, control, &camera)?;
+            let (next, with) = kept.next(&camera, &used, wish(&used.recipe))?;
+            changes.push((control.change(&camera, next)?, with));
         }
-        kept.keep(changes.iter().map(|change| (&**change.camera(), &change.recipe)))?;
-        let changed = changes.into_iter().map(apply).collect();
-        self.compare(control, others)?;
-        Ok(Value::Array(changed))
+        kept.keep(changes.iter().map(|(change, with)| (&**change.camera(), change.recipe(), with.clone())))?;
+        Ok(changes.into_iter().map(|(change, _)| apply(change)).collect())
     }
 
-    /// Cameras that look at another product from now on, and which.
-    fn other_products(
-        &self,
-        control: &Control,
-        changes: &[RecipeChange],
-    ) -> Result<Vec<(Arc<str>, String)>, ControlError> {
-        let mut others = Vec::new();
-        for change in changes {
-            let (camera, used) = control.recipe(Some(change.camera()))?;
-            if used.info.id != change.recipe.info.id {
-                others.push((camera, change.recipe.info.id.clone()));
-            }
-        }
-        Ok(others)
-    }
-
-    /// Another product looks otherwise: its pictures are compared with its own good parts, or with none.
-    fn compare(&self, control: &Control, others: Vec<(Arc<str>, String)>) -> Result<(), ControlError> {
-        others
-            .iter()
-            .try_for_each(|(camera, recipe)| control.compare_with(Some(camera), self.pictures.baseline(camera, recipe)))
-    }
-
-    /// Changes that of one camera, unless it is not `from` any more.
-    pub fn replace(
+    /// Takes what a calibration has found into use, or only writes it down; says where, and which recipe is in use now. Errors
+    /// when recipe or memory are not those that it was found with, and leaves no file then.
+    pub fn calibrated(
         &self,
         control: &Control,
         camera: &Arc<str>,
-        from: &RecipeSpec,
-        to: RecipeSpec,
-    ) -> Result<Value, ChangeError> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if *control.recipe(Some(camera))?.1 != *from {
-            return Err(ChangeError::Changed { camera: Arc::clone(camera) });
+        begun: &Begun<'_>,
+        found: Calibrated,
+        commits: &dyn Fn() -> bool,
+    ) -> Result<(Vec<PathBuf>, Option<Value>), ChangeError> {
+        let mut kept = self.kept();
+        let used = in_use(&mut kept, control, camera)?;
+        let changed = |what| ChangeError::Changed { what, camera: Arc::clone(camera) };
+        if *used.recipe != *begun.recipe {
+            return Err(changed("the recipe"));
         }
-        let changes = control.change_recipes(Some(camera), |_| to.clone())?;
-        kept.keep(changes.iter().map(|change| (&**change.camera(), &change.recipe)))?;
-        Ok(Value::Array(changes.into_iter().map(apply).collect()))
+        if !used.has_memory(begun.memory.as_ref()) {
+            return Err(changed("the memory"));
+        }
+        let Calibrated { recipe, model, picture, sheets, apply: applied } = found;
+        let info = recipe.info.clone();
+        let (recipe, picture, found_with) = (Arc::new(recipe), picture.map(Arc::new), Some(model.clone()));
+        let change = control.change(camera, Used { recipe, picture, found_with, ..used })?;
+        let folder = kept.directory().map(Path::to_owned);
+        let place = |name: &str| Some(folder.as_ref()?.join(pictures::place(camera, &info, name, !applied)));
+        let files: Vec<PathBuf> = sheets.iter().filter_map(|(name, _)| place(name)).collect();
+        let done = write(&files, &sheets).and_then(|()| match () {
+            () if !commits() => Err(KeptError::Stopping.into()),
+            () if applied => Ok(kept.keep_calibrated(camera, change.recipe(), &model, files.first().map(|f| &**f))?),
+            () => Ok(()),
+        });
+        if let Err(error) = done {
+            // Nothing refers to them.
+            files.iter().for_each(|file| _ = fs::remove_file(file).ok());
+            return Err(error);
+        }
+        Ok((files, applied.then(|| apply(change))))
     }
 
-    /// Back to the recipe before, as a new version where the name is the same: a version never means two recipes.
+    /// Back to the recipe before with what belonged to it, as a new version where the name is the same: a version never means
+    /// two recipes. What cannot be used now is left out, and named.
     pub fn roll_back(&self, control: &Control, camera: Option<&str>) -> Result<Value, ChangeError> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let (camera, used) = control.recipe(camera)?;
-        let (to, memory) = (kept.previous(&camera)?, fitting(control, kept.previous_memory(&camera)?)?);
-        // Checked before it is kept: the frames may have another size by now.
-        let changes = match to == *used {
-            true => Vec::new(),
-            false => control.change_recipes(Some(&camera), |_| to.clone())?,
-        };
-        let others = self.other_products(control, &changes)?;
-        kept.roll_back(&camera)?;
-        match changes.is_empty() {
-            true => control.change_memory(&camera, memory.clone())?,
-            false => changes.into_iter().for_each(|mut change| {
-                change.memory.clone_from(&memory);
-                change.apply();
-            }),
+        let mut kept = self.kept();
+        let (camera, _) = control.used(camera)?;
+        let used = in_use(&mut kept, control, &camera)?;
+        let mut left_out = Vec::new();
+        loop {
+            let before = match kept.previous(&camera, left_out.len()) {
+                Ok(before) => before,
+                Err(error) if left_out.is_empty() => return Err(error.into()),
+                Err(_) => return Err(ChangeError::NoWayBack { camera, reasons: left_out.join("; ") }),
+            };
+            let same = kept.names_memory(&camera, &before.recipe, &before.with);
+            let read = || -> Result<RecipeChange, ChangeError> {
+                let next = match same {
+                    true => {
+                        Used { memory: used.memory.clone(), ..kept.belonging(&camera, &before.recipe, &before.with) }
+                    }
+                    false => kept.read(&camera, &before.recipe, &before.with)?,
+                };
+                if next.has_memory(used.memory.as_ref()) {
+                    control.judges(&camera)?;
+                }
+                Ok(control.change(&camera, next)?)
+            };
+            match read() {
+                Ok(change) => {
+                    kept.roll_back(&camera, left_out.len())?;
+                    let mut done = apply(change);
+                    done["memory"] = json!(control.used(Some(&camera))?.1.memory.map(|memory| memory.info()));
+                    if !left_out.is_empty() {
+                        done["left_out"] = left_out.into();
+                    }
+                    return Ok(json!([done]));
+                }
+                Err(error) if cannot_be_used(&error) => {
+                    let RecipeInfo { id, .. } = &before.recipe.info;
+                    left_out.push(format!("recipe '{id}': {}", error_chain::one_line(&error)));
+                }
+                Err(error) => return Err(error),
+            }
         }
-        self.compare(control, others)?;
-        let RecipeInfo { id, version } = to.info;
-        let memory = memory.map(|memory| memory.info());
-        Ok(json!([{ "camera": camera, "recipe": { "id": id, "version": version }, "memory": memory }]))
     }
 
-    /// Takes a memory of this product into use; says where it is kept. Pictures are compared with good parts again once
-    /// they were judged with it.
+    /// Takes a memory of this product into use; says where it is kept.
     pub fn remember(
         &self,
         control: &Control,
         camera: &Arc<str>,
         product: &str,
         memory: Memory,
+        commits: &dyn Fn() -> bool,
     ) -> Result<PathBuf, ChangeError> {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        if control.recipe(Some(camera))?.1.info.id != product {
-            return Err(ChangeError::Changed { camera: Arc::clone(camera) });
+        let mut kept = self.kept();
+        let used = in_use(&mut kept, control, camera)?;
+        if used.recipe.info.id != product {
+            return Err(ChangeError::Changed { what: "the recipe", camera: Arc::clone(camera) });
         }
-        let file = kept.keep_memory(camera, &memory)?;
-        control.change_memory(camera, Some(Arc::new(memory)))?;
-        control.compare_with(Some(camera), None)?;
+        let memory = Arc::new(memory);
+        let before = used.model(control.model());
+        let found_with = used.found_with.clone().or_else(|| Some(before.clone()));
+        let change = control.change(camera, Used { memory: Some(Arc::clone(&memory)), found_with, ..used })?;
+        let file = kept.keep_memory(camera, &memory, before, commits)?;
+        change.apply();
         Ok(file)
     }
 }
 
-/// A memory that was made with another model, engine or precision is none.
-fn fitting(control: &Control, memory: Option<Arc<Memory>>) -> Result<Option<Arc<Memory>>, KeptError> {
-    memory.as_ref().map_or(Ok(()), |memory| memory.fits(control.model()))?;
-    Ok(memory)
+/// What is in use; what is kept says the same from then on.
+fn in_use(kept: &mut KeptRecipes, control: &Control, camera: &Arc<str>) -> Result<Used, ChangeError> {
+    if control.gave_way(camera)? {
+        kept.give_way(camera)?;
+    }
+    Ok(control.used(Some(camera))?.1)
+}
+
+/// What waiting does not mend.
+fn cannot_be_used(error: &ChangeError) -> bool {
+    let of_line = matches!(error, ChangeError::Control(ControlError::Memory { .. } | ControlError::Recipe { .. }));
+    of_line || matches!(error, ChangeError::Keep(KeptError::Memory(_)))
+}
+
+fn write(files: &[PathBuf], sheets: &[(String, String)]) -> Result<(), ChangeError> {
+    for (file, (_, text)) in files.iter().zip(sheets) {
+        let folder = file.parent().unwrap_or(file);
+        let written = fs::create_dir_all(folder).and_then(|()| output::write(file, text.as_bytes()));
+        written.map_err(|source| ChangeError::Sheet { file: file.clone(), source })?;
+    }
+    files.first().and_then(|file| file.parent()).map_or(Ok(()), |folder| {
+        output::sync_folder(folder).map_err(|source| ChangeError::Sheet { file: folder.to_owned(), source })
+    })
 }
 
 fn apply(change: RecipeChange) -> Value {
@@ -158,3 +249,6 @@ fn apply(change: RecipeChange) -> Value {
     let RecipeInfo { id, version } = change.apply();
     json!({ "camera": camera, "recipe": { "id": id, "version": version } })
 }
+
+#[cfg(test)]
+mod tests;

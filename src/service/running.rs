@@ -15,6 +15,7 @@ use super::spec::Service;
 use super::voice::Voice;
 use super::ways_in::WaysIn;
 use super::ways_out::WaysOut;
+use crate::archive::{Archive, ArchiveThread};
 use crate::clock::{Clock, SystemClock};
 use crate::engine::EngineInfo;
 use crate::line::{Line, LineParts};
@@ -26,12 +27,20 @@ const LOOK: Duration = Duration::from_millis(200);
 /// Share of the stop deadline that the line may use; the rest belongs to the publisher.
 const LINE_SHARE: f64 = 0.6;
 
+/// Time for the archive to write what waits, whatever else took the stop's time.
+const ARCHIVE_STOP: Duration = Duration::from_millis(500);
+
+/// What is said of an archive whose thread broke off.
+const ARCHIVE_ENDED: &str = "the thread of the archive has ended: nothing is archived until the next start";
+
 /// A running line.
 pub struct Running {
     manager: ServiceManager,
     ways_out: WaysOut,
     ways_in: WaysIn,
     line: Line,
+    archive: Option<Archive>,
+    archive_thread: Option<ArchiveThread>,
     watchdog: Option<Watchdog>,
     stop_deadline: Duration,
     /// What systemd shows while all is well.
@@ -41,7 +50,7 @@ pub struct Running {
 impl Running {
     /// Opens the ways out, then the ways in, then the line; only when it inspects is anybody told that it is ready.
     pub fn start(service: Service, stop: &CancellationToken) -> Result<Self, ServiceError> {
-        let Service { line: name, cameras, engine, publisher, ask, sparkplug, stop_deadline, files } = service;
+        let Service { line: name, cameras, engine, publisher, ask, sparkplug, archive, stop_deadline, files } = service;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let session = Uuid::now_v7();
         let manager = ServiceManager::from_env()?;
@@ -50,8 +59,9 @@ impl Running {
         let ways_out = WaysOut::open(publisher, sparkplug, session, plans, &clock)?;
         let voice = ways_out.voice();
         let unanswered = ways_out.unanswered(&files);
-        let trouble = ask.commands.kept.trouble().map(str::to_owned);
-        let mut ways_in = WaysIn::open(ask, broker, name.clone(), session, voice, &clock)?;
+        let archive = archive.map(|spec| Archive::start(spec, Arc::clone(&clock))).transpose()?;
+        let (archive, archive_thread) = archive.unzip();
+        let mut ways_in = WaysIn::open(ask, broker, name.clone(), session, voice, archive.as_ref(), &clock)?;
 
         let count = cameras.len();
         let parts = LineParts {
@@ -61,6 +71,7 @@ impl Running {
             engine: engine(tell_activity(&manager, voice)),
             unanswered,
             sink: voice.clone(),
+            archive: archive.clone(),
             heartbeat: manager.heartbeat(),
             clock,
             cancelled: stop.clone(),
@@ -75,15 +86,12 @@ impl Running {
         };
 
         ways_in.ready(line.control());
-        if !line.unfit().is_empty() {
-            let before = trouble.into_iter().chain(line.unfit().iter().cloned());
-            voice.recipes(Some(&before.collect::<Vec<_>>().join("; ")));
-        }
+        voice.judging(line.troubles());
         voice.ready(line.engine().model());
         let status = status(count, line.engine());
         let watchdog = manager.ready(&status)?;
         tracing::info!(line = %name, %session, "{status}");
-        Ok(Self { manager, ways_out, ways_in, line, watchdog, stop_deadline, status })
+        Ok(Self { manager, ways_out, ways_in, line, archive, archive_thread, watchdog, stop_deadline, status })
     }
 
     /// Returns at the request to stop, when the line ends by itself, or when something that it needs has.
@@ -96,6 +104,11 @@ impl Running {
             drops.look(Instant::now(), &self.line.queues()).into_iter().for_each(|change| voice.drops(change));
             voice.broker();
             voice.log(&log.health());
+            if let (Some(archive), Some(thread)) = (&self.archive, &self.archive_thread) {
+                let ended = thread.is_broken().then(|| ARCHIVE_ENDED.to_owned());
+                voice.archive(ended.or_else(|| archive.alarm()));
+            }
+            voice.judging(self.line.troubles());
             if let Some(activities) = pace.show(self.ways_in.activities(), Instant::now()) {
                 voice.activities(activities);
             }
@@ -113,14 +126,21 @@ impl Running {
 
     /// Takes nothing new, finishes what has begun, delivers it: in this order, within the stop deadline.
     pub fn stop(self, end: End) -> Ending {
-        let Self { manager, ways_out, ways_in, line, watchdog, stop_deadline, .. } = self;
+        let Self { manager, ways_out, ways_in, line, archive_thread, watchdog, stop_deadline, .. } = self;
         manager.stopping(stop_deadline);
         let began = Instant::now();
         let web = ways_in.close();
         let report = line.stop(stop_deadline.mul_f64(LINE_SHARE));
         // From here on nobody makes progress on frames; a hang is TimeoutStopSec's business.
         drop(watchdog);
+        // What is archived harms nobody's verdict: it has what the publisher leaves of the time, and a little in any case.
         let delivered = ways_out.stop(began + stop_deadline);
+        if let Some(thread) = archive_thread {
+            let left = stop_deadline.saturating_sub(began.elapsed()).max(ARCHIVE_STOP);
+            if !thread.stop(left) {
+                tracing::warn!("the archive was still writing at the stop deadline");
+            }
+        }
         drop(web);
         tracing::info!(
             events = report.stats.events(),

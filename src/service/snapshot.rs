@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use image::codecs::jpeg::JpegEncoder;
-use image::{ImageError, RgbImage};
+use image::codecs::png::PngEncoder;
+use image::{ExtendedColorType, ImageEncoder, ImageError, RgbImage};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::frame::{Image, PixelFormat};
 use crate::line::Inspected;
 use crate::output::NewFile;
 use crate::overlay;
@@ -18,6 +20,8 @@ const MOST: usize = 100;
 /// JPEG quality: small defects stay visible.
 const QUALITY: u8 = 92;
 const OVERLAY: &str = "-overlay.jpg";
+/// Ending of pictures of more than 8 bits, which JPEG does not hold.
+const DEEP: &str = ".png";
 
 /// A picture cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -85,10 +89,15 @@ impl Snapshots {
             .map_err(|source| SnapshotError::Make { folder: self.folder.clone(), source })?;
         let name = format!("{}-{}-{}", frame.camera, now.strftime("%Y%m%dT%H%M%S%.3fZ"), frame.seq);
         let (width, height) = (frame.image.width, frame.image.height);
-        let picture = RgbImage::from_fn(width, height, |x, y| image::Rgb(frame.image.rgb_at(x, y)));
-        let plain = self.write(&format!("{name}.jpg"), &picture)?;
+        let plain = match frame.image.format.is_deep() {
+            true => self.write(&format!("{name}{DEEP}"), |file| deep(&frame.image, file))?,
+            false => {
+                let picture = RgbImage::from_fn(width, height, |x, y| image::Rgb(frame.image.rgb_at(x, y)));
+                self.write(&format!("{name}.jpg"), |file| jpeg(&picture, file))?
+            }
+        };
         let drawn = overlay::draw(&frame.image, &inspected.map, inspected.defect_threshold);
-        let drawn = self.write(&format!("{name}{OVERLAY}"), &drawn)?;
+        let drawn = self.write(&format!("{name}{OVERLAY}"), |file| jpeg(&drawn, file))?;
         self.forget_the_oldest(&frame.camera)?;
         Ok(json!({
             "camera": frame.camera,
@@ -100,11 +109,15 @@ impl Snapshots {
     }
 
     /// A reader never sees half a picture.
-    fn write(&self, name: &str, picture: &RgbImage) -> Result<PathBuf, SnapshotError> {
+    fn write(
+        &self,
+        name: &str,
+        encode: impl FnOnce(BufWriter<&mut NewFile>) -> Result<(), ImageError>,
+    ) -> Result<PathBuf, SnapshotError> {
         let path = self.folder.join(name);
         let writing = || -> Result<(), ImageError> {
             let mut new = NewFile::beside(&path)?;
-            picture.write_with_encoder(JpegEncoder::new_with_quality(BufWriter::new(&mut new), QUALITY))?;
+            encode(BufWriter::new(&mut new))?;
             Ok(new.put()?)
         };
         match writing() {
@@ -136,11 +149,25 @@ impl Snapshots {
     }
 }
 
-/// `CAMERA-TIME-SEQ.jpg`, not the overlay beside it, and of no camera whose name merely begins alike.
+fn jpeg(picture: &RgbImage, file: BufWriter<&mut NewFile>) -> Result<(), ImageError> {
+    picture.write_with_encoder(JpegEncoder::new_with_quality(file, QUALITY))
+}
+
+/// The values of the sensor, as they came: what its levels are is told in the log and by `check`.
+fn deep(picture: &Image, file: BufWriter<&mut NewFile>) -> Result<(), ImageError> {
+    let colours = if picture.format == PixelFormat::Gray16 { ExtendedColorType::L16 } else { ExtendedColorType::Rgb16 };
+    // The encoder takes 16 bits in the order of this computer.
+    let values = picture.data().chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
+    let bytes: Vec<u8> = values.flat_map(u16::to_ne_bytes).collect();
+    PngEncoder::new(file).write_image(&bytes, picture.width, picture.height, colours)
+}
+
+/// `CAMERA-TIME-SEQ.jpg` or `.png`, not the overlay beside it, and of no camera whose name merely begins alike.
 fn is_of(path: &Path, camera: &str) -> bool {
     let Some(name) = path.file_name().and_then(|name| name.to_str()) else { return false };
     let Some(rest) = name.strip_prefix(camera).and_then(|rest| rest.strip_prefix('-')) else { return false };
-    let Some((time, seq)) = rest.strip_suffix(".jpg").and_then(|rest| rest.split_once('-')) else { return false };
+    let rest = rest.strip_suffix(".jpg").or(rest.strip_suffix(DEEP));
+    let Some((time, seq)) = rest.and_then(|rest| rest.split_once('-')) else { return false };
     time.len() == 20 && time.ends_with('Z') && !seq.is_empty() && seq.bytes().all(|b| b.is_ascii_digit())
 }
 
@@ -151,7 +178,7 @@ mod tests {
     use super::*;
     use crate::anomaly::AnomalyMap;
     use crate::clock::{Clock, ClockSource, SystemClock};
-    use crate::frame::{Frame, Image, PixelFormat};
+    use crate::frame::{Frame, Levels};
 
     fn inspected(camera: &str, seq: u64) -> Inspected {
         let frame = Frame {
@@ -183,5 +210,25 @@ mod tests {
         assert!(image::open(taken["overlay"].as_str().expect("a path")).is_ok());
         let count = fs::read_dir(folder.path().join("pictures")).expect("there").count();
         assert_eq!(count, 2 * (MOST + 1), "the other camera's stay");
+    }
+
+    #[test]
+    fn a_deep_picture_keeps_its_depth() {
+        let folder = tempfile::tempdir().expect("temp dir");
+        let snapshots = Snapshots::new(folder.path().to_owned());
+        for (format, step) in [(PixelFormat::Gray16, 1), (PixelFormat::Rgb16, 3)] {
+            let values: Vec<u16> = (0..8 * 6 * step).map(|at| (at * 85) as u16).collect();
+            let data = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+            let mut image = Image::new(8, 6, format, data).expect("valid");
+            image.levels = Some(Arc::new(Levels::of_bits(12)));
+            let mut inspected = inspected("top", step as u64);
+            inspected.frame.image = image;
+            let taken = snapshots.take(&inspected, Timestamp::UNIX_EPOCH).expect("written");
+            let path = taken["path"].as_str().expect("a path");
+            assert!(path.ends_with(".png"), "{path}");
+            let read = image::open(path).expect("a picture");
+            let found = if step == 1 { read.into_luma16().into_raw() } else { read.into_rgb16().into_raw() };
+            assert_eq!(found, values);
+        }
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::ways_in::Ask;
+use crate::archive::ArchiveSpec;
 use crate::event::FrameInfo;
 use crate::frame::Part;
 use crate::line::{CameraPlan, EngineOpener, SourceOpener};
@@ -28,6 +29,8 @@ pub struct Service {
     pub ask: Ask,
     /// Where they go as Sparkplug B besides.
     pub sparkplug: Option<SparkplugSpec>,
+    /// What is kept of every part, if anything.
+    pub archive: Option<ArchiveSpec>,
     /// Time from the stop request to the end of the process.
     pub stop_deadline: Duration,
     /// Files of watched folders whose parts an earlier start may have left without an event.

@@ -10,15 +10,18 @@ use crate::camera::CameraState;
 use crate::clock::Clock;
 use crate::event::{InspectionEvent, ModelInfo};
 use crate::frame::Part;
-use crate::line::{Debt, EventSink, Refused};
+use crate::line::{Debt, EventSink, Refused, Trouble};
 use crate::logging::LogHealth;
-use crate::publish::outbox::{RecordId, Safety, WhenUnkept};
+use crate::publish::outbox::{OutboxStatus, RecordId, Safety, WhenUnkept};
 use crate::publish::sparkplug::SparkplugHandle;
 use crate::publish::{Activity, Alarm, Counters, Door, LineState, Outgoing, StateWord};
 use crate::verdict::Suspect;
+use crate::web::News;
 
 /// How long one look at a part that is being written lasts; then it is looked at anew.
 const LOOK: Duration = Duration::from_millis(200);
+/// Alarms of this kind say that a recipe or memory is not in use that should be.
+const RECIPES: &str = "recipes";
 /// Longer than a disk that hangs is waited for by the outbox itself.
 const LONGEST: Duration = Duration::from_secs(20);
 
@@ -28,6 +31,8 @@ pub struct Voice {
     sparkplug: Option<SparkplugHandle>,
     clock: Arc<dyn Clock>,
     when_unkept: WhenUnkept,
+    /// For pages that look on.
+    news: News,
     known: Mutex<Known>,
 }
 
@@ -44,8 +49,12 @@ struct Known {
     pictures: BTreeMap<(String, &'static str), Alarm>,
     /// Lines of the log are being lost.
     log: Option<Alarm>,
+    /// What keeps the archive from keeping pictures, or soon will.
+    archive: Option<Alarm>,
     /// Recipes that came by command could not be read at the start.
     recipes: Option<Alarm>,
+    /// What ails recipes, thresholds and memories in use, each with its camera.
+    judging: Vec<(Arc<str>, Alarm)>,
 }
 
 impl Voice {
@@ -67,11 +76,14 @@ impl Voice {
             drops: BTreeMap::new(),
             pictures: BTreeMap::new(),
             log: None,
+            archive: None,
             recipes: None,
+            judging: Vec::new(),
         };
         // An alarm that an earlier start has left at the broker is not this start's.
         let cameras: Vec<String> = known.state.cameras.keys().cloned().collect();
-        let voice = Self { door, sparkplug, clock, when_unkept, known: Mutex::new(known) };
+        let news = News::default();
+        let voice = Self { door, sparkplug, clock, when_unkept, news, known: Mutex::new(known) };
         for camera in cameras {
             voice.door.set_alarms(&camera, &[]);
         }
@@ -112,6 +124,7 @@ impl Voice {
                 || known.outbox.as_ref().is_some_and(|(_, degraded)| *degraded)
                 || !known.broker.is_empty()
                 || known.recipes.is_some()
+                || known.judging.iter().any(|(_, alarm)| alarm.kind == RECIPES)
                 || !known.lost.is_empty() =>
             {
                 StateWord::Degraded
@@ -126,6 +139,30 @@ impl Voice {
             host.line(&known.state);
         }
         self.door.set_state(known.state.clone());
+        self.news.changed();
+    }
+
+    /// What happens, for pages that look on.
+    pub fn news(&self) -> &News {
+        &self.news
+    }
+
+    /// How the outbox is doing; `None` without one.
+    pub fn outbox_status(&self) -> Option<OutboxStatus> {
+        self.door.outbox()
+    }
+
+    /// Every alarm that stands, with the camera that it is about; `None` where it is about the line.
+    pub fn standing(&self) -> Vec<(Option<String>, Alarm)> {
+        let known = self.known();
+        let outbox = known.outbox.as_ref().map(|(alarm, _)| alarm);
+        let of_all = known.engine.iter().chain(known.broker.values()).chain(outbox);
+        let of_all = of_all.chain(&known.recipes).chain(&known.log).chain(&known.archive);
+        let of_one = known.lost.iter().chain(&known.drops).map(|(camera, alarm)| (camera.clone(), alarm));
+        let pictures = known.pictures.iter().map(|((camera, _), alarm)| (camera.clone(), alarm));
+        let judging = known.judging.iter().map(|(camera, alarm)| (camera.to_string(), alarm));
+        let of_one = of_one.chain(pictures).chain(judging).map(|(camera, alarm)| (Some(camera), alarm.clone()));
+        of_all.map(|alarm| (None, alarm.clone())).chain(of_one).collect()
     }
 
     /// Whether everything is there that inspecting needs, and what is not.
@@ -143,6 +180,11 @@ impl Voice {
     /// The state as it is published, and how publishing is going.
     pub fn report(&self) -> (LineState, Counters) {
         (self.known().state.clone(), self.door.counters())
+    }
+
+    /// What stands, as `(camera, kind)`; what concerns every camera has none.
+    pub fn alarms(&self) -> Vec<(String, String)> {
+        self.standing().into_iter().map(|(camera, alarm)| (camera.unwrap_or_default(), alarm.kind)).collect()
     }
 
     fn alarm(&self, kind: &str, message: String) -> Alarm {
@@ -222,10 +264,57 @@ impl Voice {
         self.show_all_alarms(&known);
     }
 
+    /// What the archive says of itself. It concerns every camera, and harms no verdict.
+    pub fn archive(&self, message: Option<String>) {
+        let mut known = self.known();
+        if known.archive.as_ref().map(|alarm| &alarm.message) == message.as_ref() {
+            return;
+        }
+        match &message {
+            Some(message) => tracing::warn!("{message}"),
+            None => tracing::info!("the archive is well again"),
+        }
+        let since = known.archive.as_ref().map(|alarm| alarm.since);
+        known.archive = message.map(|message| {
+            let alarm = self.alarm("archive", message);
+            Alarm { since: since.unwrap_or(alarm.since), ..alarm }
+        });
+        self.show_all_alarms(&known);
+    }
+
     /// Recipes that came by command are not in use, because what was kept of them is damaged.
     pub fn recipes(&self, trouble: Option<&str>) {
         let mut known = self.known();
         known.recipes = trouble.map(|message| self.alarm("recipes", message.to_owned()));
+        self.show_all_alarms(&known);
+        self.tell(&mut known);
+    }
+
+    /// Looks how recipes, thresholds and memories in use are doing.
+    pub fn judging(&self, troubles: Vec<Trouble>) {
+        let mut known = self.known();
+        let told =
+            |(camera, alarm): &(Arc<str>, Alarm)| (Arc::clone(camera), alarm.kind.clone(), alarm.message.clone());
+        let now =
+            troubles.iter().map(|trouble| (Arc::clone(&trouble.camera), trouble.kind.into(), trouble.message.clone()));
+        if known.judging.iter().map(told).eq(now) {
+            return;
+        }
+        let before = std::mem::take(&mut known.judging);
+        for Trouble { camera, kind, message } in troubles {
+            let old = before.iter().find(|(of, alarm)| *of == camera && alarm.kind == kind && alarm.message == message);
+            let alarm = match old {
+                Some((_, alarm)) => alarm.clone(),
+                None => {
+                    tracing::warn!(%camera, alarm = kind, "{message}");
+                    self.alarm(kind, message)
+                }
+            };
+            known.judging.push((camera, alarm));
+        }
+        for (camera, alarm) in before.iter().filter(|before| !known.judging.contains(before)) {
+            tracing::info!(%camera, alarm = alarm.kind, "over: {}", alarm.message);
+        }
         self.show_all_alarms(&known);
         self.tell(&mut known);
     }
@@ -237,6 +326,7 @@ impl Voice {
         let all = known.engine.iter().chain(known.lost.values()).chain(known.broker.values()).chain(outbox);
         let all =
             all.chain(&known.recipes).chain(known.drops.values()).chain(known.pictures.values()).chain(&known.log);
+        let all = all.chain(&known.archive).chain(known.judging.iter().map(|(_, alarm)| alarm));
         let counters = self.door.counters();
         let away = (!counters.connected).then(|| format!("; no broker, {} verdicts wait", counters.queued));
         let alarms = all.map(|alarm| format!("; {}: {}", alarm.kind, alarm.message));
@@ -249,12 +339,16 @@ impl Voice {
 
     fn show_alarms(&self, known: &Known, camera: &str) {
         let pictures = known.pictures.iter().filter(|((name, _), _)| name == camera).map(|(_, alarm)| alarm);
-        let of_camera = known.lost.get(camera).into_iter().chain(known.drops.get(camera)).chain(pictures);
+        let judging = known.judging.iter().filter(|(name, _)| **name == *camera).map(|(_, alarm)| alarm);
+        let of_camera =
+            known.lost.get(camera).into_iter().chain(known.drops.get(camera)).chain(pictures).chain(judging);
         let outbox = known.outbox.as_ref().map(|(alarm, _)| alarm);
         let of_all =
             known.engine.iter().chain(known.broker.values()).chain(outbox).chain(&known.recipes).chain(&known.log);
+        let of_all = of_all.chain(&known.archive);
         let alarms: Vec<Alarm> = of_camera.chain(of_all).cloned().collect();
         self.door.set_alarms(camera, &alarms);
+        self.news.changed();
     }
 }
 
@@ -293,11 +387,14 @@ impl EventSink for Voice {
 
     fn verdict(&self, event: InspectionEvent, captured: Instant, due: Option<Instant>) -> Result<(), Refused> {
         let told = self.sparkplug.as_ref().map(|host| (host, event.clone()));
+        let now = self.clock.now();
+        let (shown, total) = (event.clone(), now.monotonic.saturating_duration_since(captured));
         let outgoing = Outgoing { event, captured, due };
         self.door.verdict(outgoing).map_err(|error| Refused(error.to_string()))?;
         if let Some((host, event)) = told {
             host.verdict(&event);
         }
+        self.news.verdict(shown, total, now.wall);
         Ok(())
     }
 

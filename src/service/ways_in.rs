@@ -9,6 +9,7 @@ use super::api::LineApi;
 use super::commands::{CommandSpec, Commander};
 use super::error::ServiceError;
 use super::voice::Voice;
+use crate::archive::Archive;
 use crate::clock::Clock;
 use crate::line::control::Control;
 use crate::publish::{Activity, CommandLink, PublisherSpec};
@@ -44,10 +45,12 @@ impl WaysIn {
         line: String,
         session: Uuid,
         voice: &Arc<Voice>,
+        archive: Option<&Archive>,
         clock: &Arc<dyn Clock>,
     ) -> Result<Self, ServiceError> {
         voice.recipes(ask.commands.kept.trouble());
         let commander = Commander::start(ask.commands, Arc::clone(clock), voice.clone())?;
+        let outbox = broker.outbox.clone();
         let link = ask.mqtt.then(|| CommandLink::start(broker, Arc::new(commander.inbox()))).transpose()?;
         let api = LineApi {
             line,
@@ -56,6 +59,8 @@ impl WaysIn {
             inbox: commander.inbox(),
             activities: Arc::clone(commander.activities()),
             control: commander.control(),
+            archive: archive.cloned(),
+            outbox,
         };
         let web = ask.http.map(|spec| Web::start(spec, Arc::new(api))).transpose()?;
         Ok(Self { web, link, commander })

@@ -3,6 +3,7 @@
 //! The only module that names GStreamer. Pixels are copied where they arrive, on GStreamer's streaming thread, because
 //! a driver may fill its buffer again as soon as that thread moves on; this is also when a frame is stamped.
 
+mod arrival;
 mod conceal;
 mod damage;
 mod fault;
@@ -16,19 +17,23 @@ use gstreamer as gst;
 use gstreamer::prelude::*;
 use gstreamer_app::{AppSink, AppSinkCallbacks};
 use gstreamer_video as gst_video;
-use gstreamer_video::prelude::*;
 
+use self::arrival::Depth;
 use self::damage::Damage;
 use self::fault::Fault;
 use self::mailbox::{Mailbox, Overflow, Taken};
 use self::pipeline::Pipeline;
 use super::gstreamer_spec::{GStreamerInput, GStreamerSpec, Probe};
+use super::levels::Glance;
 use super::{Source, SourceContext, SourceError};
 use crate::clock::ClockSource;
-use crate::frame::{Frame, Image, PixelFormat};
+use crate::frame::Frame;
 
 /// How long a pipeline may take to give its camera back.
 const STOP_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long a probe waits for the pictures that tell the levels of deep ones.
+const MORE_PICTURES: Duration = Duration::from_secs(1);
 
 /// GStreamer's "this buffer has no offset".
 const NO_OFFSET: u64 = u64::MAX;
@@ -49,11 +54,14 @@ pub fn probe(spec: GStreamerSpec, context: SourceContext) -> Result<Probe, Sourc
         Some(frame) => {
             let image = &frame.image;
             let description = format!("{}x{} {:?}{}", image.width, image.height, image.format, source.rate());
-            Ok(Probe { size: Some((image.width, image.height)), description })
+            let mut glance = Glance::default();
+            glance.add(image);
+            glance.look(&mut source, MORE_PICTURES);
+            Ok(Probe { size: Some((image.width, image.height)), description, glance })
         }
         None if silence_is_fine => {
             let description = format!("open, no frame within {} s: waiting for a trigger", patience.as_secs());
-            Ok(Probe { size: None, description })
+            Ok(Probe { size: None, description, glance: Glance::default() })
         }
         None => Err(SourceError::Lost {
             camera: source.context.camera.to_string(),
@@ -98,8 +106,9 @@ impl GStreamerSource {
         let mailbox = Arc::new(Mailbox::new(if file { Overflow::Wait } else { Overflow::DropOldest }));
         let damage = Damage::default();
         damage.watch(&parts.pipeline);
-        receive(&parts.sink, Arc::clone(&mailbox), damage.clone(), &context, counts_its_frames(&spec));
-        refuse_deep(&parts, &mailbox);
+        let depth = Depth::default();
+        keep_depth(&parts, &depth);
+        receive(&parts.sink, Arc::clone(&mailbox), (damage.clone(), depth), &context, &spec);
         let missing = Arc::new(OnceLock::new());
         listen(&parts.pipeline, Arc::clone(&mailbox), Arc::clone(&missing));
         let mut source = Self {
@@ -224,7 +233,7 @@ impl GStreamerSource {
 
     fn error(&self, fault: Fault) -> SourceError {
         let fault = match (fault, self.missing.get()) {
-            (fault @ (Fault::Unfit(_) | Fault::TooDeep(_)), _) => fault,
+            (fault @ Fault::Unfit(_), _) => fault,
             (_, Some(missing)) if self.mailbox.delivered() == 0 => Fault::Missing(missing.clone()),
             (fault, _) => fault,
         };
@@ -303,19 +312,23 @@ fn counts_its_frames(spec: &GStreamerSpec) -> bool {
 }
 
 /// Copies every sample that reaches the appsink into the mailbox.
-fn receive(sink: &AppSink, mailbox: Arc<Mailbox<Fault>>, damage: Damage, context: &SourceContext, counted: bool) {
+fn receive(
+    sink: &AppSink,
+    mailbox: Arc<Mailbox<Fault>>,
+    (damage, depth): (Damage, Depth),
+    context: &SourceContext,
+    spec: &GStreamerSpec,
+) {
     let context = context.clone();
+    let (counted, bits) = (counts_its_frames(spec), spec.significant_bits());
     let mut numbers = Numbers::default();
     let callbacks = AppSinkCallbacks::builder().new_sample(move |sink| {
         let captured = context.clock.now();
-        if matches!(mailbox.ended(), Some(Fault::TooDeep(_))) {
-            return Err(gst::FlowError::NotNegotiated);
-        }
         let sample = sink.pull_sample().map_err(|_| gst::FlowError::Eos)?;
         let condition = sample.buffer().map(|buffer| damage.of_frame(buffer)).unwrap_or_default();
         numbers.skip(condition.lost);
         let seq = numbers.next(sample.buffer().map(|buffer| buffer.offset()).filter(|_| counted));
-        let mut image = match copied(&sample) {
+        let mut image = match arrival::picture(&sample, &depth, bits) {
             Ok(image) => image,
             Err(reason) => {
                 mailbox.end(Fault::Unfit(reason));
@@ -330,17 +343,15 @@ fn receive(sink: &AppSink, mailbox: Arc<Mailbox<Fault>>, damage: Damage, context
     sink.set_callbacks(callbacks.build());
 }
 
-/// Ends the stream when its frames have more than 8 bits a channel, before a converter of ours hides it.
-fn refuse_deep(parts: &Pipeline, mailbox: &Arc<Mailbox<Fault>>) {
+/// Lets the appsink behind a converter of ours ask for the depth of what comes.
+fn keep_depth(parts: &Pipeline, depth: &Depth) {
     let Some(pad) = parts.converter.as_ref().and_then(|converter| converter.static_pad("sink")) else { return };
-    let mailbox = Arc::clone(mailbox);
+    let (sink, depth) = (parts.sink.downgrade(), depth.clone());
     pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
-        let Some(gst::EventView::Caps(event)) = info.event().map(|event| event.view()) else {
-            return gst::PadProbeReturn::Ok;
-        };
-        let format = gst_video::VideoInfo::from_caps(event.caps()).ok().map(|info| info.format());
-        if let Some(reason) = format.and_then(pipeline::too_deep) {
-            mailbox.end(Fault::TooDeep(reason));
+        if let Some(gst::EventView::Caps(event)) = info.event().map(|event| event.view())
+            && let Some(sink) = sink.upgrade()
+        {
+            depth.follow(event.caps(), &sink);
         }
         gst::PadProbeReturn::Ok
     });
@@ -378,25 +389,6 @@ fn listen(pipeline: &gst::Pipeline, mailbox: Arc<Mailbox<Fault>>, missing: Arc<O
         // Nobody reads the bus: what is not wanted here must not pile up there.
         gst::BusSyncReply::Drop
     });
-}
-
-/// The pixels of a sample, without its padding.
-fn copied(sample: &gst::Sample) -> Result<Image, String> {
-    let caps = sample.caps().ok_or("a buffer without caps arrived")?;
-    let info = gst_video::VideoInfo::from_caps(caps).map_err(|_| format!("{caps} is no raw video"))?;
-    let format = match info.format() {
-        gst_video::VideoFormat::Gray8 => PixelFormat::Gray8,
-        gst_video::VideoFormat::Rgb => PixelFormat::Rgb8,
-        gst_video::VideoFormat::Bgr => PixelFormat::Bgr8,
-        other => return Err(format!("the appsink receives {other}; put `videoconvert` before it")),
-    };
-    let buffer = sample.buffer().ok_or("a sample without a buffer arrived")?;
-    let frame = gst_video::VideoFrameRef::from_buffer_ref_readable(buffer, &info)
-        .map_err(|_| format!("a buffer of {} bytes does not hold a frame of {caps}", buffer.size()))?;
-    let stride = frame.plane_stride().first().and_then(|&stride| usize::try_from(stride).ok());
-    let stride = stride.ok_or("frames with negative strides are not supported")?;
-    let pixels = frame.plane_data(0).map_err(|error| error.to_string())?;
-    Image::from_strided(info.width(), info.height(), format, stride, pixels).map_err(|error| error.to_string())
 }
 
 /// Sequence numbers: one more for every frame, and as many more as the driver's own counter says were lost on the way.

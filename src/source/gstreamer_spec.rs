@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 
+use super::levels::Glance;
 pub use crate::secret::Secret;
 
 /// How long opening a camera may take.
@@ -23,7 +24,8 @@ pub const EXPOSURE_US: RangeInclusive<f64> = 1.0..=60e6;
 pub const GAIN: RangeInclusive<f64> = 0.0..=100.0;
 
 /// GenICam names of the pixel formats that are taken from such a camera.
-pub const PIXEL_FORMATS: &str = "Mono8, RGB8, BGR8, YUV422_8, YUV422_8_UYVY, BayerRG8, BayerGR8, BayerGB8, BayerBG8";
+pub const PIXEL_FORMATS: &str = "Mono8, Mono10, Mono12, Mono14, Mono16, RGB8, BGR8, YUV422_8, YUV422_8_UYVY, BayerRG8, \
+     BayerGR8, BayerGB8, BayerBG8";
 
 /// Everything needed to open a camera through GStreamer.
 #[derive(Clone, Debug, PartialEq)]
@@ -65,7 +67,7 @@ pub struct V4l2Spec {
     pub height: Option<u32>,
     /// Frames per second.
     pub fps: Option<u32>,
-    /// `MJPG`, or GStreamer's name of a raw format such as `GRAY8` or `YUY2`.
+    /// `MJPG`, GStreamer's name of a raw format such as `GRAY8`, `GRAY16_LE` or `YUY2`, or of a mosaic such as `rggb`.
     pub format: Option<String>,
 }
 
@@ -156,7 +158,7 @@ pub struct AravisSpec {
     pub exposure_us: Option<f64>,
     /// Gain, decibels.
     pub gain: Option<f64>,
-    /// GenICam name of an 8-bit format, one of [`PIXEL_FORMATS`]; required, because aravissrc writes one in any case.
+    /// GenICam name, one of [`PIXEL_FORMATS`]; required, because aravissrc writes one in any case.
     pub pixel_format: Option<String>,
     /// Size of a GigE Vision packet, bytes; must fit the MTU of every device between here and the camera.
     pub packet_size: Option<u32>,
@@ -188,6 +190,19 @@ impl GStreamerSpec {
         Self { input, start_timeout: START_TIMEOUT, max_silence: free_running.then_some(MAX_SILENCE) }
     }
 
+    /// Bits of a value that the camera uses, where its format says so.
+    pub fn significant_bits(&self) -> Option<u32> {
+        match &self.input {
+            GStreamerInput::Aravis(camera) => match camera.pixel_format.as_deref() {
+                Some("Mono10") => Some(10),
+                Some("Mono12") => Some(12),
+                Some("Mono14") => Some(14),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
     /// The camera's address for messages: device, URL, serial number or pipeline, without passwords.
     pub fn address(&self) -> String {
         match &self.input {
@@ -207,6 +222,8 @@ pub struct Probe {
     pub size: Option<(u32, u32)>,
     /// For people, such as `640x480 Gray8 at 25/1 fps`.
     pub description: String,
+    /// What its first pictures say of their levels.
+    pub glance: Glance,
 }
 
 impl fmt::Display for Probe {

@@ -1,8 +1,12 @@
 //! Where frames come from: directories of images, synthetic products, and whatever GStreamer can open.
 
+mod bayer;
 pub mod directory;
 pub mod image_file;
+pub mod levels;
+pub mod sensor_format;
 pub mod synthetic;
+mod synthetic_format;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,6 +20,10 @@ use crate::frame::Frame;
 #[cfg_attr(not(feature = "gstreamer"), path = "gstreamer_absent.rs")]
 pub mod gstreamer;
 pub mod gstreamer_spec;
+
+// The absent variant answers every call with an error that names the feature.
+#[cfg_attr(not(feature = "opencv"), path = "demosaic_absent.rs")]
+mod demosaic;
 
 /// Delivers frames. Implemented by the sources of directories, synthetic products and GStreamer.
 pub trait Source: Send {

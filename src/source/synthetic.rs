@@ -10,9 +10,10 @@ use serde_json::{Value, json};
 
 use super::{Source, SourceContext, SourceError};
 use crate::clock::{ClockSource, Moment};
-use crate::frame::{Frame, Image, Part, PixelFormat};
+use crate::frame::{Frame, Image, Part};
 use crate::synth::{Defect, DefectPlace, FrameSample, Request, render, render_frame};
 
+pub use super::synthetic_format::SyntheticFormat;
 pub use crate::synth::{Conveyor, ConveyorFrames, DefectKind, FRAME_SIDES, Motion, SIDES};
 
 /// Parts whose picture waits to be taken, like the buffers of a camera's driver. When more wait, the oldest are lost:
@@ -30,6 +31,8 @@ pub struct SyntheticSpec {
     pub first: u64,
     /// Parts until the end; `None` is for ever.
     pub count: Option<u64>,
+    /// How the sensor delivers them.
+    pub pixel_format: SyntheticFormat,
     /// A JSON line for each part that was delivered is appended to this file.
     pub truth_file: Option<PathBuf>,
 }
@@ -75,7 +78,7 @@ impl SyntheticSource {
         };
         let different = u64::from(spec.conveyor.pool).min(spec.count.unwrap_or(u64::MAX)).max(1);
         let first = spec.first;
-        let picture = |index: u64| picture(&spec.conveyor, first + index);
+        let picture = |index: u64| picture(&spec.conveyor, first + index, spec.pixel_format);
         let pictures: Result<Vec<_>, _> = (0..different).into_par_iter().map(picture).collect();
         let pictures =
             pictures.map_err(|reason| SourceError::Pipeline { camera: context.camera.to_string(), reason })?;
@@ -153,19 +156,14 @@ impl SyntheticSource {
     }
 }
 
-fn picture(conveyor: &Conveyor, trigger: u64) -> Result<(Image, Option<Value>), String> {
-    let (width, height, rgb, place) = match conveyor.frame(trigger) {
-        Some(request) => {
-            let mut frame = render_frame(&request);
-            (frame.width, frame.height, std::mem::take(&mut frame.rgb), Some(place(&frame)))
-        }
-        None => {
-            let sample = render(&conveyor.part(trigger));
-            (sample.size, sample.size, sample.rgb, None)
-        }
+fn picture(conveyor: &Conveyor, trigger: u64, format: SyntheticFormat) -> Result<(Image, Option<Value>), String> {
+    let Some(request) = conveyor.frame(trigger) else {
+        let sample = render(&conveyor.part(trigger));
+        return Ok((format.picture(sample.size, sample.size, sample.rgb)?, None));
     };
-    let image = Image::new(width, height, PixelFormat::Rgb8, rgb).map_err(|error| error.to_string())?;
-    Ok((image, place))
+    let mut frame = render_frame(&request);
+    let rgb = std::mem::take(&mut frame.rgb);
+    Ok((format.picture(frame.width, frame.height, rgb)?, Some(place(&frame))))
 }
 
 /// Where part and defect lie in a large frame, pixels from its upper left corner.
@@ -234,6 +232,7 @@ mod tests {
             fps,
             count: Some(count),
             first: 1,
+            pixel_format: SyntheticFormat::default(),
             truth_file: None,
         }
     }

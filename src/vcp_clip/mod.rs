@@ -14,6 +14,7 @@ pub mod pre_vcp;
 pub mod preprocess;
 pub mod prompt;
 pub(crate) mod resample;
+mod resample_deep;
 pub(crate) mod simd;
 pub mod text;
 pub mod vision;

@@ -2,14 +2,16 @@
 //!
 //! The released weights have only ever seen pictures resized by Pillow, so the result is the same to the last bit:
 //! antialiased bicubic (a = −0.5) in two passes, each rounded to 8 bits with 22-bit fixed-point weights, in the
-//! picture's own channels; only then to RGB.
+//! picture's own channels; only then to RGB. Pictures of 16 bits with levels keep their depth to the end: resized in
+//! single precision, then levels, then mean and deviation.
 
 use std::sync::Arc;
 
 use rayon::prelude::*;
 
 use super::resample::{NearestMap, Taps, bicubic_8bit, bicubic_16bit, nearest};
-use crate::frame::{Image, PixelFormat, Resampling};
+use super::resample_deep::{bicubic_deep, widened};
+use crate::frame::{Image, Levels, PixelFormat, Resampling};
 
 /// Side lengths whose tables are kept. A line has a handful of cameras, each with one width and one height.
 const KEPT_TABLES: usize = 16;
@@ -17,11 +19,24 @@ const KEPT_TABLES: usize = 16;
 /// Resizes `image` to `size`×`size`, aspect ratio not kept, and returns tight RGB rows.
 pub fn resize_to_rgb(image: &Image, size: usize) -> Vec<u8> {
     let mut preprocessor = Preprocessor::new(size, [0.0; 3], [1.0; 3]);
-    preprocessor.resize(image);
-    let step = image.format.bytes_per_pixel();
     let mut rgb = Vec::with_capacity(size * size * 3);
-    for pixel in preprocessor.resized.chunks_exact(step) {
+    let levels = image.levels_in_use();
+    if let Some(levels) = levels.filter(|_| image.format.is_deep()) {
+        let byte = |value: f32| (levels.of(value) * 255.0 + 0.5) as u8;
+        preprocessor.resize_deep(image);
+        let values = &preprocessor.deep;
+        match image.format {
+            PixelFormat::Gray16 => rgb.extend(values.iter().flat_map(|value| [byte(*value); 3])),
+            _ => rgb.extend(values.iter().copied().map(byte)),
+        }
+        return rgb;
+    }
+    preprocessor.resize(image);
+    for pixel in preprocessor.resized.chunks_exact(image.format.bytes_per_pixel()) {
         rgb.extend_from_slice(&to_rgb(image.format, pixel));
+    }
+    if let Some(levels) = levels {
+        rgb.iter_mut().for_each(|byte| *byte = levels.byte(u16::from(*byte)));
     }
     rgb
 }
@@ -29,12 +44,16 @@ pub fn resize_to_rgb(image: &Image, size: usize) -> Vec<u8> {
 /// Turns pictures of any size and format into the model's input. Keeps its tables and buffers between pictures.
 pub struct Preprocessor {
     size: usize,
+    mean: [f32; 3],
+    std: [f32; 3],
     /// `normalised[channel][level]`: the whole of scaling, mean and deviation is a function of one byte.
     normalised: [[f32; 256]; 3],
     tables: Vec<Arc<Taps>>,
     premultiplied: Vec<u8>,
     between: Vec<u8>,
     resized: Vec<u8>,
+    deep_between: Vec<f32>,
+    deep: Vec<f32>,
 }
 
 impl Preprocessor {
@@ -44,11 +63,15 @@ impl Preprocessor {
             std::array::from_fn(|c| std::array::from_fn(|level| (level as f32 / 255.0 - mean[c]) / std[c]));
         Self {
             size,
+            mean,
+            std,
             normalised,
             tables: Vec::new(),
             premultiplied: Vec::new(),
             between: Vec::new(),
             resized: Vec::new(),
+            deep_between: Vec::new(),
+            deep: Vec::new(),
         }
     }
 
@@ -64,11 +87,16 @@ impl Preprocessor {
     pub fn run(&mut self, image: &Image, out: &mut [f32]) {
         let size = self.size;
         assert_eq!(out.len(), 3 * size * size, "the model's input is 3x{size}x{size}");
+        let own = match image.levels_in_use() {
+            Some(levels) if image.format.is_deep() => return self.run_deep(image, levels, out),
+            Some(levels) => Some(self.normalised_through(levels)),
+            None => None,
+        };
         self.resize(image);
         let step = image.format.bytes_per_pixel();
         let (red, rest) = out.split_at_mut(size * size);
         let (green, blue) = rest.split_at_mut(size * size);
-        let [to_red, to_green, to_blue] = &self.normalised;
+        let [to_red, to_green, to_blue] = own.as_ref().unwrap_or(&self.normalised);
         self.resized
             .par_chunks_exact(size * step)
             .zip(red.par_chunks_exact_mut(size))
@@ -82,6 +110,44 @@ impl Preprocessor {
                     blue[x] = to_blue[usize::from(b)];
                 }
             });
+    }
+
+    /// `normalised` of bytes that have levels.
+    fn normalised_through(&self, levels: &Levels) -> [[f32; 256]; 3] {
+        let table = levels.table();
+        std::array::from_fn(|c| std::array::from_fn(|byte| (table[byte] - self.mean[c]) / self.std[c]))
+    }
+
+    fn run_deep(&mut self, image: &Image, levels: &Levels, out: &mut [f32]) {
+        self.resize_deep(image);
+        let size = self.size;
+        let step = self.deep.len() / (size * size);
+        let (mean, std, deep) = (self.mean, self.std, &self.deep);
+        out.par_chunks_exact_mut(size).enumerate().for_each(|(row, out)| {
+            let (channel, row) = (row / size, row % size);
+            let from = if step == 1 { 0 } else { channel };
+            let pixels = deep[row * size * step..(row + 1) * size * step].chunks_exact(step);
+            for (value, pixel) in out.iter_mut().zip(pixels) {
+                *value = (levels.of(pixel[from]) - mean[channel]) / std[channel];
+            }
+        });
+    }
+
+    /// Leaves the values of a picture of 16 bits, S×S, in `self.deep`.
+    fn resize_deep(&mut self, image: &Image) {
+        let (width, height) = (image.width as usize, image.height as usize);
+        let channels = image.format.bytes_per_pixel() / 2;
+        self.deep.resize(self.size * self.size * channels, 0.0);
+        if (width, height) == (self.size, self.size) || image.resampling == Resampling::Nearest {
+            self.resize(image);
+            return widened(&self.resized, &mut self.deep);
+        }
+        let (across, down) = (self.taps(width), self.taps(height));
+        let (between, deep) = (&mut self.deep_between, &mut self.deep);
+        match channels {
+            1 => bicubic_deep::<1>(image.data(), &across, &down, between, deep),
+            _ => bicubic_deep::<3>(image.data(), &across, &down, between, deep),
+        }
     }
 
     /// Leaves `image` in its own format, S×S, in `self.resized`.
@@ -108,6 +174,8 @@ impl Preprocessor {
                 bicubic_8bit::<3>(image.data(), &across, &down, between, resized);
             }
             PixelFormat::Gray16 => bicubic_16bit(image.data(), &across, &down, between, resized),
+            // It always has levels; its channels are resized as numbers.
+            PixelFormat::Rgb16 => {}
             PixelFormat::GrayAlpha8 => {
                 premultiply::<2>(image.data(), &mut self.premultiplied);
                 bicubic_8bit::<2>(&self.premultiplied, &across, &down, between, resized);
@@ -141,6 +209,7 @@ fn to_rgb(format: PixelFormat, pixel: &[u8]) -> [u8; 3] {
         PixelFormat::Gray16 => [if pixel[1] == 0 { pixel[0] } else { u8::MAX }; 3],
         PixelFormat::Rgb8 | PixelFormat::Rgba8 => [pixel[0], pixel[1], pixel[2]],
         PixelFormat::Bgr8 => [pixel[2], pixel[1], pixel[0]],
+        PixelFormat::Rgb16 => [pixel[1], pixel[3], pixel[5]],
     }
 }
 

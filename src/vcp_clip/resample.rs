@@ -23,6 +23,7 @@ pub(crate) struct Taps {
     spans: Vec<Span>,
     fixed: Vec<i32>,
     exact: Vec<f64>,
+    single: Vec<f32>,
 }
 
 #[derive(Clone, Copy)]
@@ -56,11 +57,26 @@ impl Taps {
         }
         let one = f64::from(1u32 << FRACTION_BITS);
         let fixed = exact.iter().map(|weight| (weight * one + 0.5f64.copysign(*weight)) as i32).collect();
-        Self { source, target, spans, fixed, exact }
+        let single = exact.iter().map(|weight| *weight as f32).collect();
+        Self { source, target, spans, fixed, exact, single }
     }
 
     pub(super) fn source(&self) -> usize {
         self.source
+    }
+
+    pub(super) fn target(&self) -> usize {
+        self.target
+    }
+
+    /// Per target pixel: the first source pixel, and the weights from there on.
+    pub(super) fn weights(&self) -> impl IndexedParallelIterator<Item = (usize, &[f32])> {
+        self.spans.par_iter().map(|span| (span.first, &self.single[span.at..span.at + span.count]))
+    }
+
+    /// [`Taps::weights`], one after the other.
+    pub(super) fn weights_in_order(&self) -> impl Iterator<Item = (usize, &[f32])> {
+        self.spans.iter().map(|span| (span.first, &self.single[span.at..span.at + span.count]))
     }
 
     /// Per target pixel: the first source pixel, where its weights start in [`Self::fixed`], and how many there are.

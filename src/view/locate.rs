@@ -4,11 +4,13 @@ use std::fmt;
 
 use crate::frame::Image;
 
+pub use laid::Laid;
 pub use placement::Placement;
 pub use spec::{LEAST_SIDE, LocateError, LocateSpec, MOST_SHIFT, MOST_TURN, Pose};
 
 #[cfg(feature = "opencv")]
 mod correlation;
+mod laid;
 #[cfg(feature = "opencv")]
 mod level;
 mod placement;
@@ -19,6 +21,7 @@ pub struct Locator {
     #[cfg(feature = "opencv")]
     correlation: correlation::Correlation,
     rectangle: [u32; 4],
+    frame_size: (u32, u32),
 }
 
 impl fmt::Debug for Locator {
@@ -32,9 +35,27 @@ impl Locator {
     pub fn new(spec: &LocateSpec) -> Result<Self, LocateError> {
         spec.check()?;
         #[cfg(feature = "opencv")]
-        return Ok(Self { correlation: correlation::Correlation::new(spec)?, rectangle: spec.rectangle });
+        return Ok(Self {
+            correlation: correlation::Correlation::new(spec)?,
+            rectangle: spec.rectangle,
+            frame_size: (spec.picture.width, spec.picture.height),
+        });
         #[cfg(not(feature = "opencv"))]
         Err(LocateError::Absent)
+    }
+
+    /// Columns and rows of the frames in which it can look.
+    pub fn frame_size(&self) -> (u32, u32) {
+        self.frame_size
+    }
+
+    /// Errors where frames of this size are not those of the taught picture.
+    pub fn fits(&self, (width, height): (u32, u32)) -> Result<(), LocateError> {
+        let (taught_width, taught_height) = self.frame_size;
+        match (width, height) == self.frame_size {
+            true => Ok(()),
+            false => Err(LocateError::Size { width, height, taught_width, taught_height }),
+        }
     }
 
     /// The piece of the taught picture that is looked for.
@@ -44,6 +65,7 @@ impl Locator {
 
     /// How the part lies in a frame of the taught size; `None` where nothing in reach looks enough like it.
     pub fn find(&self, image: &Image) -> Result<Option<Pose>, LocateError> {
+        self.fits((image.width, image.height))?;
         #[cfg(feature = "opencv")]
         return self.correlation.find(image);
         #[cfg(not(feature = "opencv"))]

@@ -7,17 +7,21 @@
 //! Whatever leaves the house (events, defects, polygons, overlays) is in pixels of the captured frame. Points are continuous:
 //! the top left pixel covers 0 … 1 on both axes, and its centre is at 0.5.
 
+mod back;
 mod cut;
 mod lens;
 mod lens_file;
 pub mod locate;
 mod spec;
+mod stitch;
 mod tiles;
 mod transform;
 
+pub use back::laid_back;
 pub use cut::cut;
 pub use lens::Lens;
 pub use lens_file::LensFileError;
 pub use spec::{Flip, Rotate, TileSpec, USUAL_OVERLAP, ViewError, ViewSpec};
+pub use stitch::{Plane, top_mean};
 pub use tiles::{Rect, TileLayout};
 pub use transform::Transform;

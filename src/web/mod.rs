@@ -1,9 +1,22 @@
-//! The API of a line on its own computer: `GET /health`, `GET /api/state`, and the commands as `POST /api/NAME`.
+//! The page and the API of a line on its own computer: `GET /`, `GET /health`, `GET /api/state`, what happens as a stream,
+//! pictures, and the commands as `POST /api/NAME`.
 //!
-//! What changes something needs the token, always; from an address that other computers can reach, so does the state.
+//! What changes something needs the token, always; from an address that other computers can reach, so does the state. A
+//! session stands for the token: who has shown it once gets a cookie.
 
+mod api;
+mod archive;
+mod browse;
+mod drawing;
 mod gate;
 mod listener;
+mod metrics;
+mod news;
+mod page;
+mod picture;
+pub mod runbook;
+mod session;
+mod stream;
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -21,10 +34,17 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::command::{Ack, MAX_PAYLOAD};
+use crate::command::MAX_PAYLOAD;
 use crate::secret::{LEAST_TOKEN, Secret};
+use api::ApiState;
+use drawing::Pictures;
 use gate::{Gate, refusal};
 use listener::Seat;
+use session::Sessions;
+
+pub use api::Api;
+pub use drawing::Shown;
+pub use news::News;
 
 /// Longest time for reading a command, and for answering it.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -32,19 +52,11 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// What a [`probe`] waits for an answer at most, each way.
 const LOOK: Duration = Duration::from_secs(2);
 
+/// Threads that draw pictures or wait for a disk, at most.
+const DRAWING: usize = 4;
+
 /// Bytes of a body that are read at most.
 const MOST_READ: usize = 1024 * 1024;
-
-/// What the API speaks for. Implemented by `service`, and by tests.
-pub trait Api: Send + Sync {
-    /// A command as it came, not yet read; never waits. The answer is given through `answer`, or by dropping it when
-    /// there is no room.
-    fn command(&self, name: &str, payload: &[u8], answer: oneshot::Sender<Ack>);
-    /// The line, as JSON.
-    fn state(&self) -> serde_json::Value;
-    /// Whether the line inspects, and what is wrong when it does not.
-    fn health(&self) -> Result<(), String>;
-}
 
 /// Where to listen, resolved.
 #[derive(Clone, Debug)]
@@ -89,14 +101,6 @@ pub struct Web {
     thread: Option<JoinHandle<()>>,
 }
 
-/// What every request is answered from.
-struct ApiState {
-    api: Arc<dyn Api>,
-    gate: Arc<Gate>,
-    /// Every path but `/health` needs the token.
-    guarded: bool,
-}
-
 impl Web {
     /// Listens at once and answers in its own thread.
     pub fn start(spec: WebSpec, api: Arc<dyn Api>) -> Result<Self, WebError> {
@@ -113,8 +117,14 @@ impl Web {
         socket.set_nonblocking(true).map_err(failed)?;
         let address = socket.local_addr().map_err(failed)?;
         let gate = Arc::new(Gate::new(token.as_ref(), &hosts));
-        let routes = routes(Arc::new(ApiState { api, gate, guarded }));
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(WebError::Thread)?;
+        let sessions = Sessions::new(address.port());
+        let (lookers, pictures) = (stream::places(), Pictures::default());
+        let routes = routes(Arc::new(ApiState { api, gate, sessions, guarded, lookers, pictures }));
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(DRAWING)
+            .build()
+            .map_err(WebError::Thread)?;
         let stop = CancellationToken::new();
         let stopped = stop.clone();
         let thread = std::thread::Builder::new()
@@ -184,7 +194,15 @@ fn routes(shared: Arc<ApiState>) -> Router {
     Router::new()
         .route("/health", get(health))
         .route("/api/state", get(state))
+        .route("/api/events", get(stream::events))
+        .route("/api/session", get(session_is).post(begin_session).delete(end_session))
+        .route("/api/cameras/{name}/picture.jpg", get(picture::picture))
+        .route("/api/cameras/{name}/map.png", get(picture::map))
+        .merge(browse::routes())
+        .merge(archive::routes())
+        .merge(metrics::routes())
         .route("/api/{name}", post(command))
+        .merge(page::routes())
         .layer(middleware::from_fn_with_state(Arc::clone(&shared), at_home))
         .with_state(shared)
 }
@@ -196,10 +214,37 @@ async fn at_home(
     request: Request,
     next: Next,
 ) -> Response {
-    match shared.gate.misdirected(request.uri(), request.version(), request.headers(), seat.peer.ip()) {
-        Some(refused) => refused,
-        None => next.run(request).await,
-    }
+    let mut response =
+        match shared.gate.misdirected(request.uri(), request.version(), request.headers(), seat.peer.ip()) {
+            Some(refused) => refused,
+            None => next.run(request).await,
+        };
+    page::protect(response.headers_mut());
+    response
+}
+
+/// Whether this browser need not show the token: for reading, and for changing something.
+async fn session_is(State(shared): State<Arc<ApiState>>, headers: HeaderMap) -> Response {
+    let held = shared.sessions.holds(&headers);
+    Json(serde_json::json!({ "read": held || !shared.guarded, "change": held })).into_response()
+}
+
+/// The token, shown once, as `Authorization`.
+async fn begin_session(
+    State(shared): State<Arc<ApiState>>,
+    Extension(seat): Extension<Arc<Seat>>,
+    headers: HeaderMap,
+) -> Result<Response, Response> {
+    shared.gate.admit(headers.get(header::AUTHORIZATION).cloned(), seat.peer.ip()).await?;
+    let message = "this computer has no random numbers; show the token with every request";
+    let cookie = shared.sessions.begin().ok_or_else(|| refusal(StatusCode::SERVICE_UNAVAILABLE, message))?;
+    tracing::info!(peer = %seat.peer.ip(), "somebody has shown the token and may change the line from the page");
+    Ok((StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie)]).into_response())
+}
+
+async fn end_session(State(shared): State<Arc<ApiState>>, headers: HeaderMap) -> Response {
+    let cookie = shared.sessions.end(&headers).map(|cookie| (header::SET_COOKIE, cookie));
+    (StatusCode::NO_CONTENT, cookie.into_iter().collect::<HeaderMap>()).into_response()
 }
 
 async fn health(State(shared): State<Arc<ApiState>>) -> Response {
@@ -217,9 +262,7 @@ async fn state(
     Extension(seat): Extension<Arc<Seat>>,
     headers: HeaderMap,
 ) -> Result<Response, Response> {
-    if shared.guarded {
-        shared.gate.admit(headers.get(header::AUTHORIZATION).cloned(), seat.peer.ip()).await?;
-    }
+    shared.may_read(&headers, &seat).await?;
     Ok(Json(shared.api.state()).into_response())
 }
 
@@ -230,8 +273,7 @@ async fn command(
     request: Request,
 ) -> Result<Response, Response> {
     // Before the body is read: whoever may not ask costs no more than the question.
-    let token = request.headers().get(header::AUTHORIZATION).cloned();
-    shared.gate.admit(token, seat.peer.ip()).await?;
+    shared.may_change(request.headers(), &seat).await?;
     let _working = seat.work();
     // What is a little too long is read to its end, because closing on a sender loses the answer.
     let body = match timeout(PATIENCE, axum::body::to_bytes(request.into_body(), MOST_READ)).await {

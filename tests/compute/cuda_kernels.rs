@@ -1,7 +1,9 @@
 //! The CUDA kernels' own sources, executed on the CPU, against plain Rust. `tests/gpu` runs the same cases on a card.
 
 use crate::support::executor::{Executor, ORDERS, stream};
-use crate::support::kernels::{Place, Random, TOLERANCE, maps, post_vcp, preprocess, threshold};
+use crate::support::kernels::{
+    Place, Random, TOLERANCE, WHOLE_TOLERANCE, maps, memory, post_vcp, preprocess, threshold,
+};
 
 /// Random shapes of each kind per order of threads.
 const RANDOM: usize = 3;
@@ -45,5 +47,25 @@ fn post_vcp_is_that_of_plain_rust() {
         post_vcp::check(&place, &post_vcp::CASES, TOLERANCE);
         post_vcp::check(&place, &post_vcp::random(&mut Random(4), RANDOM), TOLERANCE);
         place.assert_reached("post_vcp");
+    }
+}
+
+#[test]
+fn distances_to_a_memory_are_those_of_plain_rust() {
+    for place in places() {
+        memory::check_refusals(&place);
+        memory::check_look_up(&place, &memory::cases(), TOLERANCE);
+        memory::check_look_up(&place, &memory::random(&mut Random(6), RANDOM), TOLERANCE);
+    }
+}
+
+#[test]
+fn a_memory_joins_as_in_plain_rust() {
+    for place in places() {
+        memory::check_join(&place, &memory::JOINED);
+        memory::check_join(&place, &memory::random_joined(&mut Random(7), RANDOM));
+        for parts in [1, 3, 20] {
+            memory::check_whole(&place, parts, WHOLE_TOLERANCE);
+        }
     }
 }

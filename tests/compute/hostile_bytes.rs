@@ -103,6 +103,16 @@ fn commands() {
 }
 
 #[test]
+fn memories() {
+    feed("memory", entries::memory, &[], 20_000);
+}
+
+#[test]
+fn calibrations() {
+    feed("calibration", entries::calibration, &[], 20_000);
+}
+
+#[test]
 fn births() {
     feed("births", entries::births, &[], 50_000);
 }

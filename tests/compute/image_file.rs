@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use image::{DynamicImage, GrayImage, ImageBuffer, Luma, Rgb, Rgba};
 use serde::Deserialize;
-use vcp_line::frame::{Image, PixelFormat, Resampling};
-use vcp_line::source::image_file::{EXTENSIONS, ImageFileError, load, load_as_stored};
+use vcp_line::frame::{Image, Levels, PixelFormat, Resampling};
+use vcp_line::source::image_file::{EXTENSIONS, ImageFileError, load, load_as_stored, load_of_sensor, load_with};
 
 /// Levels by which two decoders of JPEG or lossy WebP may differ, each rounding its transforms in its own way.
 const LOSSY: u8 = 2;
@@ -175,16 +176,39 @@ fn a_16_bit_copy_of_an_8_bit_picture_gives_the_same_bytes() {
     }
 }
 
-/// The nearest of the 8-bit levels, by the real numbers and not by the program's arithmetic.
+/// They stay, and what a person sees of them is the nearest of the 8-bit levels, by the real numbers and not by the program's
+/// arithmetic.
 #[test]
-fn sixteen_bits_are_divided_by_257_and_rounded() {
+fn sixteen_bits_keep_their_depth() {
     let all = ImageBuffer::from_fn(256, 256, |x, y| Luma([(y * 256 + x) as u16]));
     for ending in ["png", "tif"] {
         let found = reread(&DynamicImage::ImageLuma16(all.clone()), &format!("all.{ending}")).unwrap();
-        assert_eq!(found.format, PixelFormat::Gray8);
-        for (level, byte) in found.data().iter().enumerate() {
-            assert_eq!(f64::from(*byte), (level as f64 / 257.0).round(), "{level}");
+        assert_eq!((found.format, found.levels.as_ref().unwrap().white()), (PixelFormat::Gray16, 65_535));
+        for (level, pair) in found.data().chunks(2).enumerate() {
+            assert_eq!(usize::from(u16::from_le_bytes([pair[0], pair[1]])), level);
+            let byte = found.rgb_at(level as u32 % 256, level as u32 / 256)[0];
+            assert_eq!(f64::from(byte), (level as f64 / 257.0).round(), "{level}");
         }
+        let colour = ImageBuffer::from_fn(9, 5, |x, y| Rgb([x, y, 40].map(|v| (v * 1500) as u16)));
+        let found = reread(&DynamicImage::ImageRgb16(colour.clone()), &format!("colour.{ending}")).unwrap();
+        let values: Vec<u16> = found.data().chunks(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect();
+        assert_eq!((found.format, values), (PixelFormat::Rgb16, colour.into_raw()));
+    }
+}
+
+/// A line knows its levels: its dark files are not refused, and the values stay as they are.
+#[test]
+fn pictures_of_a_sensor_are_taken_whatever_their_depth() {
+    let folder = tempfile::tempdir().unwrap();
+    for (ending, most) in [("png", 900u16), ("tif", 4000)] {
+        let path = folder.path().join(format!("dark.{ending}"));
+        let values: Vec<u16> = (0..48).map(|at| at * (most / 48) + 1).collect();
+        ImageBuffer::<Luma<u16>, _>::from_raw(8, 6, values.clone()).unwrap().save(&path).unwrap();
+        let image = load_of_sensor(&path).unwrap();
+        let found: Vec<u16> = image.data().chunks(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect();
+        assert_eq!((image.format, &image.levels, found), (PixelFormat::Gray16, &None, values));
+        let levels = Arc::new(Levels::of_bits(12));
+        assert_eq!(load_with(&path, Some(&levels)).unwrap().levels, Some(levels));
     }
 }
 
@@ -203,9 +227,15 @@ fn fewer_bits_in_sixteen_are_refused_by_name() {
         for picture in pictures {
             for ending in ["png", "tif"] {
                 let error = reread(&picture, &format!("deep.{ending}")).unwrap_err().to_string();
+                let remedy = match &picture {
+                    DynamicImage::ImageRgba16(_) => "save it without transparency".to_owned(),
+                    _ => format!(
+                        "say what they mean: `inspect` and `learn` have --levels 0,{most}, a line [camera.levels]"
+                    ),
+                };
                 let expected = format!(
                     "deep.{ending}: has 16 bits a channel, and no value above {most}: looks like {bits} bits in 16, which \
-                     would come out nearly black; scale its values to 0 … 65535, or save it with 8 bits"
+                     would come out nearly black; {remedy}, scale its values to 0 … 65535, or save it with 8 bits"
                 );
                 assert!(error.ends_with(&expected), "{error}");
             }

@@ -2,7 +2,7 @@
 
 use vcp_line::frame::{Image, PixelFormat};
 use vcp_line::synth::{Class, Defect, DefectKind, FrameRequest, FrameSample, Motion, SizedDefect, render_frame};
-use vcp_line::view::locate::{LocateError, LocateSpec, Locator, Pose};
+use vcp_line::view::locate::{LocateError, LocateSpec, Locator, Placement, Pose};
 
 const BELT: Motion = Motion { shift_px: 40.0, turn_degrees: 5.0 };
 const STILL: Motion = Motion { shift_px: 0.0, turn_degrees: 0.0 };
@@ -145,7 +145,8 @@ fn what_cannot_be_taught_is_refused_with_what_can() {
 #[test]
 fn a_frame_of_five_megapixels_is_searched_in_milliseconds() {
     let large = |part: u64, motion: Motion| {
-        let request = FrameRequest { class: Class::Keycap, width: 2448, height: 2048, product: 9, part, defect: None, motion };
+        let request =
+            FrameRequest { class: Class::Keycap, width: 2448, height: 2048, product: 9, part, defect: None, motion };
         render_frame(&request)
     };
     let taught = large(1, STILL);
@@ -165,4 +166,26 @@ fn a_frame_of_five_megapixels_is_searched_in_milliseconds() {
     }
     println!("{least:.2} ms for a template of {:?}", spec.rectangle);
     assert!(least < 60.0, "{least} ms");
+}
+
+#[test]
+fn deep_pictures_are_found_and_laid_back_in_their_own_depth() {
+    let taught = frame(Class::Keycap, 1, STILL, None);
+    let locator = Locator::new(&spec(&taught)).expect("a template");
+    let moved = frame(Class::Keycap, 3, BELT, None);
+    let eight = image(&moved);
+    let deep = moved.rgb.iter().flat_map(|byte| (u16::from(*byte) * 257).to_le_bytes()).collect();
+    let deep = Image::new(moved.width, moved.height, PixelFormat::Rgb16, deep).expect("valid");
+    let [pose, of_deep] = [&eight, &deep].map(|image| locator.find(image).expect("looks").expect("found"));
+    assert!(
+        (pose.dx - of_deep.dx).abs() < 0.05 && (pose.degrees - of_deep.degrees).abs() < 0.05,
+        "{pose:?} {of_deep:?}"
+    );
+    let placement = Placement::new(pose, locator.rectangle(), (moved.width, moved.height));
+    let [eight, deep] = [&eight, &deep].map(|image| locator.laid_back(image, &placement).expect("laid back"));
+    assert_eq!((deep.format, deep.width, deep.height), (PixelFormat::Rgb16, eight.width, eight.height));
+    let values = deep.data().chunks_exact(2).map(|pair| f64::from(u16::from_le_bytes([pair[0], pair[1]])) / 257.0);
+    let far = values.zip(eight.data()).map(|(deep, eight)| (deep - f64::from(*eight)).abs()).fold(0.0, f64::max);
+    // OpenCV interpolates at 32nds of a pixel, and rounds to whole steps of each depth.
+    assert!(far < 1.01, "{far}");
 }

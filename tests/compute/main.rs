@@ -17,6 +17,8 @@ mod dataset_masks;
 mod drift;
 mod eval_binary;
 mod eval_datasets;
+#[cfg(all(feature = "gstreamer", feature = "opencv"))]
+mod formats;
 mod golden;
 mod hostile_bytes;
 mod image_file;

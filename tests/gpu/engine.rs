@@ -3,15 +3,17 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use vcp_line::anomaly::Prediction;
+use vcp_line::anomaly::{AnomalyMap, Prediction, StageTimes};
 use vcp_line::cuda::{Gpu, Machine};
 use vcp_line::engine::plan::{self, PlanError, PlanIdentity};
 use vcp_line::engine::tensorrt::{self, BuildRequest, TensorrtEngine};
 use vcp_line::engine::{Engine, EngineChoice, EngineError, EngineSpec, PlanSpec, Precision, self_test};
 use vcp_line::frame::{Frame, Image};
+use vcp_line::tokens::PatchTokens;
 use vcp_line::vcp_clip::Architecture;
 
-use crate::{memory, tiny};
+use crate::cases::TENSOR_CORE_WHOLE_TOLERANCE;
+use crate::{memory, remembered, tiny};
 
 /// Frames of the run that looks for leaks.
 const MANY: usize = 10_000;
@@ -82,6 +84,57 @@ fn maps_are_the_golden_ones_alone_in_batches_and_as_a_graph() {
         }
         assert!(engine.has_graphs(), "nothing was captured");
         println!("measured: tiny_map_error_{precision} = {worst:.3e}");
+    }
+}
+
+/// The same answer with everything on the host, so that the processor compares.
+fn brought_here(answer: &Prediction) -> Prediction {
+    let tokens = answer.tokens.as_ref().unwrap();
+    let tokens = PatchTokens::new(tokens.grid(), tokens.width(), tokens.taps().to_vec());
+    let map = AnomalyMap::new(answer.map.size(), answer.map.values().to_vec());
+    Prediction { map, score: answer.score, times: StageTimes::default(), tokens: Some(tokens) }
+}
+
+#[test]
+fn a_memory_is_asked_on_the_card_and_nothing_but_the_answer_comes_from_there() {
+    let (_folder, bundle) = tiny::bundle();
+    let frames = golden_frames();
+    for precision in [Precision::Fp32, Precision::Fp16, Precision::Bf16] {
+        build(&bundle, precision, 2);
+        let mut engine = open(&spec(&bundle, precision, 2));
+        let fetches = engine.fetches();
+        let fetched = || fetches.load(std::sync::atomic::Ordering::Relaxed);
+        let [few, all] = [..2, ..4].map(|good| remembered::of(&mut engine, &frames[good], remembered::SIZE));
+        engine.hand_out_tokens(true);
+        let mut held = Vec::new();
+        for pair in frames.windows(2) {
+            let answers = infer(&mut engine, pair);
+            let before = fetched();
+            let joined: Vec<[Prediction; 2]> = answers
+                .iter()
+                .map(|answer| [&few, &all].map(|memory| memory.look(answer.clone(), remembered::SIZE).unwrap()))
+                .collect();
+            // The first memory's map goes for the second's while somebody holds it; nothing else comes over.
+            assert_eq!(fetched() - before, 2, "{precision}: on the card");
+            for (answer, joined) in answers.iter().zip(joined) {
+                for (memory, joined) in [&few, &all].iter().zip(joined) {
+                    let wanted = memory.look(brought_here(answer), remembered::SIZE).unwrap();
+                    assert!((joined.score - wanted.score).abs() < TENSOR_CORE_WHOLE_TOLERANCE, "{precision}: score");
+                    let worst = joined.map.values().iter().zip(wanted.map.values()).map(|(a, b)| (a - b).abs());
+                    let worst = worst.fold(0.0, f32::max);
+                    assert!(worst < TENSOR_CORE_WHOLE_TOLERANCE, "{precision}: joined maps differ by {worst}");
+                    assert!((joined.map.peak() - wanted.map.peak()).abs() < TENSOR_CORE_WHOLE_TOLERANCE);
+                }
+            }
+            // Maps and tokens of a batch that is over are compared by the processor.
+            held.push((answers[0].clone(), few.look(answers[0].clone(), remembered::SIZE).unwrap()));
+        }
+        infer(&mut engine, &frames[..1]);
+        for (answer, joined) in held {
+            let again = few.look(answer, remembered::SIZE).unwrap();
+            let worst = again.map.values().iter().zip(joined.map.values()).map(|(a, b)| (a - b).abs());
+            assert!(worst.fold(0.0, f32::max) < TENSOR_CORE_WHOLE_TOLERANCE, "{precision}: a batch that is over");
+        }
     }
 }
 
@@ -164,6 +217,8 @@ fn ten_thousand_frames_need_no_more_memory_than_five_hundred() {
     let gpu = Gpu::open(0).unwrap();
     let mut engine = open(&spec(&bundle, Precision::Fp16, 4));
     let frames = golden_frames();
+    let memory = remembered::of(&mut engine, &frames[..2], remembered::SIZE);
+    engine.hand_out_tokens(true);
     let mut at = 0;
     let mut batches = (1..=4).cycle();
     let mut run = |count: usize| {
@@ -174,6 +229,11 @@ fn ten_thousand_frames_need_no_more_memory_than_five_hundred() {
             let answers = infer(&mut engine, &frames[from..from + batch]);
             // Every third map is asked for, as of a part that fails.
             assert!(at % 3 != 0 || answers[0].map.values().iter().all(|value| value.is_finite()));
+            // A memory is asked about every other, and some of its maps are asked for.
+            for answer in answers.into_iter().filter(|_| at % 2 == 0) {
+                let joined = memory.look(answer, remembered::SIZE).unwrap();
+                assert!(at % 3 != 0 || joined.map.values().iter().all(|value| value.is_finite()));
+            }
             at += batch;
         }
     };
@@ -213,6 +273,18 @@ fn time(name: &str, bundle: &Path, precision: Precision, batches: &[usize]) {
         println!("measured: {name}_{precision}_batch{batch}_ms = {:.3}", median(whole));
         println!("measured: {name}_{precision}_batch{batch}_gpu_ms = {:.3}", median(card));
     }
+    let picture = |seed| tiny::frame(self_test::picture(1024, seed));
+    let memory = remembered::of(&mut engine, &(4..8).map(picture).collect::<Vec<_>>(), remembered::SIZE);
+    engine.hand_out_tokens(true);
+    // With launches and the wait for the answer, which `bench kernels` leaves out.
+    let mut looks = Vec::new();
+    for _ in 0..ROUNDS {
+        let answer = infer(&mut engine, &frames[..1]).remove(0);
+        let start = Instant::now();
+        memory.look(answer, remembered::SIZE).unwrap();
+        looks.push(start.elapsed().as_secs_f64() * 1e3);
+    }
+    println!("measured: {name}_{precision}_memory_look_ms = {:.3}", median(looks));
 }
 
 #[test]

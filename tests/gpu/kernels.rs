@@ -11,7 +11,10 @@ use vcp_line::cuda::{
 use vcp_line::vcp_clip::post_vcp::PostVcp as PlainPostVcp;
 use vcp_line::vcp_clip::{Architecture, Constants};
 
-use crate::cases::{Place, Random, TENSOR_CORE_TOLERANCE, maps, post_vcp, preprocess, threshold};
+use crate::cases::{
+    Place, Random, TENSOR_CORE_TOLERANCE, TENSOR_CORE_WHOLE_TOLERANCE, maps, memory as remembered, post_vcp,
+    preprocess, threshold,
+};
 use crate::memory;
 
 /// Random shapes of each kind.
@@ -51,12 +54,22 @@ fn small_post_vcp_is_that_of_plain_rust() {
 }
 
 #[test]
+fn small_memories_are_looked_up_and_joined_as_in_plain_rust() {
+    let place = place();
+    remembered::check_look_up(&place, &remembered::cases(), TENSOR_CORE_TOLERANCE);
+    remembered::check_join(&place, &remembered::JOINED);
+    remembered::check_whole(&place, 20, TENSOR_CORE_WHOLE_TOLERANCE);
+}
+
+#[test]
 fn random_shapes_of_every_kernel() {
     let place = place();
     threshold::check(&place, &threshold::random(&mut Random(11), RANDOM, 600));
     preprocess::check(&place, 77, &preprocess::random(&mut Random(12), RANDOM, 900), &[]);
     maps::check(&place, &maps::random(&mut Random(13), RANDOM));
     post_vcp::check(&place, &post_vcp::random(&mut Random(14), RANDOM), TENSOR_CORE_TOLERANCE);
+    remembered::check_look_up(&place, &remembered::random(&mut Random(17), RANDOM), TENSOR_CORE_TOLERANCE);
+    remembered::check_join(&place, &remembered::random_joined(&mut Random(18), RANDOM));
 }
 
 #[test]
@@ -67,6 +80,8 @@ fn full_size_of_every_kernel() {
     preprocess::check(&place, FULL, &pictures, &[(1920, 1080)]);
     maps::check(&place, &maps::FULL);
     post_vcp::check(&place, &post_vcp::FULL, TENSOR_CORE_TOLERANCE);
+    remembered::check_look_up(&place, &remembered::full(), TENSOR_CORE_TOLERANCE);
+    remembered::check_join(&place, &remembered::JOINED_FULL);
 }
 
 /// Frames of the run that looks for leaks, and before memory is looked at.

@@ -10,16 +10,17 @@ use vcp_line::camera::CameraState;
 use vcp_line::clock::SystemClock;
 use vcp_line::cuda::{Gpu, Machine};
 use vcp_line::engine::tensorrt::{self, BuildRequest, TensorrtEngine};
-use vcp_line::engine::{Engine, EngineChoice, EngineSpec, Precision};
+use vcp_line::engine::{Engine, EngineChoice, EngineSpec, Precision, self_test};
 use vcp_line::event::{InspectionEvent, RecipeInfo};
 use vcp_line::frame::{Frame, Part};
 use vcp_line::line::parts::TriggerPlan;
 use vcp_line::line::queue::WhenFull;
 use vcp_line::line::recipe::RecipeSpec;
 use vcp_line::line::{CameraPlan, Debt, EventSink, Heartbeat, Line, LineParts, Refused, SourceOpener};
+use vcp_line::memory::Memory;
 use vcp_line::source::{Source, SourceError};
 
-use crate::tiny;
+use crate::{remembered, tiny};
 
 /// Frames of the busy camera.
 const MANY: u64 = 100;
@@ -61,7 +62,7 @@ impl Source for Sent {
 }
 
 /// A camera whose parts always pass: no map reaches its threshold.
-fn camera(name: &str) -> (mpsc::Sender<Frame>, (CameraPlan, SourceOpener)) {
+fn camera(name: &str, memory: Option<Arc<Memory>>) -> (mpsc::Sender<Frame>, (CameraPlan, SourceOpener)) {
     let (send, frames) = mpsc::channel();
     let recipe = RecipeSpec {
         info: RecipeInfo { id: "all".into(), version: 1 },
@@ -71,13 +72,15 @@ fn camera(name: &str) -> (mpsc::Sender<Frame>, (CameraPlan, SourceOpener)) {
         regions: Vec::new(),
     };
     let plan = CameraPlan {
+        view: vcp_line::view::ViewSpec::default(),
         name: name.into(),
         queue: 4,
         when_full: WhenFull::Wait,
         trigger: TriggerPlan::free(),
         recipe,
         kept: None,
-        memory: None,
+        memory,
+        found_with: None,
         picture: None,
         locate: None,
         backoff_min: LONG,
@@ -100,6 +103,16 @@ fn until(what: &str, mut is: impl FnMut() -> bool) {
 /// before somebody asks, and then it is the right one, also long after its batch was overwritten.
 #[test]
 fn maps_stay_on_the_card_until_somebody_asks() {
+    check("", |_, _| None);
+}
+
+/// The same with a memory that is asked about every part: neither tokens nor maps come over the bus for it.
+#[test]
+fn with_a_memory_they_stay_there_too() {
+    check("_with_a_memory", |engine, good| Some(Arc::new(remembered::of(engine, good, remembered::size(&good[0])))));
+}
+
+fn check(how: &str, memory: impl Fn(&mut dyn Engine, &[Frame]) -> Option<Arc<Memory>>) {
     let (_folder, bundle) = tiny::bundle();
     let sm = Machine::properties(&*Gpu::open(0).unwrap()).sm;
     let request =
@@ -111,10 +124,18 @@ fn maps_stay_on_the_card_until_somebody_asks() {
         max_batch: 2,
         ..EngineSpec::new(&bundle)
     };
-    let picture = |at: usize| tiny::frame(tiny::picture(tiny::IMAGES[at]));
-    let wanted = {
+    // All of one shape, as a camera's are.
+    let picture = |at: usize| tiny::frame(self_test::picture(tiny::SIZE, at as u64));
+    let (wanted, memory) = {
         let mut engine = TensorrtEngine::open(&spec, &|_| {}).unwrap();
-        engine.infer(&[&picture(0)]).unwrap().remove(0).map.values().to_vec()
+        let memory = memory(&mut engine, &[picture(3), picture(4)]);
+        engine.hand_out_tokens(true);
+        let answer = engine.infer(&[&picture(0)]).unwrap().remove(0);
+        let answer = match &memory {
+            Some(memory) => memory.look(answer, remembered::size(&picture(0))).unwrap(),
+            None => answer,
+        };
+        (answer.map.values().to_vec(), memory)
     };
 
     let (tell, fetches) = mpsc::channel::<Arc<AtomicU64>>();
@@ -124,8 +145,8 @@ fn maps_stay_on_the_card_until_somebody_asks() {
         Ok(Box::new(engine))
     };
     let events = Arc::new(Events::default());
-    let (busy, first) = camera("busy");
-    let (rare, second) = camera("rare");
+    let (busy, first) = camera("busy", memory.clone());
+    let (rare, second) = camera("rare", memory);
     let line = Line::start(LineParts {
         name: "test".into(),
         session: Uuid::nil(),
@@ -133,6 +154,7 @@ fn maps_stay_on_the_card_until_somebody_asks() {
         engine: Box::new(engine),
         unanswered: Vec::new(),
         sink: Arc::clone(&events) as Arc<dyn EventSink>,
+        archive: None,
         heartbeat: Arc::clone(&events) as Arc<dyn Heartbeat>,
         clock: Arc::new(SystemClock),
         cancelled: CancellationToken::new(),
@@ -148,7 +170,7 @@ fn maps_stay_on_the_card_until_somebody_asks() {
     }
     until("all", || inspected() == 1 + MANY);
     let passing = fetches.load(Ordering::Relaxed) - before;
-    println!("measured: maps_fetched_for_passing_parts = {passing}");
+    println!("measured: maps_fetched_for_passing_parts{how} = {passing}");
     assert_eq!(passing, 0, "nobody has asked");
     let shown = line.control().latest(Some("rare")).unwrap();
     tiny::assert_near(

@@ -12,5 +12,6 @@ mod engine;
 mod kernels;
 mod line;
 mod memory;
+mod remembered;
 #[path = "../support/tiny.rs"]
 mod tiny;

@@ -53,9 +53,9 @@ fn thresholds_hold_on_the_line_that_takes_them_and_can_be_taken_back() {
     let (code, said, error) = calibrate(folder, &["--good", "parts", "--apply", "--json"]);
     assert_eq!(code, 0, "{error}");
     let record: Value = serde_json::from_str(&said).unwrap();
-    let file = folder.join("state/calibrations/top-cap.json");
+    let file = folder.join("state/calibrations/top/cap/v2.json");
     assert_eq!(serde_json::from_slice::<Value>(&fs::read(file).unwrap()).unwrap(), record);
-    let picture = fs::read_to_string(folder.join("state/calibrations/top-cap.svg")).unwrap();
+    let picture = fs::read_to_string(folder.join("state/calibrations/top/cap/v2.svg")).unwrap();
     assert!(picture.starts_with("<?xml") && picture.contains("caps, top, recipe cap version 2"), "{picture}");
     assert_eq!((&record["schema"], &record["line"], &record["camera"]), (&1.into(), &"caps".into(), &"top".into()));
     assert_eq!((&record["after"]["recipe"]["version"], &record["promise"]["over"]), (&2.into(), &0.into()));
@@ -119,7 +119,7 @@ fn a_line_with_a_memory_is_calibrated_with_it() {
     let (without, found) = (threshold(&alone), threshold(&with));
     assert_ne!(without, found, "the memory has its word");
     let (code, _, error) = calibrate(folder, &["--good", "parts", "--apply"]);
-    assert!(code == 0 && error.contains("of 10 good parts"), "{error}");
+    assert!(code == 0 && error.contains("none of its 10 good parts is among those given here"), "{error}");
 
     let mut line = Line::run_in(place, &with, |_| {});
     assert_eq!(line.service.end().code(), Some(0), "{}", line.service.stderr());
@@ -132,6 +132,72 @@ fn a_line_with_a_memory_is_calibrated_with_it() {
         assert_eq!((&event["verdict"], &event["model"]["memory"]["parts"]), (&"pass".into(), &10.into()), "{event}");
         assert_eq!(event["defect_threshold"].as_f64().unwrap() as f32, found);
     }
+}
+
+#[test]
+fn the_same_pictures_make_a_memory_and_its_thresholds() {
+    let broker = Mosquitto::start(Rules::default());
+    let reader = Subscriber::start(broker.port, "vcp-line/#", &[]);
+    let place = tempfile::tempdir().unwrap();
+    let folder = place.path();
+    good(&folder.join("parts"), 65);
+    let text = settings(broker.port, FOLDER);
+    fs::write(folder.join("line.toml"), &text).unwrap();
+    let refused = |arguments: &[&str], told: &str| {
+        let (code, said, error) = calibrate(folder, arguments);
+        assert!(code != 0 && error.contains(told) && said.is_empty(), "{code} {said}{error}");
+        assert!(!folder.join("new.memory").exists() && !folder.join("state/recipes.json").exists());
+    };
+    let learn = ["--good", "parts", "--learn", "new.memory"];
+    refused(&["--good", "parts", "--folds", "5"], "--learn");
+    refused(&[&learn[..], &["--folds", "66"]].concat(), "66 folds of 65 good parts: 2 to 65 are possible");
+    refused(&[&learn[..], &["--score"]].concat(), "97 are needed, 32 more (4 make the memory, 93 the thresholds)");
+    refused(&["--good", "parts", "--learn", "gone/new.memory"], "gone");
+
+    let record = |arguments: &[&str]| -> Value {
+        let (code, said, error) = calibrate(folder, &[arguments, &["--json"]].concat());
+        assert_eq!(code, 0, "{error}");
+        serde_json::from_str(&said).unwrap()
+    };
+    let folds = record(&[&learn[..], &["--folds", "3"]].concat());
+    assert_eq!((&folds["promise"]["kind"], &folds["promise"]["parts"]), (&"approximate".into(), &65.into()));
+    let memory = &folds["model"]["memory"];
+    assert_eq!((&memory["parts"], &folds["fitted"]), (&65.into(), &serde_json::json!({ "folds": { "folds": 3 } })));
+
+    let split = record(&[&learn[..], &["--apply"]].concat());
+    assert_eq!((&split["promise"]["kind"], &split["promise"]["parts"]), (&"exact".into(), &59.into()));
+    let memory = &split["model"]["memory"];
+    assert_eq!((&memory["parts"], &split["fitted"]), (&6.into(), &serde_json::json!({ "split": { "memory": 6 } })));
+    assert!(folder.join("new.memory").exists() && folder.join("state/memories").exists());
+
+    // The pictures that have made the memory count no more, and it is said what to do.
+    let (code, said, error) = calibrate(folder, &["--good", "parts"]);
+    assert_eq!(code, 0, "{error}");
+    let told = format!("6 good pictures have made the memory {}", memory["id"].as_str().unwrap());
+    assert!(error.contains(&told) && said.contains(&told) && said.contains("--learn FILE.memory"), "{said}{error}");
+    assert!(said.contains("59 parts promise") && said.contains("of 6 other good pictures"), "{said}");
+
+    // Both are in use together at the next start, and one step leads back.
+    let mut line = Line::run_in(place, &text, |_| {});
+    assert_eq!(line.service.end().code(), Some(0), "{}", line.service.stderr());
+    let mut verdicts = 0;
+    let messages = reader.until(|message| {
+        verdicts += usize::from(is_verdict(message));
+        verdicts == 65
+    });
+    for event in events(&messages) {
+        assert_eq!(
+            (&event["model"]["memory"]["id"], &event["recipe"]["version"]),
+            (&memory["id"], &2.into()),
+            "{event}"
+        );
+        assert_eq!(event["defect_threshold"], split["after"]["defect_threshold"]);
+    }
+    let folder = line.folder.path();
+    let (code, _, error) = calibrate(folder, &["--rollback"]);
+    assert_eq!(code, 0, "{error}");
+    let (code, said, error) = calibrate(folder, &["--good", "parts"]);
+    assert!(code == 0 && !said.contains("memory") && error.is_empty(), "{said}{error}");
 }
 
 #[test]

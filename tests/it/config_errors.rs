@@ -51,7 +51,7 @@ fn every_example_resolves() {
 #[test]
 fn the_reference_shows_every_key() {
     let text = std::fs::read_to_string(pipelines().join("reference.toml")).expect("text");
-    let sections: [(&str, &[&str]); 18] = [
+    let sections: [(&str, &[&str]); 20] = [
         ("top level", raw::TOP_LEVEL),
         ("model", read::keys_of::<raw::RawModel>()),
         ("recipe", read::keys_of::<raw::RawRecipe>()),
@@ -59,8 +59,10 @@ fn the_reference_shows_every_key() {
         ("commands", read::keys_of::<raw::RawCommands>()),
         ("http", read::keys_of::<raw::RawHttp>()),
         ("trigger", read::keys_of::<raw::RawTrigger>()),
+        ("levels", read::keys_of::<raw::RawLevels>()),
         ("sparkplug", read::keys_of::<raw::RawSparkplug>()),
         ("outbox", read::keys_of::<raw::RawOutbox>()),
+        ("archive", read::keys_of::<raw::RawArchive>()),
         ("stop", read::keys_of::<raw::RawStop>()),
         ("camera", read::keys_of::<raw::RawCamera>()),
         ("directory", read::keys_of::<raw::RawDirectory>()),
@@ -123,7 +125,7 @@ fn unknown_keys_are_named_with_what_is_near() {
     assert_eq!(
         mistake("frame_size = [640, 480]", "exposure_us = 5.0"),
         "line.toml:19: camera 'top' (source = \"launch\").exposure_us: unknown key; allowed: description, name, \
-         source, queue, when_full, reopen_min_ms, reopen_max_ms, frame_size, recipe, trigger"
+         source, queue, when_full, reopen_min_ms, reopen_max_ms, frame_size, recipe, trigger, view, levels, locate"
     );
 }
 
@@ -294,8 +296,8 @@ fn a_genicam_camera_needs_its_format_and_a_trigger_that_somebody_gives() {
     let said = mistakes(&text("camera = \"10.0.0.2\""));
     assert!(
         said.ends_with(
-            "camera 'top'.pixel_format: missing; write the one that the camera is set to: Mono8, RGB8, BGR8, YUV422_8, \
-             YUV422_8_UYVY, BayerRG8, BayerGR8, BayerGB8, BayerBG8"
+            "camera 'top'.pixel_format: missing; write the one that the camera is set to: Mono8, Mono10, Mono12, Mono14, \
+             Mono16, RGB8, BGR8, YUV422_8, YUV422_8_UYVY, BayerRG8, BayerGR8, BayerGB8, BayerBG8"
         ),
         "{said}"
     );

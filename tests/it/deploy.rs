@@ -158,3 +158,18 @@ fn links_between_papers_lead_somewhere() {
     }
     assert!(followed > 15, "{followed}");
 }
+
+#[test]
+fn the_contract_for_machines_names_every_command_and_schema() {
+    let text = include_str!("../../deploy/asyncapi.yaml");
+    let known = vcp_line::command::NAMES.join(", ");
+    assert!(text.contains(&format!("enum: [{known}]")), "enum: [{known}]");
+    for name in vcp_line::command::NAMES {
+        assert!(text.contains(&format!("\n    {name}:\n      summary: ")), "no message '{name}'");
+    }
+    let references = text.lines().filter_map(|line| line.trim().strip_prefix("$ref: '../")?.strip_suffix('\''));
+    let files: Vec<&str> = references.collect();
+    assert_eq!(files.len(), 3);
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    files.iter().for_each(|file| assert!(root.join(file).is_file(), "{file}"));
+}

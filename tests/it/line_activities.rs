@@ -1,6 +1,7 @@
 //! What takes many parts of the real, running line: calibrations begun, watched, ended and rolled back over MQTT and HTTP.
 
 use std::fs;
+use std::path::Path;
 use std::time::Instant;
 
 use crate::support::commands::{ACK, http, publish};
@@ -28,15 +29,16 @@ fn single(number: &Value) -> f32 {
     number.as_f64().unwrap() as f32
 }
 
-struct Plant {
-    broker: Mosquitto,
-    reader: Subscriber,
+/// A line of two cameras whose broker and API are there.
+pub struct Plant {
+    pub broker: Mosquitto,
+    pub reader: Subscriber,
     api: u16,
-    line: Line,
+    pub line: Line,
 }
 
 impl Plant {
-    fn start(pool: u32) -> Self {
+    pub fn start(pool: u32) -> Self {
         let broker = Mosquitto::start(Rules::default());
         let reader = Subscriber::start(broker.port, "vcp-line/#", &[]);
         let api = free_port();
@@ -54,10 +56,16 @@ impl Plant {
     }
 
     /// Stopped in order, and started again in the same place.
-    fn again(mut self, pool: u32) -> Self {
+    pub fn again(self, pool: u32) -> Self {
+        self.changed(pool, |_| {})
+    }
+
+    /// Like [`Plant::again`]; something is done to its state folder between.
+    pub fn changed(mut self, pool: u32, change: impl FnOnce(&Path)) -> Self {
         self.line.service.signal("TERM");
         assert_eq!(self.line.service.end().code(), Some(0), "{}", self.line.service.stderr());
         let Self { broker, reader, api, line: Line { folder, .. } } = self;
+        change(&folder.path().join("state"));
         let line = Self::line(folder, &broker, api, pool);
         Self { broker, reader, api, line }
     }
@@ -68,19 +76,19 @@ impl Plant {
     }
 
     /// The next acknowledgement with this id.
-    fn ack(&self, id: &str) -> Value {
+    pub fn ack(&self, id: &str) -> Value {
         let is_answer = |message: &Message| message.topic == ACK && message.json()["correlation_id"] == id;
         let answer = self.reader.until(is_answer).last().unwrap().json();
         schema::assert_valid(&schema::ack(), &answer);
         answer
     }
 
-    fn asked(&self, name: &str, id: &str, command: Value) -> Value {
+    pub fn asked(&self, name: &str, id: &str, command: Value) -> Value {
         self.send(name, id, command);
         self.ack(id)
     }
 
-    fn refused(&self, name: &str, id: &str, command: Value) -> String {
+    pub fn refused(&self, name: &str, id: &str, command: Value) -> String {
         let ack = self.asked(name, id, command);
         assert_eq!(ack["ok"], false, "{ack}");
         ack["error"].as_str().unwrap().to_owned()
@@ -107,7 +115,7 @@ impl Plant {
     }
 
     /// The memory by which frames of `top` are judged that are captured from now on; null without one.
-    fn memory(&self) -> Value {
+    pub fn memory(&self) -> Value {
         self.recipe("top");
         // Frames that a busy machine has dropped were helped by nothing.
         let judged = |message: &Message| is_verdict(message) && message.json()["reason"].is_null();
@@ -116,7 +124,7 @@ impl Plant {
         event["model"]["memory"].clone()
     }
 
-    fn memories(&self) -> Vec<String> {
+    pub fn memories(&self) -> Vec<String> {
         let folder = fs::read_dir(self.line.folder.path().join("state/memories"));
         let mut names: Vec<String> = folder
             .map(|entries| entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect())
@@ -134,7 +142,7 @@ impl Plant {
 }
 
 /// Eight parts promise at most 20 % at 80 %.
-fn eight(more: Value) -> Value {
+pub fn eight(more: Value) -> Value {
     let mut command = json!({ "camera": "top", "parts": 8, "false_rejects": 0.2, "confidence": 0.8 });
     for (key, value) in more.as_object().unwrap() {
         command[key] = value.clone();
@@ -163,6 +171,12 @@ fn a_calibration_answers_twice_is_applied_when_asked_to_and_rolled_back() {
     assert_eq!((&record["by"], record["good"].as_array().unwrap().len()), (&"command".into(), 8));
     assert!(fs::read_to_string(found["files"][1].as_str().unwrap()).unwrap().ends_with("</svg>\n"));
     plant.state(Value::is_null);
+    let again = plant.asked("calibrate", "c-1", eight(json!({})));
+    assert_eq!(
+        (&again["repeated"], &again["applied"]),
+        (&true.into(), found),
+        "delivered twice, it is answered by its end"
+    );
     assert_eq!(plant.recipe("top"), json!(["cap", 1, 0.5]), "nobody has asked for it to be applied");
     let camera = plant.camera();
     assert_eq!((&camera["activity"], &camera["last_activity"]["ok"]), (&Value::Null, &true.into()), "{camera}");

@@ -4,8 +4,9 @@ use std::os::unix::net::UnixDatagram;
 
 use crate::support::line::{CAROUSEL, FOLDER, Line, PATIENCE, Running, finished, pictures, program, settings};
 use crate::support::mosquitto::{Mosquitto, Rules};
+use crate::support::schema;
 #[cfg(feature = "gstreamer")]
-use crate::support::{events, mosquitto, mosquitto::Subscriber, rtsp_server, schema};
+use crate::support::{events, mosquitto, mosquitto::Subscriber, rtsp_server};
 
 #[test]
 fn systemd_hears_ready_then_signs_of_life_then_stopping() {
@@ -118,14 +119,30 @@ fn frames_that_come_too_fast_raise_one_alarm_and_are_counted_in_the_events() {
 #[test]
 fn watch_prints_the_verdicts_as_they_come() {
     let broker = Mosquitto::start(Rules::default());
-    let mut watch = Running::start(program(&["watch", &format!("mqtt://127.0.0.1:{}", broker.port)]));
-    let _line = Line::with_pictures(&settings(broker.port, CAROUSEL));
+    let url = format!("mqtt://127.0.0.1:{}", broker.port);
+    let mut watch = Running::start(program(&["watch", "--text", &url]));
+    // Nobody looks: JSON.
+    let mut piped = Running::start(program(&["watch", &url]));
+    let mut fails = Running::start(program(&["watch", "--fails", &url]));
+    let text = settings(broker.port, CAROUSEL);
+    let _line = Line::with_pictures(&text);
     let said = watch.printed(12);
-    assert!(said.contains("vcp-line/caps/state: online since "), "{said}");
-    let verdict = said.lines().find(|line| line.contains(" caps/top #")).expect("a verdict");
-    assert!(verdict.contains(" score ") && verdict.ends_with(" ms"), "{verdict}");
-    watch.signal("INT");
-    assert_eq!(watch.end().code(), Some(0));
+    assert!(said.contains("vcp-line/caps/state: online since ") && said.contains(", local time"), "{said}");
+    let verdict = said.lines().find(|line| line.contains(" caps/top ")).expect("a verdict");
+    assert!(verdict.ends_with(" ms") && verdict.get(2..3) == Some(":"), "{verdict}");
+    let messages = piped.printed(12);
+    let messages: Vec<serde_json::Value> =
+        messages.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let verdict = messages.iter().find(|message| message["topic"] == "vcp-line/caps/top/verdict").expect("a verdict");
+    schema::assert_valid(&schema::verdict(), &verdict["message"]);
+    for message in fails.printed(3).lines() {
+        let message: serde_json::Value = serde_json::from_str(message).expect("JSON");
+        assert!(message["message"]["verdict"].is_string() && message["message"]["verdict"] != "pass", "{message}");
+    }
+    for reader in [&mut watch, &mut piped, &mut fails] {
+        reader.signal("INT");
+        assert_eq!(reader.end().code(), Some(0));
+    }
 }
 
 #[test]
@@ -142,9 +159,9 @@ fn the_demo_shows_three_verdicts_beside_the_truth_and_ends() {
     for (line, product) in verdicts.iter().zip(["leather", "ring", "printed board"]) {
         assert!(line.contains(&format!("  {product} ")) && line.ends_with(['✓', '✗', '-']), "{line}");
     }
-    // Broker, input, model; then the line is at work, which is said once.
+    // Broker, page, input, model; then the line is at work, which is said once.
     let lines: Vec<&str> = said.lines().collect();
-    assert!(lines[3].starts_with("vcp-line/demo/state: online since "), "{said}");
+    assert!(lines[4].starts_with("vcp-line/demo/state: online since "), "{said}");
     assert_eq!(said.matches("/state: online").count(), 1, "{said}");
     assert!(!said.contains("alarm cleared"), "{said}");
     assert!(said.contains("random weights: the line is real, its verdicts mean nothing"), "{said}");

@@ -10,18 +10,18 @@ use serde_json::Value;
 use vcp_line::synth::{Class, FrameRequest, FrameSample, Motion, render_frame};
 
 const STILL: Motion = Motion { shift_px: 0.0, turn_degrees: 0.0 };
-const BELT: Motion = Motion { shift_px: 24.0, turn_degrees: 5.0 };
+pub(super) const BELT: Motion = Motion { shift_px: 24.0, turn_degrees: 5.0 };
 
-fn frame(class: Class, part: u64, motion: Motion) -> FrameSample {
+pub(super) fn frame(class: Class, part: u64, motion: Motion) -> FrameSample {
     render_frame(&FrameRequest { class, width: 320, height: 256, product: 9, part, defect: None, motion })
 }
 
-fn save(frame: &FrameSample, path: &Path) {
+pub(super) fn save(frame: &FrameSample, path: &Path) {
     image::save_buffer(path, &frame.rgb, frame.width, frame.height, image::ColorType::Rgb8).unwrap();
 }
 
 /// A folder with the taught picture, and below `parts` two parts that have moved and one that is another product.
-fn stage() -> (tempfile::TempDir, [FrameSample; 3]) {
+pub(super) fn stage() -> (tempfile::TempDir, [FrameSample; 3]) {
     let folder = tempfile::tempdir().unwrap();
     fs::create_dir(folder.path().join("parts")).unwrap();
     let taught = frame(Class::Keycap, 1, STILL);
@@ -34,7 +34,7 @@ fn stage() -> (tempfile::TempDir, [FrameSample; 3]) {
     (folder, [taught, first, second])
 }
 
-fn table(taught: &FrameSample, more: &str) -> String {
+pub(super) fn table(taught: &FrameSample, more: &str) -> String {
     format!("[camera.locate]\npicture = \"good.png\"\nrectangle = {:?}\nshift_px = 30\n{more}", taught.part.bounds)
 }
 
@@ -90,6 +90,47 @@ fn a_part_that_is_not_there_fails_when_the_settings_say_so() {
     assert_eq!(verdicts, ["pass", "pass", "fail"]);
     assert_eq!(events[2]["location"], serde_json::json!({ "found": false }));
     assert!(events[2]["score"].as_f64().is_some() && events[2]["reason"].is_null());
+}
+
+/// The view moves with the part: it is cut out of, and turned in, the frame as it was taught.
+#[test]
+fn what_a_view_shows_of_a_moved_part_is_told_where_it_was_captured() {
+    let tiles = "tiles = { grid = [2, 2], overlap = 0.25 }\n";
+    for more in ["", tiles] {
+        let (folder, [taught, ..]) = stage();
+        let [x, y, width, height] = taught.part.bounds;
+        // A part of the part, off its middle and of other sides.
+        let crop = [x + 10, y + 4, width / 2, height / 3];
+        let view = format!("[camera.view]\ncrop = {crop:?}\nrotate = 90\nflip = \"horizontal\"\n{more}");
+        let camera = format!("{FOLDER}{}{view}[camera.recipe]\ndefect_threshold = 0.0\n", table(&taught, ""));
+        let events = run(folder, &camera);
+        assert_eq!(events.len(), 3);
+        for event in &events[..2] {
+            let number = |key: &str| event["location"][key].as_f64().unwrap();
+            let (sin, cos) = number("turn_degrees").to_radians().sin_cos();
+            let middle = [f64::from(x) + 0.5 * f64::from(width), f64::from(y) + 0.5 * f64::from(height)];
+            let [left, top, across, down] = crop.map(f64::from);
+            let corners = [[left, top], [left + across, top], [left, top + down], [left + across, top + down]];
+            let moved = corners.map(|[x, y]| {
+                let (u, v) = (x - middle[0], y - middle[1]);
+                [middle[0] + number("dx_px") + cos * u - sin * v, middle[1] + number("dy_px") + sin * u + cos * v]
+            });
+            let span = |axis: usize| {
+                let of = moved.map(|corner| corner[axis]);
+                (of.into_iter().fold(f64::MAX, f64::min), of.into_iter().fold(0.0, f64::max))
+            };
+            let ((x0, x1), (y0, y1)) = (span(0), span(1));
+            let found = [0, 1, 2, 3].map(|side| event["defects"][0]["box"][side].as_f64().unwrap());
+            let ends = [found[0], found[1], found[0] + found[2], found[1] + found[3]];
+            for (found, expected) in ends.into_iter().zip([x0, y0, x1, y1]) {
+                assert!((found - expected).abs() < 2.5, "{ends:?} {expected} {event}");
+            }
+            let area = event["defects"][0]["area_px"].as_f64().unwrap();
+            assert_eq!(area, across * down, "{event}");
+        }
+        assert_eq!(events[2]["reason"], "part_not_found", "{more}");
+        assert_eq!(events[0]["tiles"]["of"].as_u64(), (!more.is_empty()).then_some(4), "{}", events[0]);
+    }
 }
 
 #[test]

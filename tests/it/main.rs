@@ -6,6 +6,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod archive;
+mod archive_line;
 mod bad_input;
 mod calibrate;
 #[cfg(feature = "gstreamer")]
@@ -20,12 +22,14 @@ mod http;
 mod inspect;
 mod install;
 mod layering;
+mod levels;
 mod line_activities;
 mod line_binary;
 mod line_broker;
 mod line_commands;
 mod line_controllers;
 mod line_faults;
+mod line_judging;
 mod line_parts;
 mod line_secure;
 mod line_service;
@@ -33,10 +37,14 @@ mod line_service;
 mod live_boot;
 #[cfg(feature = "opencv")]
 mod locating;
+mod locating_files;
 mod log_lost;
 mod memory;
 mod outbox_door;
 mod outbox_faults;
+mod page;
+mod page_guard;
+mod page_load;
 mod peers;
 mod picture_changes;
 mod publish_limits;
@@ -46,6 +54,8 @@ mod run_packages;
 mod soak;
 #[cfg(feature = "gstreamer")]
 mod source_damaged;
+#[cfg(feature = "gstreamer")]
+mod source_deep;
 mod source_depth;
 #[cfg(feature = "gstreamer")]
 mod source_gige;
@@ -55,4 +65,5 @@ mod source_synthetic;
 mod sparkplug;
 mod systemd;
 mod terminal;
+mod tiles;
 mod watched_folder;

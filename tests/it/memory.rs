@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use image::{Rgb, RgbImage};
 use serde_json::Value;
 
-use crate::support::line::{Running, model, program};
+use crate::support::line::{Running, model, program, settings};
 
 /// A grey part with its own grain; a bad one has a bright square.
 fn picture(path: &Path, number: u32, bad: bool) {
@@ -79,15 +80,23 @@ fn what_makes_no_memory_leaves_nothing_behind() {
     assert_ne!(code, 0, "there is no such folder");
     assert!(error.contains("out"), "{error}");
     fs::create_dir(root.path().join("out")).unwrap();
-    RgbImage::new(48, 64).save(good.join("zz.png")).unwrap();
-    let (code, _, error) = learn(&good, &memory);
-    assert_eq!(code, 1);
-    assert!(error.contains("zz.png") && error.contains("a memory is made of pictures of one shape"), "{error}");
     fs::write(good.join("zz.png"), "no picture").unwrap();
     let (code, _, error) = learn(&good, &memory);
     assert_eq!(code, 1);
     assert!(error.contains("zz.png"), "{error}");
     assert_eq!(fs::read_dir(root.path().join("out")).unwrap().count(), 0);
+}
+
+#[test]
+fn pictures_of_another_shape_are_left_out_and_counted() {
+    let root = tempfile::tempdir().unwrap();
+    let good = good_parts(root.path(), 3);
+    RgbImage::new(48, 64).save(good.join("01b.png")).unwrap();
+    let (code, said, error) = learn(&good, &root.path().join("parts.memory"));
+    assert_eq!(code, 0, "{error}");
+    assert!(said.contains("of 3 good pictures (64x48)"), "{said}");
+    assert!(error.contains("01b.png has 48x64 pixels, another shape; it is left out"), "{error}");
+    assert!(error.contains("1 good pictures have another shape than 64x48, that of the first"), "{error}");
 }
 
 #[test]
@@ -129,7 +138,32 @@ fn few_shot_figures_stand_beside_those_of_the_model_alone() {
     assert_eq!(said["memory"], serde_json::json!({ "good": 3, "seed": 0, "size": 4 }));
     let names: Vec<&str> = said["methods"].as_array().unwrap().iter().map(|m| m["method"].as_str().unwrap()).collect();
     assert_eq!(names, ["model", "with memory"]);
+    // Data sets mix shapes, and a column of figures is for all of their pictures.
+    for place in ["cap/train/good/3.png", "cap/test/good/3.png"] {
+        RgbImage::from_pixel(64, 70, Rgb([110; 3])).save(root.path().join(place)).unwrap();
+    }
+    let (code, said, error) = eval("4");
+    assert_eq!(code, 0, "{error}");
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((&said["methods"][1]["method"], &said["pictures"]["looked_at"]), (&"with memory".into(), &8.into()));
     let (code, _, error) = eval("5");
     assert_eq!(code, 1);
     assert!(error.contains("class cap has 4 good training pictures, --good asks for 5"), "{error}");
+}
+
+#[test]
+fn cameras_that_name_one_file_share_what_was_read() {
+    let root = tempfile::tempdir().unwrap();
+    let good = good_parts(root.path(), 3);
+    let (code, _, error) = learn(&good, &root.path().join("parts.memory"));
+    assert_eq!(code, 0, "{error}");
+    let camera = |name: &str| format!("[[camera]]\nname = \"{name}\"\nsource = \"directory\"\npath = \"good\"\n");
+    let text =
+        settings(1883, &(camera("a") + &camera("b"))).replace("[recipe]\n", "[recipe]\nmemory = \"parts.memory\"\n");
+    let file = root.path().join("line.toml");
+    fs::write(&file, text).unwrap();
+    let config = vcp_line::config::load(&file).unwrap();
+    let [a, b] = [0, 1].map(|camera: usize| config.cameras[camera].plan.memory.clone().unwrap());
+    assert!(Arc::ptr_eq(&a, &b), "one copy in memory");
+    assert_eq!(a.about().parts, 3);
 }

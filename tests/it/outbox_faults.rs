@@ -6,6 +6,7 @@
 //! process, the broker and the network; `disk_faults.rs`, `camera_faults.rs` and `soak.rs` have the rest.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -107,11 +108,21 @@ fn killed_at_random_moments() {
 /// What a calibration or a memory has left in the state folder: whole, or not there.
 fn all_is_whole(bench: &Bench) {
     let state = bench.folder.path().join("state");
-    let files = |folder: &str| -> Vec<std::path::PathBuf> {
-        let entries = fs::read_dir(state.join(folder)).into_iter().flatten();
-        // Hidden files are those in the making.
-        let shown = |path: &std::path::PathBuf| !path.file_name().unwrap().to_string_lossy().starts_with('.');
-        entries.map(|entry| entry.unwrap().path()).filter(shown).collect()
+    fn below(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            // Hidden files are those in the making.
+            if path.is_dir() {
+                below(&path, found);
+            } else if !path.file_name().unwrap().to_string_lossy().starts_with('.') {
+                found.push(path);
+            }
+        }
+    }
+    let files = |folder: &str| {
+        let mut found = Vec::new();
+        below(&state.join(folder), &mut found);
+        found
     };
     for file in files("memories") {
         vcp_line::memory::Memory::read(&file).unwrap();

@@ -1,4 +1,5 @@
-//! The depth of a picture changes nothing: the real program gives a 16-bit copy the same score, and refuses what is unclear.
+//! The depth of a picture changes nothing: the real program gives a 16-bit copy the same score, and refuses what is unclear
+//! until it is told what the values mean.
 
 use image::{GrayImage, ImageBuffer, Luma};
 use serde_json::Value;
@@ -27,4 +28,9 @@ fn a_part_scores_the_same_in_8_and_16_bits_and_12_in_16_are_refused() {
         "{refused}"
     );
     assert_eq!(done.status.code(), Some(1));
+    let told = finished(&[&inspect[..6], &["--levels", "0,4080", &unclear]].concat());
+    let said: Value = serde_json::from_slice(&told.stdout).unwrap();
+    let (score, expected) = (said["score"].as_f64().unwrap(), scores[0].as_f64().unwrap());
+    // Not rounded to 8 bits between the passes of the resize.
+    assert!((score - expected).abs() < 2e-3 && told.status.success(), "{score} for {expected}");
 }

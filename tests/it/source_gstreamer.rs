@@ -94,69 +94,6 @@ fn grey_rgb_and_bgr_arrive_byte_for_byte_at_odd_sizes() {
     }
 }
 
-/// 10 or 12 bits in 16 come out nearly black when a converter takes the upper byte, and a black part passes: refused by
-/// name, whatever the converter could make of it.
-#[test]
-fn frames_of_more_than_8_bits_are_refused_by_name() {
-    for (wire, bits) in [
-        ("GRAY16_LE", 16),
-        ("GRAY16_BE", 16),
-        ("GRAY10_LE32", 10),
-        ("I420_10LE", 10),
-        ("I420_12LE", 12),
-        ("ARGB64", 16),
-    ] {
-        let description = format!("videotestsrc num-buffers=2 ! video/x-raw,format={wire},width=64,height=48");
-        let error = refusal(launch(&description));
-        let expected = format!(
-            "camera 'top': {description} delivers what is refused: {wire} has {bits} bits a channel, and frames of more \
-             than 8 are not inspected; choose an 8-bit format"
-        );
-        assert_eq!(error.to_string(), expected);
-        assert!(!error.is_transient());
-    }
-    // Who converts by hand has chosen how.
-    let by_hand = "videotestsrc num-buffers=2 ! video/x-raw,format=GRAY16_LE,width=64,height=48 ! videoconvert ! \
-                   video/x-raw,format=GRAY8";
-    assert_eq!(frame(&mut open(launch(by_hand))).image.format, PixelFormat::Gray8);
-    let camera = V4l2Spec { device: "/dev/null".into(), format: Some("gray16_le".into()), ..V4l2Spec::default() };
-    assert_eq!(
-        refusal(GStreamerSpec::new(GStreamerInput::V4l2(camera))).to_string(),
-        "camera 'top': format: GRAY16_LE has 16 bits a channel, and frames of more than 8 are not inspected; choose an \
-         8-bit format"
-    );
-}
-
-/// Somebody sets the camera to 16 bits while it delivers: no frame of those is taken for one of 8.
-#[test]
-fn a_camera_that_changes_to_16_bits_is_refused_by_name() {
-    let part = |format: &str, count: u32| {
-        format!("videotestsrc num-buffers={count} ! video/x-raw,format={format},width=64,height=48 ! c.")
-    };
-    let spec = launch(&format!("{} {} concat name=c", part("GRAY8", 4), part("GRAY16_LE", 6)));
-    let (frames, error) = drain(&mut open(spec));
-    assert!((1..=4).contains(&frames.len()), "{} frames", frames.len());
-    assert!(frames.iter().all(|frame| frame.image.format == PixelFormat::Gray8));
-    assert!(error.to_string().contains("delivers what is refused: GRAY16_LE has 16 bits a channel"), "{error}");
-    assert!(!error.is_transient());
-}
-
-/// A recording of 10 bits a channel.
-#[test]
-fn a_video_file_of_more_than_8_bits_is_refused_by_name() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("deep.mkv");
-    let made = std::process::Command::new("gst-launch-1.0")
-        .args(["-q", "videotestsrc", "num-buffers=5", "!", "video/x-raw,format=I420_10LE,width=64,height=48", "!"])
-        .args(["avenc_ffv1", "!", "matroskamux", "!", "filesink"])
-        .arg(format!("location={}", path.display()))
-        .status()
-        .unwrap();
-    assert!(made.success());
-    let error = refusal(file(&path, false)).to_string();
-    assert!(error.contains("deep.mkv: I420_10LE has 10 bits a channel"), "{error}");
-}
-
 #[test]
 fn solid_colours_survive_every_wire_format() {
     for (wire, expected) in [("GRAY8", PixelFormat::Gray8), ("RGB", PixelFormat::Rgb8), ("BGR", PixelFormat::Bgr8)]

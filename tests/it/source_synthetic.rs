@@ -7,7 +7,7 @@ use crate::support::events::{assert_no_gap, assert_plausible_latency, events, is
 use crate::support::line::{Line, finished, settings};
 use crate::support::mosquitto::{Mosquitto, Rules, Subscriber};
 use serde_json::Value;
-use vcp_line::source::synthetic::{Conveyor, DefectKind, SyntheticSpec, part_id, truth};
+use vcp_line::source::synthetic::{Conveyor, DefectKind, SyntheticFormat, SyntheticSpec, part_id, truth};
 use vcp_line::synth::Class;
 
 const CAMERA: &str = "[[camera]]\nname = \"top\"\nsource = \"synthetic\"\nclasses = [\"pill\", \"weave\"]\n\
@@ -30,6 +30,7 @@ fn spec() -> SyntheticSpec {
         fps: 20.0,
         count: Some(30),
         first: 1,
+        pixel_format: SyntheticFormat::default(),
         truth_file: None,
     }
 }

@@ -41,6 +41,8 @@ fn event(camera: &str, seq: u64, verdict: VerdictWord) -> InspectionEvent {
         historical: false,
         suspect: None,
         location: None,
+        images: None,
+        tiles: None,
     }
 }
 

@@ -179,7 +179,7 @@ fn publish(port: u16, topic: &str, payload: &[u8]) {
 fn what_others_wrote_is_spelled_out() {
     let broker = Mosquitto::start(Rules::default());
     let url = format!("mqtt://127.0.0.1:{}", broker.port);
-    let watch = Running::start(program(&["watch", &url]));
+    let watch = Running::start(program(&["watch", "--text", &url]));
     // Until it hears, again: nothing tells from outside when it has subscribed.
     let wild = b"{\"correlation_id\":\"a\x1b[31m\x9b2J\nvcp-line/caps/ack: forged\"}";
     let began = std::time::Instant::now();

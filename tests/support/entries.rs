@@ -5,11 +5,15 @@
 use std::fs;
 use std::path::Path;
 
+use vcp_line::anomaly::{AnomalyMap, Prediction, StageTimes};
+use vcp_line::calibrate::Record;
 use vcp_line::command;
 use vcp_line::learn::checkpoint;
+use vcp_line::memory::Memory;
 use vcp_line::publish::outbox::survey;
 use vcp_line::publish::{sparkplug, watch};
 use vcp_line::source::image_file;
+use vcp_line::tokens::PatchTokens;
 use vcp_line::{config, weights};
 
 /// The settings of a line.
@@ -124,5 +128,27 @@ pub fn outbox(bytes: &[u8]) {
     fs::write(folder.path().join("0000000000000001.log"), bytes).expect("writable");
     if let Err(error) = survey::read(folder.path()) {
         assert!(!error.to_string().is_empty());
+    }
+}
+
+/// A file of what good parts look like, and a look with it.
+pub fn memory(bytes: &[u8]) {
+    let Ok(memory) = Memory::parse(bytes, Path::new("fuzzed.memory")) else { return };
+    let about = memory.about();
+    if about.grid > 32 || about.width > 64 || about.tokens.len() > 8 {
+        return;
+    }
+    let taps = about.tokens.iter().map(|_| vec![0.5; about.grid * about.grid * about.width]).collect();
+    let tokens = Some(PatchTokens::new(about.grid, about.width, taps));
+    let map = AnomalyMap::new(16, vec![0.25; 256]);
+    let prediction = Prediction { map, score: 0.5, times: StageTimes::default(), tokens };
+    let seen = memory.look(prediction, about.picture).expect("it fits itself");
+    assert!((0.0..=1.0).contains(&seen.map.peak()) && (0.0..=2.0).contains(&seen.score));
+}
+
+/// What a calibration has left.
+pub fn calibration(bytes: &[u8]) {
+    if let Ok(record) = Record::parse(bytes) {
+        serde_json::to_vec(&record).expect("what was read can be written");
     }
 }

@@ -3,6 +3,7 @@
 
 pub mod brokers;
 pub mod certs;
+pub mod chromium;
 pub mod commands;
 pub mod consumer;
 pub mod conveyor;

@@ -55,6 +55,8 @@ pub fn event(session: Uuid, seq: u64) -> Outgoing {
         historical: false,
         suspect: None,
         location: None,
+        images: None,
+        tiles: None,
     };
     Outgoing { event, captured: now.monotonic, due: None }
 }

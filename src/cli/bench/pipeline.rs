@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use super::replay::Replay;
 use super::{machine, table};
+use crate::archive::{Archive, ArchiveCounters, ArchiveSpec};
 use crate::cli::engine_arguments::EngineArguments;
 use crate::cli::failure;
 use crate::cli::terminal::say;
@@ -26,12 +27,15 @@ use crate::line::recipe::RecipeSpec;
 use crate::line::stats::Histogram;
 use crate::line::{
     CameraPlan, CameraState, Debt, EngineOpener, EventSink, Heartbeat, Line, LineParts, Refused, SourceOpener,
+    StopReport,
 };
+use crate::output::Temporary;
 use crate::publish::broker::EmbeddedBroker;
 use crate::publish::{Door, LineState, Outgoing, Published, Publisher, PublisherSpec, StateWord};
 use crate::service::plan::{self, SourceSpec};
 use crate::source::gstreamer_spec::{GStreamerInput, GStreamerSpec};
-use crate::source::synthetic::SyntheticSpec;
+use crate::source::levels::LevelsSpec;
+use crate::source::synthetic::{SyntheticFormat, SyntheticSpec};
 use crate::synth::{Class, Conveyor, DefectKind};
 
 const LINE: &str = "bench";
@@ -41,6 +45,10 @@ const SIDE: u32 = 256;
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Longest time for the line to stop, and for the publisher.
 const STOP: Duration = Duration::from_secs(5);
+/// Longest time for the archive to write what waits.
+const ARCHIVE_STOP: Duration = Duration::from_secs(30);
+/// What the archive leaves of the disk here.
+const RESERVE: u64 = 1 << 30;
 /// Reports of published verdicts that may wait to be counted.
 const REPORTS: usize = 4096;
 
@@ -69,6 +77,17 @@ pub struct PipelineArguments {
     /// Defects in every frame's map (0 measures parts that pass).
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(0..=64))]
     defects: u32,
+    /// Measure again with every part archived in a new folder inside this one, and say what that costs.
+    #[arg(long, value_name = "DIR")]
+    archive: Option<PathBuf>,
+}
+
+/// What one run of the line has shown.
+struct Measured {
+    latency: Histogram,
+    report: StopReport,
+    unsent: usize,
+    archive: Option<ArchiveCounters>,
 }
 
 /// Publishes verdicts; what else the line says goes into the log.
@@ -100,54 +119,88 @@ impl Heartbeat for Deaf {
 
 pub fn run(arguments: &PipelineArguments) -> anyhow::Result<()> {
     arguments.model.as_deref().map_or(Ok(()), failure::bundle_there)?;
-    let broker = EmbeddedBroker::start(0)?;
-    let spec = PublisherSpec::new(broker.address().ip().to_string(), broker.address().port(), LINE);
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let session = Uuid::now_v7();
-    let state = LineState {
-        state: StateWord::Online,
-        since: None,
-        cameras: [].into(),
-        model: None,
-        activity: None,
-        activities: Vec::new(),
-    };
-    let (reports, published) = crossbeam_channel::bounded::<Published>(REPORTS);
-    let publisher = Publisher::start(spec, session, state, Arc::clone(&clock), Some(reports))?;
-    let line = Line::start(LineParts {
-        name: LINE.into(),
-        session,
-        cameras: (1..=arguments.cameras).map(|number| arguments.camera(number)).collect(),
-        engine: arguments.engine(),
-        unanswered: Vec::new(),
-        sink: Arc::new(PublishingSink(publisher.door())),
-        heartbeat: Arc::new(Deaf),
-        clock,
-        cancelled: CancellationToken::new(),
-    })?;
-    let latency = measure(&published, arguments.seconds)?;
-    let report = line.stop(STOP);
-    let unsent = publisher.stop(STOP).unsent;
-    let dropped: u64 = report.queues.iter().map(|(_, lane)| lane.dropped).sum();
-
     say!("{}", machine::describe());
     say!("");
-    let &PipelineArguments { cameras, fps, seconds, .. } = arguments;
-    let rate = latency.count() as f64 / f64::from(seconds);
-    say!(
-        "{cameras} camera(s), {}, at {fps} frames/s for {seconds} s: {rate:.1} verdicts/s, dropped {dropped}, \
-         not acknowledged {unsent}",
-        arguments.input()
-    );
+    let without = arguments.measure(None)?;
+    arguments.show(&without);
+    let Some(place) = &arguments.archive else { return Ok(()) };
+    let folder = Temporary::new(place, "vcp-line-bench-", "").context("making a folder for the archive")?;
+    let spec = ArchiveSpec { sample: 1.0, reserve_bytes: RESERVE, ..ArchiveSpec::new(folder.path().join("archive")) };
+    let with = arguments.measure(Some(spec))?;
     say!("");
-    let stats = &report.stats;
-    table::print(&[
-        ("queue", &stats.queue),
-        ("inference", &stats.inference),
-        ("post-processing, regions, recipe", &stats.postprocess),
-        ("capture to publish", &latency),
-    ]);
+    arguments.show(&with);
+    say!("");
+    let p99 = |measured: &Measured| measured.latency.percentile(0.99).as_secs_f64() * 1e3;
+    let (before, after) = (p99(&without), p99(&with));
+    say!(
+        "archive of every part: p99 capture to publish {after:.2} ms against {before:.2} ms without, {:.2} x, {:+.2} ms",
+        after / before,
+        after - before
+    );
+    let ArchiveCounters { pictures_written, dropped_queue, bytes, .. } = with.archive.unwrap_or_default();
+    say!("archived {pictures_written} parts with pictures, {} MB; dropped {dropped_queue}", bytes / 1_000_000);
     Ok(())
+}
+
+impl PipelineArguments {
+    /// Runs the line once.
+    fn measure(&self, archive: Option<ArchiveSpec>) -> anyhow::Result<Measured> {
+        let archive = archive.map(|spec| Archive::start(spec, Arc::new(SystemClock))).transpose()?;
+        let (archive, thread) = archive.unzip();
+        let broker = EmbeddedBroker::start(0)?;
+        let spec = PublisherSpec::new(broker.address().ip().to_string(), broker.address().port(), LINE);
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let session = Uuid::now_v7();
+        let state = LineState {
+            state: StateWord::Online,
+            since: None,
+            cameras: [].into(),
+            model: None,
+            activity: None,
+            activities: Vec::new(),
+        };
+        let (reports, published) = crossbeam_channel::bounded::<Published>(REPORTS);
+        let publisher = Publisher::start(spec, session, state, Arc::clone(&clock), Some(reports))?;
+        let line = Line::start(LineParts {
+            name: LINE.into(),
+            session,
+            cameras: (1..=self.cameras).map(|number| self.camera(number)).collect(),
+            engine: self.engine(),
+            unanswered: Vec::new(),
+            sink: Arc::new(PublishingSink(publisher.door())),
+            archive: archive.clone(),
+            heartbeat: Arc::new(Deaf),
+            clock,
+            cancelled: CancellationToken::new(),
+        })?;
+        let latency = measure(&published, self.seconds)?;
+        let report = line.stop(STOP);
+        let unsent = publisher.stop(STOP).unsent;
+        if let Some(thread) = thread {
+            thread.stop(ARCHIVE_STOP);
+        }
+        Ok(Measured { latency, report, unsent, archive: archive.as_ref().map(Archive::counters) })
+    }
+
+    fn show(&self, Measured { latency, report, unsent, archive }: &Measured) {
+        let dropped: u64 = report.queues.iter().map(|(_, lane)| lane.dropped).sum();
+        let &PipelineArguments { cameras, fps, seconds, .. } = self;
+        let rate = latency.count() as f64 / f64::from(seconds);
+        say!(
+            "{cameras} camera(s), {}, {}at {fps} frames/s for {seconds} s: {rate:.1} verdicts/s, dropped {dropped}, \
+         not acknowledged {unsent}",
+            self.input(),
+            if archive.is_some() { "every part archived, " } else { "" }
+        );
+        say!("");
+        let stats = &report.stats;
+        table::print(&[
+            ("queue", &stats.queue),
+            ("inference", &stats.inference),
+            ("post-processing, regions, recipe", &stats.postprocess),
+            ("capture to publish", latency),
+        ]);
+    }
 }
 
 /// From capture to publish, of every verdict that is published once the line has settled.
@@ -170,12 +223,14 @@ fn measure(published: &Receiver<Published>, seconds: u32) -> anyhow::Result<Hist
 impl PipelineArguments {
     fn camera(&self, number: u32) -> (CameraPlan, SourceOpener) {
         let plan = CameraPlan {
+            view: crate::view::ViewSpec::default(),
             name: format!("camera-{number}").into(),
             queue: 4,
             when_full: WhenFull::DropOldest,
             trigger: if self.model.is_some() { TriggerPlan::hardware(None) } else { TriggerPlan::free() },
             kept: None,
             memory: None,
+            found_with: None,
             picture: None,
             locate: None,
             recipe: RecipeSpec {
@@ -192,7 +247,7 @@ impl PipelineArguments {
             None => SourceSpec::GStreamer(self.test_pictures()),
             Some(_) => SourceSpec::Synthetic(products(self.fps, number)),
         };
-        let opener = plan::opener(source, plan::context(&plan));
+        let opener = plan::opener(source, plan::context(&plan), LevelsSpec::default());
         (plan, opener)
     }
 
@@ -239,5 +294,12 @@ fn products(fps: u32, camera: u32) -> SyntheticSpec {
         pool: 2 * Class::ALL.len() as u32,
         seed: u64::from(camera),
     };
-    SyntheticSpec { conveyor, fps: f64::from(fps), first: 1, count: None, truth_file: None }
+    SyntheticSpec {
+        conveyor,
+        fps: f64::from(fps),
+        first: 1,
+        count: None,
+        pixel_format: SyntheticFormat::default(),
+        truth_file: None,
+    }
 }

@@ -30,6 +30,7 @@ impl Replay {
             max_batch: 4,
             image_size: MAP,
             sigma: 0.0,
+            top_k: 1,
         };
         Self { map: AnomalyMap::new(MAP, values), info }
     }

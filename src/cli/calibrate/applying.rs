@@ -12,10 +12,12 @@ use anyhow::bail;
 use crate::cli::check::as_service;
 use crate::cli::terminal::say;
 use crate::config::LineConfig;
+use crate::event::{ModelInfo, RecipeInfo};
 use crate::line::CameraPlan;
 use crate::line::recipe::RecipeSpec;
+use crate::memory::Memory;
 use crate::publish::outbox::trace::is_used;
-use crate::service::KeptRecipes;
+use crate::service::{KeptRecipes, configure_good_parts, place_of_sheet};
 
 /// Where recipes of a camera are kept.
 pub struct Place<'a> {
@@ -52,18 +54,37 @@ impl Place<'_> {
         Ok(state.clone())
     }
 
-    /// Keeps it for the next start.
-    pub fn apply(&self, recipe: &RecipeSpec) -> anyhow::Result<()> {
+    /// Where the line puts this sheet of a calibration.
+    pub fn sheet(&self, recipe: &RecipeInfo, name: &str) -> PathBuf {
+        let state = self.config.commands.directory.clone().unwrap_or_default();
+        state.join(place_of_sheet(&self.camera.name, recipe, name, false))
+    }
+
+    /// Keeps it for the next start, with what its thresholds were found with; the good parts are in this file. `memory` is that
+    /// of these thresholds where it is a new one.
+    pub fn apply(
+        &self,
+        recipe: &RecipeSpec,
+        found_with: &ModelInfo,
+        good_parts: Option<&Path>,
+        memory: Option<&Memory>,
+    ) -> anyhow::Result<()> {
         // Again: looking at the pictures has taken its time.
         let mut kept = self.open()?;
-        Ok(kept.keep([(&*self.camera.name, recipe)].into_iter())?)
+        let good_parts = good_parts.map(std::path::absolute).transpose()?;
+        let (name, good_parts) = (&self.camera.name, good_parts.as_deref());
+        match memory {
+            Some(memory) => kept.keep_learnt(name, recipe, memory, found_with, good_parts)?,
+            None => kept.keep_calibrated(name, recipe, found_with, good_parts)?,
+        }
+        Ok(())
     }
 
     /// Back to the recipe before, for the next start.
     pub fn roll_back(&self) -> anyhow::Result<()> {
         let mut kept = self.open()?;
         let used = kept.used(&self.camera.name)?.clone();
-        let back = kept.roll_back(&self.camera.name)?;
+        let back = kept.roll_back(&self.camera.name, 0)?;
         let score = |recipe: &RecipeSpec| recipe.threshold.map_or("none".to_owned(), |threshold| threshold.to_string());
         say!("camera              {}", self.camera.name);
         say!(
@@ -82,7 +103,9 @@ impl Place<'_> {
     fn open(&self) -> anyhow::Result<KeptRecipes> {
         let state = self.state()?;
         // All of them: recipes of cameras that the settings do not have are put away.
-        let mut plans: Vec<CameraPlan> = self.config.cameras.iter().map(|camera| camera.plan.clone()).collect();
+        let mut cameras = self.config.cameras.clone();
+        cameras.iter_mut().for_each(|camera| configure_good_parts(camera, Some(&state)));
+        let mut plans: Vec<CameraPlan> = cameras.into_iter().map(|camera| camera.plan).collect();
         let kept = KeptRecipes::open(Some(&state), &mut plans.iter_mut().collect::<Vec<_>>());
         match kept.trouble() {
             Some(trouble) => bail!("{trouble}"),

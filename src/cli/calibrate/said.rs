@@ -4,9 +4,28 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use crate::calibrate::calibration::Counts;
+use crate::calibrate::crossfit::Plan;
 use crate::calibrate::promise::percent;
 use crate::calibrate::record::Setting;
-use crate::calibrate::{Calibration, Kind, Promise, Record};
+use crate::calibrate::{Calibration, Kind, Promise, Record, Warning};
+use crate::cli::terminal::note;
+use crate::memory::Memory;
+
+/// Says beforehand what a promise with this memory rests on: `known` of the good pictures have made it.
+pub fn independence(memory: &Memory, known: usize) {
+    let about = memory.about();
+    match (known, about.pictures.is_empty()) {
+        (0, true) => note!(
+            "with memory {} of {} good parts, which must be others than those that are given here",
+            about.id,
+            about.parts
+        ),
+        (0, false) => {
+            note!("with memory {}; none of its {} good parts is among those given here", about.id, about.parts)
+        }
+        (count, _) => note!("vcp-line: {}", Warning::Remembered { count, memory: about.id.clone() }),
+    }
+}
 
 /// A few lines.
 pub fn text(record: &Record, found: &Calibration, files: &[PathBuf], applied: bool) -> String {
@@ -21,6 +40,21 @@ pub fn text(record: &Record, found: &Calibration, files: &[PathBuf], applied: bo
     line("defect_threshold", format_args!("{} → {}", before.defect_threshold, after.defect_threshold));
     if let Some(threshold) = after.threshold {
         line("threshold", format_args!("{} → {threshold}", score(before)));
+    }
+    if let Some(memory) = &record.model.memory {
+        let how = match record.fitted {
+            Some(Plan::Split { .. }) => {
+                format!("of {} of the good pictures; the others make the thresholds", memory.parts)
+            }
+            Some(Plan::Folds { folds }) => {
+                format!(
+                    "of all {} good pictures, each judged by the memory of the others in {folds} folds",
+                    memory.parts
+                )
+            }
+            None => format!("of {} other good pictures", memory.parts),
+        };
+        line("memory", format_args!("{} {how}", memory.id));
     }
     line("promise", format_args!("{}", promised(promise)));
     line(
@@ -58,7 +92,10 @@ pub fn text(record: &Record, found: &Calibration, files: &[PathBuf], applied: bo
 fn promised(promise: &Promise) -> String {
     let kind = match promise.kind {
         Kind::Exact => "",
-        Kind::Approximate => " (approximate: the same parts have made the memory)",
+        Kind::Approximate => {
+            " (approximate: every part has made the memory, too, and was judged by one of the others; how often such promises are \
+             kept is measured in README)"
+        }
     };
     format!(
         "at most {} of good parts rejected, with {} confidence: {} parts promise {}{kind}",

@@ -4,7 +4,9 @@ mod model;
 mod reader;
 mod score;
 
-use std::net::SocketAddr;
+use std::fs::File;
+use std::io::Read;
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -23,10 +25,13 @@ use crate::logging::Log;
 use crate::output::Temporary;
 use crate::publish::PublisherSpec;
 use crate::publish::broker::EmbeddedBroker;
+use crate::secret::Secret;
 use crate::service::plan::{self, SourceSpec};
-use crate::service::{self, CommandSpec, KeptRecipes, Pictures, Pupils};
-use crate::source::synthetic::SyntheticSpec;
+use crate::service::{self, CommandSpec, KeptRecipes, Pupils};
+use crate::source::levels::LevelsSpec;
+use crate::source::synthetic::{SyntheticFormat, SyntheticSpec};
 use crate::synth::{Class, Conveyor, DefectKind};
+use crate::web::WebSpec;
 use reader::Reader;
 
 /// Pictures made before the line starts; they are shown over and over.
@@ -72,6 +77,9 @@ pub struct DemoArguments {
     /// Port of the broker inside, for a client of your own [default: a free one]
     #[arg(long, value_name = "PORT", default_value_t = 0)]
     port: u16,
+    /// Port of the page on this computer [default: a free one]
+    #[arg(long, value_name = "PORT", default_value_t = 0)]
+    page_port: u16,
 }
 
 pub fn run(arguments: &DemoArguments, log: &Log) -> anyhow::Result<()> {
@@ -81,10 +89,11 @@ pub fn run(arguments: &DemoArguments, log: &Log) -> anyhow::Result<()> {
     let folder = Temporary::new(&std::env::temp_dir(), "vcp-line-demo-", "").context("creating a folder")?;
     let model = arguments.model(folder.path())?;
     let address = EmbeddedBroker::start(arguments.port)?.address();
-    arguments.introduce(address, &model);
+    let page = arguments.page()?;
+    arguments.introduce(address, &page, &model);
     let publisher = PublisherSpec::new(address.ip().to_string(), address.port(), LINE);
     let reader = Reader::start(&publisher, arguments.conveyor(), &stop)?;
-    let served = service::serve(arguments.service(&model, publisher), log, &stop);
+    let served = service::serve(arguments.service(&model, publisher, page), log, &stop);
     // Whatever became of the line, what it has published is printed first.
     let score = reader.end();
     served?;
@@ -114,8 +123,21 @@ impl DemoArguments {
         }
     }
 
+    /// Where the page is; its token lives as long as this demo.
+    fn page(&self) -> anyhow::Result<WebSpec> {
+        let wanted = SocketAddr::from(([127, 0, 0, 1], self.page_port));
+        // Looked for here, because the address is printed before the line has it.
+        let free = TcpListener::bind(wanted).and_then(|socket| socket.local_addr());
+        let listen = free.with_context(|| format!("{wanted} for the page; choose another --page-port"))?;
+        let mut random = [0; 8];
+        File::open("/dev/urandom").and_then(|mut source| source.read_exact(&mut random)).context("random numbers")?;
+        Ok(WebSpec { listen, token: Some(Secret::new(hex::encode(random))), hosts: Vec::new() })
+    }
+
     /// Says what comes, before it comes.
-    fn introduce(&self, broker: SocketAddr, model: &Path) {
+    fn introduce(&self, broker: SocketAddr, page: &WebSpec, model: &Path) {
+        let token = page.token.as_ref().map_or("", Secret::reveal);
+        say!("page      http://{}/  (to change something there: token {token})", page.listen);
         say!("broker    mqtt://{broker}  (follow it with: vcp-line watch mqtt://{broker})");
         let products: Vec<&str> = self.classes.iter().map(|class| class.noun()).collect();
         say!("input     synthetic parts at {} per second: {}", self.rate, products.join(", "));
@@ -140,32 +162,28 @@ impl DemoArguments {
     }
 
     /// A line of one camera that looks at the conveyor.
-    fn service(&self, model: &Path, publisher: PublisherSpec) -> service::Service {
+    fn service(&self, model: &Path, publisher: PublisherSpec, page: WebSpec) -> service::Service {
         let mut plan = self.camera();
         let kept = KeptRecipes::open(None, &mut [&mut plan]);
         let pupils = Pupils::new(None);
-        let commands = CommandSpec {
-            max_age: Duration::from_secs(10),
-            snapshots: None,
-            kept,
-            pictures: Pictures::default(),
-            pupils,
-        };
+        let commands = CommandSpec { max_age: Duration::from_secs(10), snapshots: None, kept, pupils };
         let source = SourceSpec::Synthetic(SyntheticSpec {
             conveyor: self.conveyor(),
             fps: self.rate,
             count: self.parts.map(u64::from),
             first: 1,
+            pixel_format: SyntheticFormat::default(),
             truth_file: None,
         });
-        let opener = plan::opener(source, plan::context(&plan));
+        let opener = plan::opener(source, plan::context(&plan), LevelsSpec::default());
         service::Service {
             line: LINE.into(),
             cameras: vec![(plan, opener)],
             engine: plan::engine(self.engine.spec(model, 4)),
             publisher,
-            ask: service::Ask { commands, mqtt: true, http: None },
+            ask: service::Ask { commands, mqtt: true, http: Some(page) },
             sparkplug: None,
+            archive: None,
             stop_deadline: Duration::from_secs(5),
             files: Vec::new(),
         }
@@ -173,12 +191,14 @@ impl DemoArguments {
 
     fn camera(&self) -> CameraPlan {
         CameraPlan {
+            view: crate::view::ViewSpec::default(),
             name: "camera".into(),
             queue: 4,
             when_full: WhenFull::DropOldest,
             trigger: TriggerPlan::hardware(None),
             kept: None,
             memory: None,
+            found_with: None,
             picture: None,
             locate: None,
             recipe: RecipeSpec {

@@ -4,6 +4,7 @@ mod table;
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -13,6 +14,7 @@ use serde_json::json;
 
 use super::engine_arguments::EngineArguments;
 use super::failure;
+use super::inspect::judge;
 use super::json_file;
 use super::terminal::{self, note};
 use crate::clock::{Clock, SystemClock};
@@ -24,8 +26,10 @@ use crate::eval::report::{Report, Subject};
 use crate::eval::sizes::SizeBins;
 use crate::eval::tune::{Tuned, tune};
 use crate::eval::{self, Evaluation, Options, Progress};
+use crate::line::locating::LocatePlan;
 use crate::memory;
 use crate::output;
+use crate::view::{self, TileSpec, ViewSpec};
 
 /// Version of the JSON; a field that is added does not change it.
 const SCHEMA: u32 = 1;
@@ -81,6 +85,23 @@ pub struct EvalArguments {
     /// Percent of each class's good pictures that may fail at the thresholds of the table by size.
     #[arg(long, value_name = "PERCENT", default_value = "1", value_parser = percent)]
     fail_good: f64,
+    /// Look at overlapping tiles of this side, pixels of the picture, as `tiles` in [camera.view] does; maps are measured on a square
+    /// of four times the model's side.
+    #[arg(long, value_name = "PX", value_parser = clap::value_parser!(u32).range(16..), conflicts_with_all = NOT_IN_VIEWS)]
+    tiles: Option<u32>,
+    /// Least share of a tile that it has in common with the next one.
+    #[arg(long, value_name = "SHARE", default_value_t = view::USUAL_OVERLAP, requires = "tiles")]
+    overlap: f32,
+    /// Look at this rectangle of every picture alone, as `crop` in [camera.view] does.
+    #[arg(long, value_name = "X,Y,W,H", value_parser = rectangle, conflicts_with_all = NOT_IN_VIEWS)]
+    crop: Option<Rectangle>,
+    /// Look as a camera in this line's settings does: at its part as it was taught ([camera.locate]), through its view, in its tiles.
+    /// Pictures whose part is not found are left out.
+    #[arg(long, value_name = "LINE.toml", conflicts_with_all = NOT_IN_VIEWS, conflicts_with_all = ["tiles", "crop"])]
+    view: Option<PathBuf>,
+    /// Whose view, when the line has several cameras.
+    #[arg(long, value_name = "NAME", requires = "view")]
+    camera: Option<String>,
     /// Measure a classical baseline on the same pictures: distance from the local median, smoothed.
     #[arg(long)]
     baseline: bool,
@@ -97,6 +118,19 @@ pub struct EvalArguments {
     /// Root of the data set with the classes of --tune-baseline, same layout and split [default: that of --data]
     #[arg(long, value_name = "ROOT", requires = "tune_baseline")]
     tune_data: Option<PathBuf>,
+}
+
+/// What knows pictures as the model sees whole ones alone.
+const NOT_IN_VIEWS: [&str; 6] = ["good", "report", "baseline", "baseline_window", "baseline_sigma", "tune_baseline"];
+
+/// `[x, y, width, height]`; a type of its own, because clap takes a list for several values.
+#[derive(Clone, Copy, Debug)]
+struct Rectangle([u32; 4]);
+
+fn rectangle(text: &str) -> Result<Rectangle, String> {
+    let numbers: Option<Vec<u32>> = text.split(',').map(|number| number.trim().parse().ok()).collect();
+    let numbers = numbers.and_then(|numbers| <[u32; 4]>::try_from(numbers).ok());
+    numbers.map(Rectangle).ok_or_else(|| "write X,Y,WIDTH,HEIGHT in pixels of the pictures".to_owned())
 }
 
 fn odd(text: &str) -> Result<usize, String> {
@@ -146,12 +180,15 @@ pub fn run(arguments: &EvalArguments) -> anyhow::Result<()> {
     let mut engine = engine::open(&arguments.engine.spec(&arguments.model, 1))?;
     let tuned = tuning.map(|data| tuned(&data, &dataset, engine.info().image_size, arguments.strict)).transpose()?;
     let baseline = arguments.baseline(tuned.as_ref());
+    let (view, locate) = arguments.view()?;
     let options = Options {
         baseline,
         strict: arguments.strict,
         allow_missing: arguments.allow_missing,
         few_shot: few_shot.as_ref(),
         sizes: arguments.sizes(),
+        view: view.clone(),
+        locator: locate.as_ref().map(|plan| Arc::clone(&plan.locator)),
     };
 
     let mut display = Display::new();
@@ -160,7 +197,8 @@ pub fn run(arguments: &EvalArguments) -> anyhow::Result<()> {
     display.finish();
 
     // Files first: whoever reads standard output may go away.
-    let json = arguments.json(&dataset, engine.info(), &evaluation, baseline, tuned.as_ref());
+    let looked = (&view, locate.as_ref());
+    let json = arguments.json(&dataset, engine.info(), &evaluation, looked, baseline, tuned.as_ref());
     let to_stdout = arguments.json.as_deref() == Some(Path::new("-"));
     if let Some(path) = arguments.json.as_deref().filter(|_| !to_stdout) {
         json_file::write(path, &json)?;
@@ -216,6 +254,22 @@ fn tuned(data: &Dataset, evaluated: &Dataset, size: usize, strict: bool) -> anyh
 }
 
 impl EvalArguments {
+    /// What of the pictures is looked at, and how their parts are found.
+    fn view(&self) -> anyhow::Result<(ViewSpec, Option<LocatePlan>)> {
+        if let Some(file) = &self.view {
+            let (_, judge) = judge::open(file, self.camera.as_deref())?;
+            if judge.view.undistort.is_some() {
+                let message = "--view: masks are as the pictures are; leave [camera.view] undistort out for this";
+                return Err(failure::wrong_arguments(message));
+            }
+            return Ok((judge.view, judge.locate));
+        }
+        let tiles = self.tiles.map(|size_px| TileSpec::Size { size_px, overlap: self.overlap });
+        let view = ViewSpec { crop: self.crop.map(|Rectangle(crop)| crop), tiles, ..ViewSpec::default() };
+        view.check().map_err(|error| failure::wrong_arguments(error.to_string()))?;
+        Ok((view, None))
+    }
+
     fn few_shot(&self) -> anyhow::Result<Option<FewShot>> {
         let Some(good) = self.good else { return Ok(None) };
         let training = Dataset::open(&self.data, self.layout, Split::Train)
@@ -246,6 +300,7 @@ impl EvalArguments {
         dataset: &Dataset,
         info: &EngineInfo,
         evaluation: &Evaluation,
+        (view, locate): (&ViewSpec, Option<&LocatePlan>),
         baseline: Option<Baseline>,
         tuned: Option<&Tuned>,
     ) -> serde_json::Value {
@@ -259,6 +314,8 @@ impl EvalArguments {
                 "engine": info.engine.to_string(), "precision": info.precision.to_string(),
             },
             "image_size": info.image_size,
+            "view": (!view.is_whole()).then_some(view),
+            "locate": locate.map(|plan| json!({ "rectangle": plan.locator.rectangle() })),
             "pictures": { "looked_at": evaluation.looked_at, "left_out": evaluation.left_out },
             "found": dataset.classes.iter().map(class_found).collect::<Vec<_>>(),
             "warnings": evaluation.warnings,

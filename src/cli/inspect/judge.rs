@@ -1,12 +1,19 @@
 //! The recipe of a line's camera, taken from its settings: images are judged as the line judges its frames.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context;
 
 use crate::anomaly::Prediction;
 use crate::cli::failure::wrong_arguments;
 use crate::config::{self, CameraConfig, LineConfig};
+use crate::frame::Levels;
+use crate::line::locating::{LocatePlan, LocateSettings};
 use crate::line::recipe::{Recipe, RecipeError, RecipeSpec, no_verdict};
+use crate::service::plan;
 use crate::verdict::{Inspection, NoVerdictReason};
+use crate::view::ViewSpec;
 
 /// Judges as a camera of a line does.
 pub struct Judge {
@@ -14,16 +21,30 @@ pub struct Judge {
     pub camera: String,
     /// File of the memory that joins the model's maps.
     pub memory: Option<PathBuf>,
+    /// What of its frames is looked at.
+    pub view: ViewSpec,
+    /// What the values of its sensor mean, where the settings say so or its first pictures did.
+    pub levels: Option<Arc<Levels>>,
+    /// How its parts are found.
+    pub locate: Option<LocatePlan>,
     recipe: Recipe,
 }
 
 /// The line's settings, and the judge of the camera of this name, which may be left out when there is one.
 pub fn open(file: &Path, camera: Option<&str>) -> anyhow::Result<(LineConfig, Judge)> {
     let config = settings(file)?;
-    let CameraConfig { plan, memory, .. } = chosen(&config, file, camera)?;
-    let judge =
-        Judge { camera: plan.name.to_string(), memory: memory.clone(), recipe: Recipe::new(plan.recipe.clone()) };
+    let camera = chosen(&config, file, camera)?;
+    let CameraConfig { plan, memory, .. } = camera;
+    let levels = plan::levels(camera, config.commands.directory.as_deref()).known().map_err(anyhow::Error::msg)?;
+    let (name, view, recipe) = (plan.name.to_string(), plan.view.clone(), Recipe::new(plan.recipe.clone()));
+    let judge = Judge { camera: name, memory: memory.clone(), view, levels, locate: locate(camera)?, recipe };
     Ok((config, judge))
+}
+
+/// How a camera's parts are found, where they do not lie still.
+pub fn locate(camera: &CameraConfig) -> anyhow::Result<Option<LocatePlan>> {
+    let plan = camera.locate.as_ref().map(LocateSettings::plan).transpose();
+    plan.with_context(|| format!("camera '{}': [camera.locate]", camera.plan.name))
 }
 
 /// The line's settings, for their model and recipes: what else they name need not be here.

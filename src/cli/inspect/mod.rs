@@ -8,16 +8,21 @@ mod report;
 use std::ffi::{OsStr, OsString};
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use clap::Args;
 
 use super::engine_arguments::EngineArguments;
 use super::failure::{self, wrong_arguments};
+use super::levels_argument;
 use super::terminal::{self, note};
 use crate::clock::{Clock, SystemClock};
 use crate::engine;
-use crate::frame::Frame;
+use crate::frame::{Frame, Levels};
+use crate::line::locating::{NotPlaced, Placed};
+use crate::line::recipe::no_verdict;
+use crate::look::{Asked, LookError, Looker};
 use crate::memory::Memory;
 use crate::overlay;
 use crate::source::image_file::{self, ImageFileError};
@@ -38,6 +43,9 @@ pub struct InspectArguments {
     /// Look with this memory of good parts, made by `vcp-line learn` [default: that of --recipe]
     #[arg(long, value_name = "FILE.memory")]
     memory: Option<PathBuf>,
+    /// What the values of the pictures mean, for those of 10 to 16 bits [default: those of --recipe, else 16 bits as they are]
+    #[arg(long, value_name = "BLACK,WHITE[,GAMMA]", value_parser = levels_argument::levels)]
+    levels: Option<Arc<Levels>>,
     #[command(flatten)]
     engine: EngineArguments,
     /// Write each anomaly map as NAME.npy into this folder: float32, S×S, blended and smoothed.
@@ -64,6 +72,7 @@ fn map_value(text: &str) -> Result<f32, String> {
 pub fn run(arguments: &InspectArguments) -> anyhow::Result<()> {
     let recipe = arguments.recipe.as_deref().map(|file| judge::open(file, arguments.camera.as_deref())).transpose()?;
     let (config, mut judge) = recipe.unzip();
+    let levels = arguments.levels.clone().or(judge.as_ref().and_then(|judge| judge.levels.clone()));
     let remembered = judge.as_ref().and_then(|judge| judge.memory.clone());
     let spec = match (&arguments.model, config) {
         (Some(bundle), _) => arguments.engine.spec(bundle, 1),
@@ -89,11 +98,12 @@ pub fn run(arguments: &InspectArguments) -> anyhow::Result<()> {
         memory.fits(&engine.info().model())?;
         engine.hand_out_tokens(true);
     }
+    let mut looker = Looker::new(judge.as_ref().map(|judge| judge.view.clone()).unwrap_or_default());
     let json = arguments.json || !std::io::stdout().is_terminal();
     let outline = arguments.outline.or(judge.as_ref().map(|judge| judge.spec().defect_threshold)).unwrap_or(0.5);
     let (mut failed, mut absent) = (0, 0);
     for (images::Image { path, .. }, name) in images.iter().zip(&names) {
-        let image = match image_file::load(path) {
+        let image = match image_file::load_with(path, levels.as_ref()) {
             Ok(image) => image,
             Err(error) => {
                 // The other images are still worth looking at; the exit code tells.
@@ -106,38 +116,54 @@ pub fn run(arguments: &InspectArguments) -> anyhow::Result<()> {
             }
         };
         let frame = Frame::alone("inspect", SystemClock.now(), image);
-        let predictions = engine.infer(&[&frame]).with_context(|| format!("{}", path.display()))?;
-        let Some(prediction) = predictions.into_iter().next() else { bail!("the engine gave no answer") };
         let size = (frame.image.width, frame.image.height);
-        let prediction = match memory.as_ref().map(|memory| memory.look(prediction.clone(), size)) {
-            None => prediction,
-            Some(Ok(prediction)) => prediction,
-            Some(Err(error)) => {
+        let regions = judge.as_ref().map(|judge| judge.spec().regions.clone()).unwrap_or_default();
+        let asked = Asked { regions: &regions, memory: memory.as_ref(), ..Asked::default() };
+        let locate = judge.as_ref().and_then(|judge| judge.locate.as_ref());
+        let placed = match Placed::new(&frame, locate) {
+            Ok(placed) => placed,
+            Err(error @ NotPlaced::Missing) => {
+                let inspection = no_verdict(error.reason());
+                let judged = judge.as_ref().zip(Some(inspection));
+                report(&Found { path, image: &frame.image, prediction: None, judged }, engine.info(), json)?;
+                continue;
+            }
+            Err(NotPlaced::Failed(error)) => {
                 note!("vcp-line: image {}: {error}", path.display());
                 failed += 1;
                 continue;
             }
         };
-        let inspection = match judge.as_mut().map(|judge| judge.inspect(&prediction, size)).transpose() {
-            Ok(inspection) => inspection,
+        let prediction = match looker.look(engine.as_mut(), placed.seen(), asked, None) {
+            Ok(prediction) => prediction,
+            Err(LookError::Engine(error)) => return Err(error).with_context(|| format!("{}", path.display())),
             Err(error) => {
                 note!("vcp-line: image {}: {error}", path.display());
                 failed += 1;
                 continue;
             }
         };
+        let inspection = match judge.as_mut().map(|judge| judge.inspect(&prediction, size)).transpose() {
+            Ok(inspection) => inspection.map(|inspection| placed.inspection(inspection)),
+            Err(error) => {
+                note!("vcp-line: image {}: {error}", path.display());
+                failed += 1;
+                continue;
+            }
+        };
+        let map = placed.map(&prediction.map);
         if let Some(folder) = &arguments.maps {
             let file = output(folder, name, ".npy")?;
-            npy::write(&file, &prediction.map).with_context(|| format!("writing {}", file.display()))?;
+            npy::write(&file, &map).with_context(|| format!("writing {}", file.display()))?;
         }
         if let Some(folder) = &arguments.overlays {
             let file = output(folder, name, ".png")?;
-            overlay::draw(&frame.image, &prediction.map, outline)
+            overlay::draw(&frame.image, &map, outline)
                 .save(&file)
                 .with_context(|| format!("writing {}", file.display()))?;
         }
         let judged = judge.as_ref().zip(inspection);
-        report(&Found { path, image: &frame.image, prediction: &prediction, judged }, engine.info(), json)?;
+        report(&Found { path, image: &frame.image, prediction: Some(&prediction), judged }, engine.info(), json)?;
     }
     if failed > 0 {
         let message = format!(

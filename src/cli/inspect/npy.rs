@@ -9,7 +9,8 @@ use crate::anomaly::AnomalyMap;
 /// NumPy's format, version 1.0: a header padded to 64 bytes, then the values, little endian, row by row.
 pub fn write(path: &Path, map: &AnomalyMap) -> Result<()> {
     let mut header =
-        format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({0}, {0}), }}", map.size()).into_bytes();
+        format!("{{'descr': '<f4', 'fortran_order': False, 'shape': ({}, {}), }}", map.height(), map.width())
+            .into_bytes();
     const PREFIX: usize = 10;
     let padded = (PREFIX + header.len() + 1).next_multiple_of(64);
     header.resize(padded - PREFIX - 1, b' ');

@@ -1,5 +1,6 @@
 //! The TensorRT engine: the network as a TensorRT plan, our own kernels before and behind it, nothing copied to the host
-//! but the answer. A passing part costs a summary of less than a KiB; a map is fetched when somebody asks for it.
+//! but the answer. A passing part costs a summary of less than a KiB, with a memory of good parts two; a map is fetched when
+//! somebody asks for it, and so are tokens, which a learner does.
 //!
 //! Plans are made by [`build`] (`vcp-line model build`), also on a machine without a GPU.
 
@@ -7,12 +8,14 @@
 #![allow(unsafe_code)]
 
 mod ahead;
+mod answers;
 mod build;
 #[cfg(not(feature = "tensorrt-enterprise"))]
 mod cache;
 mod failure;
 mod gpu;
 mod library;
+mod memories;
 mod network;
 mod pipeline;
 
@@ -30,7 +33,9 @@ use super::{Engine, EngineError, EngineInfo, EngineSpec, self_test};
 use crate::anomaly::{AnomalyMap, Prediction, StageTimes};
 use crate::engine::onnx::typed;
 use crate::frame::{Frame, Image};
+use crate::tokens::PatchTokens;
 use crate::weights::bundle::Bundle;
+use answers::{MapOnCard, tokens_on_card};
 use failure::ENGINE;
 use network::Network;
 use pipeline::Pipeline;
@@ -41,6 +46,8 @@ pub struct TensorrtEngine {
     info: EngineInfo,
     /// Maps of the last batch. Those that somebody still holds are fetched before the next batch overwrites them.
     handed_out: Vec<AnomalyMap>,
+    /// The same of tokens.
+    tokens_handed_out: Vec<PatchTokens>,
     hands_out_tokens: bool,
 }
 
@@ -88,7 +95,8 @@ impl TensorrtEngine {
         drop(plan);
         let pipeline = Pipeline::new(&gpu, &bundle, network, max_batch)?;
         let info = EngineInfo::new(&bundle, ENGINE, spec.precision, max_batch);
-        let mut engine = Self { pipeline, info, handed_out: Vec::new(), hands_out_tokens: false };
+        let (handed_out, tokens_handed_out) = (Vec::new(), Vec::new());
+        let mut engine = Self { pipeline, info, handed_out, tokens_handed_out, hands_out_tokens: false };
         let deviation = self_test::check(&mut engine, &identity.self_test)?;
         tracing::info!(
             card = %properties.name, sm = properties.sm, driver = %driver, tensorrt = %version,
@@ -103,9 +111,9 @@ impl TensorrtEngine {
         self.pipeline.times()
     }
 
-    /// How many maps have been brought over the bus so far; goes on counting.
+    /// How often a map, or the tokens of a picture, have been brought over the bus so far; goes on counting.
     pub fn fetches(&self) -> Arc<AtomicU64> {
-        self.pipeline.fetches()
+        self.pipeline.answers().fetches()
     }
 
     /// Whether batches run as captured graphs.
@@ -217,30 +225,34 @@ impl Engine for TensorrtEngine {
     ) -> Result<Vec<Prediction>, EngineError> {
         self.info.check_batch(frames.len())?;
         let start = Instant::now();
+        let answers = Arc::clone(self.pipeline.answers());
+        // From here on nobody joins what the last batch left; what is still wanted of it is fetched.
+        let mut turn = answers.begin();
         for map in self.handed_out.drain(..).filter(AnomalyMap::is_held_elsewhere) {
             map.values();
         }
+        for tokens in self.tokens_handed_out.drain(..).filter(PatchTokens::is_held_elsewhere) {
+            tokens.taps();
+        }
         let images: Vec<&Image> = frames.iter().map(|frame| &frame.image).collect();
-        let summaries = self.pipeline.run(&images, coming)?;
+        let summaries = self.pipeline.run(&mut turn, &images, coming)?;
         let gpu = Duration::from_secs_f32(self.pipeline.times()?.total / 1e3);
         let count = frames.len() as u32;
         // The card does not tell its stages apart: what is not its time went into staging and upload.
         let staging = start.elapsed().saturating_sub(gpu);
         let times = StageTimes { preprocess: staging / count, inference: gpu / count, postprocess: Duration::ZERO };
         let size = self.info.image_size;
-        let mut tokens = match self.hands_out_tokens {
-            true => self.pipeline.tokens(frames.len())?.into_iter().map(Some).collect(),
-            false => vec![None; frames.len()],
-        };
         let predictions: Vec<Prediction> = summaries
             .iter()
-            .zip(&mut tokens)
             .enumerate()
-            .map(|(slot, (summary, tokens))| {
-                let map = AnomalyMap::elsewhere(size, summary.peak, Box::new(self.pipeline.map(slot)));
-                Prediction { map, score: summary.score, times, tokens: tokens.take() }
+            .map(|(slot, summary)| {
+                let map = MapOnCard::new(&answers, &turn, slot);
+                let map = AnomalyMap::elsewhere(size, summary.peak, Box::new(map));
+                let tokens = self.hands_out_tokens.then(|| tokens_on_card(&answers, slot));
+                Prediction { map, score: summary.score, times, tokens }
             })
             .collect();
+        self.tokens_handed_out = predictions.iter().filter_map(|prediction| prediction.tokens.clone()).collect();
         self.handed_out = predictions.iter().map(|prediction| prediction.map.clone()).collect();
         Ok(predictions)
     }

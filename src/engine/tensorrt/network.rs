@@ -19,7 +19,7 @@ use crate::vcp_clip::Architecture;
 
 /// Numbers of one tensor on the card, in the type that the graph has there.
 #[derive(Debug)]
-enum Tensor {
+pub enum Tensor {
     F32(Buffer<f32>),
     F16(Buffer<f16>),
 }
@@ -40,7 +40,8 @@ impl Tensor {
         address as *mut c_void
     }
 
-    fn values(&self) -> Values<'_> {
+    /// All of them.
+    pub fn values(&self) -> Values<'_> {
         match self {
             Self::F32(buffer) => Values::F32(buffer.view()),
             Self::F16(buffer) => Values::F16(buffer.view()),
@@ -61,7 +62,8 @@ pub struct Network {
     _runtime: Runtime<'static>,
     working: Buffer<u8>,
     image: Tensor,
-    tokens: Vec<Tensor>,
+    /// Also of those who look at them after the batch.
+    tokens: Arc<[Tensor]>,
     text: Buffer<f32>,
     raw: Vec<Buffer<f32>>,
     names: OutputNames,
@@ -191,6 +193,11 @@ impl Network {
     /// Patch tokens per tapped layer, `[batch, N, Cv]`.
     pub fn tokens(&self) -> Vec<Values<'_>> {
         self.tokens.iter().map(Tensor::values).collect()
+    }
+
+    /// The same, for as long as somebody looks at them.
+    pub fn shared_tokens(&self) -> Arc<[Tensor]> {
+        Arc::clone(&self.tokens)
     }
 
     /// Text embeddings, `[batch, 2, Ct]`.

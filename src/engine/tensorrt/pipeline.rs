@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use half::f16;
 
@@ -10,15 +9,14 @@ use super::super::EngineError;
 use super::super::finish::Finish;
 use super::super::prepare::preprocessor;
 use super::ahead::Ahead;
+use super::answers::{Answers, Turn};
 use super::failure::{ENGINE, card};
 use super::network::Network;
-use crate::anomaly::Fetch;
 use crate::cuda::{
     Buffer, CudaError, Dtype, Event, FrameFormat, Gpu, Graph, HostBuffer, Maps, PostVcp, PostVcpShape, Prepared,
-    Preprocess, RawSummary, Stream, Summary, Threshold, Values, ValuesMut, View, ViewMut,
+    Preprocess, RawSummary, Stream, Summary, Threshold, ValuesMut,
 };
 use crate::frame::{Image, PixelFormat, Resampling};
-use crate::tokens::PatchTokens;
 use crate::vcp_clip::preprocess::Preprocessor;
 use crate::weights::bundle::Bundle;
 
@@ -33,13 +31,17 @@ const MOST_KINDS: usize = 64;
 enum Kind {
     /// Pre-processed on the card.
     Card { gray: bool, bgr: bool, width: u32, height: u32 },
-    /// What our kernel does not read (16-bit grey, alpha, palettes): pre-processed by the CPU.
+    /// What our kernel does not read (16 bits, levels, alpha, palettes): pre-processed by the CPU, which keeps the depth to
+    /// the end and costs what it costs on the OpenVINO engine.
     Host,
 }
 
 impl Kind {
     fn of(image: &Image) -> Self {
         let (width, height) = (image.width, image.height);
+        if image.levels.is_some() {
+            return Self::Host;
+        }
         match (image.format, image.resampling) {
             (PixelFormat::Gray8, Resampling::Bicubic) => Self::Card { gray: true, bgr: false, width, height },
             (PixelFormat::Rgb8, Resampling::Bicubic) => Self::Card { gray: false, bgr: false, width, height },
@@ -53,39 +55,6 @@ impl Kind {
 struct Slot {
     host: HostBuffer<u8>,
     device: Buffer<u8>,
-}
-
-/// Maps of the last batch, also for those who fetch one later.
-struct Answers {
-    gpu: Arc<Gpu>,
-    stream: Stream,
-    maps: Buffer<f32>,
-    pixels: usize,
-    fetches: Arc<AtomicU64>,
-}
-
-/// One map of the batch, until the next batch is begun.
-pub struct MapOnCard {
-    answers: Arc<Answers>,
-    slot: usize,
-}
-
-impl Fetch for MapOnCard {
-    fn fetch(&self) -> Vec<f32> {
-        self.answers.fetches.fetch_add(1, Ordering::Relaxed);
-        let pixels = self.answers.pixels;
-        let mut values = vec![0.0; pixels];
-        let map = self.answers.maps.view().slice(self.slot * pixels..(self.slot + 1) * pixels);
-        // SAFETY: the vector outlives the copy, which is waited for; the buffer is `answers`'.
-        let copied = unsafe { self.answers.gpu.download(&self.answers.stream, map, &mut values) };
-        match copied.and_then(|()| self.answers.gpu.synchronize(&self.answers.stream)) {
-            Ok(()) => values,
-            Err(error) => {
-                tracing::error!(%error, "an anomaly map could not be fetched from the graphics card");
-                vec![f32::NAN; pixels]
-            }
-        }
-    }
 }
 
 /// GPU time of one batch, milliseconds.
@@ -109,7 +78,6 @@ pub struct Pipeline {
     captures: bool,
     slots: Vec<Slot>,
     new_maps: Buffer<f32>,
-    scores: Buffer<f32>,
     thresholds: Buffer<f32>,
     mask: Buffer<u32>,
     summaries: Buffer<RawSummary>,
@@ -124,8 +92,6 @@ pub struct Pipeline {
     begun: Event,
     done: Event,
     side: usize,
-    grid: usize,
-    token_width: usize,
     // Last: everything above lies in this card's memory.
     stream: Stream,
     gpu: Arc<Gpu>,
@@ -149,12 +115,10 @@ impl Pipeline {
         let threshold = Threshold::new(&machine, side).map_err(card)?;
         let stream = gpu.stream().map_err(card)?;
         let uploads = gpu.stream().map_err(card)?;
-        let maps = Buffer::zeros(&machine, max_batch * side * side).map_err(card)?;
         let slot = |_| -> Result<Slot, EngineError> {
             Ok(Slot { host: gpu.host_buffer(0).map_err(card)?, device: Buffer::zeros(&machine, 0).map_err(card)? })
         };
-        let fetches = Arc::default();
-        let answers = Answers { gpu: Arc::clone(gpu), stream: stream.clone(), maps, pixels: side * side, fetches };
+        let answers = Answers::new(gpu, &stream, arch, network.shared_tokens(), max_batch).map_err(card)?;
         Ok(Self {
             preprocess: Preprocess::new(&machine, side, constants.mean, constants.std).map_err(card)?,
             post_vcp: PostVcp::new(&machine, &post_vcp, shape).map_err(card)?,
@@ -165,7 +129,6 @@ impl Pipeline {
             captures: true,
             slots: (0..max_batch).map(slot).collect::<Result<_, _>>()?,
             new_maps: Buffer::zeros(&machine, max_batch * arch.taps.len() * arch.patches()).map_err(card)?,
-            scores: Buffer::zeros(&machine, max_batch).map_err(card)?,
             thresholds: Buffer::zeros(&machine, max_batch).map_err(card)?,
             mask: Buffer::zeros(&machine, max_batch * side * threshold.row_words()).map_err(card)?,
             summaries: Buffer::zeros(&machine, max_batch).map_err(card)?,
@@ -181,16 +144,19 @@ impl Pipeline {
             threshold,
             network,
             side,
-            grid: arch.grid(),
-            token_width: arch.vision_width,
             stream,
             gpu: Arc::clone(gpu),
         })
     }
 
-    /// Runs a batch and waits for it: a summary per frame; the maps stay on the card until the next batch. While the card
-    /// computes, what `coming` names is sent ahead.
-    pub fn run(&mut self, images: &[&Image], coming: &dyn Fn() -> Vec<Image>) -> Result<Vec<Summary>, EngineError> {
+    /// Runs the batch whose turn it is and waits for it: a summary per frame; the rest stays on the card, with
+    /// [`Self::answers`], until the next batch. While the card computes, what `coming` names is sent ahead.
+    pub fn run(
+        &mut self,
+        _turn: &mut Turn,
+        images: &[&Image],
+        coming: &dyn Fn() -> Vec<Image>,
+    ) -> Result<Vec<Summary>, EngineError> {
         let batch = images.len();
         let kinds: Vec<Kind> = images.iter().map(|image| Kind::of(image)).collect();
         self.network.prepare(batch)?;
@@ -249,45 +215,9 @@ impl Pipeline {
         !self.graphs.is_empty()
     }
 
-    /// How many maps have been brought over the bus so far; goes on counting.
-    pub fn fetches(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.answers.fetches)
-    }
-
-    /// A map of the last batch.
-    pub fn map(&self, slot: usize) -> MapOnCard {
-        MapOnCard { answers: Arc::clone(&self.answers), slot }
-    }
-
-    /// Patch tokens of the last batch of `batch` frames, brought over the bus. Waits for the copies.
-    pub fn tokens(&self, batch: usize) -> Result<Vec<PatchTokens>, EngineError> {
-        let taps =
-            self.network.tokens().into_iter().map(|tokens| self.downloaded(tokens)).collect::<Result<Vec<_>, _>>()?;
-        let length = self.grid * self.grid * self.token_width;
-        let share = |slot: usize| taps.iter().map(|tap| tap[slot * length..(slot + 1) * length].to_vec()).collect();
-        Ok((0..batch).map(|slot| PatchTokens::new(self.grid, self.token_width, share(slot))).collect())
-    }
-
-    fn downloaded(&self, values: Values<'_>) -> Result<Vec<f32>, EngineError> {
-        let (gpu, stream) = (&self.gpu, &self.stream);
-        match values {
-            Values::F32(view) => {
-                let mut here = vec![0.0; view.len()];
-                // SAFETY: the vector outlives the copy, which is waited for; the network keeps its outputs.
-                unsafe { gpu.download(stream, view, &mut here) }
-                    .and_then(|()| gpu.synchronize(stream))
-                    .map_err(card)?;
-                Ok(here)
-            }
-            Values::F16(view) => {
-                let mut here = vec![f16::ZERO; view.len()];
-                // SAFETY: as above.
-                unsafe { gpu.download(stream, view, &mut here) }
-                    .and_then(|()| gpu.synchronize(stream))
-                    .map_err(card)?;
-                Ok(here.into_iter().map(f16::to_f32).collect())
-            }
-        }
+    /// What the last batch left on the card.
+    pub fn answers(&self) -> &Arc<Answers> {
+        &self.answers
     }
 
     /// Keeps what TensorRT compiled on this card.
@@ -414,13 +344,10 @@ impl Pipeline {
         self.network.enqueue(stream, batch)?;
         let (tokens, text, raw) = (self.network.tokens(), self.network.text(), self.network.raw());
         self.post_vcp.run(stream, &tokens, text, batch, self.new_maps.view_mut()).map_err(card)?;
-        let pixels = batch * self.side * self.side;
-        // SAFETY: the buffer is `answers`', as long as this pipeline and everyone who holds a map. A map that somebody
-        // still wants is fetched before the next batch is begun, so nobody reads while this is written.
-        let map = unsafe { ViewMut::from_raw(self.answers.maps.address(), pixels) };
-        self.fusion.run(stream, &raw, self.new_maps.view(), batch, map, self.scores.view_mut()).map_err(card)?;
-        let maps: View<'_, f32> = self.answers.maps.view().slice(0..pixels);
-        let (scores, thresholds) = (self.scores.view(), self.thresholds.view());
+        // SAFETY: `run` was given the turn, and its caller has fetched what somebody still wants of the last batch.
+        let (map, scores) = unsafe { self.answers.written(batch) };
+        self.fusion.run(stream, &raw, self.new_maps.view(), batch, map, scores).map_err(card)?;
+        let ((maps, scores), thresholds) = (self.answers.read(batch), self.thresholds.view());
         let (mask, summaries) = (self.mask.view_mut(), self.summaries.view_mut());
         self.threshold.run(stream, maps, scores, thresholds, batch, mask, summaries).map_err(card)
     }
@@ -443,7 +370,9 @@ impl From<CudaError> for Refused {
 
 impl Drop for Pipeline {
     fn drop(&mut self) {
-        // Graphs, buffers and contexts are freed next; nothing may still run on them.
+        // Graphs, buffers and contexts are freed next; nothing may still run on them. Joined maps hold the answers, which
+        // hold the maps: whoever still wants one gets its values now.
+        drop(self.answers.begin());
         self.settle();
     }
 }

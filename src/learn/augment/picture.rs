@@ -19,11 +19,17 @@ pub struct Picture {
 }
 
 impl Picture {
-    /// Takes a picture and its mask; a good part has none. Alpha is dropped, 16-bit grey is cut off at 255 as on the
-    /// way into the model.
+    /// Takes a picture and its mask; a good part has none. Alpha is dropped, levels are applied, and 16-bit grey without any
+    /// is cut off at 255 as on the way into the model.
     pub fn new(image: &Image, mask: Option<Mask>) -> Self {
         let (width, height) = (image.width as usize, image.height as usize);
         let pixels = image.data().chunks_exact(image.format.bytes_per_pixel());
+        let defect = mask.map_or_else(|| vec![false; width * height], |mask| mask.anomalous);
+        if image.levels_in_use().is_some() {
+            let places = (0..image.height).flat_map(|y| (0..image.width).map(move |x| (x, y)));
+            let data = places.flat_map(|(x, y)| image.rgb_at(x, y)).collect();
+            return Self { width, height, channels: 3, data, defect };
+        }
         let (channels, data) = match image.format {
             PixelFormat::Gray8 => (1, image.data().to_vec()),
             PixelFormat::GrayAlpha8 => (1, pixels.map(|pixel| pixel[0]).collect()),
@@ -31,8 +37,8 @@ impl Picture {
             PixelFormat::Rgb8 => (3, image.data().to_vec()),
             PixelFormat::Rgba8 => (3, pixels.flat_map(|pixel| [pixel[0], pixel[1], pixel[2]]).collect()),
             PixelFormat::Bgr8 => (3, pixels.flat_map(|pixel| [pixel[2], pixel[1], pixel[0]]).collect()),
+            PixelFormat::Rgb16 => (3, pixels.flat_map(|pixel| [pixel[1], pixel[3], pixel[5]]).collect()),
         };
-        let defect = mask.map_or_else(|| vec![false; width * height], |mask| mask.anomalous);
         Self { width, height, channels, data, defect }
     }
 

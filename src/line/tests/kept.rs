@@ -63,6 +63,7 @@ fn a_kept_map_is_fetched_only_when_asked_for() {
         max_batch: 3,
         image_size: 4,
         sigma: 0.0,
+        top_k: 1,
     };
     let engine = CardEngine { info, card: Arc::clone(&card), handed_out: Vec::new() };
     let notebook = Arc::new(Notebook::default());
@@ -75,6 +76,7 @@ fn a_kept_map_is_fetched_only_when_asked_for() {
         engine: Box::new(|| Ok(Box::new(engine))),
         unanswered: Vec::new(),
         sink: Arc::clone(&notebook) as Arc<dyn EventSink>,
+        archive: None,
         heartbeat: Arc::clone(&notebook) as Arc<dyn Heartbeat>,
         clock: Arc::new(SystemClock),
         cancelled: CancellationToken::new(),

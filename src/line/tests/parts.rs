@@ -133,9 +133,10 @@ fn a_recipe_is_taken_into_use_whole_or_not_at_all() {
     let control = line.control();
     let region = vec![vec![[0.0, 0.0], [8.0, 0.0], [0.0, 6.0]]];
     let change = |regions: &Vec<Vec<[f32; 2]>>, defect_threshold: f32| {
-        let (control, regions) = (control.clone(), regions.clone());
-        let new = move |used: &RecipeSpec| RecipeSpec { defect_threshold, regions: regions.clone(), ..used.clone() };
-        control.change_recipes(None, new).map(|changes| changes.into_iter().for_each(|change| drop(change.apply())))
+        let (camera, used) = control.used(None)?;
+        let regions = regions.clone();
+        let recipe = Arc::new(RecipeSpec { defect_threshold, regions, ..RecipeSpec::clone(&used.recipe) });
+        control.change(&camera, Used { recipe, ..used }).map(|change| drop(change.apply()))
     };
     let early = change(&region, 0.5).expect_err("no frame yet").to_string();
     assert!(early.starts_with("camera 'a' has shown no frame yet"), "{early}");

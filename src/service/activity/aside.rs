@@ -16,7 +16,8 @@ pub fn aside<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     }
 }
 
-fn give_way() {
+/// This thread gives way to all others from now on.
+pub fn give_way() {
     // SAFETY: the call takes three numbers and touches no memory of this process. Zero is the calling thread on Linux, where
     // the niceness is a thread's (setpriority(2), nptl(7)).
     let result = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICENESS) };

@@ -1,18 +1,20 @@
 //! A calibration on the running line: statistics of the next good parts, and at their end thresholds with a promise.
 
-use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde_json::json;
 
+use super::super::recipes::Calibrated;
 use super::copies::Copies;
 use super::pupil::{Outcome, Pupil, Unfit};
-use crate::calibrate::record::Model;
 use crate::calibrate::{By, Calibration, Kind, Look, Part, Record, Wanted, Wish, calibrate, sheets};
 use crate::clock::{Clock, SystemClock};
 use crate::drift::Features;
 use crate::event::ModelInfo;
 use crate::line::Handed;
 use crate::line::recipe::{Recipe, RecipeSpec};
+use crate::memory::Memory;
+use crate::verdict::Verdict;
 
 /// Who has asked, in files.
 pub const BY: &str = "command";
@@ -21,12 +23,15 @@ pub const BY: &str = "command";
 pub struct Asked {
     pub line: String,
     pub camera: String,
+    /// With the memory that helps it.
     pub model: ModelInfo,
+    /// That of the camera: pictures that have made it do not count.
+    pub memory: Option<Arc<Memory>>,
     pub wish: Wish,
     /// The next version is taken into use.
     pub apply: bool,
-    /// Where the calibration file and its histograms go.
-    pub folder: Option<PathBuf>,
+    /// The highest version of the recipe that was used.
+    pub newest: u32,
 }
 
 /// See the module.
@@ -42,21 +47,17 @@ impl Calibrating {
     /// Of this recipe by so many parts.
     pub fn new(asked: Asked, recipe: &RecipeSpec, wanted: usize) -> Self {
         let recipe = Recipe::new(recipe.clone());
-        Self { asked, recipe, good: Vec::new(), size: None, copies: Copies::new(wanted) }
+        let known = asked.memory.iter().flat_map(|memory| memory.about().pictures.iter().copied());
+        let copies = Copies::new(wanted, known);
+        Self { asked, recipe, good: Vec::new(), size: None, copies }
     }
 
     fn found(&self, found: &Calibration) -> Result<Outcome, Unfit> {
-        let Asked { line, camera, model, apply, folder, .. } = &self.asked;
+        let Asked { line, camera, model, apply, .. } = &self.asked;
         let before = self.recipe.spec();
         let by = By { at: SystemClock.now().wall, by: BY.into(), line: line.clone(), camera: camera.clone() };
-        let model = Model {
-            name: model.name.clone(),
-            sha256: model.sha256.clone(),
-            engine: model.engine.clone(),
-            precision: model.precision.clone(),
-        };
-        let record = Record::new(by, model, before, found, &self.good, &[]);
-        let mut applied = json!({
+        let record = Record::new(by, model.clone(), before, found, &self.good, &[]);
+        let applied = json!({
             "camera": camera,
             "activity": "calibrate",
             "parts": self.good.len(),
@@ -67,24 +68,23 @@ impl Calibrating {
             "decided": record.decided,
             "warnings": record.warnings,
         });
-        let mut files: Vec<(PathBuf, Vec<u8>)> = Vec::new();
-        if let Some(folder) = folder {
-            let texts = sheets(&record, before, found, &self.good, &[]).map_err(|error| Unfit(error.to_string()))?;
-            files = texts.into_iter().map(|(name, text)| (folder.join(name), text.into_bytes())).collect();
-            applied["files"] = files.iter().map(|(file, _)| file.to_string_lossy().into_owned()).collect();
-        }
-        Ok(Outcome {
-            applied,
-            files,
-            recipe: apply.then(|| found.recipe.clone()),
-            baseline: record.picture,
-            memory: None,
-        })
+        let sheets = sheets(&record, before, found, &self.good, &[]).map_err(|error| Unfit(error.to_string()))?;
+        let calibrated = Calibrated {
+            recipe: found.recipe.clone(),
+            model: record.model,
+            picture: record.picture,
+            sheets,
+            apply: *apply,
+        };
+        Ok(Outcome { applied, calibrated: Some(calibrated), memory: None })
     }
 }
 
 impl Pupil for Calibrating {
     fn take(&mut self, part: &Handed) -> Result<bool, Unfit> {
+        if matches!(part.verdict, Verdict::NoVerdict(_)) {
+            return Ok(false);
+        }
         let (width, height) = (part.frame.image.width, part.frame.image.height);
         let size = *self.size.get_or_insert((width, height));
         if size != (width, height) {
@@ -117,7 +117,12 @@ impl Pupil for Calibrating {
 
     fn finish(self: Box<Self>) -> Result<Outcome, Unfit> {
         match calibrate(self.recipe.spec(), &self.good, &[], &self.asked.wish) {
-            Ok(found) => self.found(&found),
+            Ok(mut found) => {
+                // A version that was used before, and has given way since, means another recipe.
+                let version = &mut found.recipe.info.version;
+                *version = (*version).max(self.asked.newest.saturating_add(1));
+                self.found(&found)
+            }
             Err(error) => Err(Unfit(format!("{error}; nothing was changed"))),
         }
     }

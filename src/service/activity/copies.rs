@@ -16,9 +16,9 @@ pub struct Copies {
 }
 
 impl Copies {
-    /// Nothing yet; so many parts are wanted.
-    pub fn new(wanted: usize) -> Self {
-        Self { seen: HashSet::new(), wanted, count: 0, in_a_row: 0 }
+    /// None but those that are `known` from before; so many parts are wanted.
+    pub fn new(wanted: usize, known: impl Iterator<Item = [u8; 32]>) -> Self {
+        Self { seen: known.collect(), wanted, count: 0, in_a_row: 0 }
     }
 
     /// Whether the picture of this hash has not come before. Errors when nothing else seems to come any more.
@@ -31,7 +31,7 @@ impl Copies {
         match self.in_a_row >= MOST_IN_A_ROW.max(self.wanted) {
             false => Ok(false),
             true => Err(Unfit(format!(
-                "{} pictures in a row were the very ones that had come before, and different parts are needed: does the \
+                "{} pictures in a row were the very ones that had come before or had made the memory, and different parts are needed: does the \
                  camera look at parts? Nothing was changed",
                 self.in_a_row
             ))),

@@ -19,8 +19,11 @@ type Note = Box<dyn FnOnce(&Ack, &Job) + Send>;
 enum Phase {
     /// Whoever comes first.
     Taking(Option<(Note, Told)>),
-    /// Its own thread, which takes the result into use.
-    Putting,
+    /// Its own thread, which takes the result into use; `commits`: it does the last step and cannot be held any more.
+    Putting {
+        told: Option<(Note, Told)>,
+        commits: bool,
+    },
     Over,
 }
 
@@ -38,7 +41,6 @@ pub struct Job {
 /// The right and the duty to end a job.
 pub struct Claim<'a> {
     job: &'a Job,
-    told: Option<(Note, Told)>,
 }
 
 impl Job {
@@ -57,7 +59,7 @@ impl Job {
         match &mut *phase {
             Phase::Taking(nobody) => *nobody = Some((note, told)),
             // Ended before it has begun.
-            Phase::Putting | Phase::Over => {
+            Phase::Putting { .. } | Phase::Over => {
                 drop(phase);
                 let ack = told(Err("the service is stopping; nothing was changed, begin again".into()));
                 note(&ack, self);
@@ -67,6 +69,15 @@ impl Job {
 
     pub fn is_over(&self) -> bool {
         matches!(*self.phase(), Phase::Over)
+    }
+
+    /// Whether its camera is taken: whoever is being told that it has ended may begin the next one.
+    pub fn is_under_way(&self) -> bool {
+        match &*self.phase() {
+            Phase::Taking(_) => true,
+            Phase::Putting { told, .. } => told.is_some(),
+            Phase::Over => false,
+        }
     }
 
     /// Whether nobody has ended it.
@@ -86,13 +97,31 @@ impl Job {
     /// The right to end it, unless somebody else has that.
     pub fn claim(&self) -> Option<Claim<'_>> {
         let mut phase = self.phase();
-        if !matches!(*phase, Phase::Taking(_)) {
-            return None;
+        let Phase::Taking(told) = &mut *phase else { return None };
+        *phase = Phase::Putting { told: told.take(), commits: false };
+        Some(Claim { job: self })
+    }
+
+    /// Ends it though its thread takes the result into use, unless that does its last step.
+    pub fn give_up(&self, reason: &str) {
+        let told = match &mut *self.phase() {
+            Phase::Putting { told, commits: false } => told.take(),
+            _ => return,
+        };
+        self.tell(told, Err(reason.to_owned()));
+    }
+
+    fn tell(&self, told: Option<(Note, Told)>, result: Result<Value, String>) {
+        let (kind, camera) = (self.kind.word(), &self.camera);
+        match &result {
+            Ok(_) => tracing::info!(%camera, "{kind}: done"),
+            Err(reason) => tracing::warn!(%camera, "{kind}: {reason}"),
         }
-        match std::mem::replace(&mut *phase, Phase::Putting) {
-            Phase::Taking(told) => Some(Claim { job: self, told }),
-            Phase::Putting | Phase::Over => None,
+        if let Some((note, told)) = told {
+            let ack = told(result);
+            note(&ack, self);
         }
+        *self.phase() = Phase::Over;
     }
 
     /// Ends it, unless somebody else does.
@@ -116,21 +145,28 @@ impl Job {
 
 impl Claim<'_> {
     /// Tells how it ended.
-    pub fn end(mut self, result: Result<Value, String>) {
+    pub fn end(self, result: Result<Value, String>) {
         self.tell(result);
     }
 
-    fn tell(&mut self, result: Result<Value, String>) {
-        let (kind, camera) = (self.job.kind.word(), &self.job.camera);
-        match &result {
-            Ok(_) => tracing::info!(%camera, "{kind}: done"),
-            Err(reason) => tracing::warn!(%camera, "{kind}: {reason}"),
+    /// Whether the last step may be done: nobody has given it up. From then on nobody can.
+    pub fn commits(&self) -> bool {
+        match &mut *self.job.phase() {
+            Phase::Putting { told, commits } => {
+                // Whoever has taken it tells that nothing was changed.
+                *commits = told.is_some();
+                *commits
+            }
+            Phase::Taking(_) | Phase::Over => false,
         }
-        if let Some((note, told)) = self.told.take() {
-            let ack = told(result);
-            note(&ack, self.job);
-        }
-        *self.job.phase() = Phase::Over;
+    }
+
+    fn tell(&self, result: Result<Value, String>) {
+        let told = match &mut *self.job.phase() {
+            Phase::Putting { told, .. } => told.take(),
+            Phase::Taking(_) | Phase::Over => return,
+        };
+        self.job.tell(told, result);
     }
 }
 
@@ -163,8 +199,30 @@ mod tests {
         assert!(job.count() && job.goes_on() && !job.is_over());
         let claim = job.claim().expect("nobody has it");
         assert!(!job.end(Err(&"stopped")) && !job.goes_on() && !job.is_over(), "it is being put");
+        assert!(job.is_under_way());
         drop(claim);
         assert!(job.is_over() && !job.end(Err(&"stopped")));
+        let given_up = |late: bool| {
+            let job = Job::new(ActivityKind::Learn, "top".into(), 2, Timestamp::UNIX_EPOCH);
+            let (heard, ears) = {
+                let heard = Arc::new(Mutex::new(Vec::new()));
+                (Arc::clone(&heard), heard)
+            };
+            let told = move |result: Result<Value, String>| {
+                ears.lock().expect("heard").push(result.clone());
+                Ack::refused(None, "")
+            };
+            job.tells(Box::new(|_, _| {}), Box::new(told));
+            let claim = job.claim().expect("nobody has it");
+            let commits = late.then(|| claim.commits());
+            job.give_up("stopping");
+            let commits = commits.unwrap_or_else(|| claim.commits());
+            claim.end(if commits { Ok(Value::Null) } else { Err("given up".into()) });
+            let heard = heard.lock().expect("heard").clone();
+            (commits, heard)
+        };
+        assert_eq!(given_up(false), (false, vec![Err("stopping".to_owned())]), "the last step is not done");
+        assert_eq!(given_up(true), (true, vec![Ok(Value::Null)]), "it was being done");
         assert_eq!(*heard.lock().expect("heard"), [Err("its thread broke off; please report this".to_owned())]);
     }
 }

@@ -26,7 +26,13 @@ impl Learning {
     /// From so many parts of this camera.
     pub fn new(camera: String, settings: Settings, wanted: usize) -> Self {
         let engine = settings.model.engine.clone();
-        Self { camera, engine, learner: Learner::new(settings), copies: Copies::new(wanted), failed: Vec::new() }
+        Self {
+            camera,
+            engine,
+            learner: Learner::new(settings),
+            copies: Copies::new(wanted, std::iter::empty()),
+            failed: Vec::new(),
+        }
     }
 }
 
@@ -41,11 +47,13 @@ impl Pupil for Learning {
         let (Some(said), Some(tokens)) = (said, tokens) else {
             return Err(unfit(&MemoryError::NoTokens { engine: self.engine.clone() }));
         };
-        if !self.copies.is_new(Look::of(&part.frame.image).sha256)? {
+        let picture = Look::of(&part.frame.image).sha256;
+        if !self.copies.is_new(picture)? {
             return Ok(false);
         }
         let size = (part.frame.image.width, part.frame.image.height);
         self.learner.take(tokens, said.score, size).map_err(|error| unfit(&error))?;
+        self.learner.note(picture);
         if part.verdict == Verdict::Fail && self.failed.len() < MOST_NAMED {
             let name = part.frame.part.as_ref().map(|part| format!("part {}", part.id));
             self.failed.push(name.unwrap_or_else(|| format!("frame {}", part.frame.seq)));

@@ -29,12 +29,15 @@ use crate::publish::{Activity, ActivityKind};
 use aside::aside;
 use job::Job;
 
+pub use aside::give_way;
 pub use job::Told;
 pub use pupil::Pupil;
 pub use pupils::{PupilError, Pupils};
 
 use super::recipes::Recipes;
 
+/// The last step of what is taken into use, which is one small file.
+const LAST_STEP: Duration = Duration::from_secs(1);
 /// How often the end of the service looks whether what is being written is written.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -140,7 +143,7 @@ impl Activities {
         if book.closed {
             return Err(ActivityError::Stopping);
         }
-        if let Some(job) = book.running.get(&camera).filter(|job| !job.is_over()) {
+        if let Some(job) = book.running.get(&camera).filter(|job| job.is_under_way()) {
             let Activity { kind, parts, wanted, .. } = job.report();
             return Err(ActivityError::Busy { camera, kind: kind.word(), parts, wanted });
         }
@@ -223,9 +226,14 @@ impl Activities {
                 format!("the service is stopping after {parts} of {wanted} parts; nothing was changed, begin again");
             job.end(Err(&reason));
         }
-        while jobs.iter().any(|job| !job.is_over()) && Instant::now() < deadline {
-            std::thread::sleep(LOOK);
-        }
+        let wait_until = |deadline: Instant| {
+            while jobs.iter().any(|job| !job.is_over()) && Instant::now() < deadline {
+                std::thread::sleep(LOOK);
+            }
+        };
+        wait_until(deadline);
+        jobs.iter().for_each(|job| job.give_up("the service is stopping; nothing was changed, begin again"));
+        wait_until(Instant::now() + LAST_STEP);
         !jobs.is_empty()
     }
 }

@@ -1,12 +1,9 @@
 //! Whoever learns from parts, one after the other, in a thread of its own.
 
-use std::path::PathBuf;
-
 use serde_json::Value;
 
-use crate::drift::Baseline;
+use super::super::recipes::Calibrated;
 use crate::line::Handed;
-use crate::line::recipe::RecipeSpec;
 use crate::memory::Memory;
 
 /// Why parts of this kind cannot be learnt from: the activity ends with it.
@@ -31,12 +28,8 @@ pub trait Pupil: Send {
 pub struct Outcome {
     /// For the acknowledgement, an object.
     pub applied: Value,
-    /// Files to be kept, with their contents.
-    pub files: Vec<(PathBuf, Vec<u8>)>,
-    /// To be taken into use.
-    pub recipe: Option<RecipeSpec>,
-    /// What pictures are to be compared with, when the recipe is taken into use.
-    pub baseline: Option<Baseline>,
+    /// A recipe's thresholds.
+    pub calibrated: Option<Calibrated>,
     /// To be taken into use.
     pub memory: Option<Memory>,
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::super::kept::KeptError;
-use super::super::pictures::CALIBRATIONS;
+use super::super::recipes::Recipes;
 use super::Beginning;
 use super::calibration::{Asked, BY, Calibrating, wish};
 use super::learning::Learning;
@@ -55,7 +55,7 @@ pub enum PupilError {
 
 /// What calibrating and learning need besides the line.
 pub struct Pupils {
-    /// Where their files go; `None` writes none.
+    /// Where memories go; `None` keeps none.
     directory: Option<PathBuf>,
 }
 
@@ -66,9 +66,9 @@ impl Pupils {
     }
 
     /// What this command begins.
-    pub fn beginning(&self, control: &Control, command: &Command) -> Result<Beginning, PupilError> {
+    pub fn beginning(&self, control: &Control, recipes: &Recipes, command: &Command) -> Result<Beginning, PupilError> {
         match command {
-            Command::Calibrate(calibrate) => self.calibrating(control, calibrate),
+            Command::Calibrate(calibrate) => Self::calibrating(control, recipes, calibrate),
             Command::Learn(learn) => self.learning(control, learn),
             _ => Err(PupilError::NoParts),
         }
@@ -92,8 +92,11 @@ impl Pupils {
         Ok(Beginning { kind: ActivityKind::Learn, camera, wanted, pupil, recipe })
     }
 
-    fn calibrating(&self, control: &Control, asked: &Calibrate) -> Result<Beginning, PupilError> {
-        let (camera, recipe) = control.recipe(asked.camera.as_deref())?;
+    fn calibrating(control: &Control, recipes: &Recipes, asked: &Calibrate) -> Result<Beginning, PupilError> {
+        let (camera, used) = control.used(asked.camera.as_deref())?;
+        // Parts without a verdict have no statistic, so that it would wait for ever.
+        control.judges(&camera)?;
+        let (model, recipe) = (used.model(control.model()), used.recipe);
         let false_rejects = asked.false_rejects.unwrap_or(Calibrate::FALSE_REJECTS);
         let confidence = asked.confidence.unwrap_or(Calibrate::CONFIDENCE);
         let (wish, needed) = wish(&recipe, false_rejects, confidence)?;
@@ -104,10 +107,9 @@ impl Pupils {
         if parts > MOST_PARTS as usize {
             return Err(PupilError::TooMany { needed });
         }
-        let folder = self.directory.as_ref().map(|directory| directory.join(CALIBRATIONS));
-        let (line, model) = (control.line().to_owned(), control.model().clone());
-        let (name, apply) = (camera.to_string(), asked.apply);
-        let asked = Asked { line, camera: name, model, wish, apply, folder };
+        let (line, name, apply) = (control.line().to_owned(), camera.to_string(), asked.apply);
+        let newest = recipes.newest(&camera, &recipe.info.id);
+        let asked = Asked { line, camera: name, model, memory: used.memory, wish, apply, newest };
         let pupil = Box::new(Calibrating::new(asked, &recipe, parts));
         Ok(Beginning { kind: ActivityKind::Calibrate, camera, wanted: parts as u32, pupil, recipe })
     }

@@ -1,18 +1,17 @@
 //! The thread of an activity: takes parts until there are enough, then takes what was learnt into use.
 
-use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use super::super::recipes::Recipes;
-use super::job::Job;
+use super::super::recipes::{Begun, ChangeError, Recipes};
+use super::job::{Claim, Job};
 use super::pupil::{Outcome, Pupil, Unfit};
 use crate::error_chain;
 use crate::line::control::{Control, PartStream};
 use crate::line::recipe::RecipeSpec;
-use crate::output;
+use crate::memory::Memory;
 
 /// How soon it notices that it was ended, that the recipe has changed, that the camera is paused.
 const LOOK: Duration = Duration::from_millis(100);
@@ -39,11 +38,14 @@ pub fn run(
     recipes: &Recipes,
 ) {
     let _alive = Alive(job);
-    match learn(job, pupil, parts, begun) {
+    let memory = parts.memory();
+    match learn(job, pupil, parts, begun, memory.as_ref()) {
         Ok(Some(outcome)) => {
             // From here on nobody else can end it: what is told is what is in use.
             if let Some(claim) = job.claim() {
-                claim.end(put(job, outcome, begun, control, recipes));
+                let begun = Begun { recipe: begun, memory };
+                let done = put(&claim, outcome, &job.camera, &begun, control, recipes);
+                claim.end(done);
             }
         }
         Ok(None) => {}
@@ -59,8 +61,8 @@ fn learn(
     mut pupil: Box<dyn Pupil>,
     parts: PartStream,
     begun: &Arc<RecipeSpec>,
+    known: Option<&Arc<Memory>>,
 ) -> Result<Option<Outcome>, Unfit> {
-    let known = parts.memory();
     loop {
         if !job.goes_on() {
             return Ok(None);
@@ -71,7 +73,7 @@ fn learn(
             Some(part) => (Arc::clone(&part.recipe), part.memory.clone()),
             None => (parts.recipe(), parts.memory()),
         };
-        if pupil.minds_changes() && known.as_ref().map(Arc::as_ptr) != memory.as_ref().map(Arc::as_ptr) {
+        if pupil.minds_changes() && known.map(Arc::as_ptr) != memory.as_ref().map(Arc::as_ptr) {
             return Err(Unfit("the memory has changed meanwhile; nothing was changed, begin again".into()));
         }
         if now.info.id != begun.info.id {
@@ -95,24 +97,30 @@ fn learn(
     }
 }
 
-/// Files first: what is in use never refers to one that is not there.
-fn put(job: &Job, outcome: Outcome, begun: &RecipeSpec, control: &Control, recipes: &Recipes) -> Result<Value, String> {
-    let Outcome { mut applied, files, recipe, baseline, memory } = outcome;
-    for (path, contents) in &files {
-        let folder = path.parent().unwrap_or(path);
-        let written = fs::create_dir_all(folder).and_then(|()| output::write(path, contents));
-        written.map_err(|error| format!("writing {}: {error}; nothing was changed", path.display()))?;
-    }
-    if let Some(recipe) = recipe {
-        let changed = recipes.replace(control, &job.camera, begun, recipe);
-        let changed = changed.map_err(|error| error_chain::one_line(&error))?;
-        applied["recipe"] = changed[0]["recipe"].clone();
-        let compared = control.compare_with(Some(&job.camera), baseline.map(Arc::new));
-        compared.map_err(|error| error_chain::one_line(&error))?;
+/// What was learnt is taken into use, as the last step of all: until then the end of the service may end it.
+fn put(
+    claim: &Claim<'_>,
+    outcome: Outcome,
+    camera: &Arc<str>,
+    begun: &Begun<'_>,
+    control: &Control,
+    recipes: &Recipes,
+) -> Result<Value, String> {
+    let Outcome { mut applied, calibrated, memory } = outcome;
+    let commits = || claim.commits();
+    let said = |error: ChangeError| error_chain::one_line(&error);
+    if let Some(found) = calibrated {
+        let (files, recipe) = recipes.calibrated(control, camera, begun, found, &commits).map_err(said)?;
+        if !files.is_empty() {
+            applied["files"] = files.iter().map(|file| file.to_string_lossy().into_owned()).collect();
+        }
+        if let Some(recipe) = recipe {
+            applied["recipe"] = recipe["recipe"].clone();
+        }
     }
     if let Some(memory) = memory {
-        let file = recipes.remember(control, &job.camera, &begun.info.id, memory);
-        applied["file"] = file.map_err(|error| error_chain::one_line(&error))?.to_string_lossy().into();
+        let file = recipes.remember(control, camera, &begun.recipe.info.id, memory, &commits).map_err(said)?;
+        applied["file"] = file.to_string_lossy().into();
         applied["next"] =
             "its thresholds and what pictures are compared with were found without this memory: calibrate".into();
     }

@@ -25,7 +25,6 @@ pub use orders::Inbox;
 use super::activity::{Activities, Pupils};
 use super::error::ServiceError;
 use super::kept::KeptRecipes;
-use super::pictures::Pictures;
 use super::recipes::Recipes;
 use super::snapshot::Snapshots;
 use crate::clock::Clock;
@@ -50,8 +49,6 @@ pub struct CommandSpec {
     pub snapshots: Option<Snapshots>,
     /// Where changed recipes are kept.
     pub kept: KeptRecipes,
-    /// What pictures of each recipe are compared with.
-    pub pictures: Pictures,
     /// What calibrating and learning need.
     pub pupils: Pupils,
 }
@@ -108,8 +105,8 @@ impl Commander {
         let control = Arc::new(OnceLock::new());
         let inbox = Inbox::new(orders, Arc::clone(&counters), Arc::clone(&clock));
         let answering = Answers::new(Arc::clone(&keeping), Arc::clone(&counters));
-        let CommandSpec { max_age, snapshots, kept, pictures, pupils } = spec;
-        let recipes = Arc::new(Recipes::new(kept, pictures));
+        let CommandSpec { max_age, snapshots, kept, pupils } = spec;
+        let recipes = Arc::new(Recipes::new(kept));
         let activities = Arc::new(Activities::new(Arc::clone(&recipes), Arc::clone(&clock)));
         let slow = Slow::new(
             snapshots,

@@ -19,6 +19,8 @@ struct Known {
     debt: Option<Debt>,
     /// How many changes there were when it had been carried out.
     changes: u64,
+    /// It has begun and not ended: it is known until then, whatever else changes.
+    pending: bool,
 }
 
 /// What was carried out lately.
@@ -36,7 +38,7 @@ impl Repeats {
     pub fn answer(&mut self, request: &Request, now: Instant) -> Option<(Ack, Option<Debt>)> {
         self.forget(now);
         let known = self.known.get(request.correlation_id.as_ref()?)?;
-        let stands = !changes(&request.command) || known.changes == self.changes;
+        let stands = known.pending || !changes(&request.command) || known.changes == self.changes;
         (stands && known.request == *request).then(|| (Ack { repeated: true, ..known.ack.clone() }, known.debt))
     }
 
@@ -44,17 +46,40 @@ impl Repeats {
     pub fn remember(&mut self, request: &Request, ack: &Ack, debt: Option<Debt>, now: Instant) {
         self.changes += u64::from(changes(&request.command));
         let Some(id) = &request.correlation_id else { return };
-        let known = Known { request: request.clone(), at: now, ack: ack.clone(), debt, changes: self.changes };
+        let (changes, pending) = (self.changes, false);
+        let known = Known { request: request.clone(), at: now, ack: ack.clone(), debt, changes, pending };
         self.known.insert(id.clone(), known);
         self.order.push_back((now, id.clone()));
         self.forget(now);
+    }
+
+    /// This command has begun something that takes long; there are few of those.
+    pub fn begun(&mut self, request: &Request, ack: &Ack, now: Instant) {
+        self.changes += 1;
+        let Some(id) = &request.correlation_id else { return };
+        let (changes, pending) = (self.changes, true);
+        let known = Known { request: request.clone(), at: now, ack: ack.clone(), debt: None, changes, pending };
+        self.known.insert(id.clone(), known);
+    }
+
+    /// What this command began has ended: that is its answer from now on. After a refusal it is heard anew.
+    pub fn ended(&mut self, request: &Request, ack: &Ack, now: Instant) {
+        let id = request.correlation_id.as_ref();
+        let known =
+            id.and_then(|id| self.known.get(id)).is_some_and(|known| known.pending && known.request == *request);
+        if known && let Some(id) = id {
+            self.known.remove(id);
+            if ack.ok {
+                self.remember(request, ack, None, now);
+            }
+        }
     }
 
     fn forget(&mut self, now: Instant) {
         let old = |at: &Instant| now.saturating_duration_since(*at) >= WINDOW;
         while self.order.front().is_some_and(|(at, _)| old(at)) || self.order.len() > MOST {
             let Some((at, id)) = self.order.pop_front() else { return };
-            if self.known.get(&id).is_some_and(|known| known.at == at) {
+            if self.known.get(&id).is_some_and(|known| known.at == at && !known.pending) {
                 self.known.remove(&id);
             }
         }
@@ -106,6 +131,27 @@ mod tests {
         let nameless = request("pause", "{}");
         repeats.remember(&nameless, &done(&nameless), None, now);
         assert_eq!(repeats.answer(&nameless, now), None);
+    }
+
+    #[test]
+    fn what_has_begun_is_known_until_its_end_and_then_by_its_end() {
+        let start = Instant::now();
+        let mut repeats = Repeats::default();
+        let learn = request("learn", r#"{"correlation_id":"l","parts":16}"#);
+        let begun = Ack::begun(learn.correlation_id.clone(), serde_json::json!("begun"));
+        let again = |ack: &Ack| Some((Ack { repeated: true, ..ack.clone() }, None));
+        repeats.begun(&learn, &begun, start);
+        let pause = request("pause", r#"{"correlation_id":"p"}"#);
+        repeats.remember(&pause, &done(&pause), None, start);
+        let late = start + 10 * WINDOW;
+        assert_eq!(repeats.answer(&learn, late), again(&begun), "it goes on, whatever else has changed");
+        repeats.ended(&learn, &done(&learn), late);
+        assert_eq!(repeats.answer(&learn, late + WINDOW / 2), again(&done(&learn)), "delivered twice");
+        assert_eq!(repeats.answer(&learn, late + WINDOW), None, "another one");
+        repeats.begun(&learn, &begun, late + WINDOW);
+        repeats.ended(&learn, &Ack::refused(learn.correlation_id.clone(), "stopped"), late + WINDOW);
+        assert_eq!(repeats.answer(&learn, late + WINDOW), None, "told to begin again");
+        assert!(repeats.known.keys().all(|id| id == "p"));
     }
 
     #[test]

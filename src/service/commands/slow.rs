@@ -1,12 +1,13 @@
 //! The thread for commands that write files: recipes, which are kept before they are used, and pictures; and for those that
 //! begin or end what takes many parts.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender};
 use serde_json::Value;
 
-use super::super::activity::{Activities, ActivityError, Beginning, PupilError, Pupils};
+use super::super::activity::{Activities, ActivityError, PupilError, Pupils};
+use super::super::kept::Wish;
 use super::super::recipes::{ChangeError, Recipes};
 use super::super::snapshot::{SnapshotError, Snapshots};
 use super::answers::Answer;
@@ -39,6 +40,8 @@ enum CannotDo {
     NoFolder,
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
+    #[error("this command begins something and is carried out elsewhere; please report this")]
+    Begins,
     #[error("this command needs no disk and is carried out elsewhere; please report this")]
     Quick,
 }
@@ -59,7 +62,8 @@ pub struct Slow {
     clock: Arc<dyn Clock>,
     answers: Sender<Answer>,
     counters: Arc<Counters>,
-    repeats: Repeats,
+    /// Those that take many parts end in their own threads.
+    repeats: Arc<Mutex<Repeats>>,
 }
 
 impl Slow {
@@ -72,20 +76,20 @@ impl Slow {
         answers: Sender<Answer>,
         counters: Arc<Counters>,
     ) -> Self {
-        let repeats = Repeats::default();
+        let repeats = Arc::default();
         Self { snapshots, recipes, activities, pupils, clock, answers, counters, repeats }
     }
 
     /// Returns when nobody can ask any more.
     pub fn run(mut self, tasks: &Receiver<Task>) {
         for Task { control, request, reply } in tasks {
-            let ack = match self.begins(&control, &request) {
-                Some(beginning) => match self.begin(&control, &request, beginning, &reply) {
-                    Some(ack) => ack,
-                    None => continue,
-                },
-                None => self.answer(&control, &request),
+            let known = remembered(&self.repeats).answer(&request, self.clock.now().monotonic);
+            let ack = match known {
+                Some((ack, _)) => Some(ack),
+                None if begins(&request.command) => self.begin(&control, &request, &reply),
+                None => Some(self.answer(&control, &request)),
             };
+            let Some(ack) = ack else { continue };
             // Behind the answers that wait already; whoever has gone away needs none.
             if self.answers.send(Answer { reply, ack, debt: None }).is_err() {
                 return;
@@ -95,41 +99,22 @@ impl Slow {
 
     fn answer(&mut self, control: &Control, request: &Request) -> Ack {
         let now = self.clock.now().monotonic;
-        if let Some((ack, _)) = self.repeats.answer(request, now) {
-            return ack;
-        }
         let correlation_id = request.correlation_id.clone();
         match self.carry_out(control, &request.command) {
             Ok(applied) => {
                 tracing::info!(command = request.command.name(), %applied, "command carried out");
                 let ack = Ack::done(correlation_id, applied);
-                self.repeats.remember(request, &ack, None, now);
+                remembered(&self.repeats).remember(request, &ack, None, now);
                 ack
             }
             Err(error) => refused(correlation_id, &error),
         }
     }
 
-    /// What takes many parts, if the command begins that and was not heard before.
-    fn begins(&mut self, control: &Control, request: &Request) -> Option<Result<Beginning, CannotDo>> {
-        let begins = match &request.command {
-            Command::Calibrate(calibrate) => !calibrate.stop,
-            Command::Learn(learn) => !learn.stop,
-            _ => false,
-        };
-        let known = self.repeats.answer(request, self.clock.now().monotonic).is_some();
-        (begins && !known).then(|| Ok(self.pupils.beginning(control, &request.command)?))
-    }
-
     /// Answers at once that it has begun, and at its end what has come of it. The answer when it has not begun.
-    fn begin(
-        &mut self,
-        control: &Control,
-        request: &Request,
-        beginning: Result<Beginning, CannotDo>,
-        reply: &Reply,
-    ) -> Option<Ack> {
+    fn begin(&mut self, control: &Control, request: &Request, reply: &Reply) -> Option<Ack> {
         let correlation_id = request.correlation_id.clone();
+        let beginning = self.pupils.beginning(control, &self.recipes, &request.command).map_err(CannotDo::from);
         let begun = beginning.and_then(|beginning| Ok(self.activities.begin(control, beginning)?));
         let begun = match begun {
             Ok(begun) => begun,
@@ -137,16 +122,18 @@ impl Slow {
         };
         tracing::info!(command = request.command.name(), applied = %begun.applied, "begun");
         let ack = Ack::begun(correlation_id.clone(), begun.applied.clone());
-        self.repeats.remember(request, &ack, None, self.clock.now().monotonic);
+        remembered(&self.repeats).begun(request, &ack, self.clock.now().monotonic);
         // Not behind the answers that wait for the disk: the answer of the end must not come before it.
         reply(ack);
         let (reply, counters) = (Arc::clone(reply), Arc::clone(&self.counters));
+        let (repeats, clock, request) = (Arc::clone(&self.repeats), Arc::clone(&self.clock), request.clone());
         let told = move |result: Result<Value, String>| {
             let ack = match result {
                 Ok(applied) => Ack::done(correlation_id, applied),
                 Err(error) => Ack::refused(correlation_id, error),
             };
             count(if ack.ok { &counters.done } else { &counters.refused });
+            remembered(&repeats).ended(&request, &ack, clock.now().monotonic);
             reply(ack.clone());
             ack
         };
@@ -165,18 +152,32 @@ impl Slow {
                 Ok(self.recipes.change(control, change.camera.as_deref(), |used| changed(used, change))?)
             }
             Command::Recipe(recipe) => {
-                Ok(self.recipes.change(control, recipe.camera.as_deref(), |used| replaced(used, recipe))?)
+                Ok(self.recipes.change(control, recipe.camera.as_deref(), |_| replaced(recipe))?)
             }
             Command::Snapshot(which) => {
                 let snapshots = self.snapshots.as_ref().ok_or(CannotDo::NoFolder)?;
                 Ok(snapshots.take(&*control.latest(which.camera.as_deref())?, self.clock.now().wall)?)
             }
             Command::Rollback(which) => Ok(self.recipes.roll_back(control, which.camera.as_deref())?),
-            Command::Calibrate(_) => self.stop(control, ActivityKind::Calibrate, command.camera()),
-            Command::Learn(_) => self.stop(control, ActivityKind::Learn, command.camera()),
+            Command::Calibrate(which) if which.stop => self.stop(control, ActivityKind::Calibrate, command.camera()),
+            Command::Learn(which) if which.stop => self.stop(control, ActivityKind::Learn, command.camera()),
+            Command::Calibrate(_) | Command::Learn(_) => Err(CannotDo::Begins),
             Command::Trigger(_) | Command::Pause(_) | Command::Resume(_) => Err(CannotDo::Quick),
         }
     }
+}
+
+/// Whether it takes many parts, and answers twice.
+fn begins(command: &Command) -> bool {
+    match command {
+        Command::Calibrate(calibrate) => !calibrate.stop,
+        Command::Learn(learn) => !learn.stop,
+        _ => false,
+    }
+}
+
+fn remembered(repeats: &Mutex<Repeats>) -> MutexGuard<'_, Repeats> {
+    repeats.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn refused(correlation_id: Option<String>, error: &CannotDo) -> Ack {
@@ -185,21 +186,25 @@ fn refused(correlation_id: Option<String>, error: &CannotDo) -> Ack {
     Ack::refused(correlation_id, error)
 }
 
-fn changed(used: &RecipeSpec, change: &Threshold) -> RecipeSpec {
-    RecipeSpec {
+fn changed(used: &RecipeSpec, change: &Threshold) -> Wish {
+    let recipe = RecipeSpec {
         threshold: change.threshold.unwrap_or(used.threshold),
         defect_threshold: change.defect_threshold.unwrap_or(used.defect_threshold),
         ..used.clone()
-    }
+    };
+    // One that stays is as it was found.
+    let by_hand = change.defect_threshold.is_some() && (change.threshold.is_some() || used.threshold.is_none());
+    Wish { recipe, version: false, by_hand, without_memory: false }
 }
 
-fn replaced(used: &RecipeSpec, recipe: &NewRecipe) -> RecipeSpec {
-    let first = if recipe.id == used.info.id { used.info.version.saturating_add(1) } else { 1 };
-    RecipeSpec {
-        info: RecipeInfo { id: recipe.id.clone(), version: recipe.version.unwrap_or(first) },
+fn replaced(recipe: &NewRecipe) -> Wish {
+    let version = recipe.version;
+    let spec = RecipeSpec {
+        info: RecipeInfo { id: recipe.id.clone(), version: version.unwrap_or_default() },
         threshold: recipe.threshold,
         defect_threshold: recipe.defect_threshold,
         min_area_px: recipe.min_area_px.unwrap_or(MIN_AREA_PX),
         regions: recipe.regions.clone(),
-    }
+    };
+    Wish { recipe: spec, version: version.is_some(), by_hand: true, without_memory: recipe.memory == Some(false) }
 }

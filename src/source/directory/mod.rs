@@ -125,7 +125,7 @@ impl DirectorySource {
     /// Reads a file. `Ok(None)`: it has to be waited for.
     fn read(&mut self, name: PathBuf, look: Look, since: Instant) -> Result<Option<Frame>, SourceError> {
         let path = self.spec.path.join(&name);
-        let read = image_file::load(&path);
+        let read = image_file::load_of_sensor(&path);
         if let Feed::Watched(watched) = &mut self.feed {
             match (&read, Look::at(&path)) {
                 (_, Some(now)) if now != look => {

@@ -14,8 +14,6 @@ pub enum Fault {
     Missing(String),
     /// The settings and the camera do not fit.
     Unfit(String),
-    /// Frames of more than 8 bits a channel; says which format.
-    TooDeep(String),
     /// The camera, the network or the file failed.
     Failed(String),
     /// The camera's element gave up its stream, without saying why: aravissrc does when a triggered line pauses.
@@ -77,10 +75,7 @@ impl Fault {
             (Self::Missing(element), _) => {
                 SourceError::ElementMissing { camera, package: package_of(&element), element }
             }
-            (Self::TooDeep(said), None) => {
-                SourceError::Pipeline { camera, reason: format!("{} delivers what is refused: {said}", spec.address()) }
-            }
-            (Self::TooDeep(said) | Self::Unfit(said) | Self::Failed(said) | Self::StreamStopped(said), Some(path)) => {
+            (Self::Unfit(said) | Self::Failed(said) | Self::StreamStopped(said), Some(path)) => {
                 SourceError::File { camera, path, reason: said }
             }
             (Self::Unfit(said), None) => SourceError::Pipeline {

@@ -12,6 +12,8 @@ use super::super::gstreamer_spec::{
     AravisSpec, EXPOSURE_US, FileSpec, GAIN, GStreamerInput, GStreamerSpec, PIXEL_FORMATS, RtspSpec, RtspTransport,
     Secret, V4l2Spec, redacted,
 };
+use super::super::sensor_format::{SensorFormat, Storage};
+use super::arrival::{self, BAYER, anything, are_mosaics, mosaics, shallow};
 use super::fault::package_of;
 
 /// Name of the element that stands for the camera in the pipelines built here.
@@ -49,7 +51,10 @@ struct Builder<'a> {
 impl Builder<'_> {
     fn v4l2(&self, settings: &V4l2Spec) -> Result<Pipeline, SourceError> {
         let mjpg = settings.format.as_deref().is_some_and(|format| format.eq_ignore_ascii_case("MJPG"));
-        let raw = settings.format.as_deref().filter(|_| !mjpg).map(|format| self.raw_format(format)).transpose()?;
+        let mosaic = settings.format.as_ref().map(|format| format.to_ascii_lowercase());
+        let mosaic = mosaic.filter(|format| SensorFormat::of_gstreamer_bayer(format).is_some());
+        let raw = settings.format.as_deref().filter(|_| !mjpg && mosaic.is_none());
+        let raw = raw.map(|format| self.raw_format(format)).transpose()?;
         if !settings.device.exists() {
             return Err(SourceError::Lost {
                 camera: self.camera.to_owned(),
@@ -57,10 +62,14 @@ impl Builder<'_> {
                 reason: "there is no such device; `v4l2-ctl --list-devices` lists those there are".to_owned(),
             });
         }
-        let decoder = if mjpg { "jpegdec ! " } else { "" };
-        let built = self.described(&format!("v4l2src name={CAMERA} ! capsfilter name={WANTED} ! {decoder}"))?;
-        let mut wanted = gst::Caps::builder(if mjpg { "image/jpeg" } else { "video/x-raw" });
-        if let Some(format) = raw {
+        let head = format!("v4l2src name={CAMERA} ! capsfilter name={WANTED} ! ");
+        let (built, media) = match (&mosaic, mjpg) {
+            (Some(_), _) => (self.unconverted(&head)?, BAYER),
+            (None, true) => (self.described(&format!("{head}jpegdec ! "))?, "image/jpeg"),
+            (None, false) => (self.described(&head)?, "video/x-raw"),
+        };
+        let mut wanted = gst::Caps::builder(media);
+        if let Some(format) = raw.or(mosaic) {
             wanted = wanted.field("format", format);
         }
         self.want(&built, size(wanted, settings.width, settings.height, settings.fps).build())?;
@@ -108,8 +117,8 @@ impl Builder<'_> {
             self.refused(format!("pixel_format is missing; write the one that the camera is set to: {PIXEL_FORMATS}"))
         })?;
         let (media, format) = self.aravis_format(name)?;
-        let colours = if media == "video/x-bayer" { "bayer2rgb ! " } else { "" };
-        let built = self.described(&format!("aravissrc name={CAMERA} ! capsfilter name={WANTED} ! {colours}"))?;
+        let head = format!("aravissrc name={CAMERA} ! capsfilter name={WANTED} ! ");
+        let built = if media == BAYER { self.unconverted(&head)? } else { self.described(&head)? };
         let wanted = gst::Caps::builder(media).field("format", format);
         self.want(&built, size(wanted, settings.width, settings.height, settings.fps).build())?;
         self.set(&built, "camera-name", settings.camera.clone())?;
@@ -128,12 +137,19 @@ impl Builder<'_> {
             let bytes = bytes.ok_or_else(|| self.refused("packet_size must be 36 to 65500 bytes".to_owned()))?;
             self.set(&built, "packet-size", bytes)?;
         }
+        let mut features = Vec::new();
+        if matches!(name, "Mono10" | "Mono12" | "Mono14") {
+            // GRAY16_LE makes aravissrc write Mono16; this is written after it, before the stream is made.
+            features.push(format!("PixelFormat={name}"));
+        }
         if let Some(source) = &settings.trigger_source {
             if source.is_empty() || !source.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
                 return Err(self.refused(format!("trigger source '{source}': letters, digits and _ only, as in Line1")));
             }
-            let features = format!("TriggerSelector=FrameStart TriggerMode=On TriggerSource={source}");
-            self.set(&built, "features", features)?;
+            features.push(format!("TriggerSelector=FrameStart TriggerMode=On TriggerSource={source}"));
+        }
+        if !features.is_empty() {
+            self.set(&built, "features", features.join(" "))?;
         }
         Ok(built)
     }
@@ -163,21 +179,45 @@ impl Builder<'_> {
             let found = pipeline.and_then(|pipeline| Some((appsink_in(&pipeline)?, pipeline)));
             let (sink, pipeline) = found.ok_or_else(|| self.refused("nothing leads to the appsink".to_owned()))?;
             if sink.caps().is_none_or(|caps| caps.is_any()) {
-                sink.set_caps(Some(&acceptable()));
+                sink.set_caps(Some(&anything()));
             }
             return Ok(Pipeline { pipeline, sink, converter: None });
         }
-        self.described(&format!("{description} ! "))
+        let head = format!("{description} ! ");
+        if self.ends_in_a_mosaic(&head) { self.unconverted(&head) } else { self.described(&head) }
+    }
+
+    /// Whether what a description delivers can be nothing that videoconvert takes; asked of a pipeline that is made for it.
+    fn ends_in_a_mosaic(&self, head: &str) -> bool {
+        const END: &str = "vcp_line_end";
+        // What does not parse is told when the real one is made.
+        let Ok(pipeline) = self.parsed(&format!("{head}identity name={END}")) else { return false };
+        let end = pipeline.downcast_ref::<gst::Pipeline>().and_then(|pipeline| pipeline.by_name(END));
+        let feeding = end.as_ref().and_then(|end| end.static_pad("sink")).and_then(|pad| pad.peer());
+        feeding.is_some_and(|pad| are_mosaics(&pad.query_caps(None)))
+    }
+
+    /// A pipeline whose frames reach the appsink as they come: mosaics become colours here.
+    fn unconverted(&self, head: &str) -> Result<Pipeline, SourceError> {
+        let pipeline = self.parsed(&format!("{head}appsink name={SINK} sync=false"))?;
+        let (pipeline, sink) = self.with_sink(pipeline, head)?;
+        sink.set_caps(Some(&mosaics()));
+        Ok(Pipeline { pipeline, sink, converter: None })
+    }
+
+    fn with_sink(&self, pipeline: gst::Element, head: &str) -> Result<(gst::Pipeline, AppSink), SourceError> {
+        let broken = || self.refused(format!("'{}' makes no pipeline", redacted(head)));
+        let pipeline = pipeline.downcast::<gst::Pipeline>().map_err(|_| broken())?;
+        let sink = pipeline.by_name(SINK).and_then(|sink| sink.downcast::<AppSink>().ok()).ok_or_else(broken)?;
+        Ok((pipeline, sink))
     }
 
     /// A pipeline of a description that still lacks its end.
     fn described(&self, head: &str) -> Result<Pipeline, SourceError> {
         // No clock in between: a frame is worth most at once. Files that play in real time switch `sync` on.
         let pipeline = self.parsed(&format!("{head}videoconvert ! appsink name={SINK} sync=false"))?;
-        let broken = || self.refused(format!("'{}' makes no pipeline", redacted(head)));
-        let pipeline = pipeline.downcast::<gst::Pipeline>().map_err(|_| broken())?;
-        let sink = pipeline.by_name(SINK).and_then(|sink| sink.downcast::<AppSink>().ok()).ok_or_else(broken)?;
-        sink.set_caps(Some(&acceptable()));
+        let (pipeline, sink) = self.with_sink(pipeline, head)?;
+        sink.set_caps(Some(&shallow()));
         let converter = sink.static_pad("sink").and_then(|pad| pad.peer()).and_then(|pad| pad.parent_element());
         Ok(Pipeline { pipeline, sink, converter })
     }
@@ -231,32 +271,26 @@ impl Builder<'_> {
         let upper = name.to_ascii_uppercase();
         match gst_video::VideoFormat::from_string(&upper) {
             gst_video::VideoFormat::Unknown => {
-                Err(self.refused(format!("format '{name}' is not known; MJPG, GRAY8, YUY2 and RGB are examples")))
+                Err(self.refused(format!("format '{name}' is not known; MJPG, and {}", arrival::taken())))
             }
-            format => match too_deep(format) {
-                Some(reason) => Err(self.refused(format!("format: {reason}"))),
-                None => Ok(upper),
-            },
+            _ => Ok(upper),
         }
     }
 
-    /// GStreamer's media type and format of a GenICam pixel format. Formats of more than 8 bits are left out: Aravis
-    /// hands their values on unshifted, and a 12-bit picture would come out almost black.
+    /// GStreamer's media type and format of a GenICam pixel format.
     fn aravis_format(&self, name: &str) -> Result<(&'static str, &'static str), SourceError> {
         Ok(match name {
             "Mono8" => ("video/x-raw", "GRAY8"),
+            "Mono10" | "Mono12" | "Mono14" | "Mono16" => ("video/x-raw", "GRAY16_LE"),
             "RGB8" | "RGB8Packed" => ("video/x-raw", "RGB"),
             "BGR8" | "BGR8Packed" => ("video/x-raw", "BGR"),
             "YUV422_8" | "YUV422_YUYV_Packed" => ("video/x-raw", "YUY2"),
             "YUV422_8_UYVY" | "YUV422Packed" => ("video/x-raw", "UYVY"),
-            "BayerRG8" => ("video/x-bayer", "rggb"),
-            "BayerGR8" => ("video/x-bayer", "grbg"),
-            "BayerGB8" => ("video/x-bayer", "gbrg"),
-            "BayerBG8" => ("video/x-bayer", "bggr"),
-            _ => {
-                let reason = format!("pixel format '{name}' is not one of {PIXEL_FORMATS}; set the camera to 8 bits");
-                return Err(self.refused(reason));
-            }
+            "BayerRG8" => (BAYER, "rggb"),
+            "BayerGR8" => (BAYER, "grbg"),
+            "BayerGB8" => (BAYER, "gbrg"),
+            "BayerBG8" => (BAYER, "bggr"),
+            _ => return Err(self.refused(not_handed_on(name))),
         })
     }
 
@@ -265,23 +299,28 @@ impl Builder<'_> {
     }
 }
 
-/// Why frames of this format are refused, if they are: a converter would cut their values to 8 bits, and 10 or 12 bits in
-/// 16 come out nearly black.
-pub fn too_deep(format: gst_video::VideoFormat) -> Option<String> {
-    if format == gst_video::VideoFormat::Unknown {
-        return None;
-    }
-    let bits =
-        gst_video::VideoFormatInfo::from_format(format).depth().iter().max().copied().filter(|bits| *bits > 8)?;
-    Some(format!(
-        "{format} has {bits} bits a channel, and frames of more than 8 are not inspected; choose an 8-bit format"
-    ))
+/// Why a GenICam pixel format does not come through aravissrc, and what does.
+fn not_handed_on(name: &str) -> String {
+    let reason = match SensorFormat::of_genicam(name) {
+        Some(SensorFormat { mosaic: Some(_), .. }) => "it has no caps for mosaics of more than 8 bits",
+        Some(SensorFormat { storage: Storage::Pairs | Storage::Stream, .. }) => {
+            "it announces packed samples as GRAY16_LE, which they are not"
+        }
+        _ => "it is not one that is known here",
+    };
+    format!(
+        "pixel format '{name}' cannot be taken through {}: {reason}; set the camera to one of {PIXEL_FORMATS}",
+        version_of("aravissrc")
+    )
 }
 
-/// What the appsink takes. Grey, RGB and BGR stay as they are; of everything else videoconvert makes what loses least:
-/// RGB or BGR (both lose the same, it prefers BGR).
-fn acceptable() -> gst::Caps {
-    gst::Caps::builder("video/x-raw").field("format", gst::List::new(["RGB", "BGR", "GRAY8"])).build()
+/// Version of the plugin that an element comes from.
+fn version_of(element: &str) -> String {
+    let plugin = gst::ElementFactory::find(element).and_then(|factory| factory.plugin());
+    plugin.map_or_else(
+        || format!("{element}, which is not installed"),
+        |plugin| format!("{element} {}", plugin.version()),
+    )
 }
 
 fn size(

@@ -1,7 +1,10 @@
-//! How samples of 16 bits become 8, and when that would be a guess.
+//! What becomes of samples of 16 bits: they stay, unless 8 bits held them before, and what they mean is a matter of levels.
+
+use std::sync::Arc;
 
 use super::error::Refusal;
-use crate::frame::{Image, PixelFormat};
+use crate::frame::{Image, Levels, PixelFormat};
+use crate::levels::sensor_bits;
 
 /// A 16-bit picture that stays below uses at most 14 bits, as the sensors of many cameras do: whether it is dark or lies
 /// unshifted in its 16 bits, the file does not say, and a part that comes out nearly black would pass.
@@ -10,8 +13,10 @@ const DOUBTFUL: u16 = 1 << 14;
 /// What becomes of samples of 16 bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Depth {
-    /// [`to_eight`], and refused where that would be a guess.
-    Eight,
+    /// Kept, white at 65535; refused where that would be a guess.
+    Whole,
+    /// Kept, and whoever asked knows the levels.
+    Sensor,
     /// Grey keeps its 16 bits, colours their upper byte, as Pillow has it.
     AsStored,
 }
@@ -22,39 +27,66 @@ fn to_eight(level: u16) -> u8 {
     ((u32::from(level) + 128) / 257) as u8
 }
 
-/// A picture of 16-bit samples in the order of `format`, which has 8 bits a channel.
-pub(crate) fn eight_bits(width: u32, height: u32, format: PixelFormat, levels: &[u16]) -> Result<Image, Refusal> {
-    let channels = format.bytes_per_pixel();
-    // Alpha comes last and is white in every picture that has it by habit.
-    let colours = channels - usize::from(matches!(format, PixelFormat::GrayAlpha8 | PixelFormat::Rgba8));
-    let brightest = levels.chunks_exact(channels).flat_map(|pixel| &pixel[..colours]).max().copied().unwrap_or(0);
-    let copied_from_8_bits = || levels.iter().all(|level| level % 257 == 0);
-    if brightest < DOUBTFUL && !copied_from_8_bits() {
-        let bits = u16::BITS - brightest.leading_zeros();
-        return Err(Refusal::because(format!(
-            "has 16 bits a channel, and no value above {brightest}: looks like {bits} bits in 16, which would come out \
-             nearly black; scale its values to 0 … 65535, or save it with 8 bits"
-        )));
-    }
-    let data = levels.iter().copied().map(to_eight).collect();
-    Image::new(width, height, format, data).map_err(Refusal::because)
-}
-
-/// A picture of 16-bit samples, grey or with `format` of 8 bits a channel, with the depth that is wanted.
-pub(crate) fn sixteen_bits(
+/// A picture of 16-bit samples in the order of `format`, which has 8 bits a channel. With alpha it keeps 8 bits: there is no
+/// camera that delivers it.
+fn with_its_depth(
     (width, height): (u32, u32),
     format: PixelFormat,
     levels: &[u16],
     wanted: Depth,
 ) -> Result<Image, Refusal> {
-    if wanted == Depth::Eight {
-        return eight_bits(width, height, format, levels);
+    let channels = format.bytes_per_pixel();
+    let deeper = match format {
+        PixelFormat::Gray8 => Some(PixelFormat::Gray16),
+        PixelFormat::Rgb8 => Some(PixelFormat::Rgb16),
+        _ => None,
+    };
+    // Alpha comes last and is white in every picture that has it by habit.
+    let colours = channels - usize::from(matches!(format, PixelFormat::GrayAlpha8 | PixelFormat::Rgba8));
+    if levels.iter().all(|level| level % 257 == 0) {
+        let data = levels.iter().copied().map(to_eight).collect();
+        return Image::new(width, height, format, data).map_err(Refusal::because);
+    }
+    let brightest = levels.chunks_exact(channels).flat_map(|pixel| &pixel[..colours]).max().copied().unwrap_or(0);
+    if brightest < DOUBTFUL && (wanted == Depth::Whole || deeper.is_none()) {
+        let bits = u16::BITS - brightest.leading_zeros();
+        let white = Levels::of_bits(sensor_bits(brightest)).white();
+        let remedy = match deeper {
+            Some(_) => {
+                format!("say what they mean: `inspect` and `learn` have --levels 0,{white}, a line [camera.levels]")
+            }
+            None => "save it without transparency".to_owned(),
+        };
+        return Err(Refusal::because(format!(
+            "has 16 bits a channel, and no value above {brightest}: looks like {bits} bits in 16, which would come out \
+             nearly black; {remedy}, scale its values to 0 … 65535, or save it with 8 bits"
+        )));
+    }
+    let Some(deeper) = deeper else {
+        let data = levels.iter().copied().map(to_eight).collect();
+        return Image::new(width, height, format, data).map_err(Refusal::because);
+    };
+    let data = levels.iter().flat_map(|level| level.to_le_bytes()).collect();
+    let mut image = Image::new(width, height, deeper, data).map_err(Refusal::because)?;
+    image.levels = (wanted == Depth::Whole).then(|| Arc::new(Levels::of_bits(16)));
+    Ok(image)
+}
+
+/// A picture of 16-bit samples, grey or with `format` of 8 bits a channel, with the depth that is wanted.
+pub(crate) fn sixteen_bits(
+    size: (u32, u32),
+    format: PixelFormat,
+    levels: &[u16],
+    wanted: Depth,
+) -> Result<Image, Refusal> {
+    if wanted != Depth::AsStored {
+        return with_its_depth(size, format, levels, wanted);
     }
     let (format, data) = match format {
         PixelFormat::Gray8 => (PixelFormat::Gray16, levels.iter().flat_map(|level| level.to_le_bytes()).collect()),
         colours => (colours, levels.iter().map(|level| (level >> 8) as u8).collect()),
     };
-    Image::new(width, height, format, data).map_err(Refusal::because)
+    Image::new(size.0, size.1, format, data).map_err(Refusal::because)
 }
 
 /// Samples of 1, 2, 4 or 8 bits, packed from the high end of each byte and padded at the end of each row of `line` bytes,

@@ -1,5 +1,5 @@
 //! One image file becomes one picture, upright, in the mode that Pillow would open it in: what the filter sees depends on it.
-//! Only the depth is ours: Pillow cuts 16-bit grey off at 255, which turns a part white; here 16 bits become 8 by one rule.
+//! Only the depth is ours: Pillow cuts 16-bit grey off at 255, which turns a part white; here 16 bits stay and have levels.
 //!
 //! A file with less than a whole picture is no picture: decoders fill what is missing with grey, so each format is
 //! followed to its end before it is decoded.
@@ -20,6 +20,7 @@ mod webp;
 use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::Path;
+use std::sync::Arc;
 
 pub use image::metadata::Orientation;
 
@@ -27,7 +28,7 @@ use self::depth::Depth;
 use self::error::Refusal;
 pub use self::error::{ImageFileError, MAX_PIXELS};
 pub use self::orientation::swaps_sides;
-use crate::frame::Image;
+use crate::frame::{Image, Levels};
 
 /// File name endings that are read, in lower case.
 pub const EXTENSIONS: [&str; 8] = ["png", "jpg", "jpeg", "bmp", "tif", "tiff", "webp", "dib"];
@@ -52,14 +53,27 @@ impl Upright {
     }
 }
 
-/// Reads the picture in `path` with 8 bits a channel, upright by its EXIF orientation; the content decides the format, not
-/// the name.
+/// Reads the picture in `path`, upright by its EXIF orientation; the content decides the format, not the name.
 ///
-/// Samples of 16 bits are divided by 257 and rounded, so that a 16-bit copy of an 8-bit picture gives the same bytes;
-/// a picture that uses at most 14 of its 16 bits is refused, and so is one that is not all there. Palette and 1-bit files
-/// are to be resized without interpolation. A transparent colour of a palette or of an opaque file is ignored.
+/// Samples of 16 bits stay, with white at 65535; a 16-bit copy of an 8-bit picture gives the same bytes as that. A picture that
+/// uses at most 14 of its 16 bits is refused, and so is one that is not all there. Palette and 1-bit files are to be resized
+/// without interpolation. A transparent colour of a palette or of an opaque file is ignored.
 pub fn load(path: &Path) -> Result<Image, ImageFileError> {
     load_upright(path).map(|upright| upright.image)
+}
+
+/// Like [`load`] for pictures of a sensor whose levels are known elsewhere: those of 16 bits have none yet, and none is
+/// refused for being dark.
+pub fn load_of_sensor(path: &Path) -> Result<Image, ImageFileError> {
+    read(path, Depth::Sensor).map(|upright| upright.image)
+}
+
+/// [`load_of_sensor`] through these levels, and [`load`] without any.
+pub fn load_with(path: &Path, levels: Option<&Arc<Levels>>) -> Result<Image, ImageFileError> {
+    let Some(levels) = levels else { return load(path) };
+    let mut image = load_of_sensor(path)?;
+    image.levels = Some(Arc::clone(levels));
+    Ok(image)
 }
 
 /// Like [`load`] for what is no photograph, such as a mask of ones: 16-bit grey stays as it is, grey of 32 bits or with a
@@ -70,7 +84,7 @@ pub fn load_as_stored(path: &Path) -> Result<Image, ImageFileError> {
 
 /// [`load`], with the orientation: what belongs to the picture may be stored lying, as the picture is.
 pub fn load_upright(path: &Path) -> Result<Upright, ImageFileError> {
-    read(path, Depth::Eight)
+    read(path, Depth::Whole)
 }
 
 /// [`load_as_stored`], with the orientation.
@@ -90,7 +104,7 @@ pub fn turned(image: Image, orientation: Orientation) -> Result<Image, String> {
 
 /// The picture in the bytes of a file, as [`load`] reads it; the reason why there is none.
 pub fn from_bytes(bytes: &[u8]) -> Result<Image, String> {
-    decode(bytes, Depth::Eight).map(|upright| upright.image).map_err(|refusal| match refusal {
+    decode(bytes, Depth::Whole).map(|upright| upright.image).map_err(|refusal| match refusal {
         Refusal::Undecodable(reason) => reason,
         Refusal::TooLarge(width, height) => format!("{width}x{height} is more than {MAX_PIXELS} pixels"),
     })

@@ -49,9 +49,7 @@ pub(crate) fn upright(image: Image, orientation: Orientation) -> Result<Image, R
             data.extend_from_slice(&pixels[at..at + step]);
         }
     }
-    let mut turned = Image::new(columns as u32, rows as u32, image.format, data).map_err(Refusal::because)?;
-    turned.resampling = image.resampling;
-    Ok(turned)
+    image.with_pixels(columns as u32, rows as u32, data).map_err(Refusal::because)
 }
 
 /// True when columns become rows.

@@ -81,7 +81,7 @@ fn halved(values: &Mat) -> opencv::Result<Mat> {
 
 /// The window's luminance, in the depth of the picture.
 fn grey(image: &Image, window: Rect) -> opencv::Result<Mat> {
-    let (columns, rows) = (image.width as i32, image.height as i32);
+    let rows = image.height as i32;
     let row = Mat::from_slice(image.data())?;
     let channels = image.format.bytes_per_pixel() as i32;
     let code = match image.format {
@@ -94,7 +94,7 @@ fn grey(image: &Image, window: Rect) -> opencv::Result<Mat> {
             opencv::core::extract_channel(&row.reshape(channels, rows)?.roi(window)?, &mut luminance, 0)?;
             return Ok(luminance);
         }
-        PixelFormat::Gray16 => return sixteen_bits(image.data(), columns, window),
+        PixelFormat::Gray16 | PixelFormat::Rgb16 => return sixteen_bits(image, window),
     };
     let mut luminance = Mat::default();
     cvt_color_def(&row.reshape(channels, rows)?.roi(window)?, &mut luminance, code)?;
@@ -102,12 +102,20 @@ fn grey(image: &Image, window: Rect) -> opencv::Result<Mat> {
     Ok(luminance)
 }
 
-fn sixteen_bits(data: &[u8], columns: i32, window: Rect) -> opencv::Result<Mat> {
+fn sixteen_bits(image: &Image, window: Rect) -> opencv::Result<Mat> {
+    let step = image.format.bytes_per_pixel();
     let row = |y: i32| {
-        let from = 2 * (y as usize * columns as usize + window.x as usize);
-        data[from..from + 2 * window.width as usize].chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]))
+        let from = step * (y as usize * image.width as usize + window.x as usize);
+        image.data()[from..from + step * window.width as usize].chunks_exact(step)
     };
-    let values: Vec<u16> = (window.y..window.y + window.height).flat_map(row).collect();
+    let value = |at: &[u8]| f32::from(u16::from_le_bytes([at[0], at[1]]));
+    // The weights of ITU-R BT.601, as of the 8-bit formats.
+    let luminance = |pixel: &[u8]| match pixel {
+        [_, _] => value(pixel),
+        _ => 0.299 * value(pixel) + 0.587 * value(&pixel[2..]) + 0.114 * value(&pixel[4..]),
+    };
+    let values: Vec<u16> =
+        (window.y..window.y + window.height).flat_map(row).map(|pixel| luminance(pixel).round() as u16).collect();
     Mat::new_rows_cols_with_data(window.height, window.width, &values)?.try_clone()
 }
 
@@ -119,10 +127,17 @@ pub fn laid_back(image: &Image, placement: &Placement) -> opencv::Result<Image> 
     let flags = if nearest { INTER_NEAREST } else { INTER_LINEAR } | WARP_INVERSE_MAP;
     let mut moved = Mat::default();
     let size = Size::new(columns, rows);
-    let data = if image.format == PixelFormat::Gray16 {
-        let values = sixteen_bits(image.data(), columns, Rect::new(0, 0, columns, rows))?;
+    let data = if image.format.is_deep() {
+        let values: Vec<u16> =
+            image.data().chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect();
+        let row = Mat::from_slice(&values)?;
+        let values = row.reshape(image.format.bytes_per_pixel() as i32 / 2, rows)?;
         warp_affine(&values, &mut moved, &map, size, flags, BORDER_REPLICATE, Scalar::default())?;
-        moved.data_typed::<u16>()?.iter().flat_map(|value| value.to_le_bytes()).collect()
+        moved
+            .data_bytes()?
+            .chunks_exact(2)
+            .flat_map(|pair| u16::from_ne_bytes([pair[0], pair[1]]).to_le_bytes())
+            .collect()
     } else {
         let row = Mat::from_slice(image.data())?;
         let values = row.reshape(image.format.bytes_per_pixel() as i32, rows)?;
@@ -251,7 +266,8 @@ fn inverse(m: [[f64; 3]; 3]) -> Option<[[f64; 3]; 3]> {
     };
     let determinant = m[0][0] * minor(0, 0) + m[0][1] * minor(0, 1) + m[0][2] * minor(0, 2);
     let scale = m[0][0] * m[1][1] * m[2][2];
-    if !(determinant > 1e-9 * scale) {
+    // Also where it is not a number.
+    if determinant.partial_cmp(&(1e-9 * scale)) != Some(std::cmp::Ordering::Greater) {
         return None;
     }
     Some([0, 1, 2].map(|r: usize| [0, 1, 2].map(|c: usize| minor(c, r) / determinant)))

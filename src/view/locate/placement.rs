@@ -68,13 +68,7 @@ impl Placement {
                 corners.flat_map(|[x, y]| [moved(x, y), moved(x + 1.0, y + 1.0)]).collect()
             }
         };
-        let span = |axis: usize, side: u32| {
-            let values = outline.iter().map(|point| point[axis]);
-            let (least, most) = values.fold((f64::INFINITY, 0.0f64), |(a, b), v| (a.min(v), b.max(v)));
-            let first = (least.floor() as u32).min(side.saturating_sub(1));
-            (first, (most.ceil() as u32).clamp(first + 1, side.max(first + 1)) - first)
-        };
-        let ((left, columns), (top, rows)) = (span(0, self.size.0), span(1, self.size.1));
+        let bounds = self.span(&outline);
         // Corners are pixels, the centroid counts from the middle of the first.
         let pixel = |[x, y]: [u32; 2]| {
             let [x, y] = moved(f64::from(x) + 0.5, f64::from(y) + 0.5);
@@ -83,36 +77,68 @@ impl Placement {
         let [cx, cy] = defect.centroid.map(|value| f64::from(value) + 0.5);
         let centroid = moved(cx, cy).map(|value| (value - 0.5).max(0.0) as f32);
         let polygon = defect.polygon.iter().copied().map(pixel).collect();
-        Defect { bounds: [left, top, columns, rows], centroid, polygon, ..defect }
+        Defect { bounds, centroid, polygon, ..defect }
     }
 
     /// A map of the part as it was taught, over the captured frame: at once where its values are here, else when they are asked for.
+    /// One that lies over a rectangle lies over the box of the moved one, with as many values; what was not looked at is 0.
     pub fn map(&self, map: &AnomalyMap) -> AnomalyMap {
+        let place = map.place().map(|place| self.place(place));
         if map.is_here() {
-            return AnomalyMap::new(map.size(), self.values(map));
+            return AnomalyMap::sized(map.width(), map.height(), self.values(map, place)).over(place);
         }
-        let moved = Moved { placement: *self, map: Mutex::new(map.clone()) };
-        AnomalyMap::elsewhere(map.size(), map.peak(), Box::new(moved))
+        let moved = Moved { placement: *self, place, map: Mutex::new(map.clone()) };
+        AnomalyMap::elsewhere(map.size(), map.peak(), Box::new(moved)).over(place)
     }
 
-    fn values(&self, map: &AnomalyMap) -> Vec<f32> {
-        let (side, values) = (map.size(), map.values());
-        let step = [f64::from(self.size.0) / side as f64, f64::from(self.size.1) / side as f64];
-        let mut moved = vec![0.0; side * side];
-        moved.par_chunks_mut(side).enumerate().for_each(|(y, row)| {
+    /// The box in the captured frame of a rectangle as it was taught.
+    fn place(&self, [x, y, width, height]: [u32; 4]) -> [u32; 4] {
+        let [left, top, right, bottom] = [x, y, x + width, y + height].map(f64::from);
+        let corners = [[left, top], [right, top], [left, bottom], [right, bottom]];
+        self.span(&corners.map(|corner| self.to_captured(corner)))
+    }
+
+    /// The whole pixels of the captured frame around points, at least one.
+    fn span(&self, points: &[[f64; 2]]) -> [u32; 4] {
+        let span = |axis: usize, side: u32| {
+            let values = points.iter().map(|point| point[axis].clamp(0.0, f64::from(side)));
+            let (least, most) = values.fold((f64::INFINITY, 0.0f64), |(a, b), v| (a.min(v), b.max(v)));
+            // A side that ends on a border is not a hair beyond it.
+            let first = ((least + 1e-6).floor() as u32).min(side.saturating_sub(1));
+            (first, ((most - 1e-6).ceil() as u32).clamp(first + 1, side.max(first + 1)) - first)
+        };
+        let ((left, columns), (top, rows)) = (span(0, self.size.0), span(1, self.size.1));
+        [left, top, columns, rows]
+    }
+
+    fn values(&self, map: &AnomalyMap, place: Option<[u32; 4]>) -> Vec<f32> {
+        let (width, height, values) = (map.width(), map.height(), map.values());
+        // Left, top, and pixels of the frame across one value: of the map as it was taught, and of the moved one.
+        let grid = |place: Option<[u32; 4]>| {
+            let [x, y, columns, rows] = place.unwrap_or([0, 0, self.size.0, self.size.1]).map(f64::from);
+            (x, y, columns / width as f64, rows / height as f64)
+        };
+        let ((from_x, from_y, from_across, from_down), (x0, y0, across, down)) = (grid(map.place()), grid(place));
+        let at = |x: f64, y: f64| {
+            let [u, v] = self.to_taught([x0 + (x + 0.5) * across, y0 + (y + 0.5) * down]);
+            [(u - from_x) / from_across - 0.5, (v - from_y) / from_down - 0.5]
+        };
+        let ([u0, v0], [u1, v1]) = (at(0.0, 0.0), at(1.0, 0.0));
+        let (last_u, last_v) = ((width - 1) as f64, (height - 1) as f64);
+        let mut moved = vec![0.0; width * height];
+        moved.par_chunks_mut(width).enumerate().for_each(|(y, row)| {
+            let [start_u, start_v] = at(0.0, y as f64);
             for (x, out) in row.iter_mut().enumerate() {
-                let [u, v] = self.to_taught([(x as f64 + 0.5) * step[0], (y as f64 + 0.5) * step[1]]);
-                let (u, v) = (u / step[0] - 0.5, v / step[1] - 0.5);
-                let last = (side - 1) as f64;
-                // What lies outside of the taught frame was not looked at.
-                if !(-0.5..=last + 0.5).contains(&u) || !(-0.5..=last + 0.5).contains(&v) {
+                // The motion is rigid: a step along a row is the same everywhere.
+                let (u, v) = (start_u + (u1 - u0) * x as f64, start_v + (v1 - v0) * x as f64);
+                if !(-0.5..=last_u + 0.5).contains(&u) || !(-0.5..=last_v + 0.5).contains(&v) {
                     continue;
                 }
-                let (u, v) = (u.clamp(0.0, last), v.clamp(0.0, last));
+                let (u, v) = (u.clamp(0.0, last_u), v.clamp(0.0, last_v));
                 let (left, top) = (u as usize, v as usize);
-                let (right, below) = ((left + 1).min(side - 1), (top + 1).min(side - 1));
+                let (right, below) = ((left + 1).min(width - 1), (top + 1).min(height - 1));
                 let (s, t) = ((u - left as f64) as f32, (v - top as f64) as f32);
-                let along = |row: usize| values[row * side + left] * (1.0 - s) + values[row * side + right] * s;
+                let along = |row: usize| values[row * width + left] * (1.0 - s) + values[row * width + right] * s;
                 *out = along(top) * (1.0 - t) + along(below) * t;
             }
         });
@@ -123,12 +149,14 @@ impl Placement {
 /// A map that is moved when somebody asks for its values.
 struct Moved {
     placement: Placement,
+    place: Option<[u32; 4]>,
     map: Mutex<AnomalyMap>,
 }
 
 impl Fetch for Moved {
     fn fetch(&self) -> Vec<f32> {
-        self.placement.values(&self.map.lock().unwrap_or_else(std::sync::PoisonError::into_inner))
+        let map = self.map.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        self.placement.values(&map, self.place)
     }
 }
 
@@ -178,5 +206,38 @@ mod tests {
             .map(&map);
         assert!((moved.values()[2 * 10 + 6] - 1.0).abs() < 1e-5, "{:?}", moved.values());
         assert_eq!(moved.values().iter().filter(|value| **value > 1e-5).count(), 1);
+    }
+
+    #[test]
+    fn a_map_over_a_rectangle_lies_over_the_moved_one() {
+        // 30x20 pixels at 20, 10, in values of 1 pixel: each tells its own column and row.
+        let told = |axis: usize| {
+            let values = (0..30 * 20).map(|i| [20 + i % 30, 10 + i / 30][axis] as f32 + 0.5).collect();
+            AnomalyMap::sized(30, 20, values).over(Some([20, 10, 30, 20]))
+        };
+        let moved = placement(7.0, 12.0, 0.0).map(&told(0));
+        assert_eq!((moved.place(), moved.values()), (Some([27, 22, 30, 20]), told(0).values()));
+        let turned = placement(3.0, -2.0, 5.0);
+        let [columns, rows] = [0, 1].map(|axis| turned.map(&told(axis)));
+        let [left, top, across, down] = columns.place().expect("a rectangle");
+        assert_eq!((columns.width(), columns.height(), columns.place()), (30, 20, rows.place()));
+        let mut seen = 0;
+        for (at, (x, y)) in columns.values().iter().zip(rows.values()).enumerate() {
+            if *x == 0.0 {
+                continue;
+            }
+            let step = (across as f64 / 30.0, down as f64 / 20.0);
+            let here = [
+                f64::from(left) + ((at % 30) as f64 + 0.5) * step.0,
+                f64::from(top) + ((at / 30) as f64 + 0.5) * step.1,
+            ];
+            let [u, v] = turned.to_taught(here);
+            // The outermost half value is that of its neighbour.
+            assert!((u - f64::from(*x)).abs() < 0.51 && (v - f64::from(*y)).abs() < 0.51, "{at}: {u} {v} {x} {y}");
+            seen += 1;
+        }
+        assert!(seen > 400, "{seen}");
+        // What is moved beyond the frame is cut off.
+        assert_eq!(placement(70.0, 0.0, 0.0).map(&told(0)).place(), Some([90, 10, 10, 20]));
     }
 }

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
 pub mod maps;
+pub mod memory;
 pub mod post_vcp;
 pub mod preprocess;
 pub mod threshold;
@@ -14,11 +15,17 @@ use std::sync::{Arc, Mutex};
 use half::f16;
 use vcp_line::cuda::{Buffer, CudaError, Kernel, Launch, Machine, PROGRAMS, Program, Properties, Stream, StreamHandle};
 
-/// Largest difference from plain Rust of what Post-VCP and maps say, from float32 features and from exact halves.
+/// Largest difference from plain Rust of what Post-VCP, maps and a memory's distances say, from float32 features and from exact halves.
 pub const TOLERANCE: f32 = 1e-5;
-/// The same for Post-VCP on the tensor cores of a card: their accumulator drops the bits below the largest of the terms
+/// The same for Post-VCP and the memory's distances on the tensor cores of a card: their accumulator drops the bits below the largest of the terms
 /// that it adds up, instead of rounding, and a long sequence adds hundreds of times.
 pub const TENSOR_CORE_TOLERANCE: f32 = 5e-5;
+
+/// Largest difference of a whole look at a memory from one by the processor, of map and score: distances are held against
+/// what good parts' differ by, which makes a difference in the last digits larger.
+pub const WHOLE_TOLERANCE: f32 = 1e-4;
+/// The same where tensor cores of a card compare.
+pub const TENSOR_CORE_WHOLE_TOLERANCE: f32 = 2e-3;
 
 /// Where kernels run, and which have run.
 pub struct Place {

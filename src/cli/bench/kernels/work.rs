@@ -9,9 +9,10 @@ use std::sync::Arc;
 use half::f16;
 
 use crate::cuda::{
-    Buffer, CudaError, Dtype, FrameFormat, Gpu, Machine, Maps, PostVcp, PostVcpShape, Prepared, Preprocess, RawSummary,
-    Stream, Threshold, Values, ValuesMut, YuvMatrix,
+    Buffer, CudaError, Dtype, FrameFormat, Gpu, Join, LookUp, LookUpShape, Machine, Maps, PostVcp, PostVcpShape,
+    Prepared, Preprocess, RawSummary, Remembered, Stream, Threshold, Values, ValuesMut, YuvMatrix,
 };
+use crate::tokens::Joining;
 use crate::vcp_clip::post_vcp::PostVcp as Weights;
 use crate::vcp_clip::{Architecture, Constants};
 
@@ -21,6 +22,8 @@ const ROTATED: usize = 256 << 20;
 const COPIED: usize = 512 << 20;
 /// Frame columns and rows.
 const FRAME: (usize, usize) = (1920, 1080);
+/// Pictures whose tokens a memory holds.
+const REMEMBERED: usize = 4;
 /// Batches that are measured.
 const BATCHES: [usize; 2] = [1, 8];
 
@@ -67,6 +70,7 @@ pub fn all() -> Vec<Make> {
     for (name, format) in formats {
         all.push(Box::new(move |machine| preprocess(machine, name, format)));
     }
+    all.push(Box::new(memory));
     for batch in BATCHES {
         all.push(Box::new(move |machine| post_vcp(machine, batch)));
         all.push(Box::new(move |machine| maps(machine, batch)));
@@ -152,6 +156,59 @@ fn post_vcp(machine: &Arc<dyn Machine>, batch: usize) -> Result<Work, CudaError>
     let target = if batch == 1 { Target::Microseconds(30.0) } else { Target::ShareOfCopy(0.5) };
     let name = format!("Post-VCP of {layers} layers");
     Ok(Work { name, batch, bytes, sets: count, target: Some(target), run })
+}
+
+/// From the tokens of one picture to the map and score joined with what a memory of four says: 61 GFLOP.
+fn memory(machine: &Arc<dyn Machine>) -> Result<Work, CudaError> {
+    struct Set {
+        rows: Remembered,
+        tokens: Vec<Buffer<f16>>,
+    }
+    let arch = Architecture::vit_l_14_336_at_518();
+    let (layers, patches, width) = (arch.taps.len(), arch.patches(), arch.vision_width);
+    let mut noise = Noise(6);
+    let mut halves = |count: usize, scale: f32| -> Vec<f16> {
+        noise.numbers(count * width, scale).into_iter().map(f16::from_f32).collect()
+    };
+    // Numbers between −√(3 / Cv) and as much: rows of length 1.
+    let rows = halves(REMEMBERED * patches, (3.0 / width as f32).sqrt());
+    let tokens = halves(patches, 3.0);
+    let mut look_up = LookUp::new(machine, LookUpShape { layers, patches, width, tokens: Dtype::F16 })?;
+    let joining = Joining {
+        means: &vec![0.9; layers],
+        sigma: Constants::default().sigma / 2.0,
+        middle: 1.0,
+        reach: 0.1,
+        neutral: 1.5,
+        floor: 0.05,
+        top: 295,
+        map_exponent: 0.15,
+        alone: 0.02,
+        score_exponent: 0.2,
+        own: 0.2,
+    };
+    let mut join = Join::new(machine, &joining, arch.grid(), arch.image_size)?;
+    let pixels = arch.image_size * arch.image_size;
+    let model = Buffer::from_slice(machine, &noise.numbers(pixels, 1.0))?;
+    let score = Buffer::from_slice(machine, &[0.5_f32])?;
+    let mut distances = Buffer::<f32>::zeros(machine, layers * patches)?;
+    let (mut fused, mut joined) = (Buffer::<f32>::zeros(machine, pixels)?, Buffer::<f32>::zeros(machine, 1)?);
+    let bytes = layers * (rows.len() + tokens.len()) * size_of::<f16>() + 2 * pixels * size_of::<f32>();
+    let sets = (0..sets_of(bytes))
+        .map(|_| {
+            let tokens = (0..layers).map(|_| Buffer::from_slice(machine, &tokens)).collect::<Result<_, _>>()?;
+            Ok(Set { rows: Remembered::new(machine, &vec![&rows[..]; layers], width)?, tokens })
+        })
+        .collect::<Result<Vec<_>, CudaError>>()?;
+    let count = sets.len();
+    let run: Run = Box::new(move |stream, set| {
+        let Set { rows, tokens } = &sets[set];
+        let tokens: Vec<Values<'_>> = tokens.iter().map(|layer| Values::F16(layer.view())).collect();
+        look_up.run(stream, &tokens, rows, distances.view_mut())?;
+        join.run(stream, distances.view(), model.view(), score.view(), fused.view_mut(), joined.view_mut())
+    });
+    let name = format!("memory of {layers} × {} tokens", REMEMBERED * patches);
+    Ok(Work { name, batch: 1, bytes, sets: count, target: Some(Target::Microseconds(400.0)), run })
 }
 
 fn maps(machine: &Arc<dyn Machine>, batch: usize) -> Result<Work, CudaError> {
@@ -307,5 +364,8 @@ mod tests {
         // 4 layers × 1369 tokens × 1024 halves, and 3 · 1024² + 1024 · 768 weights of 4 bytes.
         let post = ("Post-VCP of 4 layers".to_owned(), 8, 8 * 11_214_848 + 15_728_640);
         assert!(seen.contains(&post), "{seen:?}");
+        // 4 layers × (5476 + 1369) tokens × 1024 halves, one map read and one written.
+        let memory = ("memory of 4 × 5476 tokens".to_owned(), 1, 56_074_240 + 2_146_592);
+        assert!(seen.contains(&memory), "{seen:?}");
     }
 }

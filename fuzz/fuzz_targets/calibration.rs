@@ -1,0 +1,7 @@
+//! See `entries::calibration`.
+#![no_main]
+
+#[path = "../../tests/support/entries.rs"]
+mod entries;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| entries::calibration(bytes));
