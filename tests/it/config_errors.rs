@@ -296,8 +296,8 @@ fn a_genicam_camera_needs_its_format_and_a_trigger_that_somebody_gives() {
     let said = mistakes(&text("camera = \"10.0.0.2\""));
     assert!(
         said.ends_with(
-            "camera 'top'.pixel_format: missing; write the one that the camera is set to: Mono8, Mono10, Mono12, Mono14, \
-             Mono16, RGB8, BGR8, YUV422_8, YUV422_8_UYVY, BayerRG8, BayerGR8, BayerGB8, BayerBG8"
+            "camera 'top'.pixel_format: missing; write the one that the camera is set to: Mono8, Mono10, Mono12, \
+             Mono14, Mono16, RGB8, BGR8, YUV422_8, YUV422_8_UYVY, BayerRG8, BayerGR8, BayerGB8, BayerBG8"
         ),
         "{said}"
     );
