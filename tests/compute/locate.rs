@@ -1,5 +1,7 @@
 //! Parts of the synthetic belt are found where they lie.
 
+use vcp_line::dataset::{Dataset, Layout, Split};
+use vcp_line::eval::stream::{Looking, for_each};
 use vcp_line::frame::{Image, PixelFormat};
 use vcp_line::synth::{Class, Defect, DefectKind, FrameRequest, FrameSample, Motion, SizedDefect, render_frame};
 use vcp_line::view::locate::{LocateError, LocateSpec, Locator, Placement, Pose};
@@ -188,4 +190,66 @@ fn deep_pictures_are_found_and_laid_back_in_their_own_depth() {
     let far = values.zip(eight.data()).map(|(deep, eight)| (deep - f64::from(*eight)).abs()).fold(0.0, f64::max);
     // OpenCV interpolates at 32nds of a pixel, and rounds to whole steps of each depth.
     assert!(far < 1.01, "{far}");
+}
+
+#[test]
+fn masks_of_an_evaluation_are_laid_back_with_their_pictures() {
+    let frame = |part, motion| {
+        render_frame(&FrameRequest {
+            class: Class::Keycap,
+            width: 256,
+            height: 256,
+            product: 9,
+            part,
+            defect: None,
+            motion,
+        })
+    };
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let data = folder.path().join("keycap");
+    for below in ["test/good", "test/scratch", "ground_truth/scratch"] {
+        std::fs::create_dir_all(data.join(below)).expect("made");
+    }
+    let save = |name: &str, frame: &FrameSample| {
+        image::save_buffer(data.join(name), &frame.rgb, 256, 256, image::ColorType::Rgb8).expect("saved");
+    };
+    let taught = frame(1, STILL);
+    save("test/good/000.png", &taught);
+    // A blue patch beside the middle of a part that has moved and turned, and the mask that marks it.
+    let mut made = frame(2, Motion { shift_px: 20.0, turn_degrees: 5.0 });
+    let (left, top) = (made.part.bounds[0] + 8, made.part.bounds[1] + 20);
+    let is_patch = |x: u32, y: u32| (left..left + 14).contains(&x) && (top..top + 9).contains(&y);
+    let mut mask = image::GrayImage::new(256, 256);
+    for (x, y) in (0..256).flat_map(|y| (0..256).map(move |x| (x, y))).filter(|&(x, y)| is_patch(x, y)) {
+        made.rgb[3 * (y * 256 + x) as usize..][..3].copy_from_slice(&[0, 0, 255]);
+        mask.put_pixel(x, y, image::Luma([255]));
+    }
+    save("test/scratch/000.png", &made);
+    mask.save(data.join("ground_truth/scratch/000_mask.png")).expect("saved");
+    let dataset = Dataset::open(folder.path(), Layout::Auto, Split::default()).expect("a data set");
+    let locator =
+        Locator::new(&LocateSpec { shift_px: 25, ..LocateSpec { rectangle: taught.part.bounds, ..spec(&taught) } })
+            .expect("a template");
+    let looking = Looking { locator: Some(&locator), crop: None };
+    let mut seen = 0;
+    for_each::<std::io::Error>(&dataset, 256, looking, |loaded| {
+        let picture = loaded.picture.expect("found");
+        let mask = picture.mask.expect("known");
+        let blue = |i: usize| {
+            picture.image.data()[3 * i..][..3].iter().zip([80, 80, 255]).all(|(v, most)| *v <= most)
+                && picture.image.data()[3 * i + 2] > 180
+        };
+        let (mut both, mut either) = (0, 0);
+        for (i, marked) in mask.iter().enumerate() {
+            both += usize::from(*marked && blue(i));
+            either += usize::from(*marked || blue(i));
+        }
+        if mask.contains(&true) {
+            assert!(both * 100 > either * 80 && both > 90, "{both} of {either}");
+            seen += 1;
+        }
+        Ok(())
+    })
+    .expect("looks");
+    assert_eq!(seen, 1);
 }
