@@ -15,7 +15,7 @@ mod payload;
 
 pub use ack::Ack;
 pub use activity::{Calibrate, Learn, MOST_PARTS, Rollback};
-pub use evidence::{Keep, MOST_KEPT, SelfTest};
+pub use evidence::{Keep, MOST_KEPT};
 pub use id::{MAX_ID, is_id};
 
 use payload::Unread;
@@ -26,7 +26,7 @@ pub const MAX_PAYLOAD: usize = 64 * 1024;
 const SKEW: Duration = Duration::from_secs(5);
 
 /// The names of the commands, the last part of their topic and of their path.
-pub const NAMES: [&str; 12] = [
+pub const NAMES: [&str; 11] = [
     "trigger",
     "pause",
     "resume",
@@ -37,7 +37,6 @@ pub const NAMES: [&str; 12] = [
     "learn",
     "rollback",
     "keep",
-    "self_test",
     "reload",
 ];
 
@@ -75,8 +74,6 @@ pub enum Command {
     Rollback(Rollback),
     /// Keep the pictures of the next parts.
     Keep(Keep),
-    /// Judge the golden parts.
-    SelfTest(SelfTest),
     /// Read the settings file again.
     Reload(Reload),
 }
@@ -282,7 +279,6 @@ pub fn parse(name: &str, payload: &[u8]) -> Result<Request, Refusal> {
         "learn" => field(known, rest).map(Command::Learn),
         "rollback" => field(known, rest).map(Command::Rollback),
         "keep" => field(known, rest).map(Command::Keep),
-        "self_test" => field(known, rest).map(Command::SelfTest),
         "reload" => field(known, rest).map(Command::Reload),
         _ => field(known, rest).map(Command::Snapshot),
     };
@@ -308,7 +304,6 @@ impl Command {
             Self::Learn(_) => "learn",
             Self::Rollback(_) => "rollback",
             Self::Keep(_) => "keep",
-            Self::SelfTest(_) => "self_test",
             Self::Reload(_) => "reload",
         }
     }
@@ -324,7 +319,6 @@ impl Command {
             Self::Learn(learn) => learn.camera.as_deref(),
             Self::Rollback(rollback) => rollback.camera.as_deref(),
             Self::Keep(keep) => keep.camera.as_deref(),
-            Self::SelfTest(test) => test.camera.as_deref(),
             Self::Reload(_) => None,
         }
     }

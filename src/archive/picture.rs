@@ -107,7 +107,7 @@ fn write(
 
 /// A frame as it was.
 pub(super) fn read_frame(path: &Path) -> Result<Image, ArchiveError> {
-    let (info, mut data, _) = read(path)?;
+    let ((info, _), mut data) = read(path)?;
     let format = match (info.color_type, info.bit_depth) {
         (ColorType::Grayscale, BitDepth::Eight) => PixelFormat::Gray8,
         (ColorType::Grayscale, BitDepth::Sixteen) => PixelFormat::Gray16,
@@ -125,7 +125,7 @@ pub(super) fn read_frame(path: &Path) -> Result<Image, ArchiveError> {
 
 /// A map, to the 65535th part.
 pub(super) fn read_map(path: &Path) -> Result<AnomalyMap, ArchiveError> {
-    let (info, data, place) = read(path)?;
+    let ((info, place), data) = read(path)?;
     if (info.color_type, info.bit_depth) != (ColorType::Grayscale, BitDepth::Sixteen) {
         return Err(unreadable(path, format!("{:?} of {:?} bits is no map", info.color_type, info.bit_depth)));
     }
@@ -143,8 +143,10 @@ fn unreadable(path: &Path, reason: String) -> ArchiveError {
     ArchiveError::Picture { path: path.to_owned(), done: "read", reason }
 }
 
-/// What it is, its rows, and its place in a frame where it says one.
-fn read(path: &Path) -> Result<(png::OutputInfo, Vec<u8>, Option<[u32; 4]>), ArchiveError> {
+/// What it is, and its place in a frame where it says one.
+type Kind = (png::OutputInfo, Option<[u32; 4]>);
+
+fn read(path: &Path) -> Result<(Kind, Vec<u8>), ArchiveError> {
     let bytes = fs::read(path).map_err(ArchiveError::file("reading", path))?;
     let decode = || -> Result<_, png::DecodingError> {
         let mut decoder = Decoder::new(std::io::Cursor::new(&bytes));
@@ -155,7 +157,7 @@ fn read(path: &Path) -> Result<(png::OutputInfo, Vec<u8>, Option<[u32; 4]>), Arc
         data.truncate(info.buffer_size());
         let texts = &reader.info().uncompressed_latin1_text;
         let place = texts.iter().find(|text| text.keyword == PLACE).and_then(|text| corners(&text.text));
-        Ok((info, data, place))
+        Ok(((info, place), data))
     };
     decode().map_err(|error| unreadable(path, error.to_string()))
 }

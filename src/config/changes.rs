@@ -22,7 +22,7 @@ const BROKER: &[&str] = &[
 const OUTBOX: &[&str] = &["max_bytes", "max_age_h", "when_full"];
 const ARCHIVE: &[&str] = &["sample", "max_bytes", "max_age_h", "reserve_bytes", "max_queue_bytes"];
 /// Of a camera: what queues and the engine's thread are built with.
-const BUILT: &[&str] = &["queue", "when_full", "trigger", "view"];
+const BUILT: &[&str] = &["queue", "when_full", "trigger", "view", "locate"];
 
 /// See the module.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

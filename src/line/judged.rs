@@ -1,4 +1,4 @@
-//! The engine's answer for one frame, and the event that it becomes.
+//! The engine's answer for one frame, on its way to the event.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::frame::Part;
 use crate::memory::Memory;
 use crate::verdict::Inspection;
 
-/// The engine's answer for one frame, and how it came about.
+/// The answer, and how it came about.
 pub(super) struct Judged {
     pub inspection: Inspection,
     /// From capture until the engine took the frame.
@@ -26,19 +26,20 @@ pub(super) struct Judged {
     pub kept: Kept,
 }
 
-/// What is told of it.
-pub(super) fn verdict(part: Option<Part>, shot: Shot, judged: &Judged, inspection: Inspection) -> Entry<'_> {
-    let Judged { waited, times, recipe, memory, kept, .. } = judged;
-    Entry {
-        part,
-        begun: shot.captured,
-        shot: Some(shot),
-        due: None,
-        inspection,
-        waited: *waited,
-        times: *times,
-        recipe,
-        memory: memory.as_ref().map(|memory| memory.info()),
-        kept: kept.clone(),
+impl Judged {
+    /// What is told of it.
+    pub fn entry(&self, part: Option<Part>, shot: Shot) -> Entry<'_> {
+        Entry {
+            part,
+            begun: shot.captured,
+            shot: Some(shot),
+            due: None,
+            inspection: self.inspection.clone(),
+            waited: self.waited,
+            times: self.times,
+            recipe: &self.recipe,
+            memory: self.memory.as_ref().map(|memory| memory.info()),
+            kept: self.kept.clone(),
+        }
     }
 }

@@ -19,6 +19,7 @@ mod inspect_tiles;
 pub mod judge;
 mod judged;
 mod last_picture;
+pub mod locating;
 pub mod parts;
 mod plan;
 pub mod polygon;

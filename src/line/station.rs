@@ -12,8 +12,9 @@ use crossbeam_channel::Sender;
 use super::damaged::DamagedFrames;
 use super::event_writer::{Entry, EventWriter, LineContext};
 use super::handover::HandOver;
-use super::judged::{Judged, verdict};
+use super::judged::Judged;
 use super::last_picture::LastPicture;
+use super::locating::LocatePlan;
 use super::parts::{Matcher, Outcome, Output, Pairing, PartCounters, Shot, TriggerMode, TriggerPlan};
 use super::plan::CameraPlan;
 use super::queue::{FrameQueue, Pushed, WhenFull};
@@ -61,6 +62,8 @@ pub(super) struct Station {
     queue: Mutex<Option<Arc<FrameQueue>>>,
     book: Mutex<Book>,
     recipes: Mutex<Recipes>,
+    /// How its parts are found.
+    pub locate: Option<LocatePlan>,
     /// The picture that was inspected last.
     pub picture: LastPicture,
     /// Whoever learns from the parts.
@@ -99,6 +102,7 @@ impl Station {
             queue: Mutex::new(Some(Arc::new(queue))),
             book: Mutex::new(Book { matcher: Matcher::new(plan.trigger), due: None }),
             recipes: Mutex::new(Recipes { configured, current, size: None, gave_way: None }),
+            locate: plan.locate.clone(),
             picture: LastPicture::default(),
             hand_over: HandOver::default(),
             reopen: Reopen::default(),
@@ -277,7 +281,7 @@ impl Station {
     pub fn judged(&self, frame: &Frame, judged: Judged) -> bool {
         if self.runs_free() {
             let shot = Shot::from(frame);
-            self.writer.write(verdict(frame.part.clone(), shot, &judged, judged.inspection.clone()));
+            self.writer.write(judged.entry(frame.part.clone(), shot));
             return true;
         }
         let now = self.clock.now().monotonic;
@@ -375,7 +379,7 @@ impl Station {
         let image = shot.as_ref().and_then(|shot| self.shown.as_ref()?.take(shot.seq));
         match (outcome, shot) {
             (Outcome::Verdict(judged), Some(shot)) => {
-                self.writer.write(Entry { due, ..verdict(Some(part), shot, &judged, judged.inspection.clone()) });
+                self.writer.write(Entry { due, ..judged.entry(Some(part), shot) });
             }
             // A verdict without a frame cannot be: the matcher decides by frames.
             (Outcome::Verdict(_), None) => {}
@@ -470,6 +474,7 @@ impl Station {
     /// all that belongs to it.
     pub fn frames_have(&self, width: u32, height: u32) -> Result<(), RecipeError> {
         Transform::new(&self.view, (width, height))?;
+        self.locate.as_ref().map_or(Ok(()), |plan| plan.locator.fits((width, height)))?;
         let mut recipes = self.recipes();
         recipes.size = Some((width, height));
         let Recipes { configured, current, .. } = &*recipes;

@@ -199,7 +199,7 @@ impl Slow {
             Command::Rollback(which) => Ok(self.recipes.roll_back(control, which.camera.as_deref())?),
             Command::Calibrate(which) if which.stop => self.stop(control, ActivityKind::Calibrate, command.camera()),
             Command::Learn(which) if which.stop => self.stop(control, ActivityKind::Learn, command.camera()),
-            Command::Calibrate(_) | Command::Learn(_) | Command::SelfTest(_) => Err(CannotDo::Begins),
+            Command::Calibrate(_) | Command::Learn(_) => Err(CannotDo::Begins),
             Command::Trigger(_) | Command::Pause(_) | Command::Resume(_) | Command::Keep(_) => Err(CannotDo::Quick),
         }
     }
