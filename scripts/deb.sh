@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Makes the Debian packages: vcp-line (program, unit, rules, man pages, completions, licences, bill of materials) and
 # vcp-line-openvino (the pinned runtime).
-# Usage: scripts/deb.sh [--binary=FILE] [--without-openvino] [OUT]      OUT: target/debian
+# Usage: scripts/deb.sh [--binary=FILE] [--without-openvino] [--fast] [OUT]      OUT: target/debian
+# --fast compresses less.
 # Without --binary the release profile is built, with cargo-auditable where that is installed.
 set -euo pipefail
 
@@ -10,12 +11,14 @@ cd "$root"
 out=target/debian
 binary=
 openvino=yes
+fast=()
 for argument in "$@"; do
   case $argument in
     --binary=*) binary="$(realpath "${argument#*=}")" ;;
     --without-openvino) openvino=no ;;
+    --fast) fast=(--fast) ;;
     --*)
-      echo "deb.sh: unknown argument $argument; known: --binary= --without-openvino" >&2
+      echo "deb.sh: unknown argument $argument; known: --binary= --without-openvino --fast" >&2
       exit 2
       ;;
     *) out="$argument" ;;
@@ -38,9 +41,8 @@ strip -o "$stage/vcp-line" "$binary"
 "$stage/vcp-line" manual "$stage"
 gzip -9n "$stage"/man/*.1
 scripts/bill.py "$stage" >&2
-# A thousand licences: one text of each is enough to read, and they compress well.
 gzip -9nk "$stage/vcp-line.cdx.json"
-"$(scripts/cargo-deb.sh)" deb --no-build --no-strip --quiet --output "$out/" 
+"$(scripts/cargo-deb.sh)" deb --no-build --no-strip --quiet --compress-system "${fast[@]}" --output "$out/"
 
 if [[ $openvino == yes ]]; then
   libs="$(scripts/openvino.sh)"

@@ -28,7 +28,7 @@ fn run(command: &mut Command) -> String {
 fn packages(folder: &Path) -> (PathBuf, PathBuf) {
     run(Command::new(repository("scripts/deb.sh"))
         .arg(format!("--binary={}", env!("CARGO_BIN_EXE_vcp-line")))
-        .arg("--without-openvino")
+        .args(["--without-openvino", "--fast"])
         .arg(folder));
     let packages: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     let [older] = &packages[..] else { panic!("{packages:?}") };
