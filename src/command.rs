@@ -15,7 +15,7 @@ mod payload;
 
 pub use ack::Ack;
 pub use activity::{Calibrate, Learn, MOST_PARTS, Rollback};
-pub use evidence::{Keep, MOST_KEPT};
+pub use evidence::{Keep, MOST_KEPT, SelfTest};
 pub use id::{MAX_ID, is_id};
 
 use payload::Unread;
@@ -26,8 +26,19 @@ pub const MAX_PAYLOAD: usize = 64 * 1024;
 const SKEW: Duration = Duration::from_secs(5);
 
 /// The names of the commands, the last part of their topic and of their path.
-pub const NAMES: [&str; 10] =
-    ["trigger", "pause", "resume", "threshold", "recipe", "snapshot", "calibrate", "learn", "rollback", "keep"];
+pub const NAMES: [&str; 11] = [
+    "trigger",
+    "pause",
+    "resume",
+    "threshold",
+    "recipe",
+    "snapshot",
+    "calibrate",
+    "learn",
+    "rollback",
+    "keep",
+    "self_test",
+];
 
 /// A command with what belongs to every command.
 #[derive(Clone, Debug, PartialEq)]
@@ -63,6 +74,8 @@ pub enum Command {
     Rollback(Rollback),
     /// Keep the pictures of the next parts.
     Keep(Keep),
+    /// Judge the golden parts.
+    SelfTest(SelfTest),
 }
 
 /// A part is there.
@@ -251,6 +264,7 @@ pub fn parse(name: &str, payload: &[u8]) -> Result<Request, Refusal> {
         "learn" => field(known, rest).map(Command::Learn),
         "rollback" => field(known, rest).map(Command::Rollback),
         "keep" => field(known, rest).map(Command::Keep),
+        "self_test" => field(known, rest).map(Command::SelfTest),
         _ => field(known, rest).map(Command::Snapshot),
     };
     let command = command.and_then(|command| command.checked()).map_err(refuse)?;
@@ -275,6 +289,7 @@ impl Command {
             Self::Learn(_) => "learn",
             Self::Rollback(_) => "rollback",
             Self::Keep(_) => "keep",
+            Self::SelfTest(_) => "self_test",
         }
     }
 
@@ -289,6 +304,7 @@ impl Command {
             Self::Learn(learn) => learn.camera.as_deref(),
             Self::Rollback(rollback) => rollback.camera.as_deref(),
             Self::Keep(keep) => keep.camera.as_deref(),
+            Self::SelfTest(test) => test.camera.as_deref(),
         }
     }
 

@@ -11,6 +11,7 @@ pub mod read;
 pub mod resolve;
 mod rules;
 pub mod secret;
+mod self_test;
 pub mod sparkplug;
 mod state;
 mod synthetic;
@@ -23,6 +24,7 @@ pub use mqtt::MqttConfig;
 pub use problem::{ConfigError, Problem};
 pub use resolve::{CameraConfig, LineConfig, SourceConfig};
 pub use secret::SecretError;
+pub use self_test::SelfTestConfig;
 pub use sparkplug::SparkplugConfig;
 
 /// Reads and resolves a settings file, and looks whether the files it names are there. Passwords are read later, by

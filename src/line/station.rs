@@ -11,6 +11,7 @@ use crossbeam_channel::Sender;
 
 use super::damaged::DamagedFrames;
 use super::event_writer::{Entry, EventWriter, Kept, LineContext};
+use super::golden::Golden;
 use super::handover::HandOver;
 use super::last_picture::LastPicture;
 use super::parts::{Matcher, Outcome, Output, Pairing, PartCounters, Shot, TriggerMode, TriggerPlan};
@@ -78,6 +79,8 @@ pub(super) struct Station {
     pub picture: LastPicture,
     /// Whoever learns from the parts.
     pub hand_over: HandOver,
+    /// A stored part that is to be judged.
+    pub golden: Golden,
     /// For the archive, where there is one.
     shown: Option<Shown>,
 }
@@ -112,6 +115,7 @@ impl Station {
             recipes: Mutex::new(Recipes { configured, current, size: None, gave_way: None }),
             picture: LastPicture::default(),
             hand_over: HandOver::default(),
+            golden: Golden::default(),
             shown: context.archive.as_ref().map(|_| Shown::default()),
         }
     }

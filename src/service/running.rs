@@ -108,7 +108,9 @@ impl Running {
                 let ended = thread.is_broken().then(|| ARCHIVE_ENDED.to_owned());
                 voice.archive(ended.or_else(|| archive.alarm()));
             }
-            voice.judging(self.line.troubles());
+            let tests = self.ways_in.self_tests();
+            tests.look(&self.line.control());
+            voice.judging(self.line.troubles().into_iter().chain(tests.troubles()).collect());
             if let Some(activities) = pace.show(self.ways_in.activities(), Instant::now()) {
                 voice.activities(activities);
             }

@@ -49,6 +49,7 @@ mod publish_limits;
 mod publish_mqtt;
 mod publish_secure;
 mod run_packages;
+mod self_test;
 mod soak;
 #[cfg(feature = "gstreamer")]
 mod source_damaged;

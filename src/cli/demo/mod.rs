@@ -170,7 +170,7 @@ impl DemoArguments {
         let mut plan = self.camera();
         let kept = KeptRecipes::open(None, &mut [&mut plan]);
         let pupils = Pupils::new(None);
-        let commands = CommandSpec { max_age: Duration::from_secs(10), snapshots: None, kept, pupils };
+        let commands = CommandSpec { max_age: Duration::from_secs(10), snapshots: None, kept, pupils, self_test: None };
         let source = SourceSpec::Synthetic(SyntheticSpec {
             conveyor: self.conveyor(),
             fps: self.rate,

@@ -105,7 +105,8 @@ impl Quick {
             | Command::Snapshot(_)
             | Command::Calibrate(_)
             | Command::Learn(_)
-            | Command::Rollback(_) => return self.hand_on(control, request, reply),
+            | Command::Rollback(_)
+            | Command::SelfTest(_) => return self.hand_on(control, request, reply),
             _ if let Some((ack, debt)) = self.repeats.answer(&request, self.clock.now().monotonic) => {
                 return self.give(Answer { reply, ack, debt });
             }
