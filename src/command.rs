@@ -15,7 +15,7 @@ mod payload;
 
 pub use ack::Ack;
 pub use activity::{Calibrate, Learn, MOST_PARTS, Rollback};
-pub use evidence::{Keep, MOST_KEPT};
+pub use evidence::{Keep, MOST_KEPT, SelfTest};
 pub use id::{MAX_ID, is_id};
 
 use payload::Unread;
@@ -26,7 +26,7 @@ pub const MAX_PAYLOAD: usize = 64 * 1024;
 const SKEW: Duration = Duration::from_secs(5);
 
 /// The names of the commands, the last part of their topic and of their path.
-pub const NAMES: [&str; 11] = [
+pub const NAMES: [&str; 12] = [
     "trigger",
     "pause",
     "resume",
@@ -38,6 +38,7 @@ pub const NAMES: [&str; 11] = [
     "rollback",
     "keep",
     "reload",
+    "self_test",
 ];
 
 /// A command with what belongs to every command.
@@ -76,6 +77,8 @@ pub enum Command {
     Keep(Keep),
     /// Read the settings file again.
     Reload(Reload),
+    /// Judge the golden parts.
+    SelfTest(SelfTest),
 }
 
 /// A part is there.
@@ -280,6 +283,7 @@ pub fn parse(name: &str, payload: &[u8]) -> Result<Request, Refusal> {
         "rollback" => field(known, rest).map(Command::Rollback),
         "keep" => field(known, rest).map(Command::Keep),
         "reload" => field(known, rest).map(Command::Reload),
+        "self_test" => field(known, rest).map(Command::SelfTest),
         _ => field(known, rest).map(Command::Snapshot),
     };
     let command = command.and_then(|command| command.checked()).map_err(refuse)?;
@@ -305,6 +309,7 @@ impl Command {
             Self::Rollback(_) => "rollback",
             Self::Keep(_) => "keep",
             Self::Reload(_) => "reload",
+            Self::SelfTest(_) => "self_test",
         }
     }
 
@@ -320,6 +325,7 @@ impl Command {
             Self::Rollback(rollback) => rollback.camera.as_deref(),
             Self::Keep(keep) => keep.camera.as_deref(),
             Self::Reload(_) => None,
+            Self::SelfTest(test) => test.camera.as_deref(),
         }
     }
 

@@ -9,6 +9,7 @@ use super::queue::Shared;
 use super::schema;
 use super::store::Store;
 use super::sweep;
+use super::totals::{DAY, QUARTER};
 
 /// How often the disk is looked at, and whether anything is too old.
 const LOOK: Duration = Duration::from_millis(500);
@@ -195,8 +196,14 @@ impl Bounds {
         let now = shared.clock.now().wall;
         let oldest = now.as_microsecond().saturating_sub(shared.spec().max_age.as_micros() as i64);
         self.remove_rows(store, shared, "captured < ?1 ORDER BY captured", &[oldest])?;
-        let kept = now.as_second().saturating_sub(TOTALS);
-        let forget = || store.connection.prepare_cached("DELETE FROM period WHERE start < ?1")?.execute([kept]);
+        let kept = now.as_second().saturating_sub(TOTALS).div_euclid(DAY) * DAY;
+        let forget = || {
+            store.connection.prepare_cached("DELETE FROM period WHERE start < ?1")?.execute([kept])?;
+            store
+                .connection
+                .prepare_cached("DELETE FROM score WHERE length IN (?1, ?2) AND start < ?3")?
+                .execute([QUARTER, DAY, kept])
+        };
         forget().map_err(ArchiveError::index("forgetting old totals"))?;
         Ok(())
     }

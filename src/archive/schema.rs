@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Times are microseconds since 1970, verdicts 0 pass, 1 fail, 2 no_verdict. `rank` is 0 for what goes first when room is
 /// made, `bytes` what the pictures take, `pictures` 1 for the frame and 2 for the map. Cameras and reasons are words, so that a row is small. A part's `event` is absent where it passed and no picture
-/// of it is kept.
+/// of it is kept. Scores are counted by quarters of an hour and by days: a month is read from its days.
 const TABLES: &str = "
 CREATE TABLE word (id INTEGER PRIMARY KEY, text TEXT NOT NULL UNIQUE);
 CREATE TABLE camera (id INTEGER PRIMARY KEY);
@@ -49,8 +49,11 @@ CREATE TABLE period (
   start INTEGER NOT NULL, camera INTEGER NOT NULL,
   pass INTEGER NOT NULL, fail INTEGER NOT NULL, no_verdict INTEGER NOT NULL,
   latency_sum_ms REAL NOT NULL, latency_max_ms REAL NOT NULL,
-  scores BLOB NOT NULL,
   PRIMARY KEY (start, camera)
+) WITHOUT ROWID;
+CREATE TABLE score (
+  length INTEGER NOT NULL, start INTEGER NOT NULL, camera INTEGER NOT NULL, counts BLOB NOT NULL,
+  PRIMARY KEY (length, start, camera)
 ) WITHOUT ROWID;
 CREATE TABLE review (
   id INTEGER PRIMARY KEY, event_id BLOB NOT NULL, at INTEGER NOT NULL,

@@ -9,8 +9,12 @@ use crate::event::{InspectionEvent, VerdictWord};
 
 /// Length of a period, seconds.
 pub(super) const QUARTER: i64 = 900;
+/// Scores of whole days are counted by days, too.
+pub(super) const DAY: i64 = 24 * 3600;
 /// Bins of image scores, 0 … 2 raw model units; what is above is in the last.
 pub const BINS: usize = 200;
+/// Before and behind everything, seconds.
+const EVER: i64 = 1 << 40;
 /// Width of a bin.
 pub const BIN: f32 = 2.0 / BINS as f32;
 
@@ -59,39 +63,62 @@ fn bin(score: f32) -> usize {
 
 /// What a part adds to its period.
 pub(super) fn add(transaction: &Transaction<'_>, event: &InspectionEvent, camera: i64) -> rusqlite::Result<()> {
-    let start = event.time.captured.as_second().div_euclid(QUARTER) * QUARTER;
-    let found: Option<Vec<u8>> = transaction
-        .prepare_cached("SELECT scores FROM period WHERE start = ?1 AND camera = ?2")?
-        .query_row([start, camera], |row| row.get(0))
-        .optional()?;
-    let mut scores = found.unwrap_or_else(|| vec![0; 2 * BINS * 4]);
+    let second = event.time.captured.as_second();
     let (pass, fail, none): (i64, i64, i64) = match event.verdict {
         VerdictWord::Pass => (1, 0, 0),
         VerdictWord::Fail => (0, 1, 0),
         VerdictWord::NoVerdict => (0, 0, 1),
     };
-    if let (Some(score), true) = (event.score, scores.len() == 2 * BINS * 4) {
-        let at = (bin(score) + fail as usize * BINS) * 4;
-        let count = &mut scores[at..at + 4];
-        let now = u32::from_le_bytes([count[0], count[1], count[2], count[3]]);
-        count.copy_from_slice(&now.saturating_add(1).to_le_bytes());
-    }
     let latency = event.latency_ms.total;
     transaction
         .prepare_cached(
-            "INSERT INTO period VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6, ?7) ON CONFLICT (start, camera) DO UPDATE SET \
+            "INSERT INTO period VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?6) ON CONFLICT (start, camera) DO UPDATE SET \
              pass = pass + ?3, fail = fail + ?4, no_verdict = no_verdict + ?5, latency_sum_ms = latency_sum_ms + ?6, \
-             latency_max_ms = max(latency_max_ms, ?6), scores = ?7",
+             latency_max_ms = max(latency_max_ms, ?6)",
         )?
-        .execute(rusqlite::params![start, camera, pass, fail, none, latency, scores])?;
+        .execute(rusqlite::params![begin(second, QUARTER), camera, pass, fail, none, latency])?;
+    let Some(score) = event.score else { return Ok(()) };
+    let bin = bin(score) + fail as usize * BINS;
+    for length in [QUARTER, DAY] {
+        let place = [length, begin(second, length), camera];
+        let found: Option<Vec<u8>> = transaction
+            .prepare_cached("SELECT counts FROM score WHERE length = ?1 AND start = ?2 AND camera = ?3")?
+            .query_row(place, |row| row.get(0))
+            .optional()?;
+        let mut counts = found.unwrap_or_default();
+        count(&mut counts, bin as u16);
+        let [length, start, camera] = place;
+        transaction
+            .prepare_cached("INSERT OR REPLACE INTO score VALUES (?1, ?2, ?3, ?4)")?
+            .execute(rusqlite::params![length, start, camera, counts])?;
+    }
     Ok(())
+}
+
+/// When the period of this length begins that has this second.
+fn begin(second: i64, length: i64) -> i64 {
+    second.div_euclid(length) * length
+}
+
+/// Bytes of a bin's number and its count, little endian; bins without parts take none.
+const COUNTED: usize = 6;
+
+fn count(counts: &mut Vec<u8>, bin: u16) {
+    let number = bin.to_le_bytes();
+    match counts.chunks_exact_mut(COUNTED).find(|entry| entry[..2] == number) {
+        Some(entry) => {
+            let now = u32::from_le_bytes([entry[2], entry[3], entry[4], entry[5]]);
+            entry[2..].copy_from_slice(&now.saturating_add(1).to_le_bytes());
+        }
+        None => counts.extend(number.into_iter().chain(1u32.to_le_bytes())),
+    }
 }
 
 /// The first and the last quarter that a filter means, and its camera: `None` where the archive does not know it.
 fn meant(connection: &Connection, filter: &Filter) -> Result<Option<(i64, i64, Option<i64>)>, ArchiveError> {
-    let quarter = |time: Timestamp| time.as_second().div_euclid(QUARTER) * QUARTER;
-    let from = filter.from.map_or(i64::MIN, quarter);
-    let until = filter.until.map_or(i64::MAX, |time| quarter(time) + QUARTER);
+    let quarter = |time: Timestamp| begin(time.as_second(), QUARTER);
+    let from = filter.from.map_or(-EVER, quarter);
+    let until = filter.until.map_or(EVER, |time| quarter(time) + QUARTER);
     let camera = match &filter.camera {
         None => None,
         Some(name) => match word(connection, name)? {
@@ -132,16 +159,28 @@ pub(super) fn periods(connection: &Connection, filter: &Filter, step: u32) -> Re
 pub(super) fn scores(connection: &Connection, filter: &Filter) -> Result<Scores, ArchiveError> {
     let mut scores = Scores { bin: BIN, pass: vec![0; BINS], fail: vec![0; BINS] };
     let Some((from, until, camera)) = meant(connection, filter)? else { return Ok(scores) };
-    let mut asked = || -> rusqlite::Result<()> {
+    // Whole days from their own counts, what is before and behind them by quarters.
+    let (first, last) = (begin(from + DAY - 1, DAY), begin(until, DAY));
+    let spans = match first < last {
+        true => vec![(QUARTER, from, first), (DAY, first, last), (QUARTER, last, until)],
+        false => vec![(QUARTER, from, until)],
+    };
+    let asked = || -> rusqlite::Result<()> {
         let mut ask = connection.prepare_cached(
-            "SELECT scores FROM period WHERE start >= ?1 AND start < ?2 AND (?3 IS NULL OR camera = ?3)",
+            "SELECT counts FROM score WHERE length = ?1 AND start >= ?2 AND start < ?3 AND (?4 IS NULL OR camera = ?4)",
         )?;
-        let mut rows = ask.query(rusqlite::params![from, until, camera])?;
-        while let Some(row) = rows.next()? {
-            let counts: Vec<u8> = row.get(0)?;
-            let counts = counts.chunks_exact(4).map(|c| u64::from(u32::from_le_bytes([c[0], c[1], c[2], c[3]])));
-            let bins = scores.pass.iter_mut().chain(&mut scores.fail);
-            bins.zip(counts).for_each(|(bin, count)| *bin += count);
+        for (length, from, until) in spans {
+            let mut rows = ask.query(rusqlite::params![length, from, until, camera])?;
+            while let Some(row) = rows.next()? {
+                for entry in row.get::<_, Vec<u8>>(0)?.chunks_exact(COUNTED) {
+                    let bin = usize::from(u16::from_le_bytes([entry[0], entry[1]]));
+                    let parts = u64::from(u32::from_le_bytes([entry[2], entry[3], entry[4], entry[5]]));
+                    let side = if bin < BINS { &mut scores.pass } else { &mut scores.fail };
+                    if let Some(count) = side.get_mut(bin % BINS) {
+                        *count += parts;
+                    }
+                }
+            }
         }
         Ok(())
     };

@@ -1,4 +1,4 @@
-//! Commands about evidence: parts that are to be kept.
+//! Commands about evidence: parts that are to be kept, and parts whose right verdict is known.
 
 use serde::Deserialize;
 
@@ -17,6 +17,15 @@ pub struct Keep {
     /// How many parts of each camera; absent: one.
     #[serde(default = "one", deserialize_with = "payload::number")]
     pub parts: u32,
+}
+
+/// Judge the stored golden parts, and say which are judged wrong.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SelfTest {
+    /// Which camera; may be left out on a line with one.
+    #[serde(default, deserialize_with = "payload::name_or_none")]
+    pub camera: Option<String>,
 }
 
 fn one() -> u32 {

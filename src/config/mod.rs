@@ -14,6 +14,7 @@ mod recipe_file;
 pub mod resolve;
 mod rules;
 pub mod secret;
+mod self_test;
 pub mod sparkplug;
 mod state;
 mod synthetic;
@@ -28,6 +29,7 @@ pub use problem::{ConfigError, Problem};
 pub use recipe_file::{RecipeFile, parse_recipe, read_recipe, recipe_names, recipe_place};
 pub use resolve::{CameraConfig, LineConfig, SourceConfig};
 pub use secret::SecretError;
+pub use self_test::SelfTestConfig;
 pub use sparkplug::SparkplugConfig;
 
 /// Reads and resolves a settings file, and looks whether the files it names are there. Passwords are read later, by

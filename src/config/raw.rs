@@ -35,6 +35,8 @@ pub struct RawLine {
     pub outbox: RawOutbox,
     /// `[archive]`
     pub archive: Option<RawArchive>,
+    /// `[self_test]`
+    pub self_test: Option<RawSelfTest>,
     /// `[stop]`
     pub stop: RawStop,
     /// `[[camera]]`
@@ -42,8 +44,30 @@ pub struct RawLine {
 }
 
 /// Keys and tables of the top level.
-pub const TOP_LEVEL: &[&str] =
-    &["line", "model", "recipe", "mqtt", "outbox", "archive", "sparkplug", "commands", "http", "stop", "camera"];
+pub const TOP_LEVEL: &[&str] = &[
+    "line",
+    "model",
+    "recipe",
+    "mqtt",
+    "outbox",
+    "archive",
+    "self_test",
+    "sparkplug",
+    "commands",
+    "http",
+    "stop",
+    "camera",
+];
+
+/// `[self_test]`: golden parts, whose right verdict is known.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawSelfTest {
+    /// Folder with `CAMERA/test/good` and `CAMERA/test/bad`.
+    pub directory: Key<PathBuf>,
+    /// How often they are judged unasked, hours.
+    pub every_h: Key<f64>,
+}
 
 /// `[model]`: what looks.
 #[derive(Clone, Debug, Default, Deserialize)]

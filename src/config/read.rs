@@ -79,6 +79,7 @@ pub fn read(text: &str, report: &mut Report) -> RawLine {
             "sparkplug" => raw.sparkplug = Some(section(value, "sparkplug", report)),
             "outbox" => raw.outbox = section(value, "outbox", report),
             "archive" => raw.archive = Some(section(value, "archive", report)),
+            "self_test" => raw.self_test = Some(section(value, "self_test", report)),
             "stop" => raw.stop = section(value, "stop", report),
             "camera" => match value.get_ref().as_array() {
                 Some(cameras) => {

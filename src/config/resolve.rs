@@ -13,6 +13,7 @@ use super::raw::{Key, RawCamera, RawKind, RawLevels, RawLine, RawRecipe};
 use super::read::KINDS;
 use super::rules::{Rules, password_place, value};
 use super::secret;
+use super::self_test::SelfTestConfig;
 use super::sparkplug::SparkplugConfig;
 use crate::archive::ArchiveSpec;
 use crate::drift::Baseline;
@@ -51,6 +52,8 @@ pub struct LineConfig {
     pub outbox: OutboxSpec,
     /// What is kept of every part, if anything.
     pub archive: Option<ArchiveSpec>,
+    /// Parts whose right verdict is known, if any.
+    pub self_test: Option<SelfTestConfig>,
     /// Longest time for the ordered stop.
     pub stop_deadline: Duration,
     /// At least one.
@@ -118,6 +121,8 @@ pub fn resolve(raw: &RawLine, file: &Path, report: &mut Report) -> Option<LineCo
     let outbox = super::outbox::resolve(&raw.outbox, name.as_deref().unwrap_or_default(), base, deadline, &mut rules);
     rules.section = "archive".into();
     let archive = super::archive::resolve(raw.archive.as_ref(), name.as_deref().unwrap_or_default(), base, &mut rules);
+    rules.section = "self_test".into();
+    let self_test = super::self_test::resolve(raw.self_test.as_ref(), base, &mut rules);
     rules.section = "commands".into();
     let commands = control::commands(&raw.commands, name.as_deref().unwrap_or_default(), base, &mut rules);
     rules.section = "http".into();
@@ -128,7 +133,19 @@ pub fn resolve(raw: &RawLine, file: &Path, report: &mut Report) -> Option<LineCo
     let cameras = cameras.into_iter().collect::<Option<Vec<_>>>()?;
     let stop_deadline = Duration::from_secs_f64(stop_deadline);
     let (name, engine, mqtt, outbox, sparkplug) = (name?, engine?, mqtt?, outbox?, sparkplug?);
-    Some(LineConfig { name, engine, mqtt, outbox, archive, sparkplug, commands, http, stop_deadline, cameras })
+    Some(LineConfig {
+        name,
+        engine,
+        mqtt,
+        outbox,
+        archive,
+        self_test,
+        sparkplug,
+        commands,
+        http,
+        stop_deadline,
+        cameras,
+    })
 }
 
 /// Each camera has its own topics, Sparkplug device and files; not every host and disk tells capitals from small letters.
@@ -401,6 +418,10 @@ pub fn look_for_files(raw: &RawLine, config: &mut LineConfig, report: &mut Repor
     if let Some(file) = config.http.as_ref().and_then(|http| http.texts.as_ref()).filter(|file| !file.is_file()) {
         let message = format!("no file at {}; write one, or leave it out for English and German", file.display());
         report.add(at(&raw.http.texts), "http.texts", message);
+    }
+    if let Some(folder) = config.self_test.as_ref().map(|test| &test.directory).filter(|folder| !folder.is_dir()) {
+        let message = format!("no folder at {}; make it with `vcp-line archive DIR export`", folder.display());
+        report.add(raw.self_test.as_ref().and_then(|test| at(&test.directory)), "self_test.directory", message);
     }
     let mut memories: BTreeMap<PathBuf, Result<Arc<Memory>, String>> = BTreeMap::new();
     for (raw_camera, camera) in raw.cameras.iter().zip(&mut config.cameras) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 use serde::Serialize;
 
 use super::event_writer::LineContext;
@@ -21,8 +21,12 @@ use crate::archive::ArchiveSpec;
 use crate::clock::Moment;
 use crate::engine::EngineInfo;
 use crate::event::{MemoryInfo, ModelInfo, RecipeInfo};
-use crate::frame::Part;
+use crate::frame::{Image, Part};
 use crate::memory::{Memory, MemoryError};
+use crate::verdict::Inspection;
+
+/// How soon somebody who waits for a golden part notices that it is not wanted any more.
+const GOLDEN_LOOK: Duration = Duration::from_millis(100);
 
 /// The line cannot do what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -99,6 +103,14 @@ pub enum ControlError {
         camera: Arc<str>,
         /// Why.
         source: MemoryError,
+    },
+    /// A stored picture was not judged.
+    #[error("camera '{camera}': a stored part cannot be judged: {reason}")]
+    NotJudged {
+        /// Which camera.
+        camera: Arc<str>,
+        /// Why.
+        reason: String,
     },
     /// Regions cannot be judged without the size of the frames.
     #[error(
@@ -423,6 +435,34 @@ impl Control {
         let cameras = self.names(camera)?;
         cameras.iter().for_each(|camera| archive.request(camera, parts));
         Ok(cameras)
+    }
+
+    /// Whether this camera has shown a part that was inspected.
+    pub fn has_seen(&self, camera: &str) -> bool {
+        self.one(Some(camera)).is_ok_and(|station| station.picture.frame().is_some())
+    }
+
+    /// What this picture would be judged as now, were it a frame of this camera: when the engine has nothing else to do, and as
+    /// long as `go_on`. Its values are read through the levels of the camera's last frame.
+    pub fn judge(&self, camera: &str, mut image: Image, go_on: &dyn Fn() -> bool) -> Result<Inspection, ControlError> {
+        let station = self.one(Some(camera))?;
+        let camera = || Arc::clone(station.camera());
+        let like = station.picture.frame().ok_or_else(|| ControlError::NothingSeen { camera: camera() })?.image;
+        (image.levels, image.resampling) = (like.levels, like.resampling);
+        let failed = |reason: &str| ControlError::NotJudged { camera: camera(), reason: reason.to_owned() };
+        let said = station.golden.ask(image);
+        loop {
+            match said.recv_timeout(GOLDEN_LOOK) {
+                Ok(Ok(inspection)) => return Ok(inspection),
+                Ok(Err(reason)) => return Err(failed(&reason)),
+                Err(RecvTimeoutError::Timeout) if go_on() => {}
+                Err(RecvTimeoutError::Timeout) => {
+                    station.golden.forget();
+                    return Err(failed("the engine had no time for it"));
+                }
+                Err(RecvTimeoutError::Disconnected) => return Err(failed("another one took its place")),
+            }
+        }
     }
 
     /// The newest inspected picture of this camera whose map is here, for somebody who looks on: never waits.

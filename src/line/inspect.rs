@@ -151,6 +151,7 @@ impl Inspector<'_> {
             }
             self.heartbeat.step();
             self.look_again();
+            self.judge_golden(&|| !collector.coming(1).is_empty());
         }
         // Every camera has ended: what the sink had no room for keeps nobody waiting but the end.
         while !self.too_late() && !self.all_said() {

@@ -83,6 +83,15 @@ impl LastPicture {
         newest
     }
 
+    /// The frame of it, without a map.
+    pub fn frame(&self) -> Option<Frame> {
+        match &self.last().picture {
+            Picture::Nothing => None,
+            Picture::Bare { frame, .. } => Some(frame.clone()),
+            Picture::Whole(whole) => Some(whole.frame.clone()),
+        }
+    }
+
     /// The engine goes on: what it would have to fetch for nobody is let go.
     pub fn let_go(&self) {
         let mut last = self.last();

@@ -11,6 +11,7 @@ use crossbeam_channel::Sender;
 
 use super::damaged::DamagedFrames;
 use super::event_writer::{Entry, EventWriter, LineContext};
+use super::golden::Golden;
 use super::handover::HandOver;
 use super::judged::Judged;
 use super::last_picture::LastPicture;
@@ -70,6 +71,8 @@ pub(super) struct Station {
     pub hand_over: HandOver,
     /// How the camera is to be opened anew, for its thread.
     pub reopen: Reopen,
+    /// A stored part that is to be judged.
+    pub golden: Golden,
     /// For the archive, where there is one.
     shown: Option<Shown>,
 }
@@ -106,6 +109,7 @@ impl Station {
             picture: LastPicture::default(),
             hand_over: HandOver::default(),
             reopen: Reopen::default(),
+            golden: Golden::default(),
             shown: context.archive.as_ref().map(|_| Shown::default()),
         }
     }

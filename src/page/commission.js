@@ -1,7 +1,7 @@
 // Commission: a camera brought into production, one step after the other, with what is still missing.
 
 import { command, tried } from "./api.js";
-import { h, name, plain, replace, s, say } from "./dom.js";
+import { h, name, number, plain, replace, s, say } from "./dom.js";
 import { live, subscribe } from "./live.js";
 import { Viewer } from "./picture.js";
 import { Regions } from "./regions.js";
@@ -50,11 +50,12 @@ class Commissioning {
     this.learn = new Step(this, "learn");
     this.calibrate = new Step(this, "calibrate");
     this.limits = this.limitsForm();
+    this.golden = new Golden(this);
     this.element = h("div", { class: "commission" },
       h("section", { class: "card", "aria-labelledby": "live-h" }, h("h2", { id: "live-h" }, t("live_picture")), this.viewer.stage, this.figures, this.trace, this.regions.element),
       h("div", { class: "steps" },
         h("section", { class: "card", "aria-labelledby": "missing-h" }, h("h2", { id: "missing-h" }, t("missing")), this.missing),
-        this.learn.element, this.calibrate.element, this.limits));
+        this.learn.element, this.calibrate.element, this.golden.element, this.limits));
   }
 
   limitsForm() {
@@ -95,6 +96,7 @@ class Commissioning {
     drawn();
     this.learn.update(camera);
     this.calibrate.update(camera);
+    this.golden.update(camera);
     const { recipe, limits } = camera;
     const key = `${recipe.id} ${recipe.version}`;
     if (limits && this.filled !== key) {
@@ -127,6 +129,7 @@ class Commissioning {
       ["light", seen ? seen.brightness >= 5 && seen.brightness <= 95 && seen.clipped < 20 : null],
       ["memory", camera.memory ? true : null],
       ["calibrated", camera.limits?.calibrated ? true : null],
+      ["golden", camera.self_test?.last && !camera.self_test.last.error ? !camera.self_test.last.wrong.length : null],
       ["triggered", camera.trigger !== "free" ? true : null],
       ["broker", mqtt.connected],
       ["outbox", outbox ? !outbox.failing : false],
@@ -179,5 +182,27 @@ class Step {
     const ended = last_activity?.kind === this.kind ? last_activity : null;
     say(this.last, !ended ? "" : ended.ok ? t("ended_well", { parts: ended.parts, time: moment(ended.ended) }) : plain(ended.error, 600));
     this.last.classList.toggle("wrong", Boolean(ended && !ended.ok));
+  }
+}
+
+/** Stored parts whose right verdict is known. */
+class Golden {
+  constructor(of) {
+    this.button = h("button", { type: "button", onclick: () => tried(() => command("self_test", { camera: of.camera }), t("golden_begun")) }, t("golden_begin"));
+    this.said = h("p", { role: "status" });
+    this.wrong = h("ul", { class: "wrong" });
+    this.element = h("section", { class: "card", "aria-labelledby": "golden-h" },
+      h("h2", { id: "golden-h" }, t("golden")), h("p", { class: "quiet" }, t("golden_why")), h("div", { class: "row" }, this.button), this.said, this.wrong);
+  }
+
+  update({ self_test: test }) {
+    this.button.disabled = !test || test.running;
+    const last = test?.last;
+    say(this.said, !test ? t("golden_none") : test.running ? t("golden_running")
+      : !last ? "" : last.error ? plain(last.error, 300) : t("golden_result", { right: last.right, parts: last.parts, time: moment(last.ended) }));
+    const key = last?.ended ?? "";
+    if (this.wrong.dataset.key === key) return;
+    this.wrong.dataset.key = key;
+    replace(this.wrong, (last?.wrong ?? []).map(({ file, should, score }) => h("li", {}, name(file), ` · ${t(`golden_${should}`)} · ${t("score")} ${number(score)}`)));
   }
 }

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::activity::{Activities, give_way};
 use super::commands::Inbox;
 use super::metrics::{self, Sources};
+use super::self_test::SelfTests;
 use super::voice::Voice;
 use crate::archive::Archive;
 use crate::command::Ack;
@@ -28,6 +29,8 @@ pub struct LineApi {
     pub inbox: Inbox,
     /// Knows what takes many parts.
     pub activities: Arc<Activities>,
+    /// Knows golden parts.
+    pub self_tests: Arc<SelfTests>,
     /// The line, once it is there.
     pub control: Arc<OnceLock<Control>>,
     /// What is kept of every part, if anything.
@@ -76,6 +79,7 @@ impl Api for LineApi {
                     "damaged": camera.damaged,
                     "activity": activity,
                     "last_activity": ended,
+                    "self_test": self.self_tests.of(&camera.camera),
                 })
             })
             .collect();

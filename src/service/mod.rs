@@ -6,6 +6,7 @@
 //!    broker, API ─▶ ways in ─▶ one command after the other ─▶ line               ways_in, api, commands, recipes, kept, snapshot
 //!    line ─▶ good parts ─▶ thresholds, memory                                     activity
 //!    line ─▶ voice (verdicts, state, alarms) ─▶ ways out ─▶ broker, Sparkplug      ways_out, voice, drops
+//!    golden parts ─▶ line ─▶ alarm when one is judged wrong                        self_test
 //!    what is known of them ─▶ numbers for Prometheus                               metrics
 //!    systemd hears what takes long, that the line is ready, that it lives, that it stops    manager
 //! ```
@@ -26,6 +27,7 @@ mod recipes;
 mod reload;
 mod reread;
 mod running;
+mod self_test;
 mod snapshot;
 mod spec;
 mod stop;
@@ -45,6 +47,7 @@ pub use error::ServiceError;
 pub use kept::{KeptError, KeptRecipes, memory_in_use, recipe_in_use};
 pub use pictures::{configure as configure_good_parts, place as place_of_sheet};
 pub use reload::Reload;
+pub use self_test::SelfTestSpec;
 pub use snapshot::{SnapshotError, Snapshots};
 pub use spec::{EngineMaker, Service};
 pub use stop::{signals, stop_on_signal};

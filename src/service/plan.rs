@@ -9,6 +9,7 @@ use super::error::ServiceError;
 use super::folders;
 use super::kept::KeptRecipes;
 use super::pictures;
+use super::self_test::SelfTestSpec;
 use super::snapshot::Snapshots;
 use super::spec::{EngineMaker, OwedFile, Service};
 use super::ways_in::Ask;
@@ -139,7 +140,9 @@ fn ask(config: &mut LineConfig) -> Result<Ask, ServiceError> {
     let snapshots = commands.snapshots.clone().map(Snapshots::new);
     let max_age = commands.max_age;
     let pupils = Pupils::new(commands.directory.clone());
-    let spec = CommandSpec { max_age, snapshots, kept, pupils, reread: None, library: Some(commands.recipes.clone()) };
+    let self_test = config.self_test.as_ref();
+    let self_test = self_test.map(|test| SelfTestSpec { directory: test.directory.clone(), every: test.every });
+    let spec = CommandSpec { max_age, snapshots, kept, pupils, reread: None, library: Some(commands.recipes.clone()), self_test };
     Ok(Ask { commands: spec, mqtt: commands.mqtt, http: http.transpose()? })
 }
 

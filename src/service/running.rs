@@ -114,7 +114,9 @@ impl Running {
             if self.reread.as_ref().is_some_and(|asked| asked.try_recv().is_ok()) {
                 self.ways_in.read_again();
             }
-            voice.judging(self.line.troubles());
+            let tests = self.ways_in.self_tests();
+            tests.look(&self.line.control());
+            voice.judging(self.line.troubles().into_iter().chain(tests.troubles()).collect());
             if let Some(activities) = pace.show(self.ways_in.activities(), Instant::now()) {
                 voice.activities(activities);
             }

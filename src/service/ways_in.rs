@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::api::LineApi;
 use super::commands::{CommandSpec, Commander};
 use super::error::ServiceError;
+use super::self_test::SelfTests;
 use super::voice::Voice;
 use crate::archive::Archive;
 use crate::clock::Clock;
@@ -59,6 +60,7 @@ impl WaysIn {
             voice: Arc::clone(voice),
             inbox: commander.inbox(),
             activities: Arc::clone(commander.activities()),
+            self_tests: Arc::clone(commander.self_tests()),
             control: commander.control(),
             archive: archive.cloned(),
             outbox,
@@ -87,6 +89,11 @@ impl WaysIn {
         self.commander.broken().or_else(|| self.link.as_ref().and_then(CommandLink::broken))
     }
 
+    /// Golden parts.
+    pub fn self_tests(&self) -> &Arc<SelfTests> {
+        self.commander.self_tests()
+    }
+
     /// How far calibrations and learning are.
     pub fn activities(&self) -> Vec<Activity> {
         self.commander.activities().report()
@@ -96,6 +103,7 @@ impl WaysIn {
     /// dropped.
     pub fn close(self) -> Option<Web> {
         let Self { web, link, commander } = self;
+        commander.self_tests().close();
         let ended = commander.activities().close(Instant::now() + PUTTING);
         match link {
             Some(link) if ended => link.close(LAST_WORDS),

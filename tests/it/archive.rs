@@ -284,7 +284,7 @@ impl Known {
 fn filters_answer_what_a_loop_over_all_parts_answers() {
     let folder = tempfile::tempdir().unwrap();
     let (archive, thread) = open(ArchiveSpec { sample: 0.0, ..spec(folder.path()) });
-    let began = Timestamp::from_second(Timestamp::now().as_second() - 30 * 3600).unwrap();
+    let began = Timestamp::from_second(Timestamp::now().as_second() - 80 * 3600).unwrap();
     let mut dice = Dice(3);
     let mut known = Vec::new();
     for number in 0..2000 {
@@ -296,7 +296,7 @@ fn filters_answer_what_a_loop_over_all_parts_answers() {
         let camera = ["top", "side", "<b>"][dice.next(3) as usize];
         let score = dice.next(200) as f32 / 100.0;
         // Many parts have the same time.
-        let captured = began + SignedDuration::from_secs(dice.next(1000) as i64 * 60);
+        let captured = began + SignedDuration::from_secs(dice.next(1000) as i64 * 200);
         let event = event(verdict, score, captured, camera, number);
         let (verdict, reason) = word(verdict);
         let (id, part) = (event.event_id, format!("A-{number}"));
@@ -307,7 +307,7 @@ fn filters_answer_what_a_loop_over_all_parts_answers() {
     let reader = archive.reader();
     let some = |dice: &mut Dice| dice.next(3) == 0;
     for _ in 0..300 {
-        let time = |dice: &mut Dice| began + SignedDuration::from_secs(dice.next(60_000) as i64);
+        let time = |dice: &mut Dice| began + SignedDuration::from_secs(dice.next(200_000) as i64);
         let filter = Filter {
             from: some(&mut dice).then(|| time(&mut dice)),
             until: some(&mut dice).then(|| time(&mut dice)),
@@ -346,6 +346,16 @@ fn filters_answer_what_a_loop_over_all_parts_answers() {
         let (pass, fail) = scores.from(least);
         let expected = (at_least(VerdictWord::Pass, least) as u64, at_least(VerdictWord::Fail, least) as u64);
         assert_eq!((pass, fail), expected, "{least}");
+    }
+    // Whole days are read from their own counts, what is before and behind them from quarters of an hour.
+    let quarter = |time: Timestamp| time.as_second().div_euclid(900);
+    for (from, until) in [(3, 5), (100, 3000), (0, 3333), (700, 710)] {
+        let at = |minute: i64| began + SignedDuration::from_mins(minute);
+        let (from, until) = (at(from), at(until));
+        let scores = reader.scores(&Filter { from: Some(from), until: Some(until), ..Filter::default() }).unwrap();
+        let there = |part: &&Known| (quarter(from)..=quarter(until)).contains(&quarter(part.captured));
+        let of = |verdict| known.iter().filter(there).filter(|part| part.verdict == verdict).count() as u64;
+        assert_eq!(scores.from(0.0), (of(VerdictWord::Pass), of(VerdictWord::Fail)), "{from} {until}");
     }
     let side = Filter { camera: Some("side".into()), ..Filter::default() };
     let periods = reader.periods(&side, 4).unwrap();

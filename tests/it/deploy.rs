@@ -112,7 +112,7 @@ fn keys_in_the_runbook_are_keys_of_the_settings() {
         .filter_map(|line| line.trim_start_matches("# ").split_once(" = "))
         .map(|(key, _)| key)
         .collect();
-    const ALARMS: [&str; 4] = ["camera_lost", "broker_refuses", "client_id", "verdict_too_large"];
+    const ALARMS: [&str; 5] = ["camera_lost", "broker_refuses", "client_id", "verdict_too_large", "self_test"];
     let is_key = |word: &&str| word.contains('_') && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
     let mut found = 0;
     for (_, text) in sections(&runbook) {

@@ -55,6 +55,7 @@ mod publish_secure;
 mod recipes;
 mod reload;
 mod run_packages;
+mod self_test;
 mod soak;
 #[cfg(feature = "gstreamer")]
 mod source_damaged;

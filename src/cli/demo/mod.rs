@@ -178,6 +178,7 @@ impl DemoArguments {
             pupils,
             reread: None,
             library: None,
+            self_test: None,
         };
         let source = SourceSpec::Synthetic(SyntheticSpec {
             conveyor: self.conveyor(),

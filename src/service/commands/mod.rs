@@ -28,6 +28,7 @@ use super::error::ServiceError;
 use super::kept::KeptRecipes;
 use super::recipes::Recipes;
 use super::reread::Reread;
+use super::self_test::{SelfTestSpec, SelfTests};
 use super::snapshot::Snapshots;
 use crate::clock::Clock;
 use crate::line::control::Control;
@@ -57,12 +58,15 @@ pub struct CommandSpec {
     pub reread: Option<Box<dyn Reread>>,
     /// Folder of recipes that are prepared; `None` refuses changing over to one.
     pub library: Option<PathBuf>,
+    /// Parts whose right verdict is known.
+    pub self_test: Option<SelfTestSpec>,
 }
 
 /// The threads that carry commands out.
 pub struct Commander {
     inbox: Inbox,
     activities: Arc<Activities>,
+    self_tests: Arc<SelfTests>,
     control: Arc<OnceLock<Control>>,
     ready: Option<Sender<()>>,
     stop: Option<Sender<()>>,
@@ -111,13 +115,14 @@ impl Commander {
         let control = Arc::new(OnceLock::new());
         let inbox = Inbox::new(orders, Arc::clone(&counters), Arc::clone(&clock));
         let answering = Answers::new(Arc::clone(&keeping), Arc::clone(&counters));
-        let CommandSpec { max_age, snapshots, kept, pupils, reread, library } = spec;
+        let CommandSpec { max_age, snapshots, kept, pupils, reread, library, self_test } = spec;
         let recipes = Arc::new(Recipes::new(kept));
         let activities = Arc::new(Activities::new(Arc::clone(&recipes), Arc::clone(&clock)));
+        let self_tests = Arc::new(SelfTests::new(self_test, Arc::clone(&clock)));
         let slow = Slow::new(
             Means { snapshots, pupils, reread, library },
             recipes,
-            Arc::clone(&activities),
+            (Arc::clone(&activities), Arc::clone(&self_tests)),
             Arc::clone(&clock),
             answers.clone(),
             Arc::clone(&counters),
@@ -128,12 +133,17 @@ impl Commander {
             Worker::start("recipes", move || slow.run(&slow_waiting))?,
             Worker::start("acks", move || answering.run(&given))?,
         ];
-        Ok(Self { inbox, activities, control, ready: Some(ready), stop: Some(stop), threads })
+        Ok(Self { inbox, activities, self_tests, control, ready: Some(ready), stop: Some(stop), threads })
     }
 
     /// What takes many parts.
     pub fn activities(&self) -> &Arc<Activities> {
         &self.activities
+    }
+
+    /// Golden parts.
+    pub fn self_tests(&self) -> &Arc<SelfTests> {
+        &self.self_tests
     }
 
     /// The way in.

@@ -106,7 +106,8 @@ impl Quick {
             | Command::Calibrate(_)
             | Command::Learn(_)
             | Command::Rollback(_)
-            | Command::Reload(_) => return self.hand_on(control, request, reply),
+            | Command::Reload(_)
+            | Command::SelfTest(_) => return self.hand_on(control, request, reply),
             _ if let Some((ack, debt)) = self.repeats.answer(&request, self.clock.now().monotonic) => {
                 return self.give(Answer { reply, ack, debt });
             }

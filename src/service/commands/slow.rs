@@ -12,6 +12,7 @@ use super::super::kept::Prepared;
 use super::super::kept::Wish;
 use super::super::recipes::{ChangeError, Recipes};
 use super::super::reread::{Reread, RereadError};
+use super::super::self_test::{SelfTestError, SelfTests};
 use super::super::snapshot::{SnapshotError, Snapshots};
 use super::answers::Answer;
 use super::orders::{Counters, Reply, count};
@@ -51,6 +52,8 @@ enum CannotDo {
     Name { source: RecipeError },
     #[error("this line has no folder of recipes; send defect_threshold with the recipe")]
     NoLibrary,
+    #[error(transparent)]
+    SelfTest(#[from] SelfTestError),
     #[error("no folder for pictures; set snapshots in [commands]")]
     NoFolder,
     #[error(transparent)]
@@ -82,6 +85,7 @@ pub struct Slow {
     means: Means,
     recipes: Arc<Recipes>,
     activities: Arc<Activities>,
+    self_tests: Arc<SelfTests>,
     clock: Arc<dyn Clock>,
     answers: Sender<Answer>,
     counters: Arc<Counters>,
@@ -93,13 +97,13 @@ impl Slow {
     pub fn new(
         means: Means,
         recipes: Arc<Recipes>,
-        activities: Arc<Activities>,
+        (activities, self_tests): (Arc<Activities>, Arc<SelfTests>),
         clock: Arc<dyn Clock>,
         answers: Sender<Answer>,
         counters: Arc<Counters>,
     ) -> Self {
         let repeats = Arc::default();
-        Self { means, recipes, activities, clock, answers, counters, repeats }
+        Self { means, recipes, activities, self_tests, clock, answers, counters, repeats }
     }
 
     /// Returns when nobody can ask any more.
@@ -135,6 +139,9 @@ impl Slow {
 
     /// Answers at once that it has begun, and at its end what has come of it. The answer when it has not begun.
     fn begin(&mut self, control: &Control, request: &Request, reply: &Reply) -> Option<Ack> {
+        if let Command::SelfTest(test) = &request.command {
+            return self.begin_self_test(control, test.camera.as_deref(), request, reply);
+        }
         let correlation_id = request.correlation_id.clone();
         let beginning = self.means.pupils.beginning(control, &self.recipes, &request.command).map_err(CannotDo::from);
         let begun = beginning.and_then(|beginning| Ok(self.activities.begin(control, beginning)?));
@@ -142,14 +149,54 @@ impl Slow {
             Ok(begun) => begun,
             Err(error) => return Some(refused(correlation_id, &error)),
         };
-        tracing::info!(command = request.command.name(), applied = %begun.applied, "begun");
-        let ack = Ack::begun(correlation_id.clone(), begun.applied.clone());
+        self.say_begun(request, &begun.applied, reply);
+        let told = self.at_its_end(request, reply);
+        self.activities.go_on(begun, control.clone(), Box::new(told));
+        None
+    }
+
+    /// The same for golden parts.
+    fn begin_self_test(
+        &self,
+        control: &Control,
+        camera: Option<&str>,
+        request: &Request,
+        reply: &Reply,
+    ) -> Option<Ack> {
+        let told = self.at_its_end(request, reply);
+        // Held back until whoever asked knows that it has begun.
+        let (begun, wait) = crossbeam_channel::bounded::<()>(1);
+        let heard = move |result| {
+            if wait.recv().is_ok() {
+                told(result);
+            }
+        };
+        match self.self_tests.begin(control, camera, Box::new(heard)) {
+            Ok(applied) => {
+                self.say_begun(request, &applied, reply);
+                if begun.send(()).is_err() {
+                    tracing::debug!("the golden parts were not begun");
+                }
+                None
+            }
+            Err(error) => Some(refused(request.correlation_id.clone(), &error.into())),
+        }
+    }
+
+    /// Not behind the answers that wait for the disk: the answer of the end must not come before it.
+    fn say_begun(&self, request: &Request, applied: &Value, reply: &Reply) {
+        tracing::info!(command = request.command.name(), %applied, "begun");
+        let ack = Ack::begun(request.correlation_id.clone(), applied.clone());
         remembered(&self.repeats).begun(request, &ack, self.clock.now().monotonic);
-        // Not behind the answers that wait for the disk: the answer of the end must not come before it.
         reply(ack);
+    }
+
+    /// Answers once more, with what has come of it.
+    fn at_its_end(&self, request: &Request, reply: &Reply) -> impl FnOnce(Result<Value, String>) -> Ack + Send + use<> {
         let (reply, counters) = (Arc::clone(reply), Arc::clone(&self.counters));
         let (repeats, clock, request) = (Arc::clone(&self.repeats), Arc::clone(&self.clock), request.clone());
-        let told = move |result: Result<Value, String>| {
+        move |result| {
+            let correlation_id = request.correlation_id.clone();
             let ack = match result {
                 Ok(applied) => Ack::done(correlation_id, applied),
                 Err(error) => Ack::refused(correlation_id, error),
@@ -158,9 +205,7 @@ impl Slow {
             remembered(&repeats).ended(&request, &ack, clock.now().monotonic);
             reply(ack.clone());
             ack
-        };
-        self.activities.go_on(begun, control.clone(), Box::new(told));
-        None
+        }
     }
 
     fn stop(&self, control: &Control, kind: ActivityKind, camera: Option<&str>) -> Result<Value, CannotDo> {
@@ -199,7 +244,7 @@ impl Slow {
             Command::Rollback(which) => Ok(self.recipes.roll_back(control, which.camera.as_deref())?),
             Command::Calibrate(which) if which.stop => self.stop(control, ActivityKind::Calibrate, command.camera()),
             Command::Learn(which) if which.stop => self.stop(control, ActivityKind::Learn, command.camera()),
-            Command::Calibrate(_) | Command::Learn(_) => Err(CannotDo::Begins),
+            Command::Calibrate(_) | Command::Learn(_) | Command::SelfTest(_) => Err(CannotDo::Begins),
             Command::Trigger(_) | Command::Pause(_) | Command::Resume(_) | Command::Keep(_) => Err(CannotDo::Quick),
         }
     }
@@ -210,6 +255,7 @@ fn begins(command: &Command) -> bool {
     match command {
         Command::Calibrate(calibrate) => !calibrate.stop,
         Command::Learn(learn) => !learn.stop,
+        Command::SelfTest(_) => true,
         _ => false,
     }
 }
