@@ -83,7 +83,7 @@ pub fn changes(before: &str, after: &str) -> Changes {
 /// Every value by its path; each camera by its name.
 fn keys_of(table: &Table, path: &[String], keys: &mut BTreeMap<Vec<String>, Value>) {
     for (key, value) in table {
-        let at = [path, &[key.clone()]].concat();
+        let at = [path, std::slice::from_ref(key)].concat();
         match value {
             Value::Table(inner) => {
                 // That there is such a section at all says something.
