@@ -1,6 +1,7 @@
 //! Time that finding a part in a frame of five megapixels takes, and how far off it is found.
 //!
 //! `taskset -c 0 cargo bench --bench locate`: one core.
+#![allow(clippy::print_stdout)]
 
 use std::hint::black_box;
 
