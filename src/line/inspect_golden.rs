@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use super::golden::GoldenPart;
 use super::inspect::Inspector;
-use super::recipe::{Recipe, RecipeSpec};
+use super::locating::Placed;
+use super::recipe::{Recipe, RecipeSpec, no_verdict};
 use super::station::Station;
 use crate::error_chain;
 use crate::frame::Frame;
@@ -50,13 +51,17 @@ impl Inspector<'_> {
             !busy()
         };
         let asked = Asked { regions: &recipe.regions, memory: memory.as_deref(), until: None, wanted: Some(&wanted) };
-        let prediction = match self.lookers[at].look(self.engine, &frame, asked, None) {
+        let placed = match Placed::new(&frame, station.locate.as_ref()) {
+            Ok(placed) => placed,
+            Err(error) => return Ok(Some(no_verdict(error.reason()))),
+        };
+        let prediction = match self.lookers[at].look(self.engine, placed.seen(), asked, None) {
             Ok(prediction) => prediction,
             Err(LookError::Unwanted) => return Ok(None),
             Err(error) => return Err(error_chain::one_line(&error)),
         };
         let mut judge = Recipe::new(RecipeSpec::clone(&recipe));
         let judged = judge.inspect(&prediction, frame.image.width, frame.image.height);
-        judged.map(Some).map_err(|error| error.to_string())
+        judged.map(|judged| Some(placed.inspection(judged))).map_err(|error| error.to_string())
     }
 }

@@ -63,6 +63,7 @@ fn the_reference_shows_every_key() {
         ("sparkplug", read::keys_of::<raw::RawSparkplug>()),
         ("outbox", read::keys_of::<raw::RawOutbox>()),
         ("archive", read::keys_of::<raw::RawArchive>()),
+        ("self_test", read::keys_of::<raw::RawSelfTest>()),
         ("stop", read::keys_of::<raw::RawStop>()),
         ("camera", read::keys_of::<raw::RawCamera>()),
         ("directory", read::keys_of::<raw::RawDirectory>()),
