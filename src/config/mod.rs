@@ -8,6 +8,7 @@ mod outbox;
 pub mod problem;
 pub mod raw;
 pub mod read;
+mod remote;
 pub mod resolve;
 mod rules;
 pub mod secret;

@@ -47,6 +47,8 @@ mod picture_changes;
 mod publish_limits;
 mod publish_mqtt;
 mod publish_secure;
+mod remote;
+mod remote_faults;
 mod run_packages;
 mod soak;
 #[cfg(feature = "gstreamer")]
