@@ -210,6 +210,8 @@ pub struct RawHttp {
     pub token_file: Key<PathBuf>,
     /// Names under which browsers may call this computer, besides its own.
     pub hosts: Key<Vec<String>>,
+    /// File with more texts of the page.
+    pub texts: Key<PathBuf>,
 }
 
 /// `[sparkplug]`: the same verdicts for a host that speaks Sparkplug B, through the broker of `[mqtt]`.

@@ -391,6 +391,10 @@ pub fn look_for_files(raw: &RawLine, config: &mut LineConfig, report: &mut Repor
     {
         report.add(at(&raw.http.token_file), "http.token_file", error.to_string());
     }
+    if let Some(file) = config.http.as_ref().and_then(|http| http.texts.as_ref()).filter(|file| !file.is_file()) {
+        let message = format!("no file at {}; write one, or leave it out for English and German", file.display());
+        report.add(at(&raw.http.texts), "http.texts", message);
+    }
     let mut memories: BTreeMap<PathBuf, Result<Arc<Memory>, String>> = BTreeMap::new();
     for (raw_camera, camera) in raw.cameras.iter().zip(&mut config.cameras) {
         let mut add = |own: &Key<PathBuf>, shared: &Key<PathBuf>, key: &str, message: String| match own.is_some() {

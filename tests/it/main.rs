@@ -7,6 +7,7 @@
 mod support;
 
 mod archive;
+mod archive_asked;
 mod archive_line;
 mod bad_input;
 mod calibrate;

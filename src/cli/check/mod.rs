@@ -112,7 +112,8 @@ impl Opened {
             found.tell("archive", archive::look(archive));
         }
         if let Some(http) = &config.http {
-            found.tell("API", web::probe(http.listen).map_err(Into::into));
+            let texts = http.texts.as_deref().map(web::Texts::read).transpose();
+            found.tell("API", texts.and_then(|_| web::probe(http.listen)).map_err(Into::into));
         }
         if let Some(folder) = &config.commands.snapshots {
             found.tell("snapshots", Snapshots::look(folder).map_err(Into::into));
