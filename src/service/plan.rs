@@ -115,6 +115,12 @@ fn ask(config: &mut LineConfig) -> Result<Ask, ServiceError> {
         }
         pictures::configure(camera, commands.directory.as_deref());
     }
+    for camera in &mut config.cameras {
+        if let (Some(settings), None) = (&camera.locate, &camera.plan.locate) {
+            let named = |source| ServiceError::Locate { camera: camera.plan.name.to_string(), source };
+            camera.plan.locate = Some(settings.plan().map_err(named)?);
+        }
+    }
     let mut plans: Vec<&mut CameraPlan> = config.cameras.iter_mut().map(|camera| &mut camera.plan).collect();
     let kept = KeptRecipes::open(commands.directory.as_deref(), &mut plans);
     let http = config.http.as_ref().map(|http| {

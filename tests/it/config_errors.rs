@@ -126,7 +126,7 @@ fn unknown_keys_are_named_with_what_is_near() {
     assert_eq!(
         mistake("frame_size = [640, 480]", "exposure_us = 5.0"),
         "line.toml:19: camera 'top' (source = \"launch\").exposure_us: unknown key; allowed: description, name, \
-         source, queue, when_full, reopen_min_ms, reopen_max_ms, frame_size, recipe, trigger, view, levels"
+         source, queue, when_full, reopen_min_ms, reopen_max_ms, frame_size, recipe, trigger, view, levels, locate"
     );
 }
 

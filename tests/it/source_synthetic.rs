@@ -18,6 +18,7 @@ const CAMERA: &str = "[[camera]]\nname = \"top\"\nsource = \"synthetic\"\nclasse
 fn spec() -> SyntheticSpec {
     SyntheticSpec {
         conveyor: Conveyor {
+            frames: None,
             classes: vec![Class::Pill, Class::Weave],
             kinds: DefectKind::ALL.to_vec(),
             defective: 0.3,

@@ -155,6 +155,7 @@ impl DemoArguments {
 
     fn conveyor(&self) -> Conveyor {
         Conveyor {
+            frames: None,
             classes: self.classes.clone(),
             kinds: DefectKind::ALL.to_vec(),
             defective: self.defective,
@@ -209,6 +210,7 @@ impl DemoArguments {
             memory: None,
             found_with: None,
             picture: None,
+            locate: None,
             recipe: RecipeSpec {
                 info: RecipeInfo { id: "demo".into(), version: 1 },
                 threshold: self.threshold,
