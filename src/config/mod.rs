@@ -8,6 +8,7 @@ pub mod mqtt;
 mod outbox;
 pub mod problem;
 pub mod raw;
+mod raw_remote;
 pub mod read;
 mod remote;
 pub mod resolve;

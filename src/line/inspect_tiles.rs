@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::inspect::{Inspector, Taken, until};
-use crate::frame::Frame;
 use crate::look::{Asked, LookError};
 use crate::verdict::NoVerdictReason;
 

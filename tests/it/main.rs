@@ -53,6 +53,7 @@ mod publish_mqtt;
 mod publish_secure;
 mod remote;
 mod remote_faults;
+mod remote_peers;
 mod run_packages;
 mod soak;
 #[cfg(feature = "gstreamer")]

@@ -1,5 +1,7 @@
 //! One engine for many boxes: `vcp-line serve` and engines that ask it, over a real connection.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -226,15 +228,31 @@ fn without_any_server_there_is_an_error_that_names_it() {
     assert!(said.contains(&address) && said.contains("refused"), "{said}");
 }
 
+fn get(port: u16, path: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
 #[test]
 fn a_stop_answers_what_was_admitted() {
-    let mut server = Server::start(&["--metrics", "127.0.0.1:0"]);
+    let probes = free_port();
+    let mut server = Server::start(&["--metrics", &format!("127.0.0.1:{probes}")]);
     let other = Server::start(&[]);
     let mut engine = remote(&[server.address(), other.address()], |_| {}).unwrap();
     let frames = frames();
     let frames: Vec<&Frame> = frames.iter().collect();
     for round in 0..30 {
         if round == 10 {
+            assert!(get(probes, "/live").contains("200 OK") && get(probes, "/ready").contains("\"ready\":true"));
+            let metrics = get(probes, "/metrics");
+            for name in
+                ["vcp_serve_requests_total{outcome=\"answered\"}", "vcp_serve_pictures_total", "vcp_serve_ready 1"]
+            {
+                assert!(metrics.contains(name), "{name}: {metrics}");
+            }
             server.running.signal("TERM");
         }
         engine.infer(&frames).unwrap();
