@@ -98,7 +98,12 @@ impl Endpoint {
         (inner.failures, inner.answered, inner.pause) = (0, Some(now), None);
     }
 
-    /// It has not answered, or another one was faster.
+    /// It has not answered for so long, and nobody waits any more.
+    pub fn took(&self, after: Duration) {
+        self.inner().measured(after, Instant::now());
+    }
+
+    /// It has not answered, or not as it should.
     pub fn failed(&self, after: Duration, why: &str) {
         let mut inner = self.inner();
         inner.measured(after, Instant::now());
@@ -154,7 +159,11 @@ impl Endpoint {
     async fn watched(&self, link: &Link) -> String {
         loop {
             tokio::select! {
-                () = self.renew.notified() => return "the connection is renewed".into(),
+                () = self.renew.notified() => match self.is_up() {
+                    // Meant for a connection before this one.
+                    true => continue,
+                    false => return "the connection is renewed".into(),
+                },
                 () = tokio::time::sleep(PULSE.0) => {}
             }
             if link.is_closed() {

@@ -17,6 +17,8 @@ use crate::anomaly::Prediction;
 
 /// Pause before servers that have all failed are asked once more.
 const AGAIN: Duration = Duration::from_millis(10);
+/// Time in which any server should have answered.
+const ENOUGH: Duration = Duration::from_millis(100);
 
 /// What became of one attempt.
 struct Attempt {
@@ -76,17 +78,17 @@ pub(super) async fn ask(
                     Ok(prediction) => {
                         shared.usual.add(begun.elapsed());
                         endpoint.answered(begun.elapsed());
-                        running.iter().for_each(|(slow, begun)| slow.failed(begun.elapsed(), "another server was faster"));
+                        running.iter().for_each(|(slow, begun)| slow.took(begun.elapsed()));
                         return Ok(prediction);
                     }
                     Err(status) => {
                         last = Some(format!("{}: {}", endpoint.address, said(&status)));
-                        told(&endpoint, begun, &status, until);
+                        told(&shared, &endpoint, begun, &status, until);
                     }
                 }
             }
             () = over => {
-                running.iter().for_each(|(slow, begun)| slow.failed(begun.elapsed(), "no answer in time"));
+                running.iter().for_each(|(slow, begun)| timed_out(&shared, slow, *begun, "no answer in time"));
                 return Err(last.unwrap_or_else(|| nobody_answers(&endpoints)));
             }
             () = second, if !nobody => {
@@ -99,14 +101,22 @@ pub(super) async fn ask(
     }
 }
 
+/// A server that was given little time has not failed.
+fn timed_out(shared: &Shared, endpoint: &Endpoint, begun: Instant, why: &str) {
+    let given = begun.elapsed();
+    let enough = shared.usual.slow().map_or(ENOUGH, |slow| ENOUGH.max(2 * slow));
+    if given >= enough { endpoint.failed(given, why) } else { endpoint.took(given) }
+}
+
 /// What a status means for the server that sent it.
-fn told(endpoint: &Endpoint, begun: Instant, status: &Status, until: Instant) {
+fn told(shared: &Shared, endpoint: &Endpoint, begun: Instant, status: &Status, until: Instant) {
     match status.code() {
         // It lives, and has no time.
         Code::ResourceExhausted => {}
         // Refused at once because the deadline cannot be met; what came at the deadline itself was too slow.
         Code::DeadlineExceeded if Instant::now() < until => {}
         Code::Unavailable | Code::NotFound | Code::Unauthenticated => endpoint.leaves(&said(status)),
+        Code::DeadlineExceeded => timed_out(shared, endpoint, begun, &said(status)),
         _ => endpoint.failed(begun.elapsed(), &said(status)),
     }
 }
