@@ -23,6 +23,7 @@ demo: setup ## a simulated line: camera, model, broker, verdicts on the terminal
 
 test: setup ## every test
 	@scripts/brokers.sh >/dev/null
+	@scripts/inference.sh >/dev/null
 	@scripts/axe-core.sh >/dev/null
 	@scripts/cargo-deb.sh >/dev/null
 	@$(with_all) cargo test

@@ -20,12 +20,14 @@
 //! {line, eval, calibrate, cli} → look → {engine, memory, view}; {config, memory} → view → vocabulary
 //! {line, config} → drift → vocabulary
 //! {line, config, service, web} → archive → output → vocabulary
+//! {cli} → serve → {engine, oip, web}; {engine, serve} → oip → vocabulary
+//! {publish, engine, serve} → tls → vocabulary
 //! ```
 //! where the vocabulary is [`frame`], [`levels`], [`anomaly`], [`overlay`], [`verdict`], [`event`], [`camera`], [`command`],
 //! [`secret`], [`clock`], [`dice`], [`printable`] and [`error_chain`]: no I/O. [`output`] puts results on disk, whole or not at all;
 //! [`archive`] keeps what became of every part, and pictures; [`view`] says what of a frame is looked at, and how closely, and
 //! [`look`] looks so; [`synth`] makes pictures of products whose truth is known; [`drift`] tells whether pictures still look like those of the good
-//! parts. Modules in one pair of braces do not import each other, with
+//! parts; [`oip`] is the Open Inference Protocol, which [`serve`] speaks as a server and an engine as a client. Modules in one pair of braces do not import each other, with
 //! two exceptions: `config` fills in the `…Spec` types of its neighbours, and `weights` takes the model's sizes from
 //! `vcp_clip`. Of the adapters only `source` imports `synth`; adapters (`source`, `engine`, `publish`, `web`) never import
 //! `config`.
@@ -69,8 +71,11 @@ pub mod line;
 pub mod logging;
 pub mod look;
 pub mod memory;
+pub mod oip;
 pub mod publish;
+pub mod serve;
 pub mod systemd;
+pub mod tls;
 pub mod web;
 
 pub mod service;

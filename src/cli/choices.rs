@@ -31,6 +31,7 @@ words!(EngineChoice {
     Reference => "reference", "Plain Rust, float32";
     Openvino => "openvino", "OpenVINO on the CPU";
     Tensorrt => "tensorrt", "TensorRT and our own kernels on an NVIDIA GPU; needs a plan, see `vcp-line model build`";
+    Remote => "remote", "Another computer's, over the Open Inference Protocol; needs --endpoint or `[model.remote]`";
 });
 
 words!(Precision {

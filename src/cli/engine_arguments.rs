@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use crate::engine::remote::{Address, RemoteSpec};
 use crate::engine::{EngineChoice, EngineSpec, PlanSpec, Precision};
+use crate::tls::TlsFiles;
 
 #[derive(Args, Clone, Debug)]
 pub struct EngineArguments {
@@ -20,6 +22,12 @@ pub struct EngineArguments {
     /// Plan of the TensorRT engine [default: where `model build` puts it, in the bundle's folder]
     #[arg(long, value_name = "FILE")]
     plan: Option<PathBuf>,
+    /// Server of the remote engine, `grpc://HOST:PORT` or `grpcs://HOST:PORT`; may be given several times.
+    #[arg(long = "endpoint", value_name = "URL")]
+    endpoints: Vec<Address>,
+    /// Authorities that may have signed the servers' certificates, PEM [default: those of the system]
+    #[arg(long = "endpoint-ca", value_name = "FILE", requires = "endpoints")]
+    endpoint_ca: Option<PathBuf>,
 }
 
 impl EngineArguments {
@@ -32,7 +40,13 @@ impl EngineArguments {
             max_batch,
             threads: self.threads.map(usize::from),
             plan: PlanSpec { file: self.plan.clone(), rebuild: false },
+            remote: self.remote(),
         }
+    }
+
+    fn remote(&self) -> Option<RemoteSpec> {
+        let tls = TlsFiles { ca: self.endpoint_ca.clone(), client: None };
+        (!self.endpoints.is_empty()).then(|| RemoteSpec { tls, ..RemoteSpec::new(self.endpoints.clone()) })
     }
 
     /// A line's engine for one frame at a time, with what is asked for otherwise here.
@@ -46,6 +60,7 @@ impl EngineArguments {
             max_batch: 1,
             threads: asked.threads.or(line.threads),
             plan: PlanSpec { file: asked.plan.file.or(line.plan.file), rebuild: false },
+            remote: asked.remote.or(line.remote),
         }
     }
 }

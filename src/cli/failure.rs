@@ -15,6 +15,7 @@ use crate::line::recipe::RecipeError;
 use crate::publish::PublishError;
 use crate::publish::outbox::OutboxError;
 use crate::publish::url::UrlError;
+use crate::serve::ServeError;
 use crate::service::ServiceError;
 use crate::source::SourceError;
 use crate::weights::BundleError;
@@ -109,6 +110,7 @@ fn is_configuration(cause: &(dyn Error + 'static)) -> bool {
         || cause.is::<SecretError>()
         || cause.downcast_ref::<ChecksFailed>().is_some_and(|checks| checks.configuration)
         || cause.downcast_ref::<ServiceError>().is_some_and(in_service)
+        || cause.downcast_ref::<ServeError>().is_some_and(in_serve)
         || cause.downcast_ref::<LineError>().is_some_and(in_line)
         || cause.downcast_ref::<EngineError>().is_some_and(in_engine)
         || cause.downcast_ref::<BundleError>().is_some_and(in_bundle)
@@ -124,6 +126,14 @@ fn in_service(error: &ServiceError) -> bool {
         ServiceError::Publish(error) => in_publisher(error),
         ServiceError::Line(error) => in_line(error),
         _ => false,
+    }
+}
+
+fn in_serve(error: &ServeError) -> bool {
+    match error {
+        ServeError::Engine(error) => in_engine(error),
+        ServeError::Tls(_) => true,
+        ServeError::Listen { .. } | ServeError::Runtime(_) | ServeError::EngineThread => false,
     }
 }
 

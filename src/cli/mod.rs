@@ -33,6 +33,7 @@ mod model;
 mod outbox;
 mod recipe;
 mod run;
+mod serve;
 mod synth;
 mod terminal;
 mod train;
@@ -67,6 +68,8 @@ const LAST_LINES: Duration = Duration::from_secs(30);
 enum Command {
     /// Run a line: cameras → verdicts over MQTT, until SIGTERM or Ctrl-C (a second one exits at once).
     Run(run::RunArguments),
+    /// Serve a model to many boxes over the Open Inference Protocol (gRPC), until SIGTERM or Ctrl-C.
+    Serve(Box<serve::ServeArguments>),
     /// Test a line's configuration, cameras, model, engine and broker; say what is wrong and what to do.
     Check(check::CheckArguments),
     /// Show a simulated line with nothing configured: synthetic products, a broker inside, verdicts beside the truth.
@@ -120,7 +123,7 @@ pub fn main() -> ExitCode {
             return ExitCode::from(failure::EXIT_ARGUMENTS);
         }
     };
-    let serving = matches!(arguments.command, Command::Run(_) | Command::Demo(_));
+    let serving = matches!(arguments.command, Command::Run(_) | Command::Demo(_) | Command::Serve(_));
     // These stop on request, which is no interruption.
     let stops = serving || matches!(arguments.command, Command::Watch(_));
     if serving {
@@ -171,6 +174,7 @@ fn told(error: &anyhow::Error) -> String {
 fn command(command: Command, interrupts: &Interrupts, log: &Log) -> anyhow::Result<()> {
     match command {
         Command::Run(arguments) => run::run(&arguments, log),
+        Command::Serve(arguments) => serve::run(&arguments),
         Command::Check(arguments) => check::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments, log),
         Command::Watch(arguments) => watch::run(&arguments),

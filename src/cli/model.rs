@@ -64,8 +64,12 @@ pub struct ExportArguments {
     /// Folder of the bundle.
     bundle: PathBuf,
     /// File to write [default: NAME.onnx in the current folder]
-    #[arg(short, long, value_name = "FILE.onnx")]
+    #[arg(short, long, value_name = "FILE.onnx", conflicts_with = "triton")]
     output: Option<PathBuf>,
+    /// Write a model repository instead, for Triton and other servers of the Open Inference Protocol: bytes of a picture in, map and
+    /// score out; DIR/NAME-SHA8/config.pbtxt and DIR/NAME-SHA8/1/model.onnx.
+    #[arg(long, value_name = "DIR")]
+    triton: Option<PathBuf>,
 }
 
 #[derive(Args)]
@@ -180,6 +184,12 @@ fn import(arguments: &ImportArguments) -> anyhow::Result<()> {
 fn export(arguments: &ExportArguments) -> anyhow::Result<()> {
     failure::bundle_there(&arguments.bundle)?;
     let bundle = Bundle::open(&arguments.bundle)?;
+    if let Some(repository) = &arguments.triton {
+        for file in onnx::triton::write(&bundle, repository)? {
+            say!("{}", file.display());
+        }
+        return Ok(());
+    }
     let default = || PathBuf::from(format!("{}.onnx", bundle.manifest().name));
     let path = arguments.output.clone().unwrap_or_else(default);
     let constants = finish::text_constants(&bundle)?;

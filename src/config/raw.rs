@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use toml::Spanned;
 
+pub use super::raw_remote::RawRemote;
 use crate::engine::{EngineChoice, Precision};
 use crate::line::locating::Missing;
 use crate::line::parts::{Pairing, TriggerMode};
@@ -65,7 +66,7 @@ pub struct RawSelfTest {
 pub struct RawModel {
     /// Folder that `vcp-line model import` wrote.
     pub bundle: Key<PathBuf>,
-    /// `auto`, `reference`, `openvino` or `tensorrt`.
+    /// `auto`, `reference`, `openvino`, `tensorrt` or `remote`.
     pub engine: Key<EngineChoice>,
     /// `fp32`, `bf16` or `fp16`.
     pub precision: Key<Precision>,
@@ -77,6 +78,9 @@ pub struct RawModel {
     pub plan: Key<PathBuf>,
     /// Build the TensorRT plan at start when it is absent, damaged or does not fit.
     pub rebuild_plan: Key<bool>,
+    /// `[model.remote]`
+    #[serde(skip)]
+    pub remote: Option<RawRemote>,
 }
 
 /// `[recipe]` and `[camera.recipe]`: how a frame is judged.

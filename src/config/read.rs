@@ -6,7 +6,9 @@ use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
 use super::problem::Report;
-use super::raw::{RawCamera, RawKind, RawLevels, RawLine, RawLocate, RawRecipe, RawTrigger, RawView, TOP_LEVEL};
+use super::raw::{
+    RawCamera, RawKind, RawLevels, RawLine, RawLocate, RawModel, RawRecipe, RawRemote, RawTrigger, RawView, TOP_LEVEL,
+};
 
 type Table<'i> = DeTable<'i>;
 type Pair<'i> = (Spanned<DeString<'i>>, Spanned<DeValue<'i>>);
@@ -71,7 +73,7 @@ pub fn read(text: &str, report: &mut Report) -> RawLine {
                 Some(name) => raw.line = Some(Spanned::new(value.span(), name.to_owned())),
                 None => wrong_type(&value, "line", "a string", report),
             },
-            "model" => raw.model = section(value, "model", report),
+            "model" => raw.model = model(value, report),
             "recipe" => raw.recipe = section(value, "recipe", report),
             "mqtt" => raw.mqtt = section(value, "mqtt", report),
             "commands" => raw.commands = section(value, "commands", report),
@@ -93,6 +95,21 @@ pub fn read(text: &str, report: &mut Report) -> RawLine {
         }
     }
     raw
+}
+
+fn model(value: Spanned<DeValue<'_>>, report: &mut Report) -> RawModel {
+    let Some(table) = table(value, "model", report) else { return RawModel::default() };
+    let (mut own, mut remote) = (Vec::new(), None);
+    for (key, value) in table {
+        match key.get_ref().as_ref() {
+            "remote" => remote = Some(value),
+            _ => own.push((key, value)),
+        }
+    }
+    let known: Vec<&str> = keys_of::<RawModel>().iter().copied().chain(["remote"]).collect();
+    let mut model: RawModel = pairs(own, "model", &known, report);
+    model.remote = remote.map(|value| section::<RawRemote>(value, "model.remote", report));
+    model
 }
 
 fn camera(value: Spanned<DeValue<'_>>, index: usize, report: &mut Report) -> RawCamera {

@@ -174,9 +174,11 @@ fn engine(raw: &RawLine, base: &Path, report: &mut Report) -> Option<EngineSpec>
     let bundle = rules.required(&raw.bundle, "bundle", "name the folder that `vcp-line model import` wrote");
     let max_batch = rules.bounded(&raw.max_batch, "max_batch", 4, 1..=64, " frames");
     let threads = rules.bounded_option(&raw.threads, "threads", 1..=1024, "");
+    let engine = value(&raw.engine).unwrap_or_default();
+    let remote = super::remote::resolve(raw, engine, base, report);
     Some(EngineSpec {
         bundle: base.join(bundle?),
-        engine: value(&raw.engine).unwrap_or_default(),
+        engine,
         precision: value(&raw.precision).unwrap_or_default(),
         max_batch,
         threads,
@@ -184,6 +186,7 @@ fn engine(raw: &RawLine, base: &Path, report: &mut Report) -> Option<EngineSpec>
             file: value(&raw.plan).map(|plan| base.join(plan)),
             rebuild: value(&raw.rebuild_plan).unwrap_or(false),
         },
+        remote,
     })
 }
 

@@ -15,6 +15,8 @@ pub enum EngineChoice {
     Openvino,
     /// TensorRT and our own kernels on an NVIDIA GPU; needs a plan, see `vcp-line model build`.
     Tensorrt,
+    /// Another computer's, over the Open Inference Protocol; see `[model.remote]`.
+    Remote,
 }
 
 /// Arithmetic of the network.
@@ -37,6 +39,7 @@ impl fmt::Display for EngineChoice {
             Self::Reference => "reference",
             Self::Openvino => "openvino",
             Self::Tensorrt => "tensorrt",
+            Self::Remote => "remote",
         })
     }
 }

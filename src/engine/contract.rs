@@ -1,5 +1,7 @@
 //! What every engine does, and what it says about itself.
 
+use std::time::Instant;
+
 use super::choice::{EngineChoice, Precision};
 use super::error::EngineError;
 use crate::anomaly::Prediction;
@@ -9,7 +11,7 @@ use crate::weights::bundle::Bundle;
 
 /// Runs the model. Opened inside the thread that uses it; not `Send`.
 ///
-/// Implemented by the three engines, by the bench's engine that replays one map, and by those that tests break.
+/// Implemented by the four engines, by the bench's engine that replays one map, and by those that tests break.
 pub trait Engine {
     /// One prediction per frame, in order. Takes at most [`EngineInfo::max_batch`] frames.
     fn infer(&mut self, frames: &[&Frame]) -> Result<Vec<Prediction>, EngineError>;
@@ -22,6 +24,16 @@ pub trait Engine {
         _coming: &dyn Fn() -> Vec<Image>,
     ) -> Result<Vec<Prediction>, EngineError> {
         self.infer(frames)
+    }
+    /// As [`Self::infer_looking_ahead`]; the answer for each frame counts until its `due` and no longer. An engine that asks other
+    /// computers may have answers for some frames and none for others.
+    fn infer_until(
+        &mut self,
+        frames: &[&Frame],
+        _due: &[Option<Instant>],
+        coming: &dyn Fn() -> Vec<Image>,
+    ) -> Result<Vec<Result<Prediction, EngineError>>, EngineError> {
+        Ok(self.infer_looking_ahead(frames, coming)?.into_iter().map(Ok).collect())
     }
     /// All tiles of a frame, as many at a time as pay off here. A tile is cut when there is room for it and its answer handed over
     /// as soon as it is there, so that no more of them are in memory than the engine works on. Ends early, without an error, when

@@ -1,5 +1,5 @@
 //! An engine looks at frames and answers with anomaly maps. Three exist: [`reference`] (plain Rust), [`openvino`] and
-//! [`tensorrt`].
+//! [`tensorrt`]; [`remote`] asks those of other computers.
 
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ mod openvino_lanes;
 pub mod plan;
 mod prepare;
 pub mod reference;
+pub mod remote;
 #[cfg(feature = "openvino")]
 mod resident;
 #[cfg(any(feature = "openvino", feature = "tensorrt"))]
@@ -48,6 +49,7 @@ pub fn open_telling(spec: &EngineSpec, tell: &dyn Fn(&str)) -> Result<Box<dyn En
         EngineChoice::Reference => Ok(Box::new(reference::ReferenceEngine::open(spec)?)),
         EngineChoice::Openvino => Ok(Box::new(openvino::OpenvinoEngine::open(spec)?)),
         EngineChoice::Tensorrt => Ok(Box::new(tensorrt::TensorrtEngine::open(spec, tell)?)),
+        EngineChoice::Remote => Ok(Box::new(remote::RemoteEngine::open(spec, &open)?)),
         EngineChoice::Auto => {
             for engine in [EngineChoice::Tensorrt, EngineChoice::Openvino] {
                 match open_telling(&EngineSpec { engine, ..spec.clone() }, tell) {
@@ -75,6 +77,6 @@ pub fn open_telling(spec: &EngineSpec, tell: &dyn Fn(&str)) -> Result<Box<dyn En
 pub fn network_tail(spec: &EngineSpec, rounds: u32) -> Result<Option<Duration>, EngineError> {
     match spec.engine {
         EngineChoice::Openvino => openvino::network_tail(spec, rounds).map(Some),
-        EngineChoice::Reference | EngineChoice::Tensorrt | EngineChoice::Auto => Ok(None),
+        EngineChoice::Reference | EngineChoice::Tensorrt | EngineChoice::Remote | EngineChoice::Auto => Ok(None),
     }
 }

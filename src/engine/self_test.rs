@@ -82,9 +82,19 @@ pub fn expect(engine: &mut dyn Engine) -> Result<Expected, EngineError> {
 
 /// Lets `engine` look and compares; an error when it is beyond the tolerance of its precision.
 pub fn check(engine: &mut dyn Engine, expected: &Expected) -> Result<Deviation, EngineError> {
-    let found = summary(&look(engine, expected.seed)?, expected.seed);
-    let (name, tolerance) = (engine.info().engine, tolerance(engine.info().precision));
-    let deviation = compare(name, expected, &found)?;
+    let found = look(engine, expected.seed)?;
+    judge(engine.info().engine, engine.info().precision, expected, &found)
+}
+
+/// Compares what an engine has `found` in the picture; an error when it is beyond the tolerance of its precision.
+pub fn judge(
+    name: EngineChoice,
+    precision: Precision,
+    expected: &Expected,
+    found: &Prediction,
+) -> Result<Deviation, EngineError> {
+    let tolerance = tolerance(precision);
+    let deviation = compare(name, expected, &summary(found, expected.seed))?;
     if deviation.map <= tolerance && deviation.score <= 2.0 * tolerance {
         return Ok(deviation);
     }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::choice::{EngineChoice, Precision};
+use super::remote::RemoteSpec;
 
 /// Everything needed to open an engine.
 #[derive(Clone, Debug)]
@@ -19,6 +20,8 @@ pub struct EngineSpec {
     pub threads: Option<usize>,
     /// The plan of the TensorRT engine.
     pub plan: PlanSpec,
+    /// The servers of the remote engine.
+    pub remote: Option<RemoteSpec>,
 }
 
 /// Where the TensorRT plan is and what happens when it does not fit.
@@ -40,6 +43,7 @@ impl EngineSpec {
             max_batch: 1,
             threads: None,
             plan: PlanSpec::default(),
+            remote: None,
         }
     }
 }

@@ -221,13 +221,18 @@ impl Inspector<'_> {
         self.ask_for_tokens(learnt || judges.iter().any(|(_, memory)| memory.is_some()));
         let begun = self.clock.now().monotonic;
         let nothing: &dyn Fn() -> Vec<Image> = &Vec::new;
-        let answer = infer(self.engine, &frames, if whole { coming } else { nothing });
-        self.count_batch(answer.is_err());
+        let due_of = |taken: &Taken| until(&self.post.stations[taken.camera], &taken.placed.frame);
+        let due: Vec<_> = batch.iter().filter(|taken| taken.is_seen()).map(due_of).collect();
+        let answer = infer(self.engine, &frames, &due, if whole { coming } else { nothing });
+        self.count_batch(answer.as_ref().map_or(true, |answers| answers.iter().any(Result::is_err)));
         match answer {
             Ok(predictions) => {
                 let mut predictions = predictions.into_iter();
+                let mut trouble = None;
                 for (taken, judge) in batch.into_iter().zip(judges) {
                     let prediction = if taken.is_seen() { predictions.next() } else { None };
+                    let prediction = prediction
+                        .and_then(|answer| answer.inspect_err(|error| trouble = Some(error.to_string())).ok());
                     let Some(prediction) = prediction else {
                         self.give_up_taken(&taken, NoVerdictReason::EngineError);
                         continue;
@@ -236,7 +241,7 @@ impl Inspector<'_> {
                     self.judge(taken, prediction, judge, waited);
                     self.heartbeat.step();
                 }
-                self.trouble(None);
+                self.trouble(trouble.as_deref());
             }
             Err(error) => {
                 batch.iter().for_each(|taken| self.give_up_taken(taken, NoVerdictReason::EngineError));
@@ -417,6 +422,11 @@ impl Inspector<'_> {
     }
 }
 
+/// When the part of a frame is given up at the latest: a trigger may have been before its frame, and then it is sooner.
+pub(super) fn until(station: &Station, frame: &Frame) -> Option<Instant> {
+    frame.captured.monotonic.checked_add(station.plan().deadline?)
+}
+
 /// The first inference allocates and compiles; no part waits for it.
 fn warm_up(engine: &mut dyn Engine, clock: &dyn Clock) -> Result<(), LineError> {
     let side = engine.info().image_size;
@@ -424,16 +434,18 @@ fn warm_up(engine: &mut dyn Engine, clock: &dyn Clock) -> Result<(), LineError> 
     let image = Image::new(pixels, pixels, PixelFormat::Gray8, vec![128; side * side])
         .map_err(|_| LineError::WarmUp { side })?;
     let frame = Frame::alone("warm-up", clock.now(), image);
-    infer(engine, &[&frame], &Vec::new).map(|_| ()).map_err(LineError::Engine)
+    let answers = infer(engine, &[&frame], &[None], &Vec::new).map_err(LineError::Engine)?;
+    answers.into_iter().try_for_each(|answer| answer.map(|_| ())).map_err(LineError::Engine)
 }
 
 /// An engine that answers for another number of frames has failed: nobody knows whose answers they are.
 fn infer(
     engine: &mut dyn Engine,
     frames: &[&Frame],
+    due: &[Option<Instant>],
     coming: &dyn Fn() -> Vec<Image>,
-) -> Result<Vec<Prediction>, EngineError> {
-    let predictions = engine.infer_looking_ahead(frames, coming)?;
+) -> Result<Vec<Result<Prediction, EngineError>>, EngineError> {
+    let predictions = engine.infer_until(frames, due, coming)?;
     if predictions.len() != frames.len() {
         return Err(EngineError::Runtime {
             engine: engine.info().engine,

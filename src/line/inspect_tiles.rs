@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::inspect::{Inspector, Taken};
-use super::station::Station;
-use crate::frame::Frame;
+use super::inspect::{Inspector, Taken, until};
 use crate::look::{Asked, LookError};
 use crate::verdict::NoVerdictReason;
 
@@ -72,9 +70,4 @@ impl Inspector<'_> {
         };
         station.failed(frame, reason);
     }
-}
-
-/// When the part of a frame is given up at the latest: a trigger may have been before its frame, and then it is sooner.
-fn until(station: &Station, frame: &Frame) -> Option<Instant> {
-    frame.captured.monotonic.checked_add(station.plan().deadline?)
 }

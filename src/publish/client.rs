@@ -6,7 +6,7 @@ use rumqttc::{NetworkOptions, Outgoing, QoS, TlsConfiguration, Transport, v5};
 
 use super::fault::{Failure, PublishError};
 use super::spec::{MAX_INCOMING, MAX_PACKET, PublisherSpec, Version};
-use super::tls::Loaded;
+use crate::tls::{Loaded, TlsFiles};
 
 /// rumqttc accepts no shorter sign of life over MQTT 5.
 pub const SHORTEST_KEEP_ALIVE_V5: Duration = Duration::from_secs(5);
@@ -281,7 +281,7 @@ impl Events {
 
 /// Whether the broker answers a connection over MQTT 3.1.1, whatever it answers.
 async fn speaks_old(spec: &PublisherSpec) -> bool {
-    let Ok(loaded) = spec.tls.as_ref().map(super::tls::TlsFiles::load).transpose() else { return false };
+    let Ok(loaded) = spec.tls.as_ref().map(TlsFiles::load).transpose() else { return false };
     let spec = PublisherSpec { version: Version::V4, ..spec.clone() };
     let client_id = format!("{}-check-{}", spec.client_id, std::process::id());
     let wish = Wish { client_id, clean: true, will: None, requests: 1, packet_ids: None };
@@ -345,7 +345,7 @@ pub(super) fn open_now(
     wish: Wish,
     known: &mut Option<[u8; 32]>,
 ) -> Result<(Client, Events), PublishError> {
-    let loaded = spec.tls.as_ref().map(super::tls::TlsFiles::load).transpose()?;
+    let loaded = spec.tls.as_ref().map(TlsFiles::load).transpose()?;
     if let Some(loaded) = &loaded
         && known.replace(loaded.fingerprint) != Some(loaded.fingerprint)
     {

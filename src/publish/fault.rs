@@ -8,7 +8,7 @@ use rumqttc::{ConnectReturnCode, ConnectionError, StateError, TlsError as Client
 
 use super::outbox::OutboxError;
 use super::spec::{MAX_INCOMING, PublisherSpec};
-use super::tls::TlsError;
+use crate::tls::TlsError;
 
 /// Why a connection ended, in the words of the MQTT library.
 #[derive(Debug)]

@@ -26,7 +26,6 @@ pub mod sparkplug;
 mod spec;
 pub mod state;
 mod steady;
-pub mod tls;
 pub mod topic;
 pub mod url;
 pub mod watch;
@@ -41,8 +40,8 @@ pub use probe::probe;
 pub use publisher::{Publisher, StopReport};
 pub use spec::{Broker, Credentials, Live, MAX_PACKET, PublisherSpec, Version};
 pub use state::{Activity, ActivityKind, Alarm, CameraState, LineState, StateWord};
-pub use tls::{ClientFiles, TlsError, TlsFiles};
 pub use topic::Topics;
 pub use url::BrokerUrl;
 
 pub use crate::secret::Secret;
+pub use crate::tls::{ClientFiles, TlsError, TlsFiles};

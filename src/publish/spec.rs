@@ -6,9 +6,9 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::outbox::{OutboxBounds, OutboxSpec};
-use super::tls::TlsFiles;
 use super::topic::Topics;
 use crate::secret::Secret;
+use crate::tls::TlsFiles;
 
 /// Largest MQTT packet sent, bytes. A verdict with a thousand polygons stays below it; brokers commonly allow more.
 pub const MAX_PACKET: usize = 256 * 1024;

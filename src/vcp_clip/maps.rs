@@ -172,6 +172,21 @@ pub fn gaussian(sigma: f32) -> Vec<f32> {
     half.iter().map(|w| (w / total) as f32).collect()
 }
 
+/// [`smooth`] along one axis as a matrix, `size`×`size`.
+pub fn smoothing_matrix(size: usize, sigma: f32) -> Vec<f32> {
+    let kernel = gaussian(sigma);
+    let mut matrix = vec![0.0; size * size];
+    for (at, row) in matrix.chunks_exact_mut(size).enumerate() {
+        row[at] += kernel[0];
+        for (d, weight) in kernel.iter().enumerate().skip(1) {
+            let (at, d) = (at as isize, d as isize);
+            row[reflected(at - d, size)] += weight;
+            row[reflected(at + d, size)] += weight;
+        }
+    }
+    matrix
+}
+
 /// Index `i` mirrored into `0 .. n` with the border repeated, as often as needed.
 fn reflected(i: isize, n: usize) -> usize {
     let period = 2 * n as isize;

@@ -18,27 +18,7 @@ const KEPT_TABLES: usize = 16;
 
 /// Resizes `image` to `size`×`size`, aspect ratio not kept, and returns tight RGB rows.
 pub fn resize_to_rgb(image: &Image, size: usize) -> Vec<u8> {
-    let mut preprocessor = Preprocessor::new(size, [0.0; 3], [1.0; 3]);
-    let mut rgb = Vec::with_capacity(size * size * 3);
-    let levels = image.levels_in_use();
-    if let Some(levels) = levels.filter(|_| image.format.is_deep()) {
-        let byte = |value: f32| (levels.of(value) * 255.0 + 0.5) as u8;
-        preprocessor.resize_deep(image);
-        let values = &preprocessor.deep;
-        match image.format {
-            PixelFormat::Gray16 => rgb.extend(values.iter().flat_map(|value| [byte(*value); 3])),
-            _ => rgb.extend(values.iter().copied().map(byte)),
-        }
-        return rgb;
-    }
-    preprocessor.resize(image);
-    for pixel in preprocessor.resized.chunks_exact(image.format.bytes_per_pixel()) {
-        rgb.extend_from_slice(&to_rgb(image.format, pixel));
-    }
-    if let Some(levels) = levels {
-        rgb.iter_mut().for_each(|byte| *byte = levels.byte(u16::from(*byte)));
-    }
-    rgb
+    Preprocessor::new(size, [0.0; 3], [1.0; 3]).rgb(image)
 }
 
 /// Turns pictures of any size and format into the model's input. Keeps its tables and buffers between pictures.
@@ -78,6 +58,50 @@ impl Preprocessor {
     /// Side of the model's input, pixels.
     pub fn size(&self) -> usize {
         self.size
+    }
+
+    /// The picture at the model's size as tight RGB rows.
+    pub fn rgb(&mut self, image: &Image) -> Vec<u8> {
+        let mut rgb = Vec::with_capacity(self.size * self.size * 3);
+        let levels = image.levels_in_use();
+        if let Some(levels) = levels.filter(|_| image.format.is_deep()) {
+            let byte = |value: f32| (levels.of(value) * 255.0 + 0.5) as u8;
+            self.resize_deep(image);
+            let values = &self.deep;
+            match image.format {
+                PixelFormat::Gray16 => rgb.extend(values.iter().flat_map(|value| [byte(*value); 3])),
+                _ => rgb.extend(values.iter().copied().map(byte)),
+            }
+            return rgb;
+        }
+        self.resize(image);
+        for pixel in self.resized.chunks_exact(image.format.bytes_per_pixel()) {
+            rgb.extend_from_slice(&to_rgb(image.format, pixel));
+        }
+        if let Some(levels) = levels {
+            rgb.iter_mut().for_each(|byte| *byte = levels.byte(u16::from(*byte)));
+        }
+        rgb
+    }
+
+    /// The same in 16 bits, little endian over the whole range, for a picture that has levels: a byte would round what
+    /// [`Self::run`] does not. `None` for any other.
+    pub fn rgb16(&mut self, image: &Image) -> Option<Vec<u8>> {
+        let levels = image.levels_in_use()?;
+        let mut rgb = Vec::with_capacity(self.size * self.size * 6);
+        let mut put = |value: f32| rgb.extend_from_slice(&((value * 65535.0 + 0.5) as u16).to_le_bytes());
+        if image.format.is_deep() {
+            self.resize_deep(image);
+            let times = if image.format == PixelFormat::Gray16 { 3 } else { 1 };
+            self.deep.iter().for_each(|value| (0..times).for_each(|_| put(levels.of(*value))));
+            return Some(rgb);
+        }
+        self.resize(image);
+        let table = levels.table();
+        for pixel in self.resized.chunks_exact(image.format.bytes_per_pixel()) {
+            to_rgb(image.format, pixel).into_iter().for_each(|byte| put(table[usize::from(byte)]));
+        }
+        Some(rgb)
     }
 
     /// Writes the red, green and blue plane (3×S×S, channel-major) of `image` into `out`.

@@ -12,7 +12,7 @@ use super::api::ApiState;
 use super::listener::Seat;
 
 /// Prometheus' text format, as `GET /metrics` has it.
-const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
+pub(super) const TEXT_FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 pub(super) fn routes() -> Router<Arc<ApiState>> {
     Router::new().route("/metrics", get(metrics)).route("/ready", get(ready))

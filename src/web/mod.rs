@@ -16,6 +16,7 @@ mod metrics;
 mod news;
 mod page;
 mod picture;
+pub mod probes;
 pub mod runbook;
 mod session;
 mod stream;

@@ -51,9 +51,10 @@ fn every_example_resolves() {
 #[test]
 fn the_reference_shows_every_key() {
     let text = std::fs::read_to_string(pipelines().join("reference.toml")).expect("text");
-    let sections: [(&str, &[&str]); 20] = [
+    let sections: [(&str, &[&str]); 21] = [
         ("top level", raw::TOP_LEVEL),
         ("model", read::keys_of::<raw::RawModel>()),
+        ("model.remote", read::keys_of::<raw::RawRemote>()),
         ("recipe", read::keys_of::<raw::RawRecipe>()),
         ("mqtt", read::keys_of::<raw::RawMqtt>()),
         ("commands", read::keys_of::<raw::RawCommands>()),

@@ -20,6 +20,7 @@ pub mod netns;
 pub mod rtsp_server;
 pub mod schema;
 pub mod seeded;
+pub mod serve;
 pub mod shots;
 pub mod spark;
 pub mod tiny;

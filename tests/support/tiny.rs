@@ -63,7 +63,15 @@ pub fn bundle() -> (tempfile::TempDir, PathBuf) {
 
 /// How to open `bundle` with an engine; two frames at most.
 pub fn spec(bundle: &Path, engine: EngineChoice, precision: Precision) -> EngineSpec {
-    EngineSpec { bundle: bundle.to_owned(), engine, precision, max_batch: 2, threads: None, plan: PlanSpec::default() }
+    EngineSpec {
+        bundle: bundle.to_owned(),
+        engine,
+        precision,
+        max_batch: 2,
+        threads: None,
+        plan: PlanSpec::default(),
+        remote: None,
+    }
 }
 
 /// A picture of the reference data.

@@ -1,6 +1,7 @@
 //! `vcp-line bench`: latency per stage on this machine, as a Markdown table to paste where it is needed.
 
 mod engine;
+mod fleet;
 mod kernel_arguments;
 #[cfg_attr(not(feature = "cuda"), path = "kernels_absent.rs")]
 mod kernels;
@@ -23,6 +24,8 @@ enum What {
     Pipeline(pipeline::PipelineArguments),
     /// A model on an engine: pre-processing, network, post-processing.
     Engine(engine::EngineBench),
+    /// How many servers (`vcp-line serve`) a number of boxes needs: a formula and a simulation from measured times.
+    Fleet(fleet::FleetBench),
     /// The CUDA kernels alone, at the published size on an NVIDIA GPU: time, share of the copy bandwidth, targets.
     Kernels(kernel_arguments::KernelArguments),
 }
@@ -31,6 +34,7 @@ pub fn run(arguments: &BenchArguments) -> anyhow::Result<()> {
     match &arguments.what {
         What::Pipeline(arguments) => pipeline::run(arguments),
         What::Engine(arguments) => engine::run(arguments),
+        What::Fleet(arguments) => fleet::run(arguments),
         What::Kernels(arguments) => kernels::run(arguments),
     }
 }

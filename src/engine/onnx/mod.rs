@@ -16,6 +16,8 @@ mod names;
 mod placement;
 pub mod proto;
 mod recorder;
+pub mod serving;
+pub mod triton;
 pub mod typed;
 
 pub use names::{FEATURE, OutputNames, is_in_graph};
@@ -74,6 +76,25 @@ pub fn encode_tail(bundle: &Bundle, constants: &TextConstants) -> Result<Vec<u8>
 /// Writes `path` and, when the weights file has more than `inline_limit` bytes ([`INLINE_LIMIT`]), `path` + `.data`
 /// beside it. Returns the files written. Both are complete when they appear under their names.
 pub fn export(bundle: &Bundle, constants: &TextConstants, path: &Path, inline_limit: u64) -> io::Result<Vec<PathBuf>> {
+    written(bundle, path, inline_limit, &|storage| encode(bundle, constants, storage))
+}
+
+/// The same for the whole model, [`serving`].
+pub fn export_serving(
+    bundle: &Bundle,
+    constants: &TextConstants,
+    path: &Path,
+    inline_limit: u64,
+) -> io::Result<Vec<PathBuf>> {
+    written(bundle, path, inline_limit, &|storage| serving::encode(bundle, constants, storage))
+}
+
+fn written(
+    bundle: &Bundle,
+    path: &Path,
+    inline_limit: u64,
+    encode: &dyn Fn(Storage<'_>) -> Result<Vec<u8>, BundleError>,
+) -> io::Result<Vec<PathBuf>> {
     let file_name = path
         .file_name()
         .and_then(|n| n.to_str())
@@ -93,7 +114,7 @@ pub fn export(bundle: &Bundle, constants: &TextConstants, path: &Path, inline_li
         written.push(path);
     }
     let storage = if large { Storage::Beside(&data_name) } else { Storage::Inline };
-    output::write(path, &encode(bundle, constants, storage).map_err(io::Error::other)?)?;
+    output::write(path, &encode(storage).map_err(io::Error::other)?)?;
     written.push(path.to_owned());
     Ok(written)
 }

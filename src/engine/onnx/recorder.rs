@@ -55,11 +55,11 @@ pub struct Recorder<'a> {
     failed: Option<BundleError>,
 }
 
-fn int(name: &str, value: i64) -> Attribute {
+pub(super) fn int(name: &str, value: i64) -> Attribute {
     Attribute { name: name.into(), i: Some(value), r#type: ATTRIBUTE_INT, ..Attribute::default() }
 }
 
-fn ints(name: &str, values: &[i64]) -> Attribute {
+pub(super) fn ints(name: &str, values: &[i64]) -> Attribute {
     Attribute { name: name.into(), ints: values.to_vec(), r#type: ATTRIBUTE_INTS, ..Attribute::default() }
 }
 
@@ -96,6 +96,48 @@ impl<'a> Recorder<'a> {
     pub fn input(&mut self, name: &str, rows: usize, columns: usize) -> Value {
         self.first_input = name.into();
         Value { name: name.into(), rows, columns, kind: FLOAT }
+    }
+
+    /// The same numbers as `[batch, rows, columns]`.
+    pub fn reshaped(&mut self, x: &Value, [rows, columns]: [usize; 2]) -> Value {
+        let shape = self.shape(&[0, rows as i64, columns as i64]);
+        self.node("Reshape", &[&x.name, &shape], vec![], [rows, columns], x.kind)
+    }
+
+    /// The same numbers as `[batch, count]`.
+    pub fn flat(&mut self, x: &Value, count: usize) -> Value {
+        let shape = self.shape(&[0, count as i64]);
+        self.node("Reshape", &[&x.name, &shape], vec![], [1, count], x.kind)
+    }
+
+    /// `matrix · x · matrixᵀ` with a matrix `[rows, columns]`.
+    pub fn both_sides(&mut self, matrix: &[f32], x: &Value, [rows, columns]: [usize; 2]) -> Value {
+        let turned: Vec<f32> = (0..columns).flat_map(|c| (0..rows).map(move |r| matrix[r * columns + c])).collect();
+        let left = self.floats(&[rows, columns], matrix);
+        let right = self.floats(&[columns, rows], &turned);
+        let half = self.node("MatMul", &[&left, &x.name], vec![], [rows, x.columns], FLOAT);
+        self.node("MatMul", &[&half.name, &right], vec![], [rows, rows], FLOAT)
+    }
+
+    /// An operation of one value that keeps its shape.
+    pub fn unary(&mut self, op: &str, x: &Value) -> Value {
+        self.node(op, &[&x.name], vec![], [x.rows, x.columns], x.kind)
+    }
+
+    /// An operation over the values of each row.
+    pub fn reduced(&mut self, op: &str, x: &Value, attributes: Vec<Attribute>) -> Value {
+        self.node(op, &[&x.name], attributes, [1, 1], x.kind)
+    }
+
+    /// The `count` largest of `[batch, …]`, in any order.
+    pub fn largest(&mut self, x: &Value, count: usize) -> Value {
+        let many = self.shape(&[count as i64]);
+        let top = self.node("TopK", &[&x.name, &many], vec![int("axis", -1), int("sorted", 0)], [1, count], x.kind);
+        // The places of the largest, which nobody needs and the operation has.
+        if let Some(node) = self.graph.node.last_mut() {
+            node.output.push(format!("{}/places", top.name));
+        }
+        top
     }
 
     /// The graph so far; an error when one of its weights could not be read.

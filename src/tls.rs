@@ -1,5 +1,5 @@
-//! TLS towards the broker: certificate files become a client configuration anew at every connection, so that a renewed
-//! certificate counts without a restart.
+//! TLS: certificate files become the configuration of a connection anew each time, so that a renewed certificate counts
+//! without a restart.
 
 use std::fs;
 use std::io;
@@ -7,21 +7,22 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rumqttc::tokio_rustls::rustls::crypto::aws_lc_rs;
-use rumqttc::tokio_rustls::rustls::pki_types::pem::PemObject;
-use rumqttc::tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rumqttc::tokio_rustls::rustls::{self, ClientConfig, RootCertStore};
 use sha2::{Digest, Sha256};
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::{self, ClientConfig, RootCertStore, ServerConfig};
 
 /// Mode bits of users who are neither the owner nor of the owner's group.
 const OTHERS: u32 = 0o007;
 
-/// The files behind a TLS connection, PEM.
+/// The files behind a TLS connection to a server, PEM.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// Certificates of the authorities that may have signed the broker's; `None` trusts those of the system.
+    /// Certificates of the authorities that may have signed the server's; `None` trusts those of the system.
     pub ca: Option<PathBuf>,
-    /// Certificate chain and key of this client, for brokers that ask for one.
+    /// Certificate chain and key of this client, for servers that ask for one.
     pub client: Option<ClientFiles>,
 }
 
@@ -38,7 +39,7 @@ pub struct ClientFiles {
 #[derive(Clone)]
 pub struct Loaded {
     /// For the connection.
-    pub(super) config: Arc<ClientConfig>,
+    pub config: Arc<ClientConfig>,
     /// Changes with every byte of the files.
     pub fingerprint: [u8; 32],
     /// What is not wrong and should not stay so.
@@ -79,8 +80,10 @@ pub enum TlsError {
         reason: String,
     },
     /// Nobody is there to type a passphrase.
-    #[error("client_key {path} is protected by a passphrase; take it off with: openssl pkey -in FILE -out FILE")]
+    #[error("{key} {path} is protected by a passphrase; take it off with: openssl pkey -in FILE -out FILE")]
     Passphrase {
+        /// The setting that names it.
+        key: &'static str,
         /// The file.
         path: PathBuf,
     },
@@ -92,8 +95,16 @@ pub enum TlsError {
         /// The key.
         key: PathBuf,
     },
+    /// The same of a server.
+    #[error("--key {key} does not fit --certificate {certificate}; both must come from the same request")]
+    ServerMismatch {
+        /// The certificate.
+        certificate: PathBuf,
+        /// The key.
+        key: PathBuf,
+    },
     /// No authority is configured, and the system has none.
-    #[error("this system trusts no certificate authorities; name the broker's as ca, or install ca-certificates")]
+    #[error("this system trusts no certificate authorities; name the server's as ca, or install ca-certificates")]
     NoSystemRoots,
     /// Something that the TLS library refuses.
     #[error("TLS cannot be set up; see the cause")]
@@ -130,7 +141,7 @@ impl TlsFiles {
             Some(ClientFiles { certificate, key }) => {
                 let setting = "client_certificate";
                 let chain = certificates(setting, certificate, &read(setting, certificate, &mut hash)?)?;
-                let private = private_key(key, &read("client_key", key, &mut hash)?)?;
+                let private = private_key("client_key", key, &read("client_key", key, &mut hash)?)?;
                 warnings.extend(exposed(key));
                 builder.with_client_auth_cert(chain, private).map_err(|error| match error {
                     rustls::Error::InconsistentKeys(_) => {
@@ -141,6 +152,50 @@ impl TlsFiles {
             }
         };
         Ok(Loaded { config: Arc::new(config), fingerprint: hash.finalize().into(), warnings })
+    }
+}
+
+/// The files behind a server that speaks TLS, PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerFiles {
+    /// Certificate of the server, followed by its intermediates.
+    pub certificate: PathBuf,
+    /// Its private key: PKCS#8, PKCS#1 or SEC1, without a passphrase.
+    pub key: PathBuf,
+    /// Certificates of the authorities one of which must have signed a client's; `None` asks no client for one.
+    pub client_ca: Option<PathBuf>,
+}
+
+impl ServerFiles {
+    /// Reads every file and builds the configuration of a connection from them, for these protocols of ALPN.
+    pub fn load(&self, protocols: &[&[u8]]) -> Result<Arc<ServerConfig>, TlsError> {
+        let mut hash = Sha256::new();
+        let (setting, key_setting, ca_setting) = ("--certificate", "--key", "--client-ca");
+        let chain = certificates(setting, &self.certificate, &read(setting, &self.certificate, &mut hash)?)?;
+        let private = private_key(key_setting, &self.key, &read(key_setting, &self.key, &mut hash)?)?;
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()
+            .map_err(TlsError::Setup)?;
+        let builder = match &self.client_ca {
+            None => builder.with_no_client_auth(),
+            Some(path) => {
+                let mut roots = RootCertStore::empty();
+                for certificate in certificates(ca_setting, path, &read(ca_setting, path, &mut hash)?)? {
+                    roots.add(certificate).map_err(|error| damaged(ca_setting, path, &error))?;
+                }
+                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+                builder.with_client_cert_verifier(verifier.build().map_err(|error| damaged(ca_setting, path, &error))?)
+            }
+        };
+        let mut config = builder.with_single_cert(chain, private).map_err(|error| match error {
+            rustls::Error::InconsistentKeys(_) => {
+                TlsError::ServerMismatch { certificate: self.certificate.clone(), key: self.key.clone() }
+            }
+            error => damaged(key_setting, &self.key, &error),
+        })?;
+        config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
+        Ok(Arc::new(config))
     }
 }
 
@@ -165,14 +220,14 @@ fn certificates(key: &'static str, path: &Path, pem: &[u8]) -> Result<Vec<Certif
     Ok(found)
 }
 
-fn private_key(path: &Path, pem: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
+fn private_key(key: &'static str, path: &Path, pem: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
     let says = |text: &str| pem.windows(text.len()).any(|window| window == text.as_bytes());
     if says("-----BEGIN ENCRYPTED PRIVATE KEY-----") || says("Proc-Type: 4,ENCRYPTED") {
-        return Err(TlsError::Passphrase { path: path.to_owned() });
+        return Err(TlsError::Passphrase { key, path: path.to_owned() });
     }
     match PrivateKeyDer::pem_slice_iter(pem).next() {
-        Some(key) => key.map_err(|error| damaged("client_key", path, &error)),
-        None => Err(TlsError::Empty { key: "client_key", path: path.to_owned(), what: "private key" }),
+        Some(read) => read.map_err(|error| damaged(key, path, &error)),
+        None => Err(TlsError::Empty { key, path: path.to_owned(), what: "private key" }),
     }
 }
 
@@ -199,7 +254,8 @@ mod tests {
         fs::write(&file, text).expect("written");
         let ca = TlsFiles { ca: Some(file.clone()), client: None };
         let ca = ca.load().err().map(|error| error.to_string()).unwrap_or_default();
-        let key = private_key(&file, text.as_bytes()).err().map(|error| error.to_string()).unwrap_or_default();
+        let key =
+            private_key("client_key", &file, text.as_bytes()).err().map(|error| error.to_string()).unwrap_or_default();
         [ca, key].map(|said| said.replace(&file.display().to_string(), "FILE"))
     }
 
