@@ -70,6 +70,7 @@ pub mod logging;
 pub mod look;
 pub mod memory;
 pub mod publish;
+pub mod quantize;
 pub mod systemd;
 pub mod web;
 

@@ -114,7 +114,15 @@ fn look(path: &Path) {
     };
     let plan = PlanSpec { file: None, rebuild: false };
     let (engine, precision) = (EngineChoice::Auto, Precision::default());
-    let spec = EngineSpec { bundle: Path::new(BUNDLE).into(), engine, precision, max_batch: 1, threads: None, plan };
+    let spec = EngineSpec {
+        bundle: Path::new(BUNDLE).into(),
+        engine,
+        precision,
+        max_batch: 1,
+        threads: None,
+        plan,
+        scales: None,
+    };
     let mut engine = engine::open(&spec).unwrap();
     engine.hand_out_tokens(true);
     let mut recipe = recipe();

@@ -29,6 +29,7 @@ mod learn;
 mod levels_argument;
 mod model;
 mod outbox;
+mod quantize;
 mod run;
 mod synth;
 mod terminal;

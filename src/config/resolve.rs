@@ -164,6 +164,7 @@ fn engine(raw: &RawLine, base: &Path, report: &mut Report) -> Option<EngineSpec>
             file: value(&raw.plan).map(|plan| base.join(plan)),
             rebuild: value(&raw.rebuild_plan).unwrap_or(false),
         },
+        scales: value(&raw.scales).map(|scales| base.join(scales)),
     })
 }
 

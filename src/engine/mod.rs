@@ -21,6 +21,7 @@ mod prepare;
 pub mod reference;
 #[cfg(feature = "openvino")]
 mod resident;
+pub mod scales;
 #[cfg(any(feature = "openvino", feature = "tensorrt"))]
 mod scratch;
 pub mod self_test;

@@ -16,9 +16,12 @@ use crate::weights::bundle::Bundle;
 
 use super::finish::{self, Finish};
 use super::onnx::expanded::{ExpandError, Expanded};
-use super::onnx::{self, FEATURE, INLINE_LIMIT, OutputNames, Storage};
+use super::onnx::{self, Extras, FEATURE, INLINE_LIMIT, OutputNames, Storage};
 use super::openvino_lanes::{Lanes, Streams, runtime, tensor};
-use super::{Engine, EngineChoice, EngineError, EngineInfo, EngineSpec, Precision, Tiles, prepare, resident, scratch};
+use super::scales::{self, Scales, ScalesError, Watched};
+use super::{
+    Engine, EngineChoice, EngineError, EngineInfo, EngineSpec, Precision, Tiles, prepare, resident, scratch, self_test,
+};
 
 /// Runs on the CPU, one frame at a time: a CPU gains nothing from a batch, every frame of one would wait for the last,
 /// and one compiled shape is one copy of the weights in memory.
@@ -35,28 +38,82 @@ pub struct OpenvinoEngine {
     architecture: Architecture,
     info: EngineInfo,
     spec: EngineSpec,
+    scales: Option<Scales>,
     hands_out_tokens: bool,
     hands_out_paths: bool,
 }
 
 const NEXT_STEP: &str = "run `make setup`, or set LD_LIBRARY_PATH to the folder that holds libopenvino_c.so";
 
-/// OpenVINO's word for a precision.
-fn hint(precision: Precision) -> Result<&'static str, EngineError> {
-    match precision {
-        Precision::Fp32 => Ok("f32"),
-        Precision::Bf16 => Ok("bf16"),
-        Precision::Fp16 => Err(EngineError::Precision {
-            engine: EngineChoice::Openvino,
-            precision,
-            available: "fp32 and, where the CPU has it, bf16",
-        }),
+/// How the network is computed.
+struct Arithmetic {
+    /// What it is called; never `Auto`.
+    precision: Precision,
+    /// The scales of the layers in 8 bits.
+    scales: Option<Scales>,
+}
+
+impl Arithmetic {
+    /// What was asked for, or with `auto` the fastest that the processor and the bundle have.
+    fn choose(spec: &EngineSpec, bundle: &Bundle) -> Result<Self, EngineError> {
+        let exact = |precision| Ok(Self { precision, scales: None });
+        match spec.precision {
+            Precision::Fp32 | Precision::Bf16 => exact(spec.precision),
+            Precision::Int8 => {
+                let scales = Some(Scales::load(bundle, spec.scales.as_deref())?);
+                Ok(Self { precision: Precision::Int8, scales })
+            }
+            Precision::Auto => {
+                if eight_bits() {
+                    match Scales::load(bundle, spec.scales.as_deref()) {
+                        Ok(scales) => return Ok(Self { precision: Precision::Int8, scales: Some(scales) }),
+                        Err(ScalesError::Absent { .. }) if spec.scales.is_none() => {}
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+                exact(usual_precision())
+            }
+            precision @ Precision::Fp16 => Err(EngineError::Precision {
+                engine: EngineChoice::Openvino,
+                precision,
+                available: "fp32, int8 with scales and, where the CPU has it, bf16",
+            }),
+        }
+    }
+
+    /// OpenVINO's word for what is not in 8 bits.
+    fn hint(&self) -> &'static str {
+        match self.precision {
+            Precision::Bf16 => "bf16",
+            Precision::Int8 if bfloat16() => "bf16",
+            _ => "f32",
+        }
     }
 }
 
+/// Whether the processor multiplies bfloat16 itself. OpenVINO also offers it where it is emulated, more slowly than float32.
+fn bfloat16() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::arch::is_x86_feature_detected!("avx512bf16");
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
+/// What `auto` takes on this processor where a bundle has no scales.
+pub fn usual_precision() -> Precision {
+    if bfloat16() { Precision::Bf16 } else { Precision::Fp32 }
+}
+
+/// Whether the processor sums products of 8-bit numbers itself.
+fn eight_bits() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::arch::is_x86_feature_detected!("avx512vnni") || std::arch::is_x86_feature_detected!("avxvnni");
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
 /// The runtime with the CPU set as asked.
-fn core(spec: &EngineSpec) -> Result<Core, EngineError> {
-    let hint = hint(spec.precision)?;
+fn core(spec: &EngineSpec, hint: &str) -> Result<Core, EngineError> {
     let mut core = Core::new().map_err(|error| EngineError::Library {
         engine: EngineChoice::Openvino,
         library: "libopenvino_c.so",
@@ -81,25 +138,46 @@ impl OpenvinoEngine {
     }
 
     fn open_with(spec: &EngineSpec, inline_limit: u64) -> Result<Self, EngineError> {
-        let mut core = core(spec)?;
         let bundle = Bundle::open(&spec.bundle)?;
+        let arithmetic = Arithmetic::choose(spec, &bundle)?;
+        let mut engine = Self::compute(spec, bundle, arithmetic, inline_limit)?;
+        // Products of integers depend on the processor more than others do: some saturate on their way.
+        if let Some(expected) = engine.scales.as_ref().map(|scales| scales.expected.clone()) {
+            self_test::check(&mut engine, &expected)?;
+        }
+        Ok(engine)
+    }
+
+    /// With scales that are being tried: however far it is from float32.
+    pub fn with_scales(spec: &EngineSpec, scales: Scales) -> Result<Self, EngineError> {
+        let arithmetic = Arithmetic { precision: Precision::Int8, scales: Some(scales) };
+        Self::compute(spec, Bundle::open(&spec.bundle)?, arithmetic, INLINE_LIMIT)
+    }
+
+    fn compute(
+        spec: &EngineSpec,
+        bundle: Bundle,
+        arithmetic: Arithmetic,
+        inline_limit: u64,
+    ) -> Result<Self, EngineError> {
+        let mut core = core(spec, arithmetic.hint())?;
         let architecture = bundle.manifest().architecture.clone();
         let size = architecture.image_size as i64;
         let names = OutputNames::new(&architecture.taps);
         let finish = Finish::new(&bundle)?;
-        let info = EngineInfo::new(&bundle, EngineChoice::Openvino, spec.precision, 1);
+        let info = EngineInfo::new(&bundle, EngineChoice::Openvino, arithmetic.precision, 1);
         let preprocessor = prepare::preprocessor(&bundle);
 
         let shape = [1, 3, size, size];
-        let mut compiled = compile(&mut core, bundle, inline_limit, &shape)?;
+        let mut compiled = compile(&mut core, bundle, inline_limit, &shape, extras(arithmetic.scales.as_ref()))?;
         let taken = compiled
             .get_property(&PropertyKey::Rw(RwPropertyKey::HintInferencePrecision))
             .map_err(runtime("reading the precision"))?
             .into_owned();
-        if taken != hint(spec.precision)? {
+        if taken != arithmetic.hint() {
             return Err(EngineError::Precision {
                 engine: EngineChoice::Openvino,
-                precision: spec.precision,
+                precision: arithmetic.precision,
                 available: "only fp32 on this CPU",
             });
         }
@@ -117,6 +195,7 @@ impl OpenvinoEngine {
             architecture,
             info,
             spec: spec.clone(),
+            scales: arithmetic.scales,
             hands_out_tokens: false,
             hands_out_paths: false,
         })
@@ -172,7 +251,7 @@ impl OpenvinoEngine {
         };
         set(RwPropertyKey::HintPerformanceMode, "THROUGHPUT")?;
         set(RwPropertyKey::NumStreams, &streams.count().to_string())?;
-        let mut own = compile(&mut self.core, bundle, INLINE_LIMIT, &shape)?;
+        let mut own = compile(&mut self.core, bundle, INLINE_LIMIT, &shape, extras(self.scales.as_ref()))?;
         let lanes = Lanes::new(&mut own, streams, &shape)?;
         Ok(lanes.with(own))
     }
@@ -199,6 +278,10 @@ impl OpenvinoEngine {
     }
 }
 
+fn extras(scales: Option<&Scales>) -> Extras<'_> {
+    Extras { scales, watched: false }
+}
+
 fn floats(tensor: &Tensor) -> Result<&[f32], EngineError> {
     tensor.get_data().map_err(runtime("reading an output"))
 }
@@ -209,7 +292,13 @@ fn slices(tensors: &[Tensor]) -> Result<Vec<&[f32]>, EngineError> {
 
 /// Reads and compiles the network. Weights up to `inline_limit` bytes travel inside the graph; larger ones lie beside
 /// it in a file that OpenVINO maps, deleted when it has been compiled, and are kept from filling memory meanwhile.
-fn compile(core: &mut Core, bundle: Bundle, inline_limit: u64, input: &[i64; 4]) -> Result<CompiledModel, EngineError> {
+fn compile(
+    core: &mut Core,
+    bundle: Bundle,
+    inline_limit: u64,
+    input: &[i64; 4],
+    extras: Extras<'_>,
+) -> Result<CompiledModel, EngineError> {
     let input = PartialShape::new_static(4, input).map_err(runtime("input shape"))?;
     let fix_and_compile = |core: &mut Core, model: &mut Model| {
         model.reshape_single_input(&input).map_err(runtime("input shape"))?;
@@ -217,7 +306,7 @@ fn compile(core: &mut Core, bundle: Bundle, inline_limit: u64, input: &[i64; 4])
     };
     let constants = finish::text_constants(&bundle)?;
     if bundle.manifest().weights.bytes <= inline_limit {
-        let graph = onnx::encode(&bundle, &constants, Storage::Inline)?;
+        let graph = onnx::encode(&bundle, &constants, Storage::Inline, extras)?;
         let mut model = core.read_model_from_buffer(&graph, None).map_err(runtime("reading the network"))?;
         return fix_and_compile(core, &mut model);
     }
@@ -227,12 +316,12 @@ fn compile(core: &mut Core, bundle: Bundle, inline_limit: u64, input: &[i64; 4])
     };
     let folder = scratch::folder()?;
     let folder_path = folder.path().canonicalize().map_err(io(folder.path()))?;
-    let expanded = Expanded::write(&bundle, &folder_path).map_err(|error| match error {
+    let expanded = Expanded::write(&bundle, extras.scales, &folder_path).map_err(|error| match error {
         ExpandError::Bundle(error) => EngineError::Bundle(error),
         ExpandError::Io { path, source } => EngineError::Io { path, source },
     })?;
     let graph = folder_path.join("network.onnx");
-    let network = onnx::encode(&bundle, &constants, Storage::Expanded(&expanded))?;
+    let network = onnx::encode(&bundle, &constants, Storage::Expanded(&expanded), extras)?;
     std::fs::write(&graph, network).map_err(io(&graph))?;
     drop(bundle);
     drop(constants);
@@ -246,10 +335,43 @@ fn compile(core: &mut Core, bundle: Bundle, inline_limit: u64, input: &[i64; 4])
     compiled
 }
 
+/// Looks at `images` through a graph in float32 that watches the layers which may be computed in 8 bits, and hands over what it saw
+/// of each layer: name of the weight, largest absolute value of each channel, some rows.
+pub fn watch(
+    spec: &EngineSpec,
+    images: &mut dyn Iterator<Item = Image>,
+    seen: &mut dyn FnMut(&str, &[f32], &[f32]),
+) -> Result<(), EngineError> {
+    let spec = EngineSpec { precision: Precision::Fp32, ..spec.clone() };
+    let mut core = core(&spec, "f32")?;
+    let bundle = Bundle::open(&spec.bundle)?;
+    let arch = bundle.manifest().architecture.clone();
+    let mut preprocessor = prepare::preprocessor(&bundle);
+    let size = arch.image_size as i64;
+    let shape = [1, 3, size, size];
+    let extras = Extras { scales: None, watched: true };
+    let mut compiled = compile(&mut core, bundle, INLINE_LIMIT, &shape, extras)?;
+    let mut request = compiled.create_infer_request().map_err(runtime("creating a request"))?;
+    let mut input = tensor(&shape)?;
+    for image in images {
+        preprocessor.run(&image, input.get_data_mut::<f32>().map_err(runtime("input tensor"))?);
+        request.set_input_tensor(&input).map_err(runtime("input tensor"))?;
+        request.infer().map_err(runtime("inference"))?;
+        for weight in scales::candidates(&arch) {
+            let names = Watched::new(&weight);
+            let [largest, rows] = [&names.largest, &names.rows].map(|name| request.get_tensor(name));
+            let (largest, rows) =
+                (largest.map_err(runtime("reading an output"))?, rows.map_err(runtime("reading an output"))?);
+            seen(&weight, floats(&largest)?, floats(&rows)?);
+        }
+    }
+    Ok(())
+}
+
 /// Median time of what lies behind the vision tower in the network: text tower, class vectors, Pre-VCP logits.
 pub fn network_tail(spec: &EngineSpec, rounds: u32) -> Result<Duration, EngineError> {
-    let mut core = core(spec)?;
     let bundle = Bundle::open(&spec.bundle)?;
+    let mut core = core(spec, Arithmetic::choose(spec, &bundle)?.hint())?;
     let arch = &bundle.manifest().architecture;
     let graph = onnx::encode_tail(&bundle, &finish::text_constants(&bundle)?)?;
     let mut model = core.read_model_from_buffer(&graph, None).map_err(runtime("reading the network"))?;

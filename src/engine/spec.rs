@@ -19,6 +19,8 @@ pub struct EngineSpec {
     pub threads: Option<usize>,
     /// The plan of the TensorRT engine.
     pub plan: PlanSpec,
+    /// Scales for 8 bits; `None` is [`super::scales::default_path`].
+    pub scales: Option<PathBuf>,
 }
 
 /// Where the TensorRT plan is and what happens when it does not fit.
@@ -40,6 +42,7 @@ impl EngineSpec {
             max_batch: 1,
             threads: None,
             plan: PlanSpec::default(),
+            scales: None,
         }
     }
 }

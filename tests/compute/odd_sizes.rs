@@ -57,6 +57,7 @@ fn spec(folder: &Path, engine: EngineChoice) -> EngineSpec {
         max_batch: 1,
         threads: None,
         plan: PlanSpec::default(),
+        scales: None,
     }
 }
 

@@ -124,6 +124,7 @@ fn openvino_reads_the_file_and_agrees_for_a_batch_of_two() {
         max_batch: 2,
         threads: None,
         plan: PlanSpec::default(),
+        scales: None,
     };
     let traces = ReferenceEngine::open(&spec).unwrap().trace(2, pictures.clone());
     for inline_limit in [INLINE_LIMIT, 0] {
