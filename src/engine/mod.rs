@@ -15,7 +15,11 @@ pub mod openvino;
 #[path = "openvino_absent.rs"]
 pub mod openvino;
 #[cfg(feature = "openvino")]
+mod openvino_compile;
+#[cfg(feature = "openvino")]
 mod openvino_lanes;
+#[cfg(feature = "openvino")]
+mod openvino_probe;
 pub mod plan;
 mod prepare;
 pub mod reference;

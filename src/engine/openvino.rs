@@ -1,11 +1,8 @@
 //! The OpenVINO engine: the network compiled for this CPU from the recorded ONNX graph, the rest as our own code.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use openvino::{
-    CompiledModel, Core, DeviceType, InferRequest, Model, PartialShape, PropertyKey, RwPropertyKey, Tensor,
-};
+use openvino::{CompiledModel, Core, DeviceType, InferRequest, PropertyKey, RwPropertyKey, Tensor};
 
 use crate::anomaly::{Prediction, StageTimes};
 use crate::frame::{Frame, Image};
@@ -14,17 +11,19 @@ use crate::vcp_clip::Architecture;
 use crate::vcp_clip::preprocess::Preprocessor;
 use crate::weights::bundle::Bundle;
 
-use super::finish::{self, Finish};
-use super::onnx::expanded::{ExpandError, Expanded};
-use super::onnx::{self, Extras, FEATURE, INLINE_LIMIT, OutputNames, Storage};
+use super::finish::Finish;
+use super::onnx::{INLINE_LIMIT, OutputNames};
+use super::openvino_compile::{Arithmetic, compile, core, extras, floats, slices};
 use super::openvino_lanes::{Lanes, Streams, runtime, tensor};
-use super::scales::{self, Scales, ScalesError, Watched};
-use super::{
-    Engine, EngineChoice, EngineError, EngineInfo, EngineSpec, Precision, Tiles, prepare, resident, scratch, self_test,
-};
+use super::scales::Scales;
+use super::{Engine, EngineChoice, EngineError, EngineInfo, EngineSpec, Precision, Tiles, prepare, self_test};
 
-/// Runs on the CPU, one frame at a time: a CPU gains nothing from a batch, every frame of one would wait for the last,
-/// and one compiled shape is one copy of the weights in memory.
+pub use super::openvino_compile::usual_precision;
+pub use super::openvino_probe::{network_tail, watch};
+
+/// Runs on the CPU. A frame alone has every core; frames that wait together, and tiles, go side by side where the network is so
+/// small that one of them leaves cores idle. A large one takes one frame at a time: a CPU gains nothing from its batch, every frame
+/// of one would wait for the last, and one compiled shape is one copy of the weights in memory.
 pub struct OpenvinoEngine {
     // Field order is drop order: the request goes before the model it belongs to, the core last.
     lanes: Option<Lanes>,
@@ -41,94 +40,6 @@ pub struct OpenvinoEngine {
     scales: Option<Scales>,
     hands_out_tokens: bool,
     hands_out_paths: bool,
-}
-
-const NEXT_STEP: &str = "run `make setup`, or set LD_LIBRARY_PATH to the folder that holds libopenvino_c.so";
-
-/// How the network is computed.
-struct Arithmetic {
-    /// What it is called; never `Auto`.
-    precision: Precision,
-    /// The scales of the layers in 8 bits.
-    scales: Option<Scales>,
-}
-
-impl Arithmetic {
-    /// What was asked for, or with `auto` the fastest that the processor and the bundle have.
-    fn choose(spec: &EngineSpec, bundle: &Bundle) -> Result<Self, EngineError> {
-        let exact = |precision| Ok(Self { precision, scales: None });
-        match spec.precision {
-            Precision::Fp32 | Precision::Bf16 => exact(spec.precision),
-            Precision::Int8 => {
-                let scales = Some(Scales::load(bundle, spec.scales.as_deref())?);
-                Ok(Self { precision: Precision::Int8, scales })
-            }
-            Precision::Auto => {
-                if eight_bits() {
-                    match Scales::load(bundle, spec.scales.as_deref()) {
-                        Ok(scales) => return Ok(Self { precision: Precision::Int8, scales: Some(scales) }),
-                        Err(ScalesError::Absent { .. }) if spec.scales.is_none() => {}
-                        Err(error) => return Err(error.into()),
-                    }
-                }
-                exact(usual_precision())
-            }
-            precision @ Precision::Fp16 => Err(EngineError::Precision {
-                engine: EngineChoice::Openvino,
-                precision,
-                available: "fp32, int8 with scales and, where the CPU has it, bf16",
-            }),
-        }
-    }
-
-    /// OpenVINO's word for what is not in 8 bits.
-    fn hint(&self) -> &'static str {
-        match self.precision {
-            Precision::Bf16 => "bf16",
-            Precision::Int8 if bfloat16() => "bf16",
-            _ => "f32",
-        }
-    }
-}
-
-/// Whether the processor multiplies bfloat16 itself. OpenVINO also offers it where it is emulated, more slowly than float32.
-fn bfloat16() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    return std::arch::is_x86_feature_detected!("avx512bf16");
-    #[cfg(not(target_arch = "x86_64"))]
-    false
-}
-
-/// What `auto` takes on this processor where a bundle has no scales.
-pub fn usual_precision() -> Precision {
-    if bfloat16() { Precision::Bf16 } else { Precision::Fp32 }
-}
-
-/// Whether the processor sums products of 8-bit numbers itself.
-fn eight_bits() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    return std::arch::is_x86_feature_detected!("avx512vnni") || std::arch::is_x86_feature_detected!("avxvnni");
-    #[cfg(not(target_arch = "x86_64"))]
-    false
-}
-
-/// The runtime with the CPU set as asked.
-fn core(spec: &EngineSpec, hint: &str) -> Result<Core, EngineError> {
-    let mut core = Core::new().map_err(|error| EngineError::Library {
-        engine: EngineChoice::Openvino,
-        library: "libopenvino_c.so",
-        reason: error.to_string(),
-        next_step: NEXT_STEP,
-    })?;
-    let mut set = |key: RwPropertyKey, value: &str| {
-        core.set_property(&DeviceType::CPU, &key, value).map_err(runtime("setting a CPU property"))
-    };
-    set(RwPropertyKey::HintInferencePrecision, hint)?;
-    set(RwPropertyKey::HintPerformanceMode, "LATENCY")?;
-    if let Some(threads) = spec.threads {
-        set(RwPropertyKey::InferenceNumThreads, &threads.to_string())?;
-    }
-    Ok(core)
 }
 
 impl OpenvinoEngine {
@@ -165,7 +76,12 @@ impl OpenvinoEngine {
         let size = architecture.image_size as i64;
         let names = OutputNames::new(&architecture.taps);
         let finish = Finish::new(&bundle)?;
-        let info = EngineInfo::new(&bundle, EngineChoice::Openvino, arithmetic.precision, 1);
+        let info = EngineInfo::new(
+            &bundle,
+            EngineChoice::Openvino,
+            arithmetic.precision,
+            Streams::choose(bundle.manifest().weights.bytes, spec.threads).count().min(spec.max_batch),
+        );
         let preprocessor = prepare::preprocessor(&bundle);
 
         let shape = [1, 3, size, size];
@@ -278,137 +194,39 @@ impl OpenvinoEngine {
     }
 }
 
-fn extras(scales: Option<&Scales>) -> Extras<'_> {
-    Extras { scales, watched: false }
+/// Frames as if they were tiles of one.
+struct SideBySide<'a> {
+    frames: &'a [&'a Frame],
+    answers: Vec<Option<Prediction>>,
 }
 
-fn floats(tensor: &Tensor) -> Result<&[f32], EngineError> {
-    tensor.get_data().map_err(runtime("reading an output"))
-}
-
-fn slices(tensors: &[Tensor]) -> Result<Vec<&[f32]>, EngineError> {
-    tensors.iter().map(floats).collect()
-}
-
-/// Reads and compiles the network. Weights up to `inline_limit` bytes travel inside the graph; larger ones lie beside
-/// it in a file that OpenVINO maps, deleted when it has been compiled, and are kept from filling memory meanwhile.
-fn compile(
-    core: &mut Core,
-    bundle: Bundle,
-    inline_limit: u64,
-    input: &[i64; 4],
-    extras: Extras<'_>,
-) -> Result<CompiledModel, EngineError> {
-    let input = PartialShape::new_static(4, input).map_err(runtime("input shape"))?;
-    let fix_and_compile = |core: &mut Core, model: &mut Model| {
-        model.reshape_single_input(&input).map_err(runtime("input shape"))?;
-        core.compile_model(model, DeviceType::CPU).map_err(runtime("compiling the network"))
-    };
-    let constants = finish::text_constants(&bundle)?;
-    if bundle.manifest().weights.bytes <= inline_limit {
-        let graph = onnx::encode(&bundle, &constants, Storage::Inline, extras)?;
-        let mut model = core.read_model_from_buffer(&graph, None).map_err(runtime("reading the network"))?;
-        return fix_and_compile(core, &mut model);
+impl Tiles for SideBySide<'_> {
+    fn count(&self) -> usize {
+        self.frames.len()
     }
-    let io = |path: &Path| {
-        let path = path.to_owned();
-        move |source| EngineError::Io { path, source }
-    };
-    let folder = scratch::folder()?;
-    let folder_path = folder.path().canonicalize().map_err(io(folder.path()))?;
-    let expanded = Expanded::write(&bundle, extras.scales, &folder_path).map_err(|error| match error {
-        ExpandError::Bundle(error) => EngineError::Bundle(error),
-        ExpandError::Io { path, source } => EngineError::Io { path, source },
-    })?;
-    let graph = folder_path.join("network.onnx");
-    let network = onnx::encode(&bundle, &constants, Storage::Expanded(&expanded), extras)?;
-    std::fs::write(&graph, network).map_err(io(&graph))?;
-    drop(bundle);
-    drop(constants);
-    let mut model = None;
-    let compiled = resident::kept_small(&folder_path.join(Expanded::FILE), || {
-        let read = core.read_model_from_file(&graph.to_string_lossy(), "").map_err(runtime("reading the network"))?;
-        fix_and_compile(core, model.insert(read))
-    });
-    // Only now may OpenVINO unmap the file: see `resident`.
-    drop(model);
-    compiled
-}
 
-/// Looks at `images` through a graph in float32 that watches the layers which may be computed in 8 bits, and hands over what it saw
-/// of each layer: name of the weight, largest absolute value of each channel, some rows.
-pub fn watch(
-    spec: &EngineSpec,
-    images: &mut dyn Iterator<Item = Image>,
-    seen: &mut dyn FnMut(&str, &[f32], &[f32]),
-) -> Result<(), EngineError> {
-    let spec = EngineSpec { precision: Precision::Fp32, ..spec.clone() };
-    let mut core = core(&spec, "f32")?;
-    let bundle = Bundle::open(&spec.bundle)?;
-    let arch = bundle.manifest().architecture.clone();
-    let mut preprocessor = prepare::preprocessor(&bundle);
-    let size = arch.image_size as i64;
-    let shape = [1, 3, size, size];
-    let extras = Extras { scales: None, watched: true };
-    let mut compiled = compile(&mut core, bundle, INLINE_LIMIT, &shape, extras)?;
-    let mut request = compiled.create_infer_request().map_err(runtime("creating a request"))?;
-    let mut input = tensor(&shape)?;
-    for image in images {
-        preprocessor.run(&image, input.get_data_mut::<f32>().map_err(runtime("input tensor"))?);
-        request.set_input_tensor(&input).map_err(runtime("input tensor"))?;
-        request.infer().map_err(runtime("inference"))?;
-        for weight in scales::candidates(&arch) {
-            let names = Watched::new(&weight);
-            let [largest, rows] = [&names.largest, &names.rows].map(|name| request.get_tensor(name));
-            let (largest, rows) =
-                (largest.map_err(runtime("reading an output"))?, rows.map_err(runtime("reading an output"))?);
-            seen(&weight, floats(&largest)?, floats(&rows)?);
-        }
+    fn cut(&mut self, at: usize) -> Frame {
+        self.frames[at].clone()
     }
-    Ok(())
-}
 
-/// Median time of what lies behind the vision tower in the network: text tower, class vectors, Pre-VCP logits.
-pub fn network_tail(spec: &EngineSpec, rounds: u32) -> Result<Duration, EngineError> {
-    let bundle = Bundle::open(&spec.bundle)?;
-    let mut core = core(spec, Arithmetic::choose(spec, &bundle)?.hint())?;
-    let arch = &bundle.manifest().architecture;
-    let graph = onnx::encode_tail(&bundle, &finish::text_constants(&bundle)?)?;
-    let mut model = core.read_model_from_buffer(&graph, None).map_err(runtime("reading the network"))?;
-    let tokens = [1, arch.patches() as i64, arch.vision_width as i64];
-    let feature = [1, 1, arch.text_width as i64];
-    let names = OutputNames::new(&arch.taps).tokens;
-    let inputs: Vec<(&str, &[i64])> =
-        names.iter().map(|n| (n.as_str(), &tokens[..])).chain([(FEATURE, &feature[..])]).collect();
-    let shapes = inputs
-        .iter()
-        .map(|(name, shape)| Ok((*name, PartialShape::new_static(3, shape).map_err(runtime("input shape"))?)))
-        .collect::<Result<Vec<_>, EngineError>>()?;
-    let pairs: Vec<(&str, &PartialShape)> = shapes.iter().map(|(name, shape)| (*name, shape)).collect();
-    model.reshape(&pairs).map_err(runtime("input shape"))?;
-    let mut compiled = core.compile_model(&model, DeviceType::CPU).map_err(runtime("compiling the network"))?;
-    let mut request = compiled.create_infer_request().map_err(runtime("creating a request"))?;
-    for (name, shape) in &inputs {
-        let mut input = tensor(shape)?;
-        let data = input.get_data_mut::<f32>().map_err(runtime("input tensor"))?;
-        data.iter_mut().enumerate().for_each(|(i, x)| *x = (i % 97) as f32 / 97.0 - 0.5);
-        request.set_tensor(name, &input).map_err(runtime("input tensor"))?;
+    fn take(&mut self, at: usize, answer: Prediction) {
+        self.answers[at] = Some(answer);
     }
-    let mut times = (0..=rounds)
-        .map(|_| {
-            let start = Instant::now();
-            request.infer().map_err(runtime("inference"))?;
-            Ok(start.elapsed())
-        })
-        .collect::<Result<Vec<_>, EngineError>>()?;
-    times.sort_unstable();
-    Ok(times[times.len() / 2])
 }
 
 impl Engine for OpenvinoEngine {
     fn infer(&mut self, frames: &[&Frame]) -> Result<Vec<Prediction>, EngineError> {
         self.info.check_batch(frames.len())?;
-        frames.iter().map(|frame| self.look(&frame.image)).collect()
+        if let [frame] = frames {
+            return Ok(vec![self.look(&frame.image)?]);
+        }
+        let mut side_by_side = SideBySide { frames, answers: frames.iter().map(|_| None).collect() };
+        self.infer_tiles(&mut side_by_side)?;
+        side_by_side.answers.into_iter().collect::<Option<Vec<_>>>().ok_or_else(|| EngineError::Runtime {
+            engine: EngineChoice::Openvino,
+            step: "inference",
+            reason: "a frame was not answered".into(),
+        })
     }
 
     fn infer_tiles(&mut self, tiles: &mut dyn Tiles) -> Result<(), EngineError> {
@@ -465,6 +283,26 @@ mod tests {
     fn frame() -> Frame {
         let data = (0..60 * 40 * 3u32).map(|i| (i * i % 251) as u8).collect();
         Frame::alone("test", SystemClock.now(), Image::new(60, 40, PixelFormat::Rgb8, data).unwrap())
+    }
+
+    #[test]
+    fn frames_side_by_side_get_the_answers_that_each_gets_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let bundle = folder.path().join("bundle");
+        crate::weights::random(&bundle, &small(), 7).unwrap();
+        let engine = EngineChoice::Openvino;
+        let spec = EngineSpec { engine, max_batch: 4, threads: Some(2), ..EngineSpec::new(bundle) };
+        let mut engine = OpenvinoEngine::open(&spec).unwrap();
+        assert_eq!(engine.info().max_batch, 2, "one for each thread");
+        let other =
+            Frame { image: Image::new(3, 2, PixelFormat::Gray8, vec![9, 0, 255, 3, 70, 1]).unwrap(), ..frame() };
+        let both = engine.infer(&[&frame(), &other]).unwrap();
+        for (together, frame) in both.iter().zip([&frame(), &other]) {
+            let alone = engine.infer(&[frame]).unwrap().remove(0);
+            let off = together.map.values().iter().zip(alone.map.values()).map(|(a, b)| (a - b).abs());
+            assert!(off.fold(0.0, f32::max) < 1e-5 && (together.score - alone.score).abs() < 1e-5);
+        }
+        assert!(both[0].map.values() != both[1].map.values());
     }
 
     #[test]

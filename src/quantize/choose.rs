@@ -94,11 +94,8 @@ mod tests {
 
     /// Rows of which some channels are fifty times the others.
     fn seen(columns: usize, outliers: &[usize]) -> (Seen, Vec<f32>) {
-        let mut dice = Dice::new(7);
-        let mut normal = |scale: f32| {
-            // Sum of uniform numbers: near enough.
-            (0..12).map(|_| dice.unit() as f32).sum::<f32>().mul_add(scale, -6.0 * scale)
-        };
+        let mut dice = Dice::labelled(&["quantize"], 7);
+        let mut normal = |scale: f32| dice.normal() as f32 * scale;
         let rows: Vec<f32> =
             (0..64 * columns).map(|at| normal(if outliers.contains(&(at % columns)) { 50.0 } else { 1.0 })).collect();
         let weight: Vec<f32> = (0..32 * columns).map(|_| normal(0.1)).collect();

@@ -174,7 +174,7 @@ fn scales_that_do_not_belong_are_refused_with_the_command() {
     assert!(said.contains("format 2, this program reads 1"), "{said}");
     let said = write(&|scales| scales.layers.get_mut(&first).unwrap().step = 0.0);
     assert!(said.contains("no number above 0"), "{said}");
-    let said = write(&|scales| drop(scales.layers.get_mut(&first).unwrap().migration.pop()));
+    let said = write(&|scales| scales.layers.get_mut(&first).unwrap().migration.truncate(3));
     assert!(said.contains("channels"), "{said}");
     let said = write(&|scales| {
         let layer = scales.layers.remove(&first).unwrap();
