@@ -4,14 +4,18 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+mod ack;
 mod activity;
+mod evidence;
 mod id;
 mod payload;
 
+pub use ack::Ack;
 pub use activity::{Calibrate, Learn, MOST_PARTS, Rollback};
+pub use evidence::{Keep, MOST_KEPT};
 pub use id::{MAX_ID, is_id};
 
 use payload::Unread;
@@ -22,8 +26,8 @@ pub const MAX_PAYLOAD: usize = 64 * 1024;
 const SKEW: Duration = Duration::from_secs(5);
 
 /// The names of the commands, the last part of their topic and of their path.
-pub const NAMES: [&str; 9] =
-    ["trigger", "pause", "resume", "threshold", "recipe", "snapshot", "calibrate", "learn", "rollback"];
+pub const NAMES: [&str; 10] =
+    ["trigger", "pause", "resume", "threshold", "recipe", "snapshot", "calibrate", "learn", "rollback", "keep"];
 
 /// A command with what belongs to every command.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,6 +61,8 @@ pub enum Command {
     Learn(Learn),
     /// Go back to the recipe and the memory before.
     Rollback(Rollback),
+    /// Keep the pictures of the next parts.
+    Keep(Keep),
 }
 
 /// A part is there.
@@ -210,49 +216,6 @@ pub struct Refusal {
     pub error: CommandError,
 }
 
-/// The answer to a command.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Ack {
-    /// That of the command.
-    pub correlation_id: Option<String>,
-    /// Whether it was carried out.
-    pub ok: bool,
-    /// Why not.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
-    /// What was done.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub applied: Option<Value>,
-    /// `memory`: the part is accepted, and only this process knows it, because the disk takes nothing.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kept: Option<String>,
-    /// The same command was carried out a moment ago, and was not carried out again.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub repeated: bool,
-    /// It has begun; a second answer with the same correlation id follows at its end.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub pending: bool,
-}
-
-impl Ack {
-    /// It was carried out.
-    pub fn done(correlation_id: Option<String>, applied: Value) -> Self {
-        let (error, kept) = (None, None);
-        Self { correlation_id, ok: true, error, applied: Some(applied), kept, repeated: false, pending: false }
-    }
-
-    /// It has begun.
-    pub fn begun(correlation_id: Option<String>, applied: Value) -> Self {
-        Self { pending: true, ..Self::done(correlation_id, applied) }
-    }
-
-    /// It was not.
-    pub fn refused(correlation_id: Option<String>, error: impl ToString) -> Self {
-        let (error, kept) = (Some(error.to_string()), None);
-        Self { correlation_id, ok: false, error, applied: None, kept, repeated: false, pending: false }
-    }
-}
-
 /// Reads a command. Whatever the bytes are, the answer is a command or a refusal.
 pub fn parse(name: &str, payload: &[u8]) -> Result<Request, Refusal> {
     let refuse = |error| Refusal { correlation_id: None, error };
@@ -287,6 +250,7 @@ pub fn parse(name: &str, payload: &[u8]) -> Result<Request, Refusal> {
         "calibrate" => field(known, rest).map(Command::Calibrate),
         "learn" => field(known, rest).map(Command::Learn),
         "rollback" => field(known, rest).map(Command::Rollback),
+        "keep" => field(known, rest).map(Command::Keep),
         _ => field(known, rest).map(Command::Snapshot),
     };
     let command = command.and_then(|command| command.checked()).map_err(refuse)?;
@@ -310,6 +274,7 @@ impl Command {
             Self::Calibrate(_) => "calibrate",
             Self::Learn(_) => "learn",
             Self::Rollback(_) => "rollback",
+            Self::Keep(_) => "keep",
         }
     }
 
@@ -323,6 +288,7 @@ impl Command {
             Self::Calibrate(calibrate) => calibrate.camera.as_deref(),
             Self::Learn(learn) => learn.camera.as_deref(),
             Self::Rollback(rollback) => rollback.camera.as_deref(),
+            Self::Keep(keep) => keep.camera.as_deref(),
         }
     }
 
@@ -339,6 +305,7 @@ impl Command {
             }
             Self::Calibrate(calibrate) => calibrate.checked().map(|()| self),
             Self::Learn(learn) => learn.checked().map(|()| self),
+            Self::Keep(keep) => keep.checked().map(|()| self),
             _ => Ok(self),
         }
     }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::clock::ClockSource;
 use crate::frame::Part;
-use crate::verdict::{Defect, NoVerdictReason, Suspect, TileCount, Verdict};
+use crate::verdict::{Defect, Location, NoVerdictReason, Suspect, TileCount, Verdict};
 
 /// Version of this contract. A field changes its meaning only together with this number.
 pub const SCHEMA: u32 = 1;
@@ -172,6 +172,9 @@ pub struct InspectionEvent {
     /// Only where the frame was looked at in tiles: `score` is that of those that were looked at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tiles: Option<TileCount>,
+    /// How the part lies in the frame; only with `[camera.locate]` and a verdict.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<Location>,
 }
 
 impl From<Verdict> for VerdictWord {

@@ -30,11 +30,14 @@ pub fn draw(image: &Image, map: &AnomalyMap, outline: f32) -> RgbImage {
     picture
 }
 
-/// The colours of [`draw`] alone, `width × height`, to be laid over the picture by whoever shows it.
-pub fn veil(map: &AnomalyMap, outline: f32, (width, height): (u32, u32)) -> RgbaImage {
+/// The colours of [`draw`] for a frame of size `of`, alone and `width × height`, to be laid over the picture by whoever shows
+/// it.
+pub fn veil(map: &AnomalyMap, outline: f32, of: (u32, u32), (width, height): (u32, u32)) -> RgbaImage {
     let clear = CLEAR * outline.clamp(0.0, 1.0);
+    // The middle of a pixel, in pixels of the frame: a map may lie over a part of it only.
+    let middle = |at: u32, of: u32, to: u32| (u64::from(2 * at + 1) * u64::from(of) / u64::from(2 * to)) as u32;
     RgbaImage::from_fn(width, height, |x, y| {
-        let here = sample(map, (x, width), (y, height));
+        let here = sample(map, (middle(x, of.0, width), of.0), (middle(y, of.1, height), of.1));
         let share = ((here - clear) / (1.0 - clear)).clamp(0.0, 1.0);
         let [red, green, blue] = colour(here).map(|level| level.round() as u8);
         // Strong enough to be turned down by the page, where `draw` decides itself.

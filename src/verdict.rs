@@ -22,6 +22,38 @@ pub enum NoVerdictReason {
     FrameDamaged,
     /// The service ended before the part had its verdict, and this is what the next start knows of it.
     Restarted,
+    /// The part does not lie where its camera was taught to look for it, or is another one.
+    PartNotFound,
+}
+
+/// How a part lies in its frame, compared with the picture that its camera was taught.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Location {
+    /// Whether it was found; the others are absent where it was not.
+    pub found: bool,
+    /// To the right, pixels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dx_px: Option<f32>,
+    /// Down, pixels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dy_px: Option<f32>,
+    /// Clockwise on the picture, degrees.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turn_degrees: Option<f32>,
+    /// Correlation with what was taught, at most 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub score: Option<f32>,
+}
+
+impl Location {
+    /// A part that was not found.
+    pub const NOWHERE: Self = Self { found: false, dx_px: None, dy_px: None, turn_degrees: None, score: None };
+
+    /// A part that was found.
+    pub fn at(dx_px: f32, dy_px: f32, turn_degrees: f32, score: f32) -> Self {
+        let (dx_px, dy_px) = (Some(dx_px), Some(dy_px));
+        Self { found: true, dx_px, dy_px, turn_degrees: Some(turn_degrees), score: Some(score) }
+    }
 }
 
 /// What has changed about the pictures of a camera, so that a failing part may be a good one: an alarm of the same name
@@ -101,6 +133,8 @@ pub struct Inspection {
     pub score: Option<f32>,
     /// The defects that count, largest peak first.
     pub defects: Vec<Defect>,
+    /// How the part lies; `None` with a camera that does not look for it.
+    pub location: Option<Location>,
     /// Where the frame was looked at in tiles.
     pub tiles: Option<TileCount>,
 }

@@ -104,6 +104,7 @@ fn read(path: &Path) -> Pool {
 /// The good parts of the line in `pipelines/synthetic.toml`.
 fn look(path: &Path) {
     let conveyor = Conveyor {
+        frames: None,
         classes: vec![Class::Ring, Class::Leather, Class::PrintedBoard],
         kinds: vec![DefectKind::ALL[0]],
         defective: 0.0,

@@ -60,6 +60,11 @@ impl Bounds {
         Ok(bounds)
     }
 
+    /// What it takes, as far as it is known.
+    pub fn bytes(&self) -> u64 {
+        self.pictures_bytes + self.index_bytes
+    }
+
     /// Parts were written, some of them with pictures.
     pub fn wrote(&mut self, parts: u64, pictured: u64, bytes: u64) {
         self.parts += parts;
@@ -70,7 +75,7 @@ impl Bounds {
     /// Makes room where that is due, and says what there is.
     pub fn look(&mut self, store: &mut Store, shared: &Shared) -> Result<Space, ArchiveError> {
         let spec = &shared.spec;
-        while self.pictures_bytes + self.index_bytes > spec.max_bytes && self.remove_pictures(store, shared, false)? {}
+        while self.bytes() > spec.max_bytes && self.remove_pictures(store, shared, false)? {}
         let now = Instant::now();
         if self.looked.is_some_and(|at| now.duration_since(at) < LOOK) {
             return Ok(self.space);
@@ -129,7 +134,7 @@ impl Bounds {
         let (pages, free, size, oldest) = asked().map_err(ArchiveError::index("reading its size"))?;
         self.index_bytes = ((pages - free).max(0) * size) as u64;
         shared.count(|counters| {
-            counters.bytes = self.pictures_bytes + self.index_bytes;
+            counters.bytes = self.bytes();
             counters.parts = self.parts;
             counters.parts_with_pictures = self.pictured;
             counters.oldest_s = oldest.map(|at| at as f64 / 1e6);
@@ -139,7 +144,7 @@ impl Bounds {
 
     /// Pictures of the oldest parts leave, of good ones before others'; their rows stay. False when there were none.
     fn remove_pictures(&mut self, store: &mut Store, shared: &Shared, good_only: bool) -> Result<bool, ArchiveError> {
-        let over = (self.pictures_bytes + self.index_bytes).saturating_sub(shared.spec.max_bytes);
+        let over = self.bytes().saturating_sub(shared.spec.max_bytes);
         let mut left = 0;
         let chosen: Vec<(i64, i64)> = {
             let asked = || -> rusqlite::Result<Vec<(i64, i64)>> {
@@ -179,7 +184,10 @@ impl Bounds {
         sweep::finish_leaving(store)?;
         self.pictures_bytes -= chosen.iter().map(|(_, bytes)| *bytes as u64).sum::<u64>().min(self.pictures_bytes);
         self.pictured = self.pictured.saturating_sub(chosen.len() as u64);
-        shared.count(|counters| counters.removed += chosen.len() as u64);
+        shared.count(|counters| {
+            counters.removed += chosen.len() as u64;
+            counters.bytes = self.bytes();
+        });
         Ok(true)
     }
 

@@ -88,6 +88,15 @@ impl Reader {
         }
     }
 
+    /// The same as one zip, written from its beginning to its end into `target`.
+    pub fn export_to(&self, filter: &Filter, most: usize, target: impl Write) -> Result<Exported, ArchiveError> {
+        let path = PathBuf::from("parts.zip");
+        let mut place = InZip { zip: ZipWriter::new_stream(target), path };
+        let exported = self.fill(&mut place, filter, most)?;
+        place.zip.finish().map_err(|error| zip_failed(&place.path, &error))?;
+        Ok(exported)
+    }
+
     fn fill(&self, place: &mut dyn Place, filter: &Filter, most: usize) -> Result<Exported, ArchiveError> {
         let filter = Filter { pictures: true, ..filter.clone() };
         let (mut exported, mut lines, mut after) = (Exported::default(), String::new(), None);

@@ -14,6 +14,8 @@ use crate::frame::{Image, PixelFormat};
 
 /// A map's value 1.0.
 const FULL: f32 = 65535.0;
+/// Where a map of a part of the frame says which part: `x y width height`, in pixels of the frame, as text of the PNG.
+const PLACE: &str = "vcp-line place";
 
 /// The file of a part's frame.
 pub(super) fn frame_file(directory: &Path, id: i64, event_id: Uuid) -> PathBuf {
@@ -43,31 +45,34 @@ pub(super) fn write_frame(path: &Path, image: &Image) -> Result<u64, ArchiveErro
         Rgba8 => (ColorType::Rgba, BitDepth::Eight),
     };
     match image.format {
-        Gray8 | GrayAlpha8 | Rgb8 | Rgba8 => write(path, (image.width, image.height), (colour, depth), image.data()),
+        Gray8 | GrayAlpha8 | Rgb8 | Rgba8 => {
+            write(path, (image.width, image.height), (colour, depth), None, image.data())
+        }
         Gray16 | Rgb16 => {
             let big: Vec<u8> = image.data().chunks_exact(2).flat_map(|pair| [pair[1], pair[0]]).collect();
-            write(path, (image.width, image.height), (colour, depth), &big)
+            write(path, (image.width, image.height), (colour, depth), None, &big)
         }
         Bgr8 => {
             let rgb: Vec<u8> = image.data().chunks_exact(3).flat_map(|bgr| [bgr[2], bgr[1], bgr[0]]).collect();
-            write(path, (image.width, image.height), (colour, depth), &rgb)
+            write(path, (image.width, image.height), (colour, depth), None, &rgb)
         }
     }
 }
 
 /// Writes a map; returns when it is on disk, and says how long the file is.
 pub(super) fn write_map(path: &Path, map: &AnomalyMap) -> Result<u64, ArchiveError> {
-    let side = map.size() as u32;
+    let size = (map.width() as u32, map.height() as u32);
     // What is no number shows as nothing.
     let value = |value: &f32| ((value.clamp(0.0, 1.0) * FULL).round() as u16).to_be_bytes();
     let bytes: Vec<u8> = map.values().iter().flat_map(value).collect();
-    write(path, (side, side), (ColorType::Grayscale, BitDepth::Sixteen), &bytes)
+    write(path, size, (ColorType::Grayscale, BitDepth::Sixteen), map.place(), &bytes)
 }
 
 fn write(
     path: &Path,
     (width, height): (u32, u32),
     (colour, depth): (ColorType, BitDepth),
+    place: Option<[u32; 4]>,
     rows: &[u8],
 ) -> Result<u64, ArchiveError> {
     let opened = File::create(path).map_err(ArchiveError::file("writing", path))?;
@@ -79,6 +84,9 @@ fn write(
         // Camera noise hardly compresses: the fastest filter and deflate gain what there is to gain.
         encoder.set_compression(Compression::Fastest);
         encoder.set_filter(Filter::Up);
+        if let Some([x, y, width, height]) = place {
+            encoder.add_text_chunk(PLACE.into(), format!("{x} {y} {width} {height}"))?;
+        }
         let mut writer = encoder.write_header()?;
         writer.write_image_data(rows)?;
         writer.finish()
@@ -99,7 +107,7 @@ fn write(
 
 /// A frame as it was.
 pub(super) fn read_frame(path: &Path) -> Result<Image, ArchiveError> {
-    let (info, mut data) = read(path)?;
+    let ((info, _), mut data) = read(path)?;
     let format = match (info.color_type, info.bit_depth) {
         (ColorType::Grayscale, BitDepth::Eight) => PixelFormat::Gray8,
         (ColorType::Grayscale, BitDepth::Sixteen) => PixelFormat::Gray16,
@@ -117,20 +125,28 @@ pub(super) fn read_frame(path: &Path) -> Result<Image, ArchiveError> {
 
 /// A map, to the 65535th part.
 pub(super) fn read_map(path: &Path) -> Result<AnomalyMap, ArchiveError> {
-    let (info, data) = read(path)?;
-    let is_map = (info.color_type, info.bit_depth) == (ColorType::Grayscale, BitDepth::Sixteen);
-    if !is_map || info.width != info.height {
-        return Err(unreadable(path, format!("{}x{} {:?} is no map", info.width, info.height, info.color_type)));
+    let ((info, place), data) = read(path)?;
+    if (info.color_type, info.bit_depth) != (ColorType::Grayscale, BitDepth::Sixteen) {
+        return Err(unreadable(path, format!("{:?} of {:?} bits is no map", info.color_type, info.bit_depth)));
     }
     let value = |pair: &[u8]| f32::from(u16::from_be_bytes([pair[0], pair[1]])) / FULL;
-    Ok(AnomalyMap::new(info.width as usize, data.chunks_exact(2).map(value).collect()))
+    let values = data.chunks_exact(2).map(value).collect();
+    Ok(AnomalyMap::sized(info.width as usize, info.height as usize, values).over(place))
+}
+
+fn corners(text: &str) -> Option<[u32; 4]> {
+    let numbers: Vec<u32> = text.split(' ').map(str::parse).collect::<Result<_, _>>().ok()?;
+    numbers.try_into().ok()
 }
 
 fn unreadable(path: &Path, reason: String) -> ArchiveError {
     ArchiveError::Picture { path: path.to_owned(), done: "read", reason }
 }
 
-fn read(path: &Path) -> Result<(png::OutputInfo, Vec<u8>), ArchiveError> {
+/// What it is, and its place in a frame where it says one.
+type Kind = (png::OutputInfo, Option<[u32; 4]>);
+
+fn read(path: &Path) -> Result<(Kind, Vec<u8>), ArchiveError> {
     let bytes = fs::read(path).map_err(ArchiveError::file("reading", path))?;
     let decode = || -> Result<_, png::DecodingError> {
         let mut decoder = Decoder::new(std::io::Cursor::new(&bytes));
@@ -139,7 +155,9 @@ fn read(path: &Path) -> Result<(png::OutputInfo, Vec<u8>), ArchiveError> {
         let mut data = vec![0; reader.output_buffer_size().unwrap_or_default()];
         let info = reader.next_frame(&mut data)?;
         data.truncate(info.buffer_size());
-        Ok((info, data))
+        let texts = &reader.info().uncompressed_latin1_text;
+        let place = texts.iter().find(|text| text.keyword == PLACE).and_then(|text| corners(&text.text));
+        Ok(((info, place), data))
     };
     decode().map_err(|error| unreadable(path, error.to_string()))
 }

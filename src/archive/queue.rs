@@ -188,7 +188,7 @@ impl Shared {
             self.known().counters.dropped_disk += 1;
             return None;
         }
-        let map = map.map_or(0, |map| map.size() * map.size() * size_of::<f32>());
+        let map = map.map_or(0, |map| map.width() * map.height() * size_of::<f32>());
         let room = self.reserve(image.data().len() + map, 1);
         if room.is_none() {
             let mut known = self.known();

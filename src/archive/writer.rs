@@ -126,6 +126,7 @@ impl WriterThread {
         self.shared.count(|counters| {
             counters.written += now as u64;
             counters.pictures_written += pictured;
+            counters.bytes = bounds.bytes();
         });
         failed.map_or(Ok(()), Err)
     }

@@ -18,6 +18,7 @@ use crate::calibrate::Look;
 use crate::clock::{Clock, SystemClock};
 use crate::engine;
 use crate::frame::{Frame, Levels};
+use crate::line::locating::{NotPlaced, Placed};
 use crate::look::{Asked, Looker};
 use crate::memory::{self, Learner, Memory, MemoryError, Settings};
 use crate::output;
@@ -37,7 +38,8 @@ pub struct LearnArguments {
     /// Tokens that it keeps of each tapped layer, as multiples of one picture's; more of them cost time with every frame.
     #[arg(long, value_name = "PICTURES", default_value_t = memory::PICTURES_OF_TOKENS, value_parser = clap::value_parser!(u16).range(1..=1000))]
     size: u16,
-    /// Look as a camera in this line's settings does: through its view, in its tiles, at its regions of interest.
+    /// Look as a camera in this line's settings does: at its part as it was taught, through its view, in its tiles, at its
+    /// regions of interest.
     #[arg(long, value_name = "LINE.toml")]
     view: Option<PathBuf>,
     /// Whose view, when the line has several cameras.
@@ -56,6 +58,7 @@ pub fn run(arguments: &LearnArguments) -> anyhow::Result<()> {
     let camera = arguments.view.as_deref().map(|file| judge::open(file, arguments.camera.as_deref())).transpose()?;
     let judge = camera.map(|(_, judge)| judge);
     let levels = arguments.levels.clone().or_else(|| judge.as_ref()?.levels.clone());
+    let locate = judge.as_ref().and_then(|judge| judge.locate.clone());
     let (view, regions) = judge.map(|judge| (judge.view.clone(), judge.spec().regions.clone())).unwrap_or_default();
     let (images, unreadable) = images::find(&arguments.good)?;
     if unreadable > 0 {
@@ -75,10 +78,20 @@ pub fn run(arguments: &LearnArguments) -> anyhow::Result<()> {
     .through(view.clone());
     let mut looker = Looker::new(view);
     let begin = Instant::now();
-    let mut others = 0;
+    let (mut others, mut lost) = (0, 0);
     let mut seen: HashMap<[u8; 32], PathBuf> = HashMap::new();
     for images::Image { path, .. } in images {
         let frame = Frame::alone("good", SystemClock.now(), image_file::load_with(&path, levels.as_ref())?);
+        let placed = match Placed::new(&frame, locate.as_ref()) {
+            Ok(placed) if !placed.is_missing() => placed,
+            Ok(_) | Err(NotPlaced::Missing) => {
+                note!("vcp-line: {}: {}; it is left out", path.display(), NotPlaced::Missing);
+                lost += 1;
+                continue;
+            }
+            Err(error) => return Err(error).with_context(|| format!("{}", path.display())),
+        };
+        let frame = placed.seen();
         let (size, picture) = ((frame.image.width, frame.image.height), Look::of(&frame.image).sha256);
         if !learner.fits(size) {
             note!("vcp-line: {} has {}x{} pixels, another shape; it is left out", path.display(), size.0, size.1);
@@ -102,7 +115,7 @@ pub fn run(arguments: &LearnArguments) -> anyhow::Result<()> {
             pictures += 1;
         };
         let asked = Asked { regions: &regions, ..Asked::default() };
-        looker.look(engine.as_mut(), &frame, asked, Some(&mut take)).with_context(|| format!("{}", path.display()))?;
+        looker.look(engine.as_mut(), frame, asked, Some(&mut take)).with_context(|| format!("{}", path.display()))?;
         taken.with_context(|| format!("{}", path.display()))?;
         learner.note(picture);
     }
@@ -111,6 +124,9 @@ pub fn run(arguments: &LearnArguments) -> anyhow::Result<()> {
         note!(
             "vcp-line: {others} good pictures have another shape than {width}x{height}, that of the first, and are left out"
         );
+    }
+    if lost > 0 {
+        note!("vcp-line: {lost} good pictures are left out because their part was not found");
     }
     let memory = learner.finish()?;
     memory.write(&arguments.output)?;

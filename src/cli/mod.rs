@@ -27,6 +27,7 @@ mod interrupt;
 mod json_file;
 mod learn;
 mod levels_argument;
+mod locate;
 mod model;
 mod outbox;
 mod quantize;
@@ -79,6 +80,8 @@ enum Command {
     Archive(archive::ArchiveArguments),
     /// Look at image files: one line each with the score; anomaly maps and overlays on request.
     Inspect(inspect::InspectArguments),
+    /// Teach a camera to find its parts when they do not lie still, and show where they lie in pictures.
+    Locate(locate::LocateArguments),
     /// Learn what good parts look like: a memory of pictures of them, which joins the model's eye.
     Learn(learn::LearnArguments),
     /// Set a recipe's thresholds from pictures of good parts, with a promise of how many good ones are rejected.
@@ -168,6 +171,7 @@ fn command(command: Command, interrupts: &Interrupts, log: &Log) -> anyhow::Resu
         Command::Outbox(arguments) => outbox::run(&arguments),
         Command::Archive(arguments) => archive::run(&arguments),
         Command::Inspect(arguments) => inspect::run(&arguments),
+        Command::Locate(arguments) => locate::run(&arguments),
         Command::Learn(arguments) => learn::run(&arguments),
         Command::Calibrate(arguments) => calibrate::run(&arguments),
         Command::Model(command) => model::run(&command),

@@ -32,6 +32,8 @@ pub struct HttpConfig {
     pub token_file: Option<PathBuf>,
     /// Names of this computer that browsers may use, besides its own.
     pub hosts: Vec<String>,
+    /// A file with more texts of the page.
+    pub texts: Option<PathBuf>,
 }
 
 /// `None` after a mistake. `each_frame` is true for a source whose every frame is a part, `held` the frames that may wait.
@@ -111,5 +113,6 @@ pub fn http(raw: &RawHttp, base: &Path, rules: &mut Rules<'_>) -> Option<HttpCon
         rules.wrong(raw.hosts.as_ref(), "hosts", message);
         return None;
     }
-    Some(HttpConfig { listen, token_file, hosts })
+    let texts = value(&raw.texts).map(|file| base.join(file));
+    Some(HttpConfig { listen, token_file, hosts, texts })
 }

@@ -3,6 +3,7 @@
 mod aravis;
 mod archive;
 mod control;
+mod locate;
 pub mod mqtt;
 mod outbox;
 pub mod problem;

@@ -6,6 +6,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::engine::{EngineChoice, Precision};
+use crate::line::locating::Missing;
 use crate::line::parts::{Pairing, TriggerMode};
 use crate::line::queue::WhenFull;
 use crate::view::Flip;
@@ -186,6 +187,8 @@ pub struct RawHttp {
     pub token_file: Key<PathBuf>,
     /// Names under which browsers may call this computer, besides its own.
     pub hosts: Key<Vec<String>>,
+    /// File with more texts of the page.
+    pub texts: Key<PathBuf>,
 }
 
 /// `[sparkplug]`: the same verdicts for a host that speaks Sparkplug B, through the broker of `[mqtt]`.
@@ -231,6 +234,9 @@ pub struct RawCamera {
     /// `[camera.recipe]`: replaces single keys of `[recipe]` for this camera.
     #[serde(skip)]
     pub recipe: RawRecipe,
+    /// `[camera.locate]`: how this camera's parts are found.
+    #[serde(skip)]
+    pub locate: Option<RawLocate>,
     /// `[camera.trigger]`: where this camera's parts come from.
     #[serde(skip)]
     pub trigger: RawTrigger,
@@ -246,6 +252,24 @@ pub struct RawCamera {
     /// Where its table begins, bytes into the file.
     #[serde(skip)]
     pub at: usize,
+}
+
+/// `[camera.locate]`: how a camera's parts are found when they do not lie still.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RawLocate {
+    /// File with a frame of a good part, as captured.
+    pub picture: Key<PathBuf>,
+    /// `[x, y, width, height]`: the piece of it that is looked for.
+    pub rectangle: Key<[u32; 4]>,
+    /// Largest shift along either axis, pixels.
+    pub shift_px: Key<u32>,
+    /// Largest turn either way, degrees.
+    pub turn_degrees: Key<f32>,
+    /// Least correlation of what is found with what was taught.
+    pub least_score: Key<f32>,
+    /// `no_verdict` or `fail`: what becomes of a part that is not found.
+    pub missing: Key<Missing>,
 }
 
 /// `[camera.view]`: what of a camera's frames is looked at.
@@ -434,6 +458,14 @@ pub struct RawSynthetic {
     pub difficulty: Key<[f32; 2]>,
     /// Side of the square pictures, pixels.
     pub size: Key<u32>,
+    /// `[smallest, largest]` defect in pixels; with it, parts lie in large frames of `frame_size`.
+    pub defect_px: Key<[f32; 2]>,
+    /// Largest shift of a part in a large frame along either axis, pixels.
+    pub shift_px: Key<f32>,
+    /// Largest turn of a part in a large frame either way, degrees.
+    pub turn_degrees: Key<f32>,
+    /// All parts of a class in large frames are one product.
+    pub one_product: Key<bool>,
     /// How the sensor delivers them: `rgb8`, `gray8` to `gray16`, `bayer_rggb8` and its kin.
     pub pixel_format: Key<String>,
     /// Parts per second.

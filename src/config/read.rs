@@ -6,7 +6,7 @@ use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
 use super::problem::Report;
-use super::raw::{RawCamera, RawKind, RawLevels, RawLine, RawRecipe, RawTrigger, RawView, TOP_LEVEL};
+use super::raw::{RawCamera, RawKind, RawLevels, RawLine, RawLocate, RawRecipe, RawTrigger, RawView, TOP_LEVEL};
 
 type Table<'i> = DeTable<'i>;
 type Pair<'i> = (Spanned<DeString<'i>>, Spanned<DeValue<'i>>);
@@ -92,12 +92,13 @@ fn camera(value: Spanned<DeValue<'_>>, index: usize, report: &mut Report) -> Raw
     let kind = table.get("source").and_then(|kind| kind.get_ref().as_str()).map(str::to_owned);
     let common = keys_of::<RawCamera>();
     let (mut shared, mut own) = (Vec::new(), Vec::new());
-    let (mut recipe, mut trigger, mut view, mut levels) = (None, None, None, None);
+    let (mut recipe, mut trigger, mut view, mut levels, mut locate) = (None, None, None, None, None);
     for (key, value) in table {
         match key.get_ref().as_ref() {
             "recipe" => recipe = Some(value),
             "trigger" => trigger = Some(value),
             "view" => view = Some(value),
+            "locate" => locate = Some(value),
             "levels" => levels = Some(value),
             name if common.contains(&name) => shared.push((key, value)),
             _ => own.push((key, value)),
@@ -114,6 +115,7 @@ fn camera(value: Spanned<DeValue<'_>>, index: usize, report: &mut Report) -> Raw
     if let Some(value) = view {
         camera.view = section::<RawView>(value, &format!("{path}.view"), report);
     }
+    camera.locate = locate.map(|value| section::<RawLocate>(value, &format!("{path}.locate"), report));
     camera.levels = levels.map(|value| section::<RawLevels>(value, &format!("{path}.levels"), report));
     let path = kind.as_ref().map_or(path.clone(), |kind| format!("{path} (source = \"{kind}\")"));
     camera.kind = match kind.as_deref() {
@@ -135,7 +137,7 @@ fn kind_keys<T: DeserializeOwned + Default>(own: Vec<Pair<'_>>, path: &str, repo
         .iter()
         .chain(keys_of::<RawCamera>())
         .copied()
-        .chain(["recipe", "trigger", "view", "levels"])
+        .chain(["recipe", "trigger", "view", "levels", "locate"])
         .collect();
     pairs(own, path, &valid, report)
 }

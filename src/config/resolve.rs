@@ -21,6 +21,7 @@ use crate::error_chain;
 use crate::event::RecipeInfo;
 use crate::levels::{GAMMAS, Levels};
 use crate::line::CameraPlan;
+use crate::line::locating::LocateSettings;
 use crate::line::parts::TriggerMode;
 use crate::line::queue::WhenFull;
 use crate::line::recipe::{RecipeError, RecipeSpec, RegionsMistake, regions_mistakes};
@@ -67,6 +68,8 @@ pub struct CameraConfig {
     pub memory: Option<PathBuf>,
     /// Calibration file whose good parts later pictures are compared with.
     pub calibration: Option<PathBuf>,
+    /// How its parts are found.
+    pub locate: Option<LocateSettings>,
     /// What the values of the sensor mean; `None` takes it from its format, or from the first pictures.
     pub levels: Option<Levels>,
 }
@@ -202,6 +205,8 @@ fn resolve_camera(raw: &RawCamera, line: &RawRecipe, base: &Path, report: &mut R
     let each_frame = matches!(raw.kind, Some(RawKind::Synthetic(_)));
     let camera = std::mem::replace(&mut rules.section, format!("{section}.trigger"));
     let trigger = control::trigger(&raw.trigger, each_frame, queue, &mut rules);
+    rules.section = format!("{section}.locate");
+    let locate = raw.locate.as_ref().map(|raw| super::locate::resolve(raw, base, &mut rules));
     rules.section = format!("{section}.levels");
     let levels = raw.levels.as_ref().and_then(|raw| levels(raw, &mut rules));
     rules.section = camera;
@@ -219,7 +224,7 @@ fn resolve_camera(raw: &RawCamera, line: &RawRecipe, base: &Path, report: &mut R
     }
     let keys = ["reopen_min_ms", "reopen_max_ms"];
     let (backoff_min, backoff_max) = rules.pauses(keys, &raw.reopen_min_ms, &raw.reopen_max_ms, 500);
-    let source = raw.kind.as_ref().and_then(|kind| source(kind, base, &mut rules));
+    let source = raw.kind.as_ref().and_then(|kind| source(kind, value(&raw.frame_size), base, &mut rules));
     rules.section = format!("{section}.view");
     let view = super::view::resolve(&raw.view, base, &mut rules);
     let recipe = recipe(raw, line, &section, report);
@@ -229,6 +234,10 @@ fn resolve_camera(raw: &RawCamera, line: &RawRecipe, base: &Path, report: &mut R
     }
     let calibration = value(&raw.recipe.calibration).or(value(&line.calibration)).map(|file| base.join(file));
     let memory_file = value(&raw.recipe.memory).or(value(&line.memory)).map(|file| base.join(file));
+    let locate = match locate {
+        Some(locate) => Some(locate?),
+        None => None,
+    };
     let (trigger, recipe, kept) = (trigger?, recipe?, None);
     let (name, view, memory, found_with, picture) = (name?.into(), view?, None, None, None);
     let plan = CameraPlan {
@@ -241,11 +250,12 @@ fn resolve_camera(raw: &RawCamera, line: &RawRecipe, base: &Path, report: &mut R
         memory,
         found_with,
         picture,
+        locate: None,
         kept,
         backoff_min,
         backoff_max,
     };
-    Some(CameraConfig { plan, source: source?, memory: memory_file, calibration, levels })
+    Some(CameraConfig { plan, source: source?, memory: memory_file, calibration, locate, levels })
 }
 
 /// `None` after a mistake.
@@ -314,7 +324,7 @@ fn recipe(raw: &RawCamera, line: &RawRecipe, section: &str, report: &mut Report)
     Some(recipe)
 }
 
-fn source(kind: &RawKind, base: &Path, rules: &mut Rules<'_>) -> Option<SourceConfig> {
+fn source(kind: &RawKind, frame_size: Option<[u32; 2]>, base: &Path, rules: &mut Rules<'_>) -> Option<SourceConfig> {
     const SIDE: std::ops::RangeInclusive<u32> = 16..=32_768;
     Some(match kind {
         RawKind::Directory(raw) => SourceConfig::Directory(DirectorySpec {
@@ -370,7 +380,7 @@ fn source(kind: &RawKind, base: &Path, rules: &mut Rules<'_>) -> Option<SourceCo
         RawKind::Launch(raw) => {
             SourceConfig::Launch(rules.required(&raw.description, "description", "write a gst-launch-1.0 pipeline")?)
         }
-        RawKind::Synthetic(raw) => SourceConfig::Synthetic(super::synthetic::resolve(raw, base, rules)?),
+        RawKind::Synthetic(raw) => SourceConfig::Synthetic(super::synthetic::resolve(raw, frame_size, base, rules)?),
     })
 }
 
@@ -389,8 +399,15 @@ pub fn look_for_files(raw: &RawLine, config: &mut LineConfig, report: &mut Repor
     {
         report.add(at(&raw.http.token_file), "http.token_file", error.to_string());
     }
+    if let Some(file) = config.http.as_ref().and_then(|http| http.texts.as_ref()).filter(|file| !file.is_file()) {
+        let message = format!("no file at {}; write one, or leave it out for English and German", file.display());
+        report.add(at(&raw.http.texts), "http.texts", message);
+    }
     let mut memories: BTreeMap<PathBuf, Result<Arc<Memory>, String>> = BTreeMap::new();
     for (raw_camera, camera) in raw.cameras.iter().zip(&mut config.cameras) {
+        if let (Some(raw), Some(settings)) = (&raw_camera.locate, &camera.locate) {
+            camera.plan.locate = super::locate::look_for_file(raw, settings, &camera.plan.name, report);
+        }
         let mut add = |own: &Key<PathBuf>, shared: &Key<PathBuf>, key: &str, message: String| match own.is_some() {
             true => report.add(at(own), &format!("camera '{}'.{key}", camera.plan.name), message),
             false => report.add(at(shared), key, message),

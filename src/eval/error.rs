@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::metrics::MetricsError;
 use super::report::ReportError;
+use super::stream::Left;
 use crate::dataset::DatasetError;
 use crate::engine::EngineError;
 use crate::look::LookError;
@@ -36,7 +37,7 @@ pub enum EvalError {
     Memory(#[from] crate::memory::MemoryError),
     /// A picture cannot be read, and that was to be an error.
     #[error("{0}; without --strict it would be left out")]
-    Strict(#[source] DatasetError),
+    Strict(#[source] Left),
     /// Too many pictures cannot be used.
     #[error(transparent)]
     TooManyLeftOut(DatasetError),

@@ -59,7 +59,7 @@ impl FewShot {
         let mut learner = Learner::new(settings);
         for _ in 0..self.good.min(good.len()) {
             let item = good.swap_remove(dice.below(good.len()));
-            let (image, _) = item.load_noting(&mut Vec::new()).map_err(EvalError::Strict)?;
+            let (image, _) = item.load_noting(&mut Vec::new()).map_err(|error| EvalError::Strict(error.into()))?;
             let frame = Frame::alone("good", SystemClock.now(), image);
             let named = |source| EvalError::Engine { image: item.image.clone(), source };
             let answer = engine.infer(&[&frame]).map_err(named)?.into_iter().next();

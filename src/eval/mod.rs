@@ -19,6 +19,8 @@ pub mod tune;
 pub use error::EvalError;
 pub use evaluation::{Evaluation, LeftOut, Progress};
 
+use std::sync::Arc;
+
 use rayon::prelude::*;
 
 use crate::anomaly::AnomalyMap;
@@ -29,12 +31,13 @@ use crate::frame::Frame;
 use crate::look::{Asked, LookError, Looker};
 use crate::memory::Memory;
 use crate::view::ViewSpec;
+use crate::view::locate::Locator;
 use baseline::Baseline;
 use evaluation::{Peculiar, missing};
 use few_shot::FewShot;
 use report::Report;
 use sizes::{MaskedDefect, SizeBins};
-use stream::{Loaded, Picture};
+use stream::{Loaded, Looking, Picture};
 use tally::{Tally, Truth};
 
 /// Name of the network's column, and of the baseline's.
@@ -59,6 +62,8 @@ pub struct Options<'a> {
     pub sizes: SizeBins,
     /// What of the pictures is looked at, and in how many tiles: crop and tiles alone.
     pub view: ViewSpec,
+    /// Finds the parts of pictures where they do not lie still; pictures and masks are laid back first.
+    pub locator: Option<Arc<Locator>>,
 }
 
 /// Side of the square on which maps and masks are compared where tiles are stitched, as a multiple of the model's: fine enough for a
@@ -96,7 +101,8 @@ pub fn run(
     let all = dataset.len() + dataset.left_out();
     let most = most_left_out(all).saturating_sub(dataset.left_out());
     let (mut done, mut looked_at, total) = (0, 0, dataset.len());
-    stream::for_each(dataset, size, options.view.crop, |Loaded { class, item, picture, notes }| {
+    let looking = Looking { locator: options.locator.as_deref(), crop: options.view.crop };
+    stream::for_each(dataset, size, looking, |Loaded { class, item, picture, notes }| {
         let class = &dataset.classes[class];
         if course.enter(class, &mut report)? {
             course.memory = options.few_shot.map(|few_shot| few_shot.memory(&class.name, engine)).transpose()?;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::baseline::{Baseline, contrast, smoothed};
 use super::metrics::Labelled;
 use super::metrics::counts::Counts;
-use super::stream::{self, Picture};
+use super::stream::{self, Looking, Picture};
 use super::{EvalError, LeftOut, Progress};
 use crate::dataset::Dataset;
 use crate::vcp_clip::preprocess::resize_to_rgb;
@@ -66,7 +66,7 @@ pub fn tune(
     for class in &thinned.classes {
         let one = Dataset { classes: vec![class.clone()], ..thinned.clone() };
         let mut counts = vec![Counts::default(); grid.len()];
-        stream::for_each(&one, size, None, |loaded| {
+        stream::for_each(&one, size, Looking::default(), |loaded| {
             let read = match loaded.picture {
                 Ok(read) => Some(read),
                 Err(error) if strict => return Err(EvalError::Strict(error)),

@@ -70,6 +70,9 @@ pub enum ControlError {
         /// What the outbox said.
         reason: String,
     },
+    /// Nothing is kept.
+    #[error("this line has no archive; add [archive] to its settings")]
+    NoArchive,
     /// The line ends.
     #[error("the line is stopping and takes no more parts")]
     Stopping,
@@ -367,6 +370,14 @@ impl Control {
             judges.map_err(|source| ControlError::Memory { camera, source })?;
         }
         Ok(RecipeChange { station: Arc::clone(station), used })
+    }
+
+    /// Keeps the pictures of the next `parts` parts of one camera or all, whatever their verdict; says of which.
+    pub fn keep(&self, camera: Option<&str>, parts: u32) -> Result<Vec<Arc<str>>, ControlError> {
+        let archive = self.context.archive.as_ref().ok_or(ControlError::NoArchive)?;
+        let cameras = self.names(camera)?;
+        cameras.iter().for_each(|camera| archive.request(camera, parts));
+        Ok(cameras)
     }
 
     /// The newest inspected picture of this camera whose map is here, for somebody who looks on: never waits.

@@ -290,6 +290,7 @@ impl EventWriter {
             model: self.context.model.clone(),
             historical: false,
             suspect,
+            location: inspection.location,
             images: None,
             tiles: inspection.tiles,
         }

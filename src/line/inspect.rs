@@ -10,12 +10,14 @@ use super::deadlines::LastBell;
 use super::error::LineError;
 use super::event_writer::LineContext;
 use super::handover::Handed;
+use super::judged::Judged;
 use super::last_picture::Inspected;
+use super::locating::{NotPlaced, Placed};
 use super::plan::EngineOpener;
 use super::queue::{Batch, Collector};
 use super::recipe::{Recipe, RecipeSpec};
 use super::sink::Heartbeat;
-use super::station::{Judged, Station};
+use super::station::Station;
 use super::watch::Looks;
 use crate::anomaly::Prediction;
 use crate::clock::Clock;
@@ -103,6 +105,21 @@ impl InUse {
     }
 }
 
+/// A frame on its way through the engine.
+pub(super) struct Taken {
+    pub camera: usize,
+    pub placed: Placed,
+    /// Why nobody can look at it.
+    pub lost: Option<NoVerdictReason>,
+}
+
+impl Taken {
+    /// Whether the engine is to see it.
+    pub fn is_seen(&self) -> bool {
+        self.lost.is_none() && !self.placed.frame.image.damaged
+    }
+}
+
 pub(super) struct Inspector<'a> {
     pub(super) engine: &'a mut dyn Engine,
     pub(super) post: Post,
@@ -122,7 +139,9 @@ impl Inspector<'_> {
         let max_batch = self.engine.info().max_batch;
         loop {
             match collector.take_batch(max_batch, IDLE) {
-                Batch::Frames(frames) if self.too_late() => self.give_up(&frames, NoVerdictReason::Deadline),
+                Batch::Frames(frames) if self.too_late() => {
+                    frames.iter().for_each(|(camera, frame)| self.give_up(*camera, frame, NoVerdictReason::Deadline));
+                }
                 Batch::Frames(frames) => self.inspect(frames, &|| {
                     let coming = collector.coming(max_batch);
                     coming.into_iter().filter(|image| !image.damaged).collect()
@@ -148,72 +167,93 @@ impl Inspector<'_> {
         self.give_up_at.get().is_some_and(|&at| Instant::now() >= at)
     }
 
-    fn give_up(&self, batch: &[(usize, Frame)], reason: NoVerdictReason) {
-        for (camera, frame) in batch {
-            let reason = if frame.image.damaged { NoVerdictReason::FrameDamaged } else { reason };
-            self.post.stations[*camera].failed(frame, reason);
-            self.heartbeat.step();
-        }
+    fn give_up(&self, camera: usize, frame: &Frame, reason: NoVerdictReason) {
+        let reason = if frame.image.damaged { NoVerdictReason::FrameDamaged } else { reason };
+        self.post.stations[camera].failed(frame, reason);
+        self.heartbeat.step();
+    }
+
+    pub(super) fn give_up_taken(&self, taken: &Taken, reason: NoVerdictReason) {
+        self.give_up(taken.camera, &taken.placed.frame, taken.lost.unwrap_or(reason));
+    }
+
+    /// Looks for the parts of cameras where they do not lie still. Frames where that fails stay, so that all are told in their order.
+    fn take(&self, batch: Vec<(usize, Frame)>) -> Vec<Taken> {
+        let take =
+            |(camera, frame): (usize, Frame)| match Placed::new(&frame, self.post.stations[camera].locate.as_ref()) {
+                Ok(placed) => Taken { camera, placed, lost: None },
+                Err(error) => {
+                    match &error {
+                        NotPlaced::Missing => tracing::debug!(camera = %frame.camera, frame = frame.seq, "{error}"),
+                        NotPlaced::Failed(_) => tracing::error!(camera = %frame.camera, frame = frame.seq, "{error}"),
+                    }
+                    Taken { camera, placed: Placed::as_captured(frame), lost: Some(error.reason()) }
+                }
+            };
+        batch.into_iter().map(take).collect()
     }
 
     fn inspect(&mut self, mut batch: Vec<(usize, Frame)>, coming: &dyn Fn() -> Vec<Image>) {
         // Parts that were given up while their frames waited cost the engine nothing.
         batch.retain(|(camera, frame)| self.post.stations[*camera].wants(frame));
+        let batch = self.take(batch);
         let mut batch = self.inspect_tiles(batch);
         if batch.is_empty() {
             return;
         }
-        let whole = batch.iter().all(|(camera, _)| self.lookers[*camera].spec().is_captured());
+        let (stations, lookers) = (&self.post.stations, &self.lookers);
+        let is_whole = |at: usize| stations[at].locate.is_none() && lookers[at].spec().is_captured();
+        let whole = batch.iter().all(|taken| is_whole(taken.camera));
         let views: Vec<Frame> = match whole {
             true => Vec::new(),
-            false => batch.iter_mut().filter_map(|(camera, frame)| self.view(*camera, frame)).collect(),
+            false => batch.iter_mut().filter_map(|taken| self.view(taken)).collect(),
         };
-        let captured = batch.iter().map(|(_, frame)| frame).filter(|frame| !frame.image.damaged);
+        let captured = batch.iter().filter(|taken| taken.is_seen()).map(|taken| &taken.placed.frame);
         let frames: Vec<&Frame> = if whole { captured.collect() } else { views.iter().collect() };
         if frames.is_empty() {
-            return self.give_up(&batch, NoVerdictReason::FrameDamaged);
+            return batch.iter().for_each(|taken| self.give_up_taken(taken, NoVerdictReason::FrameDamaged));
         }
         self.let_go();
         // What a frame is judged by is settled before the engine looks, because the engine must be asked for its tokens.
-        let judges: Vec<_> = batch.iter().map(|(camera, _)| self.post.stations[*camera].in_use()).collect();
-        let learnt = batch.iter().any(|(camera, _)| self.post.stations[*camera].hand_over.wants_tokens());
+        let judges: Vec<_> = batch.iter().map(|taken| self.post.stations[taken.camera].in_use()).collect();
+        let learnt = batch.iter().any(|taken| self.post.stations[taken.camera].hand_over.wants_tokens());
         self.ask_for_tokens(learnt || judges.iter().any(|(_, memory)| memory.is_some()));
-        let taken = self.clock.now().monotonic;
+        let begun = self.clock.now().monotonic;
         let nothing: &dyn Fn() -> Vec<Image> = &Vec::new;
         let answer = infer(self.engine, &frames, if whole { coming } else { nothing });
         self.count_batch(answer.is_err());
         match answer {
             Ok(predictions) => {
                 let mut predictions = predictions.into_iter();
-                for ((camera, frame), judge) in batch.into_iter().zip(judges) {
-                    let prediction = if frame.image.damaged { None } else { predictions.next() };
+                for (taken, judge) in batch.into_iter().zip(judges) {
+                    let prediction = if taken.is_seen() { predictions.next() } else { None };
                     let Some(prediction) = prediction else {
-                        self.give_up(&[(camera, frame)], NoVerdictReason::EngineError);
+                        self.give_up_taken(&taken, NoVerdictReason::EngineError);
                         continue;
                     };
-                    let waited = taken.saturating_duration_since(frame.captured.monotonic);
-                    self.judge(camera, frame, prediction, judge, waited);
+                    let waited = begun.saturating_duration_since(taken.placed.frame.captured.monotonic);
+                    self.judge(taken, prediction, judge, waited);
                     self.heartbeat.step();
                 }
                 self.trouble(None);
             }
             Err(error) => {
-                self.give_up(&batch, NoVerdictReason::EngineError);
+                batch.iter().for_each(|taken| self.give_up_taken(taken, NoVerdictReason::EngineError));
                 self.trouble(Some(&error.to_string()));
             }
         }
     }
 
     /// What of a frame the engine is to see, where frames of a batch go together; nothing of a damaged one.
-    fn view(&mut self, camera: usize, frame: &mut Frame) -> Option<Frame> {
-        if frame.image.damaged {
+    fn view(&mut self, taken: &mut Taken) -> Option<Frame> {
+        if !taken.is_seen() {
             return None;
         }
-        match self.lookers[camera].cut(frame) {
+        match self.lookers[taken.camera].cut(taken.placed.seen()) {
             Ok(view) => Some(view),
             Err(error) => {
-                tracing::error!(camera = %frame.camera, frame = frame.seq, "{error}");
-                frame.image.damaged = true;
+                tracing::error!(camera = %taken.placed.frame.camera, frame = taken.placed.frame.seq, "{error}");
+                taken.placed.frame.image.damaged = true;
                 None
             }
         }
@@ -230,13 +270,18 @@ impl Inspector<'_> {
         for at in 0..self.post.stations.len() {
             let Some((frame, defect_threshold)) = self.post.stations[at].picture.wanted() else { continue };
             self.let_go();
-            match self.lookers[at].look(self.engine, &frame, Asked::default(), None) {
+            let Ok(placed) = Placed::new(&frame, self.post.stations[at].locate.as_ref()) else {
+                self.post.stations[at].picture.not_shown();
+                continue;
+            };
+            match self.lookers[at].look(self.engine, placed.seen(), Asked::default(), None) {
                 Ok(prediction) => {
-                    let inspected = Inspected { frame, map: prediction.map, defect_threshold };
+                    let map = placed.map(&prediction.map);
+                    let inspected = Inspected { frame: placed.frame, map, defect_threshold };
                     self.post.stations[at].picture.keep(inspected);
                 }
                 Err(error) => {
-                    tracing::warn!(camera = %frame.camera, "the last picture cannot be shown: {error}");
+                    tracing::warn!(camera = %placed.frame.camera, "the last picture cannot be shown: {error}");
                     self.post.stations[at].picture.not_shown();
                 }
             }
@@ -256,14 +301,14 @@ impl Inspector<'_> {
 
     fn judge(
         &mut self,
-        camera: usize,
-        frame: Frame,
+        taken: Taken,
         prediction: Prediction,
         (newest, memory): (Arc<RecipeSpec>, Option<Arc<Memory>>),
         waited: Duration,
     ) {
+        let camera = taken.camera;
         let own = (self.tokens && self.post.stations[camera].hand_over.wants_tokens()).then(|| prediction.clone());
-        let size = (frame.image.width, frame.image.height);
+        let size = (taken.placed.frame.image.width, taken.placed.frame.image.height);
         let prediction = match &memory {
             None => prediction,
             // Thresholds that were made with a memory mean nothing without it: no verdict, never a pass.
@@ -274,11 +319,12 @@ impl Inspector<'_> {
             {
                 Ok(joined) => joined,
                 Err(error) => {
-                    self.not_judged((camera, &frame), error.to_string());
+                    self.not_judged((camera, &taken.placed.frame), error.to_string());
                     // What the engine alone has said is as good as ever to whoever learns, which may be the way out.
                     let verdict = Verdict::NoVerdict(NoVerdictReason::EngineError);
-                    let captured = frame.captured.monotonic;
+                    let captured = taken.placed.frame.captured.monotonic;
                     if let Some(own) = own {
+                        let frame = taken.placed.seen().clone();
                         let (prediction, own, memory) = (own.clone(), Some(own), Some(Arc::clone(memory)));
                         let part = || Handed { frame, prediction, own, verdict, recipe: newest, memory };
                         self.post.stations[camera].hand_over.offer(part, captured);
@@ -288,54 +334,60 @@ impl Inspector<'_> {
             },
         };
         match self.lookers[camera].back(prediction, size) {
-            Ok(prediction) => self.conclude(camera, frame, (prediction, own), (newest, memory), waited),
+            Ok(prediction) => self.conclude(taken, (prediction, own), (newest, memory), waited),
             Err(error) => {
-                tracing::error!(camera = %frame.camera, frame = frame.seq, "{error}");
-                self.post.stations[camera].failed(&frame, NoVerdictReason::EngineError);
+                tracing::error!(camera = %taken.placed.frame.camera, frame = taken.placed.frame.seq, "{error}");
+                self.post.stations[camera].failed(&taken.placed.frame, NoVerdictReason::EngineError);
             }
         }
     }
 
-    /// The recipe's word on what engine and memory have said, laid over the captured frame; `own` is what the engine alone said.
+    /// The recipe's word on what engine and memory have said, laid over the frame that was looked at; `own` is what the engine alone said.
     pub(super) fn conclude(
         &mut self,
-        camera: usize,
-        frame: Frame,
+        taken: Taken,
         (prediction, own): (Prediction, Option<Prediction>),
         (newest, memory): (Arc<RecipeSpec>, Option<Arc<Memory>>),
         waited: Duration,
     ) {
+        let camera = taken.camera;
         let station = &self.post.stations[camera];
         let in_use = &mut self.recipes[camera];
         if !Arc::ptr_eq(&newest, &in_use.spec) {
             *in_use = InUse::new(newest);
         }
         let begin = self.clock.now().monotonic;
-        let judged = in_use.recipe.inspect(&prediction, frame.image.width, frame.image.height);
+        let judged =
+            in_use.recipe.inspect(&prediction, taken.placed.frame.image.width, taken.placed.frame.image.height);
         let mut times = prediction.times;
         times.postprocess += self.clock.now().monotonic.saturating_duration_since(begin);
         match judged {
             Ok(inspection) => {
-                let inspection = Inspection { tiles: self.lookers[camera].tile_count(), ..inspection };
+                let tiles = self.lookers[camera].tile_count();
+                let inspection = Inspection { tiles, ..taken.placed.inspection(inspection) };
+                let map = taken.placed.map(&prediction.map);
+                let frame = &taken.placed.frame;
                 let recipe = Arc::clone(&in_use.spec);
                 let verdict = inspection.verdict;
                 let helped = memory.clone();
-                let kept = station.writer().look(verdict, Some((&frame.image, Some(&prediction.map))));
-                if station.judged(&frame, Judged { inspection, waited, times, recipe, memory: memory.clone(), kept }) {
+                let kept = station.writer().look(verdict, Some((&frame.image, Some(&map))));
+                if station.judged(frame, Judged { inspection, waited, times, recipe, memory: memory.clone(), kept }) {
                     let recipe = Arc::clone(&in_use.spec);
-                    let seen = || (frame.clone(), prediction.clone());
+                    // Whoever learns from parts, or compares pictures, sees them as they were taught.
+                    let seen = || (taken.placed.seen().clone(), prediction.clone());
                     let part = || {
                         let (frame, prediction) = seen();
                         Handed { frame, prediction, own, verdict, recipe, memory }
                     };
                     station.hand_over.offer(part, frame.captured.monotonic);
                 }
-                self.post.looks.offer((camera, station), &frame.image, &prediction, verdict, (&in_use.spec, &helped));
+                let seen = &taken.placed.seen().image;
+                self.post.looks.offer((camera, station), seen, &prediction, verdict, (&in_use.spec, &helped));
                 in_use.unjudged = None;
                 let defect_threshold = in_use.spec.defect_threshold;
-                station.picture.keep(Inspected { frame, map: prediction.map, defect_threshold });
+                station.picture.keep(Inspected { frame: taken.placed.frame, map, defect_threshold });
             }
-            Err(error) => self.not_judged((camera, &frame), error.to_string()),
+            Err(error) => self.not_judged((camera, &taken.placed.frame), error.to_string()),
         }
     }
 

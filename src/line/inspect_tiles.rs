@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::inspect::Inspector;
+use super::inspect::{Inspector, Taken};
 use super::station::Station;
 use crate::frame::Frame;
 use crate::look::{Asked, LookError};
@@ -11,44 +11,49 @@ use crate::verdict::NoVerdictReason;
 
 impl Inspector<'_> {
     /// Inspects the frames of cameras with tiles, and hands back the others. A damaged one is among those: nobody looks at it.
-    pub(super) fn inspect_tiles(&mut self, batch: Vec<(usize, Frame)>) -> Vec<(usize, Frame)> {
+    pub(super) fn inspect_tiles(&mut self, batch: Vec<Taken>) -> Vec<Taken> {
         let is_tiled =
-            |(camera, frame): &(usize, Frame)| self.lookers[*camera].spec().tiles.is_some() && !frame.image.damaged;
+            |taken: &Taken| self.lookers[taken.camera].spec().tiles.is_some() && !taken.placed.frame.image.damaged;
         let (tiled, others): (Vec<_>, Vec<_>) = batch.into_iter().partition(is_tiled);
-        for (camera, frame) in tiled {
-            self.inspect_tiled(camera, frame);
+        for taken in tiled {
+            if taken.lost.is_some() {
+                self.give_up_taken(&taken, NoVerdictReason::EngineError);
+                continue;
+            }
+            self.inspect_tiled(taken);
             self.heartbeat.step();
         }
         others
     }
 
-    fn inspect_tiled(&mut self, camera: usize, frame: Frame) {
+    fn inspect_tiled(&mut self, taken: Taken) {
+        let (camera, frame) = (taken.camera, &taken.placed.frame);
         let station = Arc::clone(&self.post.stations[camera]);
         // Those before it may have taken its time.
-        if self.too_late() || !station.wants(&frame) {
-            return station.failed(&frame, NoVerdictReason::Deadline);
+        if self.too_late() || !station.wants(frame) {
+            return station.failed(frame, NoVerdictReason::Deadline);
         }
         self.let_go();
         let (recipe, memory) = station.in_use();
         if let Some(Err(error)) = memory.as_ref().map(|memory| memory.fits(&self.post.context.model)) {
             tracing::error!(camera = %frame.camera, frame = frame.seq, "{error}");
-            return station.failed(&frame, NoVerdictReason::EngineError);
+            return station.failed(frame, NoVerdictReason::EngineError);
         }
         self.ask_for_tokens(memory.is_some());
-        let taken = self.clock.now().monotonic;
-        let until = until(&station, &frame);
+        let begun = self.clock.now().monotonic;
+        let until = until(&station, frame);
         let (heartbeat, give_up_at) = (Arc::clone(&self.heartbeat), Arc::clone(&self.give_up_at));
         let wanted = || {
             heartbeat.step();
-            station.wants(&frame) && give_up_at.get().is_none_or(|&at| Instant::now() < at)
+            station.wants(frame) && give_up_at.get().is_none_or(|&at| Instant::now() < at)
         };
         let asked = Asked { regions: &recipe.regions, memory: memory.as_deref(), until, wanted: Some(&wanted) };
-        let looked = self.lookers[camera].look(self.engine, &frame, asked, None);
+        let looked = self.lookers[camera].look(self.engine, taken.placed.seen(), asked, None);
         self.count_batch(matches!(looked, Err(LookError::Engine(_))));
         let reason = match looked {
             Ok(prediction) => {
-                let waited = taken.saturating_duration_since(frame.captured.monotonic);
-                self.conclude(camera, frame, (prediction, None), (recipe, memory), waited);
+                let waited = begun.saturating_duration_since(frame.captured.monotonic);
+                self.conclude(taken, (prediction, None), (recipe, memory), waited);
                 return self.trouble(None);
             }
             Err(error @ LookError::Overrun { .. }) => {
@@ -65,7 +70,7 @@ impl Inspector<'_> {
                 NoVerdictReason::EngineError
             }
         };
-        station.failed(&frame, reason);
+        station.failed(frame, reason);
     }
 }
 

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::locating::LocatePlan;
 use super::parts::TriggerPlan;
 use super::queue::WhenFull;
 use super::recipe::RecipeSpec;
@@ -48,6 +49,8 @@ pub struct CameraPlan {
     pub found_with: Option<ModelInfo>,
     /// What good parts look like, where it is watched whether pictures under the configured recipe still do.
     pub picture: Option<Arc<Baseline>>,
+    /// How its parts are found, where they do not lie still.
+    pub locate: Option<LocatePlan>,
     /// What came by command in an earlier start, in place of what is configured.
     pub kept: Option<Used>,
     /// Pause before a lost camera is opened again, the first time.

@@ -10,6 +10,7 @@ use crate::command::MAX_ID;
 use crate::event::RecipeInfo;
 use crate::verdict::{Inspection, NoVerdictReason, Verdict};
 use crate::view::ViewError;
+use crate::view::locate::LocateError;
 
 use super::regions::{Mask, RegionError, defects};
 use super::statistic::part_statistic;
@@ -91,6 +92,9 @@ pub enum RecipeError {
     /// The camera's view does not fit the frames.
     #[error("[camera.view]: {0}")]
     View(#[from] ViewError),
+    /// The camera's taught picture does not fit the frames.
+    #[error("[camera.locate]: {0}")]
+    Locate(#[from] LocateError),
 }
 
 /// A recipe that remembers the pixels of the last frame size.
@@ -134,7 +138,7 @@ impl Recipe {
         };
         let score_fails = self.spec.threshold.is_some_and(|threshold| prediction.score >= threshold);
         let verdict = if score_fails || !defects.is_empty() { Verdict::Fail } else { Verdict::Pass };
-        Ok(Inspection { verdict, score: Some(prediction.score), defects, tiles: None })
+        Ok(Inspection { verdict, score: Some(prediction.score), defects, location: None, tiles: None })
     }
 
     /// The highest thresholds at which this recipe would still fail the part, whatever its own are.
@@ -242,7 +246,7 @@ pub fn regions_mistakes(regions: &[Vec<[f32; 2]>]) -> Vec<RegionsMistake> {
 
 /// The inspection of a frame nobody could judge.
 pub fn no_verdict(reason: NoVerdictReason) -> Inspection {
-    Inspection { verdict: Verdict::NoVerdict(reason), score: None, defects: Vec::new(), tiles: None }
+    Inspection { verdict: Verdict::NoVerdict(reason), score: None, defects: Vec::new(), location: None, tiles: None }
 }
 
 #[cfg(test)]

@@ -5,14 +5,16 @@
 //! engine's answers waiting; and a camera that can wait offers again, in its own thread, what the sink had no room for.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crossbeam_channel::Sender;
 
 use super::damaged::DamagedFrames;
-use super::event_writer::{Entry, EventWriter, Kept, LineContext};
+use super::event_writer::{Entry, EventWriter, LineContext};
 use super::handover::HandOver;
+use super::judged::Judged;
 use super::last_picture::LastPicture;
+use super::locating::LocatePlan;
 use super::parts::{Matcher, Outcome, Output, Pairing, PartCounters, Shot, TriggerMode, TriggerPlan};
 use super::plan::CameraPlan;
 use super::queue::{FrameQueue, Pushed, WhenFull};
@@ -27,23 +29,8 @@ use crate::event::ModelInfo;
 use crate::frame::{Frame, Part};
 use crate::memory::{Memory, MemoryError};
 use crate::source::SourceError;
-use crate::verdict::{Inspection, NoVerdictReason};
+use crate::verdict::NoVerdictReason;
 use crate::view::{Transform, ViewSpec};
-
-/// The engine's answer for one frame, and how it came about.
-pub(super) struct Judged {
-    pub inspection: Inspection,
-    /// From capture until the engine took the frame.
-    pub waited: Duration,
-    /// `postprocess` includes the recipe.
-    pub times: StageTimes,
-    /// What it was judged by.
-    pub recipe: Arc<RecipeSpec>,
-    /// What helped the model.
-    pub memory: Option<Arc<Memory>>,
-    /// What the archive keeps of it.
-    pub kept: Kept,
-}
 
 struct Recipes {
     configured: Used,
@@ -74,6 +61,8 @@ pub(super) struct Station {
     queue: Mutex<Option<Arc<FrameQueue>>>,
     book: Mutex<Book>,
     recipes: Mutex<Recipes>,
+    /// How its parts are found.
+    pub locate: Option<LocatePlan>,
     /// The picture that was inspected last.
     pub picture: LastPicture,
     /// Whoever learns from the parts.
@@ -110,6 +99,7 @@ impl Station {
             queue: Mutex::new(Some(Arc::new(queue))),
             book: Mutex::new(Book { matcher: Matcher::new(plan.trigger), due: None }),
             recipes: Mutex::new(Recipes { configured, current, size: None, gave_way: None }),
+            locate: plan.locate.clone(),
             picture: LastPicture::default(),
             hand_over: HandOver::default(),
             shown: context.archive.as_ref().map(|_| Shown::default()),
@@ -287,7 +277,7 @@ impl Station {
     pub fn judged(&self, frame: &Frame, judged: Judged) -> bool {
         if self.runs_free() {
             let shot = Shot::from(frame);
-            self.writer.write(verdict(frame.part.clone(), shot, &judged, judged.inspection.clone()));
+            self.writer.write(judged.entry(frame.part.clone(), shot));
             return true;
         }
         let now = self.clock.now().monotonic;
@@ -380,7 +370,7 @@ impl Station {
         let image = shot.as_ref().and_then(|shot| self.shown.as_ref()?.take(shot.seq));
         match (outcome, shot) {
             (Outcome::Verdict(judged), Some(shot)) => {
-                self.writer.write(Entry { due, ..verdict(Some(part), shot, &judged, judged.inspection.clone()) });
+                self.writer.write(Entry { due, ..judged.entry(Some(part), shot) });
             }
             // A verdict without a frame cannot be: the matcher decides by frames.
             (Outcome::Verdict(_), None) => {}
@@ -471,6 +461,7 @@ impl Station {
     /// all that belongs to it.
     pub fn frames_have(&self, width: u32, height: u32) -> Result<(), RecipeError> {
         Transform::new(&self.view, (width, height))?;
+        self.locate.as_ref().map_or(Ok(()), |plan| plan.locator.fits((width, height)))?;
         let mut recipes = self.recipes();
         recipes.size = Some((width, height));
         let Recipes { configured, current, .. } = &*recipes;
@@ -482,21 +473,5 @@ impl Station {
         tracing::error!(camera = %self.camera, "{text}");
         (recipes.current, recipes.gave_way) = (recipes.configured.clone(), Some(text));
         Ok(())
-    }
-}
-
-fn verdict(part: Option<Part>, shot: Shot, judged: &Judged, inspection: Inspection) -> Entry<'_> {
-    let Judged { waited, times, recipe, memory, kept, .. } = judged;
-    Entry {
-        part,
-        begun: shot.captured,
-        shot: Some(shot),
-        due: None,
-        inspection,
-        waited: *waited,
-        times: *times,
-        recipe,
-        memory: memory.as_ref().map(|memory| memory.info()),
-        kept: kept.clone(),
     }
 }

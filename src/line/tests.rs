@@ -175,6 +175,7 @@ fn camera(name: &str, queue: usize, when_full: WhenFull) -> (Feed, (CameraPlan, 
         memory: None,
         found_with: None,
         picture: None,
+        locate: None,
         backoff_min: short,
         backoff_max: short,
     };

@@ -83,6 +83,7 @@ function ask() {
       const response = await fetch("/api/session", { method: "POST", headers: { ...OURS, authorization: `Bearer ${field.value}` } });
       if (response.status === 204) {
         right = true;
+        dispatchEvent(new Event("signed"));
         return dialog.close();
       }
       field.select();

@@ -17,14 +17,21 @@ const WAITING = new Set(["history", "review"]);
 const main = document.getElementById("main");
 let end = null;
 let mayChange = false;
+let shown = "now";
+
+/** Says which view is shown. */
+function mark() {
+  document.getElementById("views").querySelectorAll("a").forEach((link) => {
+    link.dataset.view === shown ? link.setAttribute("aria-current", "page") : link.removeAttribute("aria-current");
+  });
+}
 
 function show() {
   const [wanted, ...rest] = location.hash.slice(1).split("/");
   const view = VIEWS[wanted] ? wanted : "now";
   end?.();
-  document.getElementById("views").querySelectorAll("a").forEach((link) => {
-    link.dataset.view === view ? link.setAttribute("aria-current", "page") : link.removeAttribute("aria-current");
-  });
+  shown = view;
+  mark();
   if (WAITING.has(view) && !live.state) {
     replace(main, h("h1", {}, t(view)), h("p", { class: "quiet" }, "…"));
     const begun = subscribe(() => { if (live.state) { begun(); show(); } });
@@ -44,6 +51,7 @@ function frame() {
   const theme = h("button", { type: "button", class: "plain", onclick: turn, "aria-label": t("light_dark"), title: t("light_dark") }, "◐");
   const sign = h("button", { type: "button", class: "plain", onclick: signInOrOut }, t(mayChange ? "sign_out" : "sign_in"));
   replace(document.getElementById("tools"), language, theme, sign);
+  mark();
 }
 
 function keep(key, value) {
@@ -65,9 +73,9 @@ function turn() {
 }
 
 async function signInOrOut() {
-  if (mayChange) await tried(() => fetch("/api/session", { method: "DELETE", headers: { "x-vcp-line-page": "1" } }), t("signed_out"));
-  else await login();
-  await look();
+  if (!mayChange) return login();
+  await tried(() => fetch("/api/session", { method: "DELETE", headers: { "x-vcp-line-page": "1" } }), t("signed_out"));
+  return look();
 }
 
 async function look() {
@@ -84,7 +92,13 @@ subscribe(() => {
   say(document.getElementById("line"), plain(live.state?.line ?? "vcp-line", 40));
   now.states(document.getElementById("states"));
 });
-addEventListener("hashchange", show);
+addEventListener("signed", look);
+addEventListener("hashchange", () => {
+  show();
+  // Another view begins at its top, for the eye and for whoever uses the keyboard.
+  scrollTo(0, 0);
+  main.focus({ preventScroll: true });
+});
 const session = await look();
 if (session && !session.read) await login();
 await look();

@@ -122,13 +122,11 @@ class Commissioning {
   showMissing(camera) {
     const { mqtt, outbox, alarms } = live.state;
     const seen = this.viewer.figures;
-    const last = camera.last_activity;
-    const calibrated = last?.kind === "calibrate" && last.ok;
     const items = [
       ["online", camera.state === "online"],
       ["light", seen ? seen.brightness >= 5 && seen.brightness <= 95 && seen.clipped < 20 : null],
       ["memory", camera.memory ? true : null],
-      ["calibrated", calibrated || camera.recipe.version > 1 ? true : null],
+      ["calibrated", camera.limits?.calibrated ? true : null],
       ["triggered", camera.trigger !== "free" ? true : null],
       ["broker", mqtt.connected],
       ["outbox", outbox ? !outbox.failing : false],

@@ -48,7 +48,7 @@ export function shape(verdict) {
   const path = {
     pass: "M5 12.5 10 17.5 19.5 7",
     fail: "M6 6 18 18 M18 6 6 18",
-    no_verdict: "M8.5 9a3.5 3.5 0 1 1 5 3.2c-1 .5-1.5 1.1-1.5 2.3 M12 18.4v.1",
+    no_verdict: "M7.5 12h9",
   }[verdict] ?? "M6 12h12";
   const frame = {
     pass: s("circle", { cx: 12, cy: 12, r: 11, class: "ground" }),

@@ -3,13 +3,16 @@
 import { command, get, tried } from "./api.js";
 import { h, ms, name, number, plain, replace, s, say, shape } from "./dom.js";
 import { live } from "./live.js";
-import { moment, t } from "./texts.js";
+import { minute, moment, t } from "./texts.js";
 
 const PAGE = 40;
 const SPANS = { hour: 3600, shift: 8 * 3600, day: 86400, week: 7 * 86400, month: 31 * 86400 };
 /** Quarters of an hour that one column of the charts stands for. */
 const STEPS = { hour: 1, shift: 1, day: 4, week: 24, month: 96 };
 const REASONS = ["camera_lost", "overrun", "deadline", "engine_error", "warming_up", "paused", "frame_damaged", "restarted", "part_not_found"];
+
+/** What was chosen last: whoever comes back from a part finds the same parts. */
+const chosen = { span: "day" };
 
 const query = (path, values) => {
   const given = Object.entries(values).filter(([, value]) => value !== null && value !== undefined);
@@ -21,7 +24,6 @@ export function view(main) {
   const choice = (id, options) => h("select", { id, onchange: () => load() }, options.map(([value, text]) => h("option", { value }, text)));
   const cameras = (live.state?.cameras ?? []).map(({ camera }) => [camera, plain(camera, 60)]);
   const span = choice("span", Object.keys(SPANS).map((key) => [key, t(`span_${key}`)]));
-  span.value = "day";
   const camera = choice("of-camera", [["", t("all_cameras")], ...cameras]);
   const verdict = choice("of-verdict", [["", t("all_verdicts")], ...["pass", "fail", "no_verdict"].map((word) => [word, t(word)])]);
   const reason = choice("of-reason", [["", t("all_reasons")], ...REASONS.map((word) => [word, t(`reason_${word}`)])]);
@@ -34,6 +36,7 @@ export function view(main) {
   const scores = new Histogram(camera);
   const rows = h("tbody", {});
   const more = h("button", { type: "button", class: "plain", hidden: true, onclick: () => list(false) }, t("more"));
+  const zip = h("a", { class: "button", download: "parts.zip", hidden: true }, t("export_zip"));
   let next = null;
   let filter = {};
 
@@ -41,11 +44,16 @@ export function view(main) {
     const page = await get(query("/api/parts", { filter, after: anew ? null : next, most: PAGE }));
     next = page.next;
     more.hidden = !next;
+    zip.hidden = !(anew ? page.parts.length : rows.children.length);
+    zip.href = query("/api/export.zip", { filter });
     const made = page.parts.map(row);
     anew ? replace(rows, made) : rows.append(...made);
     if (anew && !made.length) replace(rows, h("tr", {}, h("td", { colspan: 7 }, t("no_parts"))));
   };
+  const fields = [span, camera, verdict, reason, least, part];
+  fields.forEach((field) => { field.value = chosen[field.id] ?? field.value; });
   const load = async () => {
+    fields.forEach((field) => { chosen[field.id] = field.value; });
     const from = new Date(Date.now() - SPANS[span.value] * 1000).toISOString();
     filter = { from };
     for (const [key, field] of [["camera", camera], ["verdict", verdict], ["reason", reason], ["part", part]]) if (field.value) filter[key] = field.value;
@@ -70,10 +78,12 @@ export function view(main) {
       scores.element),
     h("section", { class: "card" }, h("h2", {}, t("parts")),
       h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": t("parts") }, h("table", {},
-        h("thead", {}, h("tr", {}, ["verdict", "part", "camera", "time", "score", "latency", "pictures"].map((key) => h("th", { scope: "col" }, t(key))))), rows)), more));
+        head(), rows)), h("div", { class: "row" }, more, zip)));
   load();
   return () => {};
 }
+
+export const head = () => h("thead", {}, h("tr", {}, ["verdict", "part", "camera", "time", "score", "latency", "pictures"].map((key) => h("th", { scope: "col" }, t(key)))));
 
 export function row(part) {
   const link = h("a", { href: `#part/${part.event_id}` }, part.part === null ? t("no_part") : name(part.part));
@@ -104,7 +114,7 @@ function chart(title, periods, of, kind, written) {
       values.map((value, at) => (value === null ? null : s("rect", {
         class: kind, x: (600 * (periods[at].start_s - start)) / (end - start), width: Math.max(1, (560 * periods[at].seconds) / (end - start)),
         y: 80 - (78 * value) / (most || 1), height: Math.max(1, (78 * value) / (most || 1)) })))),
-    periods.length ? h("p", { class: "quiet ends" }, h("span", {}, moment(start * 1000)), h("span", {}, moment(end * 1000))) : null];
+    periods.length ? h("p", { class: "quiet ends" }, h("span", {}, minute(start * 1000)), h("span", {}, minute(end * 1000))) : null];
 }
 
 /** How scores are spread, and a threshold that can be dragged over them. */
@@ -116,8 +126,9 @@ class Histogram {
     this.range = h("input", { type: "range", id: "what-if", min: 0, max: 2, step: 0.01, value: 1, oninput: () => this.count() });
     this.text = h("p", { class: "what-if", role: "status" });
     this.apply = h("button", { type: "button", onclick: () => this.take() }, t("apply"));
+    this.hint = h("p", { class: "quiet" });
     this.element = h("section", { class: "card", "aria-labelledby": "scores-h" }, h("h2", { id: "scores-h" }, t("scores")),
-      h("div", { class: "histogram" }, this.bars, this.line), h("label", { for: "what-if", class: "quiet" }, t("drag_threshold")), this.range, this.text, this.apply);
+      h("div", { class: "histogram" }, this.bars, this.line), h("label", { for: "what-if", class: "quiet" }, t("drag_threshold")), this.range, this.text, this.hint, this.apply);
   }
 
   show(spread) {
@@ -143,6 +154,8 @@ class Histogram {
     this.range.max = this.most.toFixed(2);
     this.range.value = String(used ?? this.most * 0.75);
     this.apply.disabled = !this.name;
+    say(this.hint, !this.name ? t("choose_camera") : used === null ? t("by_defects") : "");
+    this.hint.hidden = !this.hint.textContent;
     this.count();
   }
 

@@ -1,5 +1,6 @@
 // Now: one tile for each camera, what is wrong with the line, and how everything around it is doing.
 
+import { command, tried } from "./api.js";
 import { h, ms, name, number, plain, replace, s, say, shape } from "./dom.js";
 import { live, subscribe } from "./live.js";
 import { Viewer } from "./picture.js";
@@ -47,6 +48,7 @@ class Tile {
     this.camera = camera;
     this.viewer = new Viewer(t("picture_of", { camera: plain(camera) }));
     this.state = h("span", { class: "chip" });
+    this.keep = h("button", { type: "button", class: "plain", hidden: true, onclick: () => this.keepNext() }, t("keep_next"));
     this.word = h("span", { class: "word" });
     this.mark = h("span", { class: "mark" });
     this.part = h("p", { class: "part" });
@@ -56,7 +58,7 @@ class Tile {
     this.count = h("p", { class: "count" });
     this.banner = h("div", { class: "verdict none" }, this.mark, h("div", {}, this.word, this.part));
     this.element = h("article", { class: "tile", "aria-label": t("camera_named", { camera: plain(camera) }) },
-      h("div", { class: "head" }, h("h2", {}, name(camera)), this.state),
+      h("div", { class: "head" }, h("h2", {}, name(camera)), h("div", { class: "row" }, this.keep, this.state)),
       h("div", { class: "body" },
         this.banner,
         this.viewer.stage,
@@ -70,6 +72,7 @@ class Tile {
     const state = camera.paused ? "paused" : camera.state;
     say(this.state, t(`camera_${state}`));
     this.state.className = `chip ${state === "online" ? "good" : state === "lost" ? "bad" : "warn"}`;
+    this.keep.hidden = !live.state.archive;
     const outline = () => this.viewer.outline(this.viewer.event(this.camera)?.defects, camera.limits?.regions);
     this.viewer.refresh(this.camera, outline);
     outline();
@@ -91,6 +94,10 @@ class Tile {
       fact(t("defects"), event.verdict === "no_verdict" ? "–" : event.defects.length),
       fact(t("recipe"), h("span", {}, name(event.recipe.id), ` v${event.recipe.version}`)));
     this.showStrip(of.recent);
+  }
+
+  keepNext() {
+    return tried(() => command("keep", { camera: this.camera }), t("keep_begun", { camera: plain(this.camera, 60) }));
   }
 
   showStrip(recent) {

@@ -2,7 +2,7 @@
 
 import { get } from "./api.js";
 import { h, ms, name, number, plain, replace, shape } from "./dom.js";
-import { row } from "./history.js";
+import { head, row } from "./history.js";
 import { moment, t } from "./texts.js";
 
 export async function show(place, id) {
@@ -27,7 +27,7 @@ export async function show(place, id) {
   replace(place,
     h("div", { class: "bar" }, h("h1", {}, t("part"), " ", part.part === null ? t("no_part") : name(part.part))),
     h("div", { class: "commission" },
-      h("section", { class: "card" }, h("h2", {}, t("pictures")), pictures(part)),
+      h("section", { class: "card" }, h("h2", {}, t("pictures")), h("div", { class: "stack" }, pictures(part))),
       h("div", { class: "steps" },
         h("section", { class: `verdict ${part.verdict}` }, shape(part.verdict), h("div", {}, h("span", { class: "word" }, t(part.verdict)),
           h("p", { class: "part" }, part.reason ? t(`reason_${part.reason}`) : "", event?.suspect ? t(`suspect_${event.suspect}`) : ""))),
@@ -35,7 +35,7 @@ export async function show(place, id) {
           fact("score", number(part.score)), fact("threshold", number(part.threshold)), fact("latency", ms(part.latency_ms)), ...versions)),
         reviews.length ? h("section", { class: "card" }, h("h2", {}, t("review")), reviews.map((review) => h("p", {}, t(`opinion_${review.opinion}`), " · ", name(review.name), " · ", moment(review.at), review.reason ? [" · ", name(review.reason)] : null))) : null,
         defects, stages)),
-    similar.length ? h("section", { class: "card" }, h("h2", {}, t("similar")), h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": t("similar") }, h("table", {}, h("tbody", {}, similar.map(row))))) : null,
+    similar.length ? h("section", { class: "card" }, h("h2", {}, t("similar")), h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": t("similar") }, h("table", {}, head(), h("tbody", {}, similar.map(row))))) : null,
     event ? h("details", { class: "card" }, h("summary", {}, t("event")), h("pre", { tabindex: 0 }, plain(JSON.stringify(event, null, 1), 100000).replaceAll("\\u{a}", "\n"))) : null);
 }
 

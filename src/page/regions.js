@@ -20,7 +20,8 @@ export class Regions {
       button("close_region", () => this.close()), button("undo", () => this.undo()), button("clear", () => this.clear()),
       h("button", { type: "button", onclick: () => { this.close(); save(this.regions).then((kept) => kept && this.stop()); } }, t("save_regions")),
       button("cancel", () => this.stop()));
-    this.element = h("div", { class: "regions" }, this.begin, this.tools, h("p", { class: "quiet" }, t("draw_help")));
+    this.help = h("p", { class: "quiet", hidden: true }, t("draw_help"));
+    this.element = h("div", { class: "regions stack" }, this.begin, this.help, this.tools);
   }
 
   start() {
@@ -78,6 +79,7 @@ export class Regions {
     this.svg.toggleAttribute("hidden", !this.drawing);
     this.tools.hidden = !this.drawing;
     this.begin.hidden = this.drawing;
+    this.help.hidden = !this.drawing;
     const text = (polygon) => polygon.map(([x, y]) => `${x},${y}`).join(" ");
     const radius = (this.viewer.size?.[0] ?? 100) / 120;
     replace(this.svg,

@@ -11,7 +11,7 @@ const MOST = 200;
 export function view(main) {
   if (live.state && !live.state.archive) return replace(main, h("h1", {}, t("review")), h("p", { class: "card" }, t("no_archive")));
   const list = h("ol", { class: "parts", "aria-label": t("parts") });
-  const place = h("div", {});
+  const place = h("div", { class: "stack" });
   const rate = h("p", { class: "quiet", role: "status" });
   const who = h("input", { id: "who", autocomplete: "name", maxlength: 60 });
   const why = h("input", { id: "why", maxlength: 200 });
@@ -23,7 +23,9 @@ export function view(main) {
   const select = (index) => {
     at = Math.max(0, Math.min(parts.length - 1, index));
     [...list.children].forEach((item, place) => item.firstChild.setAttribute("aria-current", String(place === at)));
-    list.children[at]?.scrollIntoView({ block: "nearest" });
+    const item = list.children[at];
+    // The list alone moves, not the page under the picture.
+    if (item) list.scrollTop = Math.min(Math.max(list.scrollTop, item.offsetTop + item.offsetHeight - list.clientHeight), item.offsetTop);
     const part = parts[at];
     if (!part) return replace(place, h("p", { class: "quiet" }, t("no_parts")));
     replace(place,
@@ -40,7 +42,7 @@ export function view(main) {
     }
     try { localStorage.setItem("who", who.value.trim()); } catch { /* not kept */ }
     const body = { event_id: part.event_id, opinion, name: who.value.trim(), reason: why.value.trim() };
-    if (!(await tried(() => post("/api/reviews", body), t(`opinion_${opinion}`)))) return;
+    if (!(await tried(() => post("/api/reviews", body), `${plain(part.part ?? t("no_part"), 40)}: ${t(`opinion_${opinion}`)}`))) return;
     why.value = "";
     said.set(part.event_id, opinion);
     mark(at);
@@ -67,9 +69,10 @@ export function view(main) {
   };
   addEventListener("keydown", key);
   replace(main, h("div", { class: "bar" }, h("h1", {}, t("review")), rate),
-    h("div", { class: "commission" },
+    h("div", { class: "commission review" },
       h("section", { class: "card" }, place,
-        h("div", { class: "row" }, h("button", { type: "button", onclick: () => decide("good") }, t("good_key")), h("button", { type: "button", onclick: () => decide("bad") }, t("bad_key"))),
+        h("div", { class: "row" }, h("button", { type: "button", class: "judge pass", onclick: () => decide("good") }, shape("pass"), t("good_key")),
+          h("button", { type: "button", class: "judge fail", onclick: () => decide("bad") }, shape("fail"), t("bad_key"))),
         h("div", { class: "filters" }, h("div", {}, h("label", { for: "who" }, t("who")), who), h("div", {}, h("label", { for: "why" }, t("why")), why)),
         h("p", { class: "quiet" }, t("keys"))),
       h("section", { class: "card" }, h("h2", {}, t("parts")), list)));

@@ -30,5 +30,10 @@ export function t(key, values = {}) {
   return text.replace(/\{(\w+)\}/g, (_, name) => String(values[name] ?? ""));
 }
 
-export const time = (stamp) => new Date(stamp).toLocaleTimeString(language, { hour: "2-digit", minute: "2-digit", second: "2-digit" });
-export const moment = (stamp) => new Date(stamp).toLocaleString(language, { dateStyle: "short", timeStyle: "medium" });
+/** Dates as the person's own country writes them, where the browser says which. */
+const locale = () => (navigator.languages ?? []).find((tag) => tag.slice(0, 2) === language) ?? language;
+
+export const time = (stamp) => new Date(stamp).toLocaleTimeString(locale(), { hour: "2-digit", minute: "2-digit", second: "2-digit" });
+export const moment = (stamp) => new Date(stamp).toLocaleString(locale(), { dateStyle: "short", timeStyle: "medium" });
+/** Without seconds. */
+export const minute = (stamp) => new Date(stamp).toLocaleString(locale(), { dateStyle: "short", timeStyle: "short" });

@@ -215,6 +215,7 @@ pub(crate) mod tests {
             },
             historical: false,
             suspect: None,
+            location: None,
             images: None,
             tiles: None,
         }

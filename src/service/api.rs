@@ -53,13 +53,15 @@ impl Api for LineApi {
             .map(|camera| {
                 let word = state.cameras.get(&*camera.camera);
                 let (activity, ended) = self.activities.of(&camera.camera);
-                let recipe = self.control.get().and_then(|control| control.recipe(Some(&camera.camera)).ok());
-                let limits = recipe.map(|(_, recipe)| {
+                let used = self.control.get().and_then(|control| control.used(Some(&camera.camera)).ok());
+                let limits = used.map(|(_, used)| {
+                    let recipe = &used.recipe;
                     json!({
                         "threshold": recipe.threshold,
                         "defect_threshold": recipe.defect_threshold,
                         "min_area_px": recipe.min_area_px,
                         "regions": recipe.regions,
+                        "calibrated": used.found_with.is_some(),
                     })
                 });
                 json!({

@@ -5,6 +5,7 @@ use std::io;
 use crate::archive::ArchiveError;
 use crate::config::SecretError;
 use crate::line::LineError;
+use crate::line::locating::LocatePlanError;
 use crate::memory::MemoryError;
 use crate::publish::PublishError;
 use crate::systemd::NotifyError;
@@ -42,6 +43,14 @@ pub enum ServiceError {
         camera: String,
         /// Why it cannot be read.
         source: MemoryError,
+    },
+    /// The template by which its parts are found.
+    #[error("camera '{camera}'")]
+    Locate {
+        /// Whose.
+        camera: String,
+        /// Why it cannot be used.
+        source: LocatePlanError,
     },
     /// `NOTIFY_SOCKET` is wrong, or the watchdog has no thread.
     #[error(transparent)]

@@ -24,7 +24,7 @@ use crate::source::gstreamer_spec::{GStreamerInput, GStreamerSpec, RtspSpec};
 use crate::source::levels::{First, Levelled, LevelsSpec};
 use crate::source::synthetic::{SyntheticSource, SyntheticSpec};
 use crate::source::{self, Source, SourceContext};
-use crate::web::WebSpec;
+use crate::web::{Texts, WebSpec};
 
 /// A source of any adapter, described.
 #[derive(Clone)]
@@ -115,12 +115,19 @@ fn ask(config: &mut LineConfig) -> Result<Ask, ServiceError> {
         }
         pictures::configure(camera, commands.directory.as_deref());
     }
+    for camera in &mut config.cameras {
+        if let (Some(settings), None) = (&camera.locate, &camera.plan.locate) {
+            let named = |source| ServiceError::Locate { camera: camera.plan.name.to_string(), source };
+            camera.plan.locate = Some(settings.plan().map_err(named)?);
+        }
+    }
     let mut plans: Vec<&mut CameraPlan> = config.cameras.iter_mut().map(|camera| &mut camera.plan).collect();
     let kept = KeptRecipes::open(commands.directory.as_deref(), &mut plans);
     let http = config.http.as_ref().map(|http| {
         let token = http.token_file.as_deref().map(config::secret::read_token).transpose();
         let token = token.map_err(|source| ServiceError::SecretOf { of: "http.token_file".into(), source })?;
-        Ok::<_, ServiceError>(WebSpec { listen: http.listen, token, hosts: http.hosts.clone() })
+        let texts = http.texts.as_deref().map(Texts::read).transpose()?.unwrap_or_default();
+        Ok::<_, ServiceError>(WebSpec { listen: http.listen, token, hosts: http.hosts.clone(), texts })
     });
     let snapshots = commands.snapshots.clone().map(Snapshots::new);
     let max_age = commands.max_age;

@@ -6,15 +6,15 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{Source, SourceContext, SourceError};
 use crate::clock::{ClockSource, Moment};
 use crate::frame::{Frame, Image, Part};
-use crate::synth::{Defect, Request, render};
+use crate::synth::{Defect, DefectPlace, FrameSample, Request, render, render_frame};
 
 pub use super::synthetic_format::SyntheticFormat;
-pub use crate::synth::{Conveyor, DefectKind, SIDES};
+pub use crate::synth::{Conveyor, ConveyorFrames, DefectKind, FRAME_SIDES, Motion, SIDES};
 
 /// Parts whose picture waits to be taken, like the buffers of a camera's driver. When more wait, the oldest are lost:
 /// they are missing from the sequence numbers, and the conveyor moves on.
@@ -54,7 +54,8 @@ pub fn part_id(trigger: u64) -> String {
 pub struct SyntheticSource {
     spec: SyntheticSpec,
     context: SourceContext,
-    pictures: Vec<Image>,
+    /// With where part and defect lie, in large frames.
+    pictures: Vec<(Image, Option<Value>)>,
     truth: Option<File>,
     began: Option<Instant>,
     /// Sequence number of the next part; its trigger is so many more than the first one's.
@@ -77,8 +78,8 @@ impl SyntheticSource {
         };
         let different = u64::from(spec.conveyor.pool).min(spec.count.unwrap_or(u64::MAX)).max(1);
         let first = spec.first;
-        let picture = |index: u64| picture(&spec.conveyor.part(first + index), spec.pixel_format);
-        let pictures: Result<Vec<Image>, _> = (0..different).into_par_iter().map(picture).collect();
+        let picture = |index: u64| picture(&spec.conveyor, first + index, spec.pixel_format);
+        let pictures: Result<Vec<_>, _> = (0..different).into_par_iter().map(picture).collect();
         let pictures =
             pictures.map_err(|reason| SourceError::Pipeline { camera: context.camera.to_string(), reason })?;
         tracing::info!(camera = %context.camera, pictures = pictures.len(), "products made");
@@ -121,9 +122,9 @@ impl SyntheticSource {
         };
         let (seq, trigger) = (self.next, self.spec.first + self.next);
         self.next += 1;
-        let image = self.pictures[(seq % self.pictures.len() as u64) as usize].clone();
+        let (image, place) = self.pictures[(seq % self.pictures.len() as u64) as usize].clone();
         let part = Part { id: part_id(trigger), trigger };
-        self.tell(seq, &part)?;
+        self.tell(seq, &part, place)?;
         Ok(Frame {
             camera: self.context.camera.clone(),
             seq,
@@ -135,10 +136,10 @@ impl SyntheticSource {
         })
     }
 
-    fn tell(&mut self, seq: u64, part: &Part) -> Result<(), SourceError> {
+    fn tell(&mut self, seq: u64, part: &Part, place: Option<Value>) -> Result<(), SourceError> {
         let Some(file) = &mut self.truth else { return Ok(()) };
         let Request { class, defect, seed, .. } = self.spec.conveyor.part(part.trigger);
-        let line = json!({
+        let mut line = json!({
             "part": part.id,
             "trigger": part.trigger,
             "seq": seq,
@@ -147,14 +148,33 @@ impl SyntheticSource {
             "difficulty": defect.map(|defect| defect.difficulty),
             "seed": seed,
         });
+        if let Some(place) = place {
+            line["place"] = place;
+        }
         // One write for one line: whoever reads along never sees half of it.
         file.write_all(format!("{line}\n").as_bytes()).map_err(|error| refuse(&self.spec, &self.context, &error))
     }
 }
 
-fn picture(request: &Request, format: SyntheticFormat) -> Result<Image, String> {
-    let sample = render(request);
-    format.picture(sample.size, sample.rgb)
+fn picture(conveyor: &Conveyor, trigger: u64, format: SyntheticFormat) -> Result<(Image, Option<Value>), String> {
+    let Some(request) = conveyor.frame(trigger) else {
+        let sample = render(&conveyor.part(trigger));
+        return Ok((format.picture(sample.size, sample.size, sample.rgb)?, None));
+    };
+    let mut frame = render_frame(&request);
+    let rgb = std::mem::take(&mut frame.rgb);
+    Ok((format.picture(frame.width, frame.height, rgb)?, Some(place(&frame))))
+}
+
+/// Where part and defect lie in a large frame, pixels from its upper left corner.
+fn place(frame: &FrameSample) -> Value {
+    let defect = |spot: &DefectPlace| json!({ "box": spot.bounds, "area_px": spot.area_px, "size_px": spot.size_px });
+    json!({
+        "box": frame.part.bounds,
+        "centre": frame.part.centre,
+        "turn_degrees": frame.part.turn_degrees,
+        "defects": frame.defects.iter().map(defect).collect::<Vec<_>>(),
+    })
 }
 
 fn refuse(spec: &SyntheticSpec, context: &SourceContext, error: &std::io::Error) -> SourceError {
@@ -207,6 +227,7 @@ mod tests {
                 size: 64,
                 pool: 8,
                 seed: 3,
+                frames: None,
             },
             fps,
             count: Some(count),
@@ -234,6 +255,35 @@ mod tests {
         let bad = |trigger: &u64| truth(&spec, *trigger).is_some();
         assert_eq!((1..=8).filter(bad).count(), 2);
         assert_eq!(truth(&spec, 1), truth(&spec, 9));
+    }
+
+    #[test]
+    fn large_frames_come_with_where_part_and_defect_lie() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let mut spec = spec(20.0, 4);
+        spec.conveyor.defective = 0.5;
+        spec.conveyor.frames = Some(ConveyorFrames {
+            width: 320,
+            height: 256,
+            defect_px: (8.0, 20.0),
+            motion: Motion { shift_px: 20.0, turn_degrees: 5.0 },
+            one_product: true,
+        });
+        spec.truth_file = Some(folder.path().join("truth.jsonl"));
+        let mut source = open(&spec);
+        for trigger in 1..=4 {
+            let frame = source.next(SOON).expect("a part").expect("in time");
+            let made = render_frame(&spec.conveyor.frame(trigger).expect("large"));
+            assert_eq!((frame.image.width, frame.image.height, frame.image.data()), (320, 256, &made.rgb[..]));
+        }
+        let told = std::fs::read_to_string(folder.path().join("truth.jsonl")).expect("truth");
+        let lines: Vec<Value> = told.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+        assert_eq!(lines.len(), 4);
+        for line in lines {
+            let defects = line["place"]["defects"].as_array().expect("a list").len();
+            assert_eq!(defects > 0, !line["defect"].is_null(), "{line}");
+            assert!(line["place"]["box"][2].as_u64() > Some(60), "{line}");
+        }
     }
 
     #[test]

@@ -104,12 +104,12 @@ impl SyntheticFormat {
     }
 
     /// The picture that comes of it.
-    pub fn picture(self, size: u32, rgb: Vec<u8>) -> Result<Image, String> {
-        let seen = self.exposed(size as usize, &rgb);
+    pub fn picture(self, width: u32, height: u32, rgb: Vec<u8>) -> Result<Image, String> {
+        let seen = self.exposed(width as usize, &rgb);
         match self.sensor() {
-            None => Image::new(size, size, PixelFormat::Rgb8, rgb).map_err(|error| error.to_string()),
+            None => Image::new(width, height, PixelFormat::Rgb8, rgb).map_err(|error| error.to_string()),
             Some(sensor) => {
-                let mut image = sensor.picture(size, size, None, &seen)?;
+                let mut image = sensor.picture(width, height, None, &seen)?;
                 if image.format.is_deep() {
                     image.levels = Some(Arc::new(Levels::of_bits(sensor.bits)));
                 }
@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn a_grey_sensor_of_12_bits_keeps_white_and_black() {
         let image =
-            SyntheticFormat::Gray(12).picture(2, [[0; 3], [255; 3], [0, 255, 0], [9; 3]].concat()).expect("picture");
+            SyntheticFormat::Gray(12).picture(2, 2, [[0; 3], [255; 3], [0, 255, 0], [9; 3]].concat()).expect("picture");
         let values: Vec<u16> = image.data().chunks(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect();
         assert_eq!((values[0], values[1], image.levels.as_ref().map(|levels| levels.white())), (0, 4095, Some(4095)));
         assert_eq!([0, 1, 2, 3].map(|at| image.rgb_at(at % 2, at / 2)[0]), [0, 255, 150, 9]);

@@ -1,6 +1,6 @@
 //! A conveyor of products: what the part behind every trigger is, known before it is made.
 
-use super::{Class, Defect, DefectKind, Request};
+use super::{Class, Defect, DefectKind, FrameRequest, Motion, Request, SizedDefect};
 use crate::dice::Dice;
 
 /// What comes along.
@@ -20,6 +20,23 @@ pub struct Conveyor {
     pub pool: u32,
     /// Other numbers give other parts.
     pub seed: u64,
+    /// The parts lie in large frames, moved and turned, in place of filling a square picture.
+    pub frames: Option<ConveyorFrames>,
+}
+
+/// Large frames of a conveyor's parts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ConveyorFrames {
+    /// Pixels across.
+    pub width: u32,
+    /// Pixels down.
+    pub height: u32,
+    /// Smallest and largest defect: diameter in pixels of the circle with as many pixels as its mask.
+    pub defect_px: (f32, f32),
+    /// How the parts may lie.
+    pub motion: Motion,
+    /// All parts of a class are one product; otherwise each is another.
+    pub one_product: bool,
 }
 
 /// The golden ratio's fraction: its multiples fill 0 … 1 evenly.
@@ -37,5 +54,23 @@ impl Conveyor {
         let defect = self.kinds.get(kind).filter(|_| defective).map(|&kind| Defect { kind, difficulty });
         let class = self.classes.get((index % self.classes.len().max(1) as u64) as usize).copied();
         Request { class: class.unwrap_or(Class::Ring), size: self.size, defect, seed: u64::from(dice.seed()) }
+    }
+
+    /// The frame of that part, where parts lie in large frames.
+    pub fn frame(&self, trigger: u64) -> Option<FrameRequest> {
+        let frames = self.frames?;
+        let Request { class, defect, seed, .. } = self.part(trigger);
+        let (low, high) = frames.defect_px;
+        let share = Dice::labelled(&["conveyor defect"], seed).unit();
+        let sized = |defect| SizedDefect { defect, size_px: low * libm::powf(high / low, share) };
+        Some(FrameRequest {
+            class,
+            width: frames.width,
+            height: frames.height,
+            product: if frames.one_product { self.seed } else { seed },
+            part: seed,
+            defect: defect.map(sized),
+            motion: frames.motion,
+        })
     }
 }

@@ -30,7 +30,7 @@ mod text;
 
 pub use caption::plain_caption;
 pub use class::{Class, UnknownName};
-pub use conveyor::Conveyor;
+pub use conveyor::{Conveyor, ConveyorFrames};
 pub use defect::{Defect, DefectKind};
 pub use frame::{DefectPlace, FRAME_SIDES, FrameRequest, FrameSample, Motion, PartPlace, SizedDefect, render_frame};
 

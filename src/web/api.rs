@@ -54,6 +54,8 @@ pub(super) struct ApiState {
     /// Places for those who look on.
     pub lookers: Arc<Semaphore>,
     pub pictures: Pictures,
+    /// One export at a time.
+    pub exports: Arc<Semaphore>,
 }
 
 impl ApiState {

@@ -17,6 +17,8 @@ use crate::archive::{ArchiveError, Reader};
 /// What an event id stands for never changes.
 const FOR_EVER: &str = "private, max-age=31536000, immutable";
 
+type Ask = fn(&Reader, Uuid) -> Result<Option<Vec<u8>>, ArchiveError>;
+
 pub(super) fn routes() -> Router<Arc<ApiState>> {
     Router::new().route("/api/archive/{event}/{picture}", get(picture))
 }
@@ -28,7 +30,7 @@ async fn picture(
     headers: HeaderMap,
 ) -> Result<Response, Response> {
     shared.may_read(&headers, &seat).await?;
-    let ask: fn(&Reader, Uuid) -> Result<Option<Vec<u8>>, ArchiveError> = match picture.as_str() {
+    let ask: Ask = match picture.as_str() {
         "frame.png" => Reader::frame,
         "map.png" => Reader::map,
         "overlay.png" => Reader::overlay,

@@ -30,15 +30,16 @@ const REVIEW: usize = 16 * 1024;
 
 /// What the page asks for; filter and cursor are JSON.
 #[derive(Deserialize)]
-struct Asked {
+pub(super) struct Asked {
     filter: Option<String>,
     after: Option<String>,
-    most: Option<usize>,
+    /// Parts at most.
+    pub most: Option<usize>,
     step: Option<u32>,
 }
 
 impl Asked {
-    fn filter(&self) -> Result<Filter, String> {
+    pub fn filter(&self) -> Result<Filter, String> {
         self.filter.as_deref().map_or(Ok(Filter::default()), |text| read("filter", text))
     }
 

@@ -117,7 +117,8 @@ pub(super) fn draw(shown: &Shown) -> Result<Drawn, ImageError> {
     small.write_with_encoder(JpegEncoder::new_with_quality(&mut jpeg, QUALITY))?;
     let (width, height) = (frame.image.width, frame.image.height);
     let (across, down) = fitted((width, height), MAP_SIDE);
-    overlay::veil(map, *defect_threshold, (across, down)).write_to(&mut png, image::ImageFormat::Png)?;
+    overlay::veil(map, *defect_threshold, (width, height), (across, down))
+        .write_to(&mut png, image::ImageFormat::Png)?;
     Ok(Drawn {
         seq: frame.seq,
         size: (width, height),
@@ -225,6 +226,19 @@ mod tests {
         assert_eq!(map.dimensions(), (320, 125));
         assert_eq!(map.get_pixel(2, 120).0[3], 0, "clear where nothing is found");
         assert!(map.get_pixel(315, 5).0[3] > 60, "coloured where something is");
+    }
+
+    #[test]
+    fn a_map_of_a_part_of_the_frame_lies_where_that_part_is() {
+        let frame = Frame::alone("top", SystemClock.now(), image(1600, 800, |_, _| 90));
+        // Wider than high, as what tiles were stitched to is, over the right half.
+        let map = AnomalyMap::sized(3, 2, vec![0.0, 0.0, 0.9, 0.0, 0.0, 0.9]).over(Some([800, 200, 600, 400]));
+        let drawn = draw(&Shown { frame, map, defect_threshold: 0.5 }).expect("drawn");
+        let map = image::load_from_memory(&drawn.map).expect("a PNG").to_rgba8();
+        assert_eq!(map.dimensions(), (320, 160));
+        let alpha = |x: u32, y: u32| map.get_pixel(x, y).0[3];
+        assert!(alpha(275, 80) > 60, "its right end, at 1375 of 1600");
+        assert_eq!([alpha(285, 80), alpha(275, 30), alpha(275, 130), alpha(165, 80), alpha(50, 80)], [0; 5]);
     }
 
     #[test]

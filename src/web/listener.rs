@@ -34,6 +34,8 @@ pub(super) struct Seat {
     idle_since: Mutex<Option<Instant>>,
     leave: CancellationToken,
     freed: Arc<Notify>,
+    /// How long its last answer may take.
+    patience: Mutex<Duration>,
 }
 
 /// While this lives, the connection is not pushed out.
@@ -44,6 +46,12 @@ impl Seat {
     pub fn work(self: &Arc<Self>) -> Working {
         self.set(None);
         Working(Arc::clone(self))
+    }
+
+    /// Somebody who may ask gets an answer that may take so long, and ends its connection.
+    pub fn work_long(self: &Arc<Self>, longest: Duration) -> Working {
+        *self.patience.lock().unwrap_or_else(PoisonError::into_inner) = longest;
+        self.work()
     }
 
     fn set(&self, since: Option<Instant>) {
@@ -93,6 +101,7 @@ pub(super) async fn serve(socket: TcpListener, routes: Router) {
             idle_since: Mutex::new(Some(Instant::now())),
             leave: CancellationToken::new(),
             freed: Arc::clone(&freed),
+            patience: Mutex::new(LAST),
         };
         let seat = Arc::new(seat);
         seats.push(Arc::downgrade(&seat));
@@ -133,7 +142,8 @@ async fn converse(stream: TcpStream, seat: Arc<Seat>, routes: Router) {
         () = tokio::time::sleep(LIFE) => {}
     }
     connection.as_mut().graceful_shutdown();
-    if tokio::time::timeout(LAST, connection).await.is_err() {
+    let patience = *seat.patience.lock().unwrap_or_else(PoisonError::into_inner);
+    if tokio::time::timeout(patience, connection).await.is_err() {
         tracing::debug!(peer = %seat.peer, "closed: it does not read its answer");
     }
 }

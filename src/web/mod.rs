@@ -8,6 +8,8 @@ mod api;
 mod archive;
 mod browse;
 mod drawing;
+mod error;
+mod export;
 mod gate;
 mod listener;
 mod metrics;
@@ -17,6 +19,7 @@ mod picture;
 pub mod runbook;
 mod session;
 mod stream;
+mod texts;
 
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
@@ -30,7 +33,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Router};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -44,7 +47,9 @@ use session::Sessions;
 
 pub use api::Api;
 pub use drawing::Shown;
+pub use error::WebError;
 pub use news::News;
+pub use texts::Texts;
 
 /// Longest time for reading a command, and for answering it.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -67,31 +72,8 @@ pub struct WebSpec {
     pub token: Option<Secret>,
     /// Names of this computer besides its own, `localhost` and its addresses.
     pub hosts: Vec<String>,
-}
-
-/// The API cannot be offered.
-#[derive(Debug, thiserror::Error)]
-pub enum WebError {
-    /// The address is taken or not ours.
-    #[error("cannot listen on {listen}: {source}; choose another address in [http]")]
-    Listen {
-        /// As configured.
-        listen: SocketAddr,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// Other computers would need no token.
-    #[error("{listen} can be reached from other computers; set token_file in [http], or listen on 127.0.0.1")]
-    Open {
-        /// As configured.
-        listen: SocketAddr,
-    },
-    /// A token that can be guessed.
-    #[error("the token of [http] has less than {LEAST_TOKEN} characters; make one with `openssl rand -hex 32`")]
-    ShortToken,
-    /// No thread to be had.
-    #[error("the thread of the API cannot be started ({0}); the system is out of threads")]
-    Thread(std::io::Error),
+    /// What the page says.
+    pub texts: Texts,
 }
 
 /// A running API; dropped, it is closed.
@@ -104,7 +86,7 @@ pub struct Web {
 impl Web {
     /// Listens at once and answers in its own thread.
     pub fn start(spec: WebSpec, api: Arc<dyn Api>) -> Result<Self, WebError> {
-        let WebSpec { listen, token, hosts } = spec;
+        let WebSpec { listen, token, hosts, texts } = spec;
         let guarded = !listen.ip().is_loopback();
         if guarded && token.is_none() {
             return Err(WebError::Open { listen });
@@ -119,7 +101,8 @@ impl Web {
         let gate = Arc::new(Gate::new(token.as_ref(), &hosts));
         let sessions = Sessions::new(address.port());
         let (lookers, pictures) = (stream::places(), Pictures::default());
-        let routes = routes(Arc::new(ApiState { api, gate, sessions, guarded, lookers, pictures }));
+        let exports = Arc::new(Semaphore::new(1));
+        let routes = routes(Arc::new(ApiState { api, gate, sessions, guarded, lookers, pictures, exports }), &texts);
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .max_blocking_threads(DRAWING)
@@ -190,7 +173,7 @@ impl Drop for Web {
     }
 }
 
-fn routes(shared: Arc<ApiState>) -> Router {
+fn routes(shared: Arc<ApiState>, texts: &Texts) -> Router {
     Router::new()
         .route("/health", get(health))
         .route("/api/state", get(state))
@@ -200,9 +183,10 @@ fn routes(shared: Arc<ApiState>) -> Router {
         .route("/api/cameras/{name}/map.png", get(picture::map))
         .merge(browse::routes())
         .merge(archive::routes())
+        .merge(export::routes())
         .merge(metrics::routes())
         .route("/api/{name}", post(command))
-        .merge(page::routes())
+        .merge(page::routes(texts))
         .layer(middleware::from_fn_with_state(Arc::clone(&shared), at_home))
         .with_state(shared)
 }

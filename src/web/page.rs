@@ -7,11 +7,11 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use super::gate::refusal;
+use super::texts::Texts;
 
 const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
-const JSON: &str = "application/json";
 const SVG: &str = "image/svg+xml";
 
 macro_rules! files {
@@ -25,7 +25,6 @@ const FILES: &[(&str, &str, &str)] = files! {
     "index.html": HTML,
     "style.css": CSS,
     "icon.svg": SVG,
-    "texts.json": JSON,
     "app.js": SCRIPT,
     "api.js": SCRIPT,
     "dom.js": SCRIPT,
@@ -40,14 +39,22 @@ const FILES: &[(&str, &str, &str)] = files! {
     "review.js": SCRIPT,
 };
 
+/// Another version of the program has other files under the same names.
+const FRESH: (HeaderName, &str) = (header::CACHE_CONTROL, "no-cache");
+
 /// Nothing but what comes from here, no script or style inside the page, and no text that becomes HTML.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob:; connect-src 'self'; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'; \
                       trusted-types 'none'";
 
 /// The page itself; everybody may see it, because it says nothing.
-pub(super) fn routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
-    Router::new().route("/", get(|| async { file("index.html") })).route("/page/{name}", get(asset))
+pub(super) fn routes<S: Clone + Send + Sync + 'static>(texts: &Texts) -> Router<S> {
+    let texts = texts.json();
+    let texts = || async move { ([(header::CONTENT_TYPE, "application/json"), FRESH], texts) };
+    Router::new()
+        .route("/", get(|| async { file("index.html") }))
+        .route("/page/texts.json", get(texts))
+        .route("/page/{name}", get(asset))
 }
 
 async fn asset(Path(name): Path<String>) -> Response {
@@ -56,10 +63,7 @@ async fn asset(Path(name): Path<String>) -> Response {
 
 fn file(name: &str) -> Response {
     match FILES.iter().find(|(known, ..)| *known == name) {
-        Some((_, kind, text)) => {
-            let headers = [(header::CONTENT_TYPE, *kind), (header::CACHE_CONTROL, "no-cache")];
-            (headers, *text).into_response()
-        }
+        Some((_, kind, text)) => ([(header::CONTENT_TYPE, *kind), FRESH], *text).into_response(),
         None => refusal(StatusCode::NOT_FOUND, "there is no such file"),
     }
 }

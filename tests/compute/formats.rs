@@ -34,6 +34,7 @@ fn context() -> SourceContext {
 /// What the RGB camera sees of each part.
 fn parts() -> Vec<Vec<u8>> {
     let conveyor = Conveyor {
+        frames: None,
         classes: vec![Class::Ring, Class::Tile, Class::Pill, Class::Leather],
         kinds: DefectKind::ALL.to_vec(),
         defective: 0.5,

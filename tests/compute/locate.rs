@@ -1,8 +1,10 @@
 //! Parts of the synthetic belt are found where they lie.
 
+use vcp_line::dataset::{Dataset, Layout, Split};
+use vcp_line::eval::stream::{Looking, for_each};
 use vcp_line::frame::{Image, PixelFormat};
 use vcp_line::synth::{Class, Defect, DefectKind, FrameRequest, FrameSample, Motion, SizedDefect, render_frame};
-use vcp_line::view::locate::{LocateError, LocateSpec, Locator, Pose};
+use vcp_line::view::locate::{LocateError, LocateSpec, Locator, Placement, Pose};
 
 const BELT: Motion = Motion { shift_px: 40.0, turn_degrees: 5.0 };
 const STILL: Motion = Motion { shift_px: 0.0, turn_degrees: 0.0 };
@@ -138,4 +140,116 @@ fn what_cannot_be_taught_is_refused_with_what_can() {
     let small = Image::new(64, 51, PixelFormat::Gray8, vec![90; 64 * 51]).expect("valid");
     let error = Locator::new(&good()).expect("a template").find(&small).expect_err("another size");
     assert!(matches!(error, LocateError::Size { taught_width: 640, .. }));
+}
+
+/// On the size that is asked for: 5 megapixels, shift within 40 pixels, turn within 5 degrees, on one thread of this process.
+/// The time is told, and bounded loosely: this program is not optimised here, and the machine has other work.
+#[test]
+fn a_frame_of_five_megapixels_is_searched_in_milliseconds() {
+    let large = |part: u64, motion: Motion| {
+        let request =
+            FrameRequest { class: Class::Keycap, width: 2448, height: 2048, product: 9, part, defect: None, motion };
+        render_frame(&request)
+    };
+    let taught = large(1, STILL);
+    let spec = spec(&taught);
+    let locator = Locator::new(&spec).expect("a template");
+    let mut least = f64::INFINITY;
+    for part in 2..5 {
+        let made = large(part, BELT);
+        let picture = image(&made);
+        for _ in 0..7 {
+            let began = std::time::Instant::now();
+            let pose = locator.find(&picture).expect("looks").expect("found");
+            least = least.min(began.elapsed().as_secs_f64() * 1e3);
+            let (place, angle) = error(pose, spec.rectangle, &taught, &made);
+            assert!(place <= 1.0 && angle <= 0.3, "{place} pixels, {angle} degrees");
+        }
+    }
+    println!("{least:.2} ms for a template of {:?}", spec.rectangle);
+    assert!(least < 60.0, "{least} ms");
+}
+
+#[test]
+fn deep_pictures_are_found_and_laid_back_in_their_own_depth() {
+    let taught = frame(Class::Keycap, 1, STILL, None);
+    let locator = Locator::new(&spec(&taught)).expect("a template");
+    let moved = frame(Class::Keycap, 3, BELT, None);
+    let eight = image(&moved);
+    let deep = moved.rgb.iter().flat_map(|byte| (u16::from(*byte) * 257).to_le_bytes()).collect();
+    let deep = Image::new(moved.width, moved.height, PixelFormat::Rgb16, deep).expect("valid");
+    let [pose, of_deep] = [&eight, &deep].map(|image| locator.find(image).expect("looks").expect("found"));
+    assert!(
+        (pose.dx - of_deep.dx).abs() < 0.05 && (pose.degrees - of_deep.degrees).abs() < 0.05,
+        "{pose:?} {of_deep:?}"
+    );
+    let placement = Placement::new(pose, locator.rectangle(), (moved.width, moved.height));
+    let [eight, deep] = [&eight, &deep].map(|image| locator.laid_back(image, &placement).expect("laid back"));
+    assert_eq!((deep.format, deep.width, deep.height), (PixelFormat::Rgb16, eight.width, eight.height));
+    let values = deep.data().chunks_exact(2).map(|pair| f64::from(u16::from_le_bytes([pair[0], pair[1]])) / 257.0);
+    let far = values.zip(eight.data()).map(|(deep, eight)| (deep - f64::from(*eight)).abs()).fold(0.0, f64::max);
+    // OpenCV interpolates at 32nds of a pixel, and rounds to whole steps of each depth.
+    assert!(far < 1.01, "{far}");
+}
+
+#[test]
+fn masks_of_an_evaluation_are_laid_back_with_their_pictures() {
+    let frame = |part, motion| {
+        render_frame(&FrameRequest {
+            class: Class::Keycap,
+            width: 256,
+            height: 256,
+            product: 9,
+            part,
+            defect: None,
+            motion,
+        })
+    };
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let data = folder.path().join("keycap");
+    for below in ["test/good", "test/scratch", "ground_truth/scratch"] {
+        std::fs::create_dir_all(data.join(below)).expect("made");
+    }
+    let save = |name: &str, frame: &FrameSample| {
+        image::save_buffer(data.join(name), &frame.rgb, 256, 256, image::ColorType::Rgb8).expect("saved");
+    };
+    let taught = frame(1, STILL);
+    save("test/good/000.png", &taught);
+    // A blue patch beside the middle of a part that has moved and turned, and the mask that marks it.
+    let mut made = frame(2, Motion { shift_px: 20.0, turn_degrees: 5.0 });
+    let (left, top) = (made.part.bounds[0] + 8, made.part.bounds[1] + 20);
+    let is_patch = |x: u32, y: u32| (left..left + 14).contains(&x) && (top..top + 9).contains(&y);
+    let mut mask = image::GrayImage::new(256, 256);
+    for (x, y) in (0..256).flat_map(|y| (0..256).map(move |x| (x, y))).filter(|&(x, y)| is_patch(x, y)) {
+        made.rgb[3 * (y * 256 + x) as usize..][..3].copy_from_slice(&[0, 0, 255]);
+        mask.put_pixel(x, y, image::Luma([255]));
+    }
+    save("test/scratch/000.png", &made);
+    mask.save(data.join("ground_truth/scratch/000_mask.png")).expect("saved");
+    let dataset = Dataset::open(folder.path(), Layout::Auto, Split::default()).expect("a data set");
+    let locator =
+        Locator::new(&LocateSpec { shift_px: 25, ..LocateSpec { rectangle: taught.part.bounds, ..spec(&taught) } })
+            .expect("a template");
+    let looking = Looking { locator: Some(&locator), crop: None };
+    let mut seen = 0;
+    for_each::<std::io::Error>(&dataset, 256, looking, |loaded| {
+        let picture = loaded.picture.expect("found");
+        let mask = picture.mask.expect("known");
+        let blue = |i: usize| {
+            picture.image.data()[3 * i..][..3].iter().zip([80, 80, 255]).all(|(v, most)| *v <= most)
+                && picture.image.data()[3 * i + 2] > 180
+        };
+        let (mut both, mut either) = (0, 0);
+        for (i, marked) in mask.iter().enumerate() {
+            both += usize::from(*marked && blue(i));
+            either += usize::from(*marked || blue(i));
+        }
+        if mask.contains(&true) {
+            assert!(both * 100 > either * 80 && both > 90, "{both} of {either}");
+            seen += 1;
+        }
+        Ok(())
+    })
+    .expect("looks");
+    assert_eq!(seen, 1);
 }

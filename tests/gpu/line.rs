@@ -82,6 +82,7 @@ fn camera(name: &str, memory: Option<Arc<Memory>>) -> (mpsc::Sender<Frame>, (Cam
         memory,
         found_with: None,
         picture: None,
+        locate: None,
         backoff_min: LONG,
         backoff_max: LONG,
     };

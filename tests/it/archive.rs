@@ -235,6 +235,27 @@ fn pictures_come_back_as_they_were() {
     assert!(reader.frame(Uuid::now_v7()).unwrap().is_none());
 }
 
+/// What tiles were stitched to is no square, and a view shows a part of the frame.
+#[test]
+fn a_map_of_a_part_of_the_frame_is_laid_where_that_part_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let (archive, thread) = open(spec(folder.path()));
+    let image = picture(PixelFormat::Gray8, 60, 30, 1);
+    let map = AnomalyMap::sized(6, 2, vec![0.0, 0.0, 0.0, 0.0, 0.9, 0.9, 0.0, 0.0, 0.0, 0.0, 0.9, 0.9]);
+    let map = map.over(Some([30, 10, 24, 10]));
+    let event = event(Verdict::Fail, 0.7, Timestamp::now(), "top", 1);
+    let id = event.event_id;
+    assert!(put(&archive, event, Verdict::Fail, &image, Some(&map)));
+    assert!(thread.stop(PATIENCE));
+    let reader = archive.reader();
+    let stored = image::load_from_memory(&reader.map(id).unwrap().unwrap()).unwrap();
+    assert_eq!((stored.width(), stored.height()), (6, 2));
+    let overlay = image::load_from_memory(&reader.overlay(id).unwrap().unwrap()).unwrap().to_rgb8();
+    let coloured = |x: u32, y: u32| overlay.get_pixel(x, y).0 != image.rgb_at(x, y);
+    assert!(coloured(50, 15), "the right third of 24 columns from 30 on");
+    assert!(![(35, 15), (57, 15), (50, 5), (50, 25), (10, 10)].into_iter().any(|(x, y)| coloured(x, y)));
+}
+
 /// What a part is, as the test knows it.
 struct Known {
     id: Uuid,

@@ -125,7 +125,7 @@ fn unknown_keys_are_named_with_what_is_near() {
     assert_eq!(
         mistake("frame_size = [640, 480]", "exposure_us = 5.0"),
         "line.toml:19: camera 'top' (source = \"launch\").exposure_us: unknown key; allowed: description, name, \
-         source, queue, when_full, reopen_min_ms, reopen_max_ms, frame_size, recipe, trigger, levels"
+         source, queue, when_full, reopen_min_ms, reopen_max_ms, frame_size, recipe, trigger, view, levels, locate"
     );
 }
 
@@ -296,8 +296,8 @@ fn a_genicam_camera_needs_its_format_and_a_trigger_that_somebody_gives() {
     let said = mistakes(&text("camera = \"10.0.0.2\""));
     assert!(
         said.ends_with(
-            "camera 'top'.pixel_format: missing; write the one that the camera is set to: Mono8, RGB8, BGR8, YUV422_8, \
-             YUV422_8_UYVY, BayerRG8, BayerGR8, BayerGB8, BayerBG8"
+            "camera 'top'.pixel_format: missing; write the one that the camera is set to: Mono8, Mono10, Mono12, \
+             Mono14, Mono16, RGB8, BGR8, YUV422_8, YUV422_8_UYVY, BayerRG8, BayerGR8, BayerGB8, BayerBG8"
         ),
         "{said}"
     );

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use vcp_line::command::Ack;
 use vcp_line::secret::Secret;
-use vcp_line::web::{Api, Web, WebError, WebSpec};
+use vcp_line::web::{Api, Texts, Web, WebError, WebSpec};
 
 const TOKEN: &str = "correct-horse-battery";
 const CAMERA: &str = "[[camera]]\nname = \"top\"\nsource = \"synthetic\"\nclasses = [\"pill\"]\nsize = 64\npool = 4\n\
@@ -176,7 +176,7 @@ impl Api for Slow {
 fn slow(delay: Option<Duration>) -> (Web, Arc<AtomicUsize>) {
     let asked = Arc::new(AtomicUsize::new(0));
     let listen = SocketAddr::from(([127, 0, 0, 1], 0));
-    let spec = WebSpec { listen, token: Some(Secret::new(TOKEN)), hosts: Vec::new() };
+    let spec = WebSpec { listen, token: Some(Secret::new(TOKEN)), hosts: Vec::new(), texts: Texts::default() };
     (Web::start(spec, Arc::new(Slow(delay, Arc::clone(&asked)))).unwrap(), asked)
 }
 
@@ -187,7 +187,12 @@ fn a_command_without_an_answer_may_have_been_carried_out() {
     assert_eq!((status, asked.load(Ordering::Relaxed)), (504, 1));
     let expected = "no answer in time; the command may have been carried out: ask again with the same correlation_id";
     assert_eq!(said["error"], expected);
-    let spec = WebSpec { listen: web.address(), token: Some(Secret::new("short")), hosts: Vec::new() };
+    let spec = WebSpec {
+        listen: web.address(),
+        token: Some(Secret::new("short")),
+        hosts: Vec::new(),
+        texts: Texts::default(),
+    };
     assert!(matches!(Web::start(spec, Arc::new(Slow(None, asked))), Err(WebError::ShortToken)));
 }
 

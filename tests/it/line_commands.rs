@@ -230,7 +230,7 @@ fn the_api_asks_for_a_token_and_keeps_it_to_itself() {
         assert_eq!(http(api, "POST", "/api/trigger", wrong, &body).0, 401, "{wrong:?}");
     }
     assert_eq!(http(api, "GET", "/api/trigger", Some(TOKEN), "").0, 405);
-    assert_eq!(http(api, "GET", "/", None, "").0, 404);
+    assert_eq!(http(api, "GET", "/no-such-page", None, "").0, 404);
     assert_eq!(http(api, "POST", "/api/reboot", Some(TOKEN), "{}").0, 409);
     let large = format!("{{\"part_id\":\"{}\"}}", "x".repeat(70_000));
     assert_eq!(http(api, "POST", "/api/trigger", Some(TOKEN), &large).0, 413);

@@ -7,6 +7,7 @@
 mod support;
 
 mod archive;
+mod archive_asked;
 mod archive_line;
 mod bad_input;
 mod calibrate;
@@ -35,6 +36,9 @@ mod line_secure;
 mod line_service;
 #[cfg(feature = "openvino")]
 mod live_boot;
+#[cfg(feature = "opencv")]
+mod locating;
+mod locating_files;
 mod log_lost;
 mod memory;
 mod outbox_door;

@@ -50,6 +50,7 @@ fn barriers(browser: &mut Browser, axe: &str, view: &str) -> Vec<String> {
         browser.dark(dark);
         for (width, height) in SCREENS {
             browser.screen(width, height);
+            browser.value("scrollTo(0, 0)");
             std::thread::sleep(std::time::Duration::from_millis(250));
             let light = if dark { "dark" } else { "light" };
             browser.shoot(&format!("{view}-{light}-{width}"));
@@ -95,6 +96,8 @@ fn what_happens_appears_and_everybody_can_use_it() {
     // In another language, from the same table.
     browser.value("(() => { const s = document.querySelector('.tools select'); s.value = 'de'; s.dispatchEvent(new Event('change')); })()");
     browser.until("document.querySelector('h1').textContent === 'Jetzt'");
+    browser.until("document.querySelectorAll('.tile .verdict .word').length === 2");
+    found.extend(barriers(&mut browser, &axe, "now-de"));
     browser.value("(() => { const s = document.querySelector('.tools select'); s.value = 'en'; s.dispatchEvent(new Event('change')); })()");
     browser.click("nav a[data-view=commission]");
     browser.until(
@@ -118,12 +121,15 @@ fn commands_need_the_token_and_regions_are_drawn() {
     browser.value("document.getElementById('defect_threshold').value = '0.61'");
     browser.click("[aria-labelledby=limits-h] button[type=submit]");
     browser.until("document.getElementById('token').open");
+    browser.shoot("token");
     browser.write("not-the-right-token");
     browser.press("Enter");
     browser.until("document.querySelector('#token .wrong').textContent === 'That is not the token.'");
     browser.write(TOKEN);
     browser.press("Enter");
     browser.until("!document.getElementById('token').open");
+    browser.until("document.querySelector('.tools button:last-child').textContent === 'Sign out'");
+    browser.until("document.querySelector('nav a[aria-current]')?.dataset.view === 'commission'");
     browser.until("document.querySelector('[aria-labelledby=limits-h]').textContent.includes('cap v2')");
     let top = |state: &Value| state["cameras"][0].clone();
     assert_eq!(top(&state(page))["limits"]["defect_threshold"], json!(0.61_f32));

@@ -15,7 +15,7 @@ use vcp_line::command::Ack;
 use vcp_line::event::InspectionEvent;
 use vcp_line::frame::{Frame, Image, PixelFormat};
 use vcp_line::secret::Secret;
-use vcp_line::web::{Api, News, Shown, Web, WebSpec};
+use vcp_line::web::{Api, News, Shown, Texts, Web, WebSpec};
 
 const TOKEN: &str = "correct-horse-battery";
 
@@ -51,7 +51,12 @@ impl Api for Told {
 }
 
 fn start(told: &Arc<Told>, host: [u8; 4]) -> Web {
-    let spec = WebSpec { listen: SocketAddr::from((host, 0)), token: Some(Secret::new(TOKEN)), hosts: Vec::new() };
+    let spec = WebSpec {
+        listen: SocketAddr::from((host, 0)),
+        token: Some(Secret::new(TOKEN)),
+        hosts: Vec::new(),
+        texts: Texts::default(),
+    };
     Web::start(spec, told.clone()).unwrap()
 }
 

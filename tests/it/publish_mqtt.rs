@@ -11,7 +11,9 @@ use crate::support::verdicts::{event, online, spec, start, wait_for};
 use serde_json::{Value, json};
 use uuid::Uuid;
 use vcp_line::clock::{Clock, SystemClock};
+use vcp_line::event::Images;
 use vcp_line::publish::*;
+use vcp_line::verdict::TileCount;
 
 /// Set in the child process that is to be killed: the port of the broker.
 const VICTIM: &str = "VCP_LINE_TEST_VICTIM_PORT";
@@ -89,11 +91,14 @@ fn an_event_has_exactly_the_documented_fields() {
     outgoing.event.frame.as_mut().expect("a frame").file = Some("A-001734.png".into());
     outgoing.event.suspect = Some(vcp_line::verdict::Suspect::Light);
     outgoing.event.model.memory = Some(vcp_line::event::MemoryInfo { id: "7e0cca9a7a95c019".into(), parts: 64 });
+    let at = |name: &str| format!("/api/archive/{}/{name}.png", outgoing.event.event_id);
+    outgoing.event.images = Some(Images { frame: at("frame"), overlay: Some(at("overlay")) });
+    outgoing.event.tiles = Some(TileCount { looked_at: 4, of: 49 });
     let event = serde_json::to_value(&outgoing.event).expect("JSON");
     // Said only where it is true.
     let documented: Vec<&str> = keys(&schema["properties"]).into_iter().filter(|key| *key != "truncated").collect();
     assert_eq!(keys(&event), documented);
-    for part in ["part", "frame", "time", "latency_ms", "recipe"] {
+    for part in ["part", "frame", "time", "latency_ms", "recipe", "images", "tiles"] {
         assert_eq!(keys(&event[part]), keys(&schema["properties"][part]["properties"]), "{part}");
     }
     assert_eq!(keys(&event["model"]), keys(&schema["$defs"]["model"]["properties"]));

@@ -18,6 +18,7 @@ const CAMERA: &str = "[[camera]]\nname = \"top\"\nsource = \"synthetic\"\nclasse
 fn spec() -> SyntheticSpec {
     SyntheticSpec {
         conveyor: Conveyor {
+            frames: None,
             classes: vec![Class::Pill, Class::Weave],
             kinds: DefectKind::ALL.to_vec(),
             defective: 0.3,
@@ -104,7 +105,7 @@ fn check_says_what_comes_and_what_is_wrong() {
         String::from_utf8(output.stdout).unwrap()
     };
     let fine = said(CAMERA);
-    assert!(fine.contains("ok    camera top   synthetic: 64x64 Rgb8, 2 kinds of products"), "{fine}");
+    assert!(fine.contains("ok    camera top   synthetic: 64x64 rgb8, 2 kinds of products"), "{fine}");
     let wrong = said(&CAMERA.replace("truth.jsonl", "away/truth.jsonl"));
     let expected = format!(
         "FAIL  camera top   camera 'top': {}/away/truth.jsonl: No such file or directory (os error 2); name a truth_file that \

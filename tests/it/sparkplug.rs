@@ -40,6 +40,7 @@ fn event(camera: &str, seq: u64, verdict: VerdictWord) -> InspectionEvent {
         model: model(),
         historical: false,
         suspect: None,
+        location: None,
         images: None,
         tiles: None,
     }

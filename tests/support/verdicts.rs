@@ -54,6 +54,7 @@ pub fn event(session: Uuid, seq: u64) -> Outgoing {
         model: model(),
         historical: false,
         suspect: None,
+        location: None,
         images: None,
         tiles: None,
     };

@@ -232,6 +232,7 @@ impl PipelineArguments {
             memory: None,
             found_with: None,
             picture: None,
+            locate: None,
             recipe: RecipeSpec {
                 info: RecipeInfo { id: "bench".into(), version: 1 },
                 threshold: None,
@@ -284,6 +285,7 @@ impl PipelineArguments {
 /// A conveyor on which three of ten parts have a defect.
 fn products(fps: u32, camera: u32) -> SyntheticSpec {
     let conveyor = Conveyor {
+        frames: None,
         classes: Class::ALL.to_vec(),
         kinds: DefectKind::ALL.to_vec(),
         defective: 0.3,

@@ -4,11 +4,10 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use anyhow::{Context, bail};
 
-use super::pictures::{self, Looked};
+use super::pictures::{self, Looked, Seeing};
 use crate::calibrate::crossfit::{Fitted, Plan, fit};
 use crate::calibrate::remembering::{GoodPart, Remembering};
 use crate::calibrate::{Kind, Look, Part, Wish};
@@ -17,7 +16,6 @@ use crate::cli::terminal::note;
 use crate::clock::{Clock, SystemClock};
 use crate::drift::Features;
 use crate::engine::Engine;
-use crate::frame::Levels;
 use crate::line::recipe::{RecipeSpec, Statistics};
 use crate::memory::{self, Memory, Settings, same_shape};
 
@@ -55,12 +53,12 @@ struct Good {
 pub fn learn(
     engine: &mut dyn Engine,
     recipe: &RecipeSpec,
-    levels: Option<&Arc<Levels>>,
+    seeing: Seeing<'_>,
     paths: &[PathBuf],
     how: How,
     wish: &Wish,
 ) -> anyhow::Result<Learnt> {
-    let (good, unread) = find(paths, levels)?;
+    let (good, unread) = find(paths, seeing)?;
     let both = wish.score || recipe.threshold.is_some();
     let plan = match how {
         How::Split => Plan::split(good.len(), &wish.wanted, both)?,
@@ -85,9 +83,7 @@ pub fn learn(
         if let Some(part) = seen.borrow().get(&sha256) {
             return Ok(part.clone());
         }
-        let Some(image) = pictures::open(&good.path, levels) else {
-            bail!("{} has changed meanwhile", good.path.display())
-        };
+        let Some(image) = seeing.open(&good.path) else { bail!("{} has changed meanwhile", good.path.display()) };
         if Look::of(&image).sha256 != sha256 {
             bail!("{} has changed meanwhile; calibrate again", good.path.display());
         }
@@ -113,12 +109,12 @@ pub fn learn(
 }
 
 /// The pictures that serve, each another one and all of one shape, and how many could not be read.
-fn find(paths: &[PathBuf], levels: Option<&Arc<Levels>>) -> anyhow::Result<(Vec<Good>, usize)> {
+fn find(paths: &[PathBuf], seeing: Seeing<'_>) -> anyhow::Result<(Vec<Good>, usize)> {
     let (images, mut unread) = images::find(paths)?;
     let (mut good, mut seen): (Vec<Good>, HashSet<[u8; 32]>) = Default::default();
     let (mut copies, mut others) = (0, 0);
     for images::Image { path, .. } in images {
-        let Some(image) = pictures::open(&path, levels) else {
+        let Some(image) = seeing.open(&path) else {
             unread += 1;
             continue;
         };

@@ -13,7 +13,7 @@ use clap::Args;
 use super::archive;
 use super::engine_arguments::EngineArguments;
 use super::failure::{self, wrong_arguments};
-use super::inspect::judge::{chosen, settings};
+use super::inspect::judge::{chosen, locate, settings};
 use super::terminal::{self, note};
 use crate::calibrate::record::Model;
 use crate::calibrate::{self, By, Kind, Record, Wanted, Warning, Wish};
@@ -25,7 +25,7 @@ use crate::service;
 use crate::service::plan;
 use applying::Place;
 use learning::{How, Learnt};
-use pictures::Looked;
+use pictures::{Looked, Seeing};
 
 #[derive(Args)]
 pub struct CalibrateArguments {
@@ -134,13 +134,14 @@ pub fn run(arguments: &CalibrateArguments) -> anyhow::Result<()> {
     }
     // Pictures of the camera mean what they mean to the line.
     let levels = plan::levels(camera, config.commands.directory.as_deref()).known().map_err(anyhow::Error::msg)?;
-    let levels = levels.as_ref();
+    let locate = locate(camera)?;
+    let seeing = Seeing { levels: levels.as_ref(), locate: locate.as_ref() };
     let (good, kind, made, known) = match &arguments.learn {
         Some(file) => {
             output::check_file(file).with_context(|| format!("writing {}", file.display()))?;
             let how = How::of(arguments.folds, arguments.leave_one_out);
             let Learnt { memory, plan, kind, looked } =
-                learning::learn(engine.as_mut(), &recipe, levels, &good, how, &wish)?;
+                learning::learn(engine.as_mut(), &recipe, seeing, &good, how, &wish)?;
             (looked, kind, Some((memory, Some(plan))), 0)
         }
         None => {
@@ -152,7 +153,7 @@ pub fn run(arguments: &CalibrateArguments) -> anyhow::Result<()> {
                 memory.fits(&engine.info().model())?;
                 engine.hand_out_tokens(true);
             }
-            let mut looked = pictures::look(engine.as_mut(), memory.as_ref(), (view, &recipe), levels, &good)?;
+            let mut looked = pictures::look(engine.as_mut(), memory.as_ref(), (view, &recipe), seeing, &good)?;
             let given = looked.parts.len();
             if let Some(memory) = &memory {
                 looked.parts.retain(|part| !memory.about().knows(&part.look.sha256));
@@ -165,7 +166,7 @@ pub fn run(arguments: &CalibrateArguments) -> anyhow::Result<()> {
     let Looked { parts: good, unread } = good;
     let memory = made.as_ref().map(|(memory, _)| memory);
     let Looked { parts: bad, unread: bad_unread } =
-        pictures::look(engine.as_mut(), memory, (view, &recipe), levels, &arguments.bad)?;
+        pictures::look(engine.as_mut(), memory, (view, &recipe), seeing, &arguments.bad)?;
     if unread + bad_unread > 0 {
         note!("vcp-line: {} pictures could not be judged and count nowhere; they are named above", unread + bad_unread);
     }

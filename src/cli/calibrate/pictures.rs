@@ -13,6 +13,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::drift::Features;
 use crate::engine::Engine;
 use crate::frame::{Frame, Image, Levels};
+use crate::line::locating::{LocatePlan, NotPlaced, Placed};
 use crate::line::recipe::{Recipe, RecipeError, RecipeSpec};
 use crate::look::{Asked, Looker};
 use crate::memory::Memory;
@@ -27,14 +28,37 @@ pub struct Looked {
     pub unread: usize,
 }
 
-/// The picture of a part; `None`, and said why, when a line would give it no verdict.
-pub fn open(path: &Path, levels: Option<&Arc<Levels>>) -> Option<Image> {
-    match image_file::load_with(path, levels) {
-        Ok(image) if !image.damaged => return Some(image),
-        Ok(_) => note!("vcp-line: {}: damaged, so that a line gives it no verdict", path.display()),
-        Err(error) => note!("vcp-line: {error}"),
+/// How a camera sees pictures that come as files.
+#[derive(Clone, Copy, Default)]
+pub struct Seeing<'a> {
+    /// What their values mean.
+    pub levels: Option<&'a Arc<Levels>>,
+    /// How their parts are found.
+    pub locate: Option<&'a LocatePlan>,
+}
+
+impl Seeing<'_> {
+    /// The picture of a part, which lies as it was taught; `None`, and said why, when a line would not judge it.
+    pub fn open(&self, path: &Path) -> Option<Image> {
+        let image = match image_file::load_with(path, self.levels) {
+            Ok(image) if !image.damaged => image,
+            Ok(_) => {
+                note!("vcp-line: {}: damaged, so that a line gives it no verdict", path.display());
+                return None;
+            }
+            Err(error) => {
+                note!("vcp-line: {error}");
+                return None;
+            }
+        };
+        let why = match Placed::new(&Frame::alone("calibrate", SystemClock.now(), image), self.locate) {
+            Ok(placed) if !placed.is_missing() => return Some(placed.seen().image.clone()),
+            Ok(_) => NotPlaced::Missing,
+            Err(error) => error,
+        };
+        note!("vcp-line: {}: {why}", path.display());
+        None
     }
-    None
 }
 
 /// What the model says of a picture.
@@ -50,7 +74,7 @@ pub fn look(
     engine: &mut dyn Engine,
     memory: Option<&Memory>,
     (view, recipe): (&ViewSpec, &RecipeSpec),
-    levels: Option<&Arc<Levels>>,
+    seeing: Seeing<'_>,
     paths: &[PathBuf],
 ) -> anyhow::Result<Looked> {
     let (images, mut unread) = images::find(paths)?;
@@ -59,7 +83,7 @@ pub fn look(
     let mut recipe = Recipe::new(recipe.clone());
     let mut parts = Vec::with_capacity(images.len());
     for images::Image { path, .. } in images {
-        let Some(image) = open(&path, levels) else {
+        let Some(image) = seeing.open(&path) else {
             unread += 1;
             continue;
         };

@@ -14,6 +14,8 @@ use super::terminal::say;
 use super::{archive, outbox};
 use crate::config::{self, LineConfig, SecretError};
 use crate::engine::{self, EngineError};
+use crate::frame::Image;
+use crate::line::locating::{LocateSettings, Missing};
 use crate::output;
 use crate::publish::{self, PublisherSpec};
 use crate::service::Snapshots;
@@ -23,6 +25,7 @@ use crate::source::levels::{Glance, LevelsSpec};
 use crate::source::synthetic::SyntheticSource;
 use crate::source::{self, Source};
 use crate::synth::Conveyor;
+use crate::view::locate::Pose;
 use crate::web;
 use crate::weights::bundle::Bundle;
 use as_service::Difference;
@@ -112,7 +115,8 @@ impl Opened {
             found.tell("archive", archive::look(archive));
         }
         if let Some(http) = &config.http {
-            found.tell("API", web::probe(http.listen).map_err(Into::into));
+            let texts = http.texts.as_deref().map(web::Texts::read).transpose();
+            found.tell("API", texts.and_then(|_| web::probe(http.listen)).map_err(Into::into));
         }
         if let Some(folder) = &config.commands.snapshots {
             found.tell("snapshots", Snapshots::look(folder).map_err(Into::into));
@@ -138,28 +142,61 @@ fn look(camera: &config::CameraConfig, spec: SourceSpec, levels: &LevelsSpec) ->
             let (width, height) = (frame.image.width, frame.image.height);
             camera.plan.recipe.fits(width, height)?;
             let told = glance.told(levels).map_err(anyhow::Error::msg)?;
-            Ok(format!("{}: {width}x{height} {:?}{told}", path.display(), frame.image.format))
+            let found = finds(camera, (width, height), Some(&frame.image))?;
+            Ok(format!("{}: {width}x{height} {:?}{told}{found}", path.display(), frame.image.format))
         }
         SourceSpec::GStreamer(spec) => {
             let probe = source::gstreamer::probe(spec, context)?;
+            let mut found = String::new();
             if let Some((width, height)) = probe.size {
                 camera.plan.recipe.fits(width, height)?;
+                found = finds(camera, (width, height), None)?;
             }
             let told = probe.glance.told(levels).map_err(anyhow::Error::msg)?;
-            Ok(format!("{}{told}", probe.description))
+            Ok(format!("{}{told}{found}", probe.description))
         }
         SourceSpec::Synthetic(mut spec) => {
             if spec.truth_file.as_ref().is_some_and(|file| !file.exists() && output::check_file(file).is_ok()) {
                 // It can be made, and the line makes it.
                 spec.truth_file = None;
             }
-            let Conveyor { classes, size, .. } = &spec.conveyor;
-            let said = format!("synthetic: {size}x{size} {}, {} kinds of products", spec.pixel_format, classes.len());
-            camera.plan.recipe.fits(*size, *size)?;
+            let Conveyor { classes, size, frames, .. } = &spec.conveyor;
+            let (width, height) = frames.map_or((*size, *size), |frames| (frames.width, frames.height));
+            let kinds = classes.len();
+            let said = format!("synthetic: {width}x{height} {}, {kinds} kinds of products", spec.pixel_format);
+            camera.plan.recipe.fits(width, height)?;
+            let found = finds(camera, (width, height), None)?;
             SyntheticSource::probe(&spec, &context)?;
-            Ok(said)
+            Ok(said + &found)
         }
     }
+}
+
+/// What is said of how the camera finds its parts, and where the one in this frame lies. Errors where frames of this size are not
+/// those that it was taught with; that a frame shows no part is none.
+fn finds(camera: &config::CameraConfig, size: (u32, u32), image: Option<&Image>) -> anyhow::Result<String> {
+    let (Some(plan), Some(settings)) = (&camera.plan.locate, &camera.locate) else { return Ok(String::new()) };
+    plan.locator.fits(size).context("[camera.locate]")?;
+    let LocateSettings { rectangle: [_, _, width, height], shift_px, turn_degrees, missing, .. } = settings;
+    let otherwise = match missing {
+        Missing::NoVerdict => "no_verdict (part_not_found)",
+        Missing::Fail => "fail",
+    };
+    let mut said = format!(
+        "; looks for a part of {width}x{height} pixels within {shift_px} px and {turn_degrees} degrees, else {otherwise}"
+    );
+    let Some(image) = image else { return Ok(said) };
+    let begin = Instant::now();
+    match plan.locator.find(image).context("[camera.locate]")? {
+        Some(Pose { dx, dy, degrees, score }) => {
+            let took = begin.elapsed().as_secs_f64() * 1e3;
+            said.push_str(&format!(
+                "; here it is {dx:+.1}, {dy:+.1} px and {degrees:+.2} degrees off, score {score:.2}, found in {took:.1} ms"
+            ));
+        }
+        None => said.push_str("; this frame does not show it"),
+    }
+    Ok(said)
 }
 
 /// Opens the engine and lets it look once.

@@ -16,6 +16,7 @@ use clap::Args;
 use super::engine_arguments::EngineArguments;
 use super::failure::{self, wrong_arguments};
 use super::terminal::say;
+use crate::archive::ArchiveSpec;
 use crate::event::RecipeInfo;
 use crate::line::CameraPlan;
 use crate::line::parts::TriggerPlan;
@@ -23,21 +24,23 @@ use crate::line::queue::WhenFull;
 use crate::line::recipe::RecipeSpec;
 use crate::logging::Log;
 use crate::output::Temporary;
-use crate::publish::PublisherSpec;
 use crate::publish::broker::EmbeddedBroker;
+use crate::publish::{OutboxSpec, PublisherSpec};
 use crate::secret::Secret;
 use crate::service::plan::{self, SourceSpec};
 use crate::service::{self, CommandSpec, KeptRecipes, Pupils};
 use crate::source::levels::LevelsSpec;
 use crate::source::synthetic::{SyntheticFormat, SyntheticSpec};
 use crate::synth::{Class, Conveyor, DefectKind};
-use crate::web::WebSpec;
+use crate::web::{Texts, WebSpec};
 use reader::Reader;
 
 /// Pictures made before the line starts; they are shown over and over.
 const POOL: u32 = 48;
 /// Side of the pictures, pixels.
 const SIDE: u32 = 256;
+/// Bytes of the archive, which goes with the demo.
+const ARCHIVE: u64 = 256 << 20;
 const LINE: &str = "demo";
 const SEED: u64 = 7;
 
@@ -85,15 +88,16 @@ pub struct DemoArguments {
 pub fn run(arguments: &DemoArguments, log: &Log) -> anyhow::Result<()> {
     arguments.check()?;
     let stop = service::stop_on_signal()?;
-    // Random weights live here as long as the line runs.
+    // Random weights, outbox and archive live here as long as the line runs.
     let folder = Temporary::new(&std::env::temp_dir(), "vcp-line-demo-", "").context("creating a folder")?;
     let model = arguments.model(folder.path())?;
     let address = EmbeddedBroker::start(arguments.port)?.address();
     let page = arguments.page()?;
     arguments.introduce(address, &page, &model);
-    let publisher = PublisherSpec::new(address.ip().to_string(), address.port(), LINE);
+    let mut publisher = PublisherSpec::new(address.ip().to_string(), address.port(), LINE);
+    publisher.outbox = Some(OutboxSpec::new(folder.path().join("outbox")));
     let reader = Reader::start(&publisher, arguments.conveyor(), &stop)?;
-    let served = service::serve(arguments.service(&model, publisher, page), log, &stop);
+    let served = service::serve(arguments.service(&model, folder.path(), publisher, page), log, &stop);
     // Whatever became of the line, what it has published is printed first.
     let score = reader.end();
     served?;
@@ -131,7 +135,8 @@ impl DemoArguments {
         let listen = free.with_context(|| format!("{wanted} for the page; choose another --page-port"))?;
         let mut random = [0; 8];
         File::open("/dev/urandom").and_then(|mut source| source.read_exact(&mut random)).context("random numbers")?;
-        Ok(WebSpec { listen, token: Some(Secret::new(hex::encode(random))), hosts: Vec::new() })
+        let token = Some(Secret::new(hex::encode(random)));
+        Ok(WebSpec { listen, token, hosts: Vec::new(), texts: Texts::default() })
     }
 
     /// Says what comes, before it comes.
@@ -150,6 +155,7 @@ impl DemoArguments {
 
     fn conveyor(&self) -> Conveyor {
         Conveyor {
+            frames: None,
             classes: self.classes.clone(),
             kinds: DefectKind::ALL.to_vec(),
             defective: self.defective,
@@ -161,7 +167,7 @@ impl DemoArguments {
     }
 
     /// A line of one camera that looks at the conveyor.
-    fn service(&self, model: &Path, publisher: PublisherSpec, page: WebSpec) -> service::Service {
+    fn service(&self, model: &Path, folder: &Path, publisher: PublisherSpec, page: WebSpec) -> service::Service {
         let mut plan = self.camera();
         let kept = KeptRecipes::open(None, &mut [&mut plan]);
         let pupils = Pupils::new(None);
@@ -182,7 +188,12 @@ impl DemoArguments {
             publisher,
             ask: service::Ask { commands, mqtt: true, http: Some(page) },
             sparkplug: None,
-            archive: None,
+            archive: Some(ArchiveSpec {
+                sample: 1.0,
+                max_bytes: ARCHIVE,
+                reserve_bytes: ARCHIVE / 4,
+                ..ArchiveSpec::new(folder.join("archive"))
+            }),
             stop_deadline: Duration::from_secs(5),
             files: Vec::new(),
         }
@@ -199,6 +210,7 @@ impl DemoArguments {
             memory: None,
             found_with: None,
             picture: None,
+            locate: None,
             recipe: RecipeSpec {
                 info: RecipeInfo { id: "demo".into(), version: 1 },
                 threshold: self.threshold,

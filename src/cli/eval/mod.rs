@@ -4,6 +4,7 @@ mod table;
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -13,6 +14,7 @@ use serde_json::json;
 
 use super::engine_arguments::EngineArguments;
 use super::failure;
+use super::inspect::judge;
 use super::json_file;
 use super::terminal::{self, note};
 use crate::clock::{Clock, SystemClock};
@@ -24,6 +26,7 @@ use crate::eval::report::{Report, Subject};
 use crate::eval::sizes::SizeBins;
 use crate::eval::tune::{Tuned, tune};
 use crate::eval::{self, Evaluation, Options, Progress};
+use crate::line::locating::LocatePlan;
 use crate::memory;
 use crate::output;
 use crate::view::{self, TileSpec, ViewSpec};
@@ -92,6 +95,13 @@ pub struct EvalArguments {
     /// Look at this rectangle of every picture alone, as `crop` in [camera.view] does.
     #[arg(long, value_name = "X,Y,W,H", value_parser = rectangle, conflicts_with_all = NOT_IN_VIEWS)]
     crop: Option<Rectangle>,
+    /// Look as a camera in this line's settings does: at its part as it was taught ([camera.locate]), through its view, in its tiles.
+    /// Pictures whose part is not found are left out.
+    #[arg(long, value_name = "LINE.toml", conflicts_with_all = NOT_IN_VIEWS, conflicts_with_all = ["tiles", "crop"])]
+    view: Option<PathBuf>,
+    /// Whose view, when the line has several cameras.
+    #[arg(long, value_name = "NAME", requires = "view")]
+    camera: Option<String>,
     /// Measure a classical baseline on the same pictures: distance from the local median, smoothed.
     #[arg(long)]
     baseline: bool,
@@ -170,13 +180,15 @@ pub fn run(arguments: &EvalArguments) -> anyhow::Result<()> {
     let mut engine = engine::open(&arguments.engine.spec(&arguments.model, 1))?;
     let tuned = tuning.map(|data| tuned(&data, &dataset, engine.info().image_size, arguments.strict)).transpose()?;
     let baseline = arguments.baseline(tuned.as_ref());
+    let (view, locate) = arguments.view()?;
     let options = Options {
         baseline,
         strict: arguments.strict,
         allow_missing: arguments.allow_missing,
         few_shot: few_shot.as_ref(),
         sizes: arguments.sizes(),
-        view: arguments.view()?,
+        view: view.clone(),
+        locator: locate.as_ref().map(|plan| Arc::clone(&plan.locator)),
     };
 
     let mut display = Display::new();
@@ -185,7 +197,8 @@ pub fn run(arguments: &EvalArguments) -> anyhow::Result<()> {
     display.finish();
 
     // Files first: whoever reads standard output may go away.
-    let json = arguments.json(&dataset, engine.info(), &evaluation, baseline, tuned.as_ref());
+    let looked = (&view, locate.as_ref());
+    let json = arguments.json(&dataset, engine.info(), &evaluation, looked, baseline, tuned.as_ref());
     let to_stdout = arguments.json.as_deref() == Some(Path::new("-"));
     if let Some(path) = arguments.json.as_deref().filter(|_| !to_stdout) {
         json_file::write(path, &json)?;
@@ -241,11 +254,20 @@ fn tuned(data: &Dataset, evaluated: &Dataset, size: usize, strict: bool) -> anyh
 }
 
 impl EvalArguments {
-    fn view(&self) -> anyhow::Result<ViewSpec> {
+    /// What of the pictures is looked at, and how their parts are found.
+    fn view(&self) -> anyhow::Result<(ViewSpec, Option<LocatePlan>)> {
+        if let Some(file) = &self.view {
+            let (_, judge) = judge::open(file, self.camera.as_deref())?;
+            if judge.view.undistort.is_some() {
+                let message = "--view: masks are as the pictures are; leave [camera.view] undistort out for this";
+                return Err(failure::wrong_arguments(message));
+            }
+            return Ok((judge.view, judge.locate));
+        }
         let tiles = self.tiles.map(|size_px| TileSpec::Size { size_px, overlap: self.overlap });
         let view = ViewSpec { crop: self.crop.map(|Rectangle(crop)| crop), tiles, ..ViewSpec::default() };
         view.check().map_err(|error| failure::wrong_arguments(error.to_string()))?;
-        Ok(view)
+        Ok((view, None))
     }
 
     fn few_shot(&self) -> anyhow::Result<Option<FewShot>> {
@@ -278,6 +300,7 @@ impl EvalArguments {
         dataset: &Dataset,
         info: &EngineInfo,
         evaluation: &Evaluation,
+        (view, locate): (&ViewSpec, Option<&LocatePlan>),
         baseline: Option<Baseline>,
         tuned: Option<&Tuned>,
     ) -> serde_json::Value {
@@ -291,7 +314,8 @@ impl EvalArguments {
                 "engine": info.engine.to_string(), "precision": info.precision.to_string(),
             },
             "image_size": info.image_size,
-            "view": self.view().ok().filter(|view| !view.is_whole()),
+            "view": (!view.is_whole()).then_some(view),
+            "locate": locate.map(|plan| json!({ "rectangle": plan.locator.rectangle() })),
             "pictures": { "looked_at": evaluation.looked_at, "left_out": evaluation.left_out },
             "found": dataset.classes.iter().map(class_found).collect::<Vec<_>>(),
             "warnings": evaluation.warnings,

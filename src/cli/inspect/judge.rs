@@ -3,10 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use anyhow::Context;
+
 use crate::anomaly::Prediction;
 use crate::cli::failure::wrong_arguments;
 use crate::config::{self, CameraConfig, LineConfig};
 use crate::frame::Levels;
+use crate::line::locating::{LocatePlan, LocateSettings};
 use crate::line::recipe::{Recipe, RecipeError, RecipeSpec, no_verdict};
 use crate::service::plan;
 use crate::verdict::{Inspection, NoVerdictReason};
@@ -22,6 +25,8 @@ pub struct Judge {
     pub view: ViewSpec,
     /// What the values of its sensor mean, where the settings say so or its first pictures did.
     pub levels: Option<Arc<Levels>>,
+    /// How its parts are found.
+    pub locate: Option<LocatePlan>,
     recipe: Recipe,
 }
 
@@ -32,8 +37,14 @@ pub fn open(file: &Path, camera: Option<&str>) -> anyhow::Result<(LineConfig, Ju
     let CameraConfig { plan, memory, .. } = camera;
     let levels = plan::levels(camera, config.commands.directory.as_deref()).known().map_err(anyhow::Error::msg)?;
     let (name, view, recipe) = (plan.name.to_string(), plan.view.clone(), Recipe::new(plan.recipe.clone()));
-    let judge = Judge { camera: name, memory: memory.clone(), view, levels, recipe };
+    let judge = Judge { camera: name, memory: memory.clone(), view, levels, locate: locate(camera)?, recipe };
     Ok((config, judge))
+}
+
+/// How a camera's parts are found, where they do not lie still.
+pub fn locate(camera: &CameraConfig) -> anyhow::Result<Option<LocatePlan>> {
+    let plan = camera.locate.as_ref().map(LocateSettings::plan).transpose();
+    plan.with_context(|| format!("camera '{}': [camera.locate]", camera.plan.name))
 }
 
 /// The line's settings, for their model and recipes: what else they name need not be here.

@@ -20,6 +20,8 @@ use super::terminal::{self, note};
 use crate::clock::{Clock, SystemClock};
 use crate::engine;
 use crate::frame::{Frame, Levels};
+use crate::line::locating::{NotPlaced, Placed};
+use crate::line::recipe::no_verdict;
 use crate::look::{Asked, LookError, Looker};
 use crate::memory::Memory;
 use crate::overlay;
@@ -117,7 +119,22 @@ pub fn run(arguments: &InspectArguments) -> anyhow::Result<()> {
         let size = (frame.image.width, frame.image.height);
         let regions = judge.as_ref().map(|judge| judge.spec().regions.clone()).unwrap_or_default();
         let asked = Asked { regions: &regions, memory: memory.as_ref(), ..Asked::default() };
-        let prediction = match looker.look(engine.as_mut(), &frame, asked, None) {
+        let locate = judge.as_ref().and_then(|judge| judge.locate.as_ref());
+        let placed = match Placed::new(&frame, locate) {
+            Ok(placed) => placed,
+            Err(error @ NotPlaced::Missing) => {
+                let inspection = no_verdict(error.reason());
+                let judged = judge.as_ref().zip(Some(inspection));
+                report(&Found { path, image: &frame.image, prediction: None, judged }, engine.info(), json)?;
+                continue;
+            }
+            Err(NotPlaced::Failed(error)) => {
+                note!("vcp-line: image {}: {error}", path.display());
+                failed += 1;
+                continue;
+            }
+        };
+        let prediction = match looker.look(engine.as_mut(), placed.seen(), asked, None) {
             Ok(prediction) => prediction,
             Err(LookError::Engine(error)) => return Err(error).with_context(|| format!("{}", path.display())),
             Err(error) => {
@@ -127,25 +144,26 @@ pub fn run(arguments: &InspectArguments) -> anyhow::Result<()> {
             }
         };
         let inspection = match judge.as_mut().map(|judge| judge.inspect(&prediction, size)).transpose() {
-            Ok(inspection) => inspection,
+            Ok(inspection) => inspection.map(|inspection| placed.inspection(inspection)),
             Err(error) => {
                 note!("vcp-line: image {}: {error}", path.display());
                 failed += 1;
                 continue;
             }
         };
+        let map = placed.map(&prediction.map);
         if let Some(folder) = &arguments.maps {
             let file = output(folder, name, ".npy")?;
-            npy::write(&file, &prediction.map).with_context(|| format!("writing {}", file.display()))?;
+            npy::write(&file, &map).with_context(|| format!("writing {}", file.display()))?;
         }
         if let Some(folder) = &arguments.overlays {
             let file = output(folder, name, ".png")?;
-            overlay::draw(&frame.image, &prediction.map, outline)
+            overlay::draw(&frame.image, &map, outline)
                 .save(&file)
                 .with_context(|| format!("writing {}", file.display()))?;
         }
         let judged = judge.as_ref().zip(inspection);
-        report(&Found { path, image: &frame.image, prediction: &prediction, judged }, engine.info(), json)?;
+        report(&Found { path, image: &frame.image, prediction: Some(&prediction), judged }, engine.info(), json)?;
     }
     if failed > 0 {
         let message = format!(

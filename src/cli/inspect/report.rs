@@ -19,27 +19,34 @@ use crate::verdict::{Inspection, NoVerdictReason, Verdict};
 /// What stands for itself in the bytes of a path.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'.').remove(b'_').remove(b'-');
 
-/// An image with the engine's answer, and what the recipe makes of it where there is one.
+/// An image with the engine's answer, which is absent where its part was not found, and what the recipe makes of it where there is one.
 pub struct Found<'a> {
     pub path: &'a Path,
     pub image: &'a Image,
-    pub prediction: &'a Prediction,
+    pub prediction: Option<&'a Prediction>,
     pub judged: Option<(&'a Judge, Inspection)>,
 }
 
 /// Prints it.
 pub fn report(found: &Found<'_>, info: &EngineInfo, json: bool) -> anyhow::Result<()> {
     let Found { path, prediction, .. } = found;
-    let peak = prediction.map.values().iter().copied().fold(f32::NEG_INFINITY, f32::max);
     if json {
-        terminal::json(&object(found, info, peak), false)?;
+        terminal::json(&object(found, info), false)?;
         return Ok(());
     }
-    let times = &prediction.times;
-    let took = ms(times.preprocess + times.inference + times.postprocess);
     let verdict = found.judged.as_ref().map(|(_, inspection)| format!("{}  ", words(inspection))).unwrap_or_default();
+    let Some(prediction) = prediction else {
+        say!("{}  {}", path.display(), verdict.trim_end());
+        return Ok(());
+    };
+    let times = &prediction.times;
+    let (peak, took) = (peak(prediction), ms(times.preprocess + times.inference + times.postprocess));
     say!("{}  {verdict}score {:.4}  peak {peak:.3}  {took:.1} ms", path.display(), prediction.score);
     Ok(())
+}
+
+fn peak(prediction: &Prediction) -> f32 {
+    prediction.map.values().iter().copied().fold(f32::NEG_INFINITY, f32::max)
 }
 
 fn words(inspection: &Inspection) -> String {
@@ -73,20 +80,18 @@ fn as_written(value: &impl Serialize) -> Value {
     text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
 }
 
-fn object(found: &Found<'_>, info: &EngineInfo, peak: f32) -> Value {
+fn object(found: &Found<'_>, info: &EngineInfo) -> Value {
     let Found { path, image, prediction, judged } = found;
     let mut object = json!({
         // What is no UTF-8 in a name is replaced.
         "image": path.to_string_lossy(),
-        "score": as_written(&prediction.score),
-        "peak": as_written(&peak),
+        "score": as_written(&prediction.map(|prediction| prediction.score)),
+        "peak": as_written(&prediction.map(peak)),
         "width": image.width,
         "height": image.height,
-        "latency_ms": {
-            "preprocess": ms(prediction.times.preprocess),
-            "inference": ms(prediction.times.inference),
-            "postprocess": ms(prediction.times.postprocess),
-        },
+        "latency_ms": prediction.map(|Prediction { times, .. }| json!({
+            "preprocess": ms(times.preprocess), "inference": ms(times.inference), "postprocess": ms(times.postprocess),
+        })),
         "model": {
             "name": info.model, "sha256": info.sha256,
             "engine": info.engine.to_string(), "precision": info.precision.to_string(),
@@ -108,6 +113,9 @@ fn object(found: &Found<'_>, info: &EngineInfo, peak: f32) -> Value {
         object["defects"] = as_written(&inspection.defects);
         object["area_px"] = json!(area(inspection));
         object["recipe"] = json!(recipe.info);
+        if let Some(location) = &inspection.location {
+            object["location"] = as_written(location);
+        }
     }
     object
 }

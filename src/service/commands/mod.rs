@@ -1,7 +1,7 @@
 //! Commands from the broker and from the API: read at once, carried out in their order, answered when what they promise is true.
 //!
 //! ```text
-//! broker, API ─▶ Inbox ─▶ quick: triggers, pauses ──▶ answers: each when its part is kept on disk ─▶ who asked
+//! broker, API ─▶ Inbox ─▶ quick: triggers, pauses, keep ▶ answers: each when its part is kept on disk ─▶ who asked
 //!                            └▶ slow: recipes, pictures ────────────────────────────────────────────────▲
 //!                                 └▶ what takes many parts: a thread for each camera (`service::activity`) ──┘
 //! ```

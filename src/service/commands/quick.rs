@@ -1,4 +1,4 @@
-//! The thread that reads commands, and carries out at once what needs no disk: triggers and pauses.
+//! The thread that reads commands, and carries out at once what needs no disk: triggers, pauses, and what is to be kept.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -112,6 +112,9 @@ impl Quick {
             Command::Trigger(trigger) => self.trigger(control, trigger, at, early),
             Command::Pause(which) => paused(control, which.camera.as_deref(), true),
             Command::Resume(which) => paused(control, which.camera.as_deref(), false),
+            Command::Keep(keep) => control
+                .keep(keep.camera.as_deref(), keep.parts)
+                .map(|cameras| (json!({ "keep": cameras, "parts": keep.parts }), None)),
         };
         match result {
             Ok((applied, debt)) => {

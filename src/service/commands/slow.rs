@@ -162,7 +162,7 @@ impl Slow {
             Command::Calibrate(which) if which.stop => self.stop(control, ActivityKind::Calibrate, command.camera()),
             Command::Learn(which) if which.stop => self.stop(control, ActivityKind::Learn, command.camera()),
             Command::Calibrate(_) | Command::Learn(_) => Err(CannotDo::Begins),
-            Command::Trigger(_) | Command::Pause(_) | Command::Resume(_) => Err(CannotDo::Quick),
+            Command::Trigger(_) | Command::Pause(_) | Command::Resume(_) | Command::Keep(_) => Err(CannotDo::Quick),
         }
     }
 }

@@ -24,6 +24,7 @@ fn plan(version: u32) -> CameraPlan {
         memory: None,
         found_with: None,
         picture: None,
+        locate: None,
         backoff_min: Duration::from_secs(1),
         backoff_max: Duration::from_secs(1),
     }

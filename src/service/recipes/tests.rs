@@ -92,6 +92,7 @@ fn plan() -> CameraPlan {
         memory: None,
         found_with: None,
         picture: None,
+        locate: None,
         backoff_min: short,
         backoff_max: short,
     }

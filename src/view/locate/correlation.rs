@@ -20,7 +20,6 @@ const TOLERANCE: (f64, f64) = (1.0, 0.25);
 
 /// A template on every level.
 pub struct Correlation {
-    size: (u32, u32),
     /// Middle of the rectangle.
     middle: (f64, f64),
     window: Rect,
@@ -77,7 +76,6 @@ impl Correlation {
             .collect::<opencv::Result<_>>()
             .map_err(failed("turning the template"))?;
         Ok(Self {
-            size: (spec.picture.width, spec.picture.height),
             middle,
             window,
             shift: f64::from(spec.shift_px),
@@ -89,12 +87,8 @@ impl Correlation {
         })
     }
 
-    /// See [`super::Locator::find`].
+    /// See [`super::Locator::find`], which has looked at the frame's size.
     pub fn find(&self, image: &Image) -> Result<Option<Pose>, LocateError> {
-        if (image.width, image.height) != self.size {
-            let (taught_width, taught_height) = self.size;
-            return Err(LocateError::Size { width: image.width, height: image.height, taught_width, taught_height });
-        }
         let levels = self.templates.len() as u32;
         let pyramid = pyramid(image, self.window, self.halvings, levels).map_err(failed("shrinking the frame"))?;
         let found = self.search(&pyramid).map_err(failed("correlation"))?;

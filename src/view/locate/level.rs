@@ -2,11 +2,12 @@
 
 use opencv::core::{BORDER_REPLICATE, CV_8U, CV_32F, Mat, MatTraitConst, MatTraitConstManual, Rect, Scalar, Size};
 use opencv::imgproc::{
-    COLOR_BGR2GRAY, COLOR_RGB2GRAY, COLOR_RGBA2GRAY, INTER_AREA, INTER_LINEAR, WARP_INVERSE_MAP, cvt_color_def, resize,
-    warp_affine,
+    COLOR_BGR2GRAY, COLOR_RGB2GRAY, COLOR_RGBA2GRAY, INTER_AREA, INTER_LINEAR, INTER_NEAREST, WARP_INVERSE_MAP,
+    cvt_color_def, resize, warp_affine,
 };
 
-use crate::frame::{Image, PixelFormat};
+use super::placement::Placement;
+use crate::frame::{Image, PixelFormat, Resampling};
 
 /// Values of one channel in 32-bit floating point, and which part of the picture they show.
 pub struct Level {
@@ -116,6 +117,36 @@ fn sixteen_bits(image: &Image, window: Rect) -> opencv::Result<Mat> {
     let values: Vec<u16> =
         (window.y..window.y + window.height).flat_map(row).map(|pixel| luminance(pixel).round() as u16).collect();
     Mat::new_rows_cols_with_data(window.height, window.width, &values)?.try_clone()
+}
+
+/// The frame moved and turned so that its part lies as it was taught; format and everything else known about it stays.
+pub fn laid_back(image: &Image, placement: &Placement) -> opencv::Result<Image> {
+    let (columns, rows) = (image.width as i32, image.height as i32);
+    let map = Mat::from_slice_2d(&placement.rows())?;
+    let nearest = image.resampling == Resampling::Nearest;
+    let flags = if nearest { INTER_NEAREST } else { INTER_LINEAR } | WARP_INVERSE_MAP;
+    let mut moved = Mat::default();
+    let size = Size::new(columns, rows);
+    let data = if image.format.is_deep() {
+        let values: Vec<u16> =
+            image.data().chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]])).collect();
+        let row = Mat::from_slice(&values)?;
+        let values = row.reshape(image.format.bytes_per_pixel() as i32 / 2, rows)?;
+        warp_affine(&values, &mut moved, &map, size, flags, BORDER_REPLICATE, Scalar::default())?;
+        moved
+            .data_bytes()?
+            .chunks_exact(2)
+            .flat_map(|pair| u16::from_ne_bytes([pair[0], pair[1]]).to_le_bytes())
+            .collect()
+    } else {
+        let row = Mat::from_slice(image.data())?;
+        let values = row.reshape(image.format.bytes_per_pixel() as i32, rows)?;
+        warp_affine(&values, &mut moved, &map, size, flags, BORDER_REPLICATE, Scalar::default())?;
+        moved.data_bytes()?.to_vec()
+    };
+    image
+        .with_pixels(image.width, image.height, data)
+        .map_err(|error| opencv::Error::new(opencv::core::StsUnmatchedSizes, error.to_string()))
 }
 
 /// A template on one level, at mean 0 and deviation 1, with its steepest ascents.
