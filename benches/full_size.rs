@@ -98,7 +98,16 @@ fn memories(bundle: &str, precision: Precision, file: &Path) {
     const ROUNDS: u32 = 9;
     let plan = PlanSpec { file: None, rebuild: false };
     let engine = EngineChoice::Openvino;
-    let spec = EngineSpec { bundle: bundle.into(), engine, precision, max_batch: 1, threads: None, plan, remote: None };
+    let spec = EngineSpec {
+        bundle: bundle.into(),
+        engine,
+        precision,
+        max_batch: 1,
+        threads: None,
+        plan,
+        remote: None,
+        scales: None,
+    };
     let mut engine = engine::open(&spec).expect("the engine");
     let info = engine.info().clone();
     for parts in [4, 12] {

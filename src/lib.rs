@@ -73,6 +73,7 @@ pub mod look;
 pub mod memory;
 pub mod oip;
 pub mod publish;
+pub mod quantize;
 pub mod serve;
 pub mod systemd;
 pub mod tls;

@@ -123,6 +123,7 @@ fn look(path: &Path) {
         threads: None,
         plan,
         remote: None,
+        scales: None,
     };
     let mut engine = engine::open(&spec).unwrap();
     engine.hand_out_tokens(true);

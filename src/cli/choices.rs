@@ -35,9 +35,11 @@ words!(EngineChoice {
 });
 
 words!(Precision {
+    Auto => "auto", "The fastest that is right here; which one is logged and shown in every event";
     Fp32 => "fp32", "float32";
     Bf16 => "bf16", "bfloat16 matrix products";
-    Fp16 => "fp16", "float16";
+    Fp16 => "fp16", "float16 (TensorRT)";
+    Int8 => "int8", "8-bit products where they held the gate, the rest as bf16; see `vcp-line model quantize`";
 });
 
 words!(Layout {

@@ -9,6 +9,7 @@ use crate::config::{ConfigError, SecretError};
 use crate::dataset::DatasetError;
 use crate::engine::EngineError;
 use crate::engine::plan::PlanError;
+use crate::engine::scales::ScalesError;
 use crate::learn::LearnError;
 use crate::line::LineError;
 use crate::line::recipe::RecipeError;
@@ -156,6 +157,7 @@ fn in_engine(error: &EngineError) -> bool {
         | EngineError::Unfit { .. }
         | EngineError::Precision { .. } => true,
         EngineError::Bundle(error) => in_bundle(error),
+        EngineError::Scales(error) => !matches!(error, ScalesError::Io { .. }),
         EngineError::Plan(error) => !matches!(error, PlanError::Io { .. }),
         // A driver may still be loading, a card be taken by another program.
         EngineError::NoCard { .. } | EngineError::Card { .. } | EngineError::SelfTest { .. } => false,

@@ -31,6 +31,7 @@ mod locate;
 mod manual;
 mod model;
 mod outbox;
+mod quantize;
 mod recipe;
 mod run;
 mod serve;

@@ -9,6 +9,7 @@ use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::failure::{self, wrong_arguments};
+use super::quantize::{self, QuantizeArguments};
 use super::terminal::{self, note, say};
 use crate::engine::tensorrt::{self, BuildRequest};
 use crate::engine::{EngineChoice, Precision, finish, onnx, plan};
@@ -26,6 +27,8 @@ pub enum ModelCommand {
     Export(ExportArguments),
     /// Build a bundle's network into a plan for the TensorRT engine; works on a machine without a GPU.
     Build(BuildArguments),
+    /// Find the scales that a bundle's network is computed by in 8 bits, on good pictures; only what passes the gate is written.
+    Quantize(QuantizeArguments),
     /// Show a bundle's identity, sizes, prompts and hashes, after verifying them.
     Info(InfoArguments),
 }
@@ -125,6 +128,7 @@ pub fn run(command: &ModelCommand) -> anyhow::Result<()> {
         ModelCommand::Import(arguments) => import(arguments),
         ModelCommand::Export(arguments) => export(arguments),
         ModelCommand::Build(arguments) => build(arguments),
+        ModelCommand::Quantize(arguments) => quantize::run(arguments),
         ModelCommand::Info(arguments) => info(arguments),
     }
 }

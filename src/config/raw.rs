@@ -68,7 +68,7 @@ pub struct RawModel {
     pub bundle: Key<PathBuf>,
     /// `auto`, `reference`, `openvino`, `tensorrt` or `remote`.
     pub engine: Key<EngineChoice>,
-    /// `fp32`, `bf16` or `fp16`.
+    /// `auto`, `fp32`, `bf16`, `fp16` or `int8`.
     pub precision: Key<Precision>,
     /// Most frames in one inference.
     pub max_batch: Key<usize>,
@@ -76,6 +76,8 @@ pub struct RawModel {
     pub threads: Key<usize>,
     /// Plan of the TensorRT engine, as `vcp-line model build` wrote it.
     pub plan: Key<PathBuf>,
+    /// Scales for 8 bits, as `vcp-line model quantize` wrote them.
+    pub scales: Key<PathBuf>,
     /// Build the TensorRT plan at start when it is absent, damaged or does not fit.
     pub rebuild_plan: Key<bool>,
     /// `[model.remote]`

@@ -187,6 +187,7 @@ fn engine(raw: &RawLine, base: &Path, report: &mut Report) -> Option<EngineSpec>
             rebuild: value(&raw.rebuild_plan).unwrap_or(false),
         },
         remote,
+        scales: value(&raw.scales).map(|scales| base.join(scales)),
     })
 }
 

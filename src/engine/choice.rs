@@ -23,13 +23,19 @@ pub enum EngineChoice {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, serde::Deserialize, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
-    /// float32.
+    /// The fastest that is right here: int8 where the bundle has scales that held the gate, else bf16, else fp32, as the processor
+    /// has them; with TensorRT that of the plan that is there. Which one is logged and shown in every event.
     #[default]
+    Auto,
+    /// float32.
     Fp32,
     /// bfloat16 matrix products.
     Bf16,
     /// float16.
     Fp16,
+    /// 8-bit products in the vision tower's linear layers, by the scales of `vcp-line model quantize`; the rest in bfloat16, or
+    /// float32 where the processor has none.
+    Int8,
 }
 
 impl fmt::Display for EngineChoice {
@@ -47,9 +53,11 @@ impl fmt::Display for EngineChoice {
 impl fmt::Display for Precision {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Auto => "auto",
             Self::Fp32 => "fp32",
             Self::Bf16 => "bf16",
             Self::Fp16 => "fp16",
+            Self::Int8 => "int8",
         })
     }
 }

@@ -83,6 +83,9 @@ pub enum EngineError {
     /// The model bundle cannot be used.
     #[error(transparent)]
     Bundle(#[from] crate::weights::bundle::BundleError),
+    /// The scales for 8 bits cannot be used.
+    #[error(transparent)]
+    Scales(#[from] super::scales::ScalesError),
     /// A file the engine writes for its runtime could not be written.
     #[error("{path}: {source}")]
     Io {

@@ -15,13 +15,18 @@ pub mod openvino;
 #[path = "openvino_absent.rs"]
 pub mod openvino;
 #[cfg(feature = "openvino")]
+mod openvino_compile;
+#[cfg(feature = "openvino")]
 mod openvino_lanes;
+#[cfg(feature = "openvino")]
+mod openvino_probe;
 pub mod plan;
 mod prepare;
 pub mod reference;
 pub mod remote;
 #[cfg(feature = "openvino")]
 mod resident;
+pub mod scales;
 #[cfg(any(feature = "openvino", feature = "tensorrt"))]
 mod scratch;
 pub mod self_test;

@@ -1,11 +1,8 @@
 //! The OpenVINO engine: the network compiled for this CPU from the recorded ONNX graph, the rest as our own code.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
-use openvino::{
-    CompiledModel, Core, DeviceType, InferRequest, Model, PartialShape, PropertyKey, RwPropertyKey, Tensor,
-};
+use openvino::{CompiledModel, Core, DeviceType, InferRequest, PropertyKey, RwPropertyKey, Tensor};
 
 use crate::anomaly::{Prediction, StageTimes};
 use crate::frame::{Frame, Image};
@@ -14,14 +11,19 @@ use crate::vcp_clip::Architecture;
 use crate::vcp_clip::preprocess::Preprocessor;
 use crate::weights::bundle::Bundle;
 
-use super::finish::{self, Finish};
-use super::onnx::expanded::{ExpandError, Expanded};
-use super::onnx::{self, FEATURE, INLINE_LIMIT, OutputNames, Storage};
+use super::finish::Finish;
+use super::onnx::{INLINE_LIMIT, OutputNames};
+use super::openvino_compile::{Arithmetic, compile, core, extras, floats, slices};
 use super::openvino_lanes::{Lanes, Streams, runtime, tensor};
-use super::{Engine, EngineChoice, EngineError, EngineInfo, EngineSpec, Precision, Tiles, prepare, resident, scratch};
+use super::scales::Scales;
+use super::{Engine, EngineChoice, EngineError, EngineInfo, EngineSpec, Precision, Tiles, prepare, self_test};
 
-/// Runs on the CPU, one frame at a time: a CPU gains nothing from a batch, every frame of one would wait for the last,
-/// and one compiled shape is one copy of the weights in memory.
+pub use super::openvino_compile::usual_precision;
+pub use super::openvino_probe::{network_tail, watch};
+
+/// Runs on the CPU. A frame alone has every core; frames that wait together, and tiles, go side by side where the network is so
+/// small that one of them leaves cores idle. A large one takes one frame at a time: a CPU gains nothing from its batch, every frame
+/// of one would wait for the last, and one compiled shape is one copy of the weights in memory.
 pub struct OpenvinoEngine {
     // Field order is drop order: the request goes before the model it belongs to, the core last.
     lanes: Option<Lanes>,
@@ -35,43 +37,9 @@ pub struct OpenvinoEngine {
     architecture: Architecture,
     info: EngineInfo,
     spec: EngineSpec,
+    scales: Option<Scales>,
     hands_out_tokens: bool,
     hands_out_paths: bool,
-}
-
-const NEXT_STEP: &str = "run `make setup`, or set LD_LIBRARY_PATH to the folder that holds libopenvino_c.so";
-
-/// OpenVINO's word for a precision.
-fn hint(precision: Precision) -> Result<&'static str, EngineError> {
-    match precision {
-        Precision::Fp32 => Ok("f32"),
-        Precision::Bf16 => Ok("bf16"),
-        Precision::Fp16 => Err(EngineError::Precision {
-            engine: EngineChoice::Openvino,
-            precision,
-            available: "fp32 and, where the CPU has it, bf16",
-        }),
-    }
-}
-
-/// The runtime with the CPU set as asked.
-fn core(spec: &EngineSpec) -> Result<Core, EngineError> {
-    let hint = hint(spec.precision)?;
-    let mut core = Core::new().map_err(|error| EngineError::Library {
-        engine: EngineChoice::Openvino,
-        library: "libopenvino_c.so",
-        reason: error.to_string(),
-        next_step: NEXT_STEP,
-    })?;
-    let mut set = |key: RwPropertyKey, value: &str| {
-        core.set_property(&DeviceType::CPU, &key, value).map_err(runtime("setting a CPU property"))
-    };
-    set(RwPropertyKey::HintInferencePrecision, hint)?;
-    set(RwPropertyKey::HintPerformanceMode, "LATENCY")?;
-    if let Some(threads) = spec.threads {
-        set(RwPropertyKey::InferenceNumThreads, &threads.to_string())?;
-    }
-    Ok(core)
 }
 
 impl OpenvinoEngine {
@@ -81,25 +49,51 @@ impl OpenvinoEngine {
     }
 
     fn open_with(spec: &EngineSpec, inline_limit: u64) -> Result<Self, EngineError> {
-        let mut core = core(spec)?;
         let bundle = Bundle::open(&spec.bundle)?;
+        let arithmetic = Arithmetic::choose(spec, &bundle)?;
+        let mut engine = Self::compute(spec, bundle, arithmetic, inline_limit)?;
+        // Products of integers depend on the processor more than others do: some saturate on their way.
+        if let Some(expected) = engine.scales.as_ref().map(|scales| scales.expected.clone()) {
+            self_test::check(&mut engine, &expected)?;
+        }
+        Ok(engine)
+    }
+
+    /// With scales that are being tried: however far it is from float32.
+    pub fn with_scales(spec: &EngineSpec, scales: Scales) -> Result<Self, EngineError> {
+        let arithmetic = Arithmetic { precision: Precision::Int8, scales: Some(scales) };
+        Self::compute(spec, Bundle::open(&spec.bundle)?, arithmetic, INLINE_LIMIT)
+    }
+
+    fn compute(
+        spec: &EngineSpec,
+        bundle: Bundle,
+        arithmetic: Arithmetic,
+        inline_limit: u64,
+    ) -> Result<Self, EngineError> {
+        let mut core = core(spec, arithmetic.hint())?;
         let architecture = bundle.manifest().architecture.clone();
         let size = architecture.image_size as i64;
         let names = OutputNames::new(&architecture.taps);
         let finish = Finish::new(&bundle)?;
-        let info = EngineInfo::new(&bundle, EngineChoice::Openvino, spec.precision, 1);
+        let info = EngineInfo::new(
+            &bundle,
+            EngineChoice::Openvino,
+            arithmetic.precision,
+            Streams::choose(bundle.manifest().weights.bytes, spec.threads).count().min(spec.max_batch),
+        );
         let preprocessor = prepare::preprocessor(&bundle);
 
         let shape = [1, 3, size, size];
-        let mut compiled = compile(&mut core, bundle, inline_limit, &shape)?;
+        let mut compiled = compile(&mut core, bundle, inline_limit, &shape, extras(arithmetic.scales.as_ref()))?;
         let taken = compiled
             .get_property(&PropertyKey::Rw(RwPropertyKey::HintInferencePrecision))
             .map_err(runtime("reading the precision"))?
             .into_owned();
-        if taken != hint(spec.precision)? {
+        if taken != arithmetic.hint() {
             return Err(EngineError::Precision {
                 engine: EngineChoice::Openvino,
-                precision: spec.precision,
+                precision: arithmetic.precision,
                 available: "only fp32 on this CPU",
             });
         }
@@ -117,6 +111,7 @@ impl OpenvinoEngine {
             architecture,
             info,
             spec: spec.clone(),
+            scales: arithmetic.scales,
             hands_out_tokens: false,
             hands_out_paths: false,
         })
@@ -172,7 +167,7 @@ impl OpenvinoEngine {
         };
         set(RwPropertyKey::HintPerformanceMode, "THROUGHPUT")?;
         set(RwPropertyKey::NumStreams, &streams.count().to_string())?;
-        let mut own = compile(&mut self.core, bundle, INLINE_LIMIT, &shape)?;
+        let mut own = compile(&mut self.core, bundle, INLINE_LIMIT, &shape, extras(self.scales.as_ref()))?;
         let lanes = Lanes::new(&mut own, streams, &shape)?;
         Ok(lanes.with(own))
     }
@@ -199,94 +194,39 @@ impl OpenvinoEngine {
     }
 }
 
-fn floats(tensor: &Tensor) -> Result<&[f32], EngineError> {
-    tensor.get_data().map_err(runtime("reading an output"))
+/// Frames as if they were tiles of one.
+struct SideBySide<'a> {
+    frames: &'a [&'a Frame],
+    answers: Vec<Option<Prediction>>,
 }
 
-fn slices(tensors: &[Tensor]) -> Result<Vec<&[f32]>, EngineError> {
-    tensors.iter().map(floats).collect()
-}
-
-/// Reads and compiles the network. Weights up to `inline_limit` bytes travel inside the graph; larger ones lie beside
-/// it in a file that OpenVINO maps, deleted when it has been compiled, and are kept from filling memory meanwhile.
-fn compile(core: &mut Core, bundle: Bundle, inline_limit: u64, input: &[i64; 4]) -> Result<CompiledModel, EngineError> {
-    let input = PartialShape::new_static(4, input).map_err(runtime("input shape"))?;
-    let fix_and_compile = |core: &mut Core, model: &mut Model| {
-        model.reshape_single_input(&input).map_err(runtime("input shape"))?;
-        core.compile_model(model, DeviceType::CPU).map_err(runtime("compiling the network"))
-    };
-    let constants = finish::text_constants(&bundle)?;
-    if bundle.manifest().weights.bytes <= inline_limit {
-        let graph = onnx::encode(&bundle, &constants, Storage::Inline)?;
-        let mut model = core.read_model_from_buffer(&graph, None).map_err(runtime("reading the network"))?;
-        return fix_and_compile(core, &mut model);
+impl Tiles for SideBySide<'_> {
+    fn count(&self) -> usize {
+        self.frames.len()
     }
-    let io = |path: &Path| {
-        let path = path.to_owned();
-        move |source| EngineError::Io { path, source }
-    };
-    let folder = scratch::folder()?;
-    let folder_path = folder.path().canonicalize().map_err(io(folder.path()))?;
-    let expanded = Expanded::write(&bundle, &folder_path).map_err(|error| match error {
-        ExpandError::Bundle(error) => EngineError::Bundle(error),
-        ExpandError::Io { path, source } => EngineError::Io { path, source },
-    })?;
-    let graph = folder_path.join("network.onnx");
-    let network = onnx::encode(&bundle, &constants, Storage::Expanded(&expanded))?;
-    std::fs::write(&graph, network).map_err(io(&graph))?;
-    drop(bundle);
-    drop(constants);
-    let mut model = None;
-    let compiled = resident::kept_small(&folder_path.join(Expanded::FILE), || {
-        let read = core.read_model_from_file(&graph.to_string_lossy(), "").map_err(runtime("reading the network"))?;
-        fix_and_compile(core, model.insert(read))
-    });
-    // Only now may OpenVINO unmap the file: see `resident`.
-    drop(model);
-    compiled
-}
 
-/// Median time of what lies behind the vision tower in the network: text tower, class vectors, Pre-VCP logits.
-pub fn network_tail(spec: &EngineSpec, rounds: u32) -> Result<Duration, EngineError> {
-    let mut core = core(spec)?;
-    let bundle = Bundle::open(&spec.bundle)?;
-    let arch = &bundle.manifest().architecture;
-    let graph = onnx::encode_tail(&bundle, &finish::text_constants(&bundle)?)?;
-    let mut model = core.read_model_from_buffer(&graph, None).map_err(runtime("reading the network"))?;
-    let tokens = [1, arch.patches() as i64, arch.vision_width as i64];
-    let feature = [1, 1, arch.text_width as i64];
-    let names = OutputNames::new(&arch.taps).tokens;
-    let inputs: Vec<(&str, &[i64])> =
-        names.iter().map(|n| (n.as_str(), &tokens[..])).chain([(FEATURE, &feature[..])]).collect();
-    let shapes = inputs
-        .iter()
-        .map(|(name, shape)| Ok((*name, PartialShape::new_static(3, shape).map_err(runtime("input shape"))?)))
-        .collect::<Result<Vec<_>, EngineError>>()?;
-    let pairs: Vec<(&str, &PartialShape)> = shapes.iter().map(|(name, shape)| (*name, shape)).collect();
-    model.reshape(&pairs).map_err(runtime("input shape"))?;
-    let mut compiled = core.compile_model(&model, DeviceType::CPU).map_err(runtime("compiling the network"))?;
-    let mut request = compiled.create_infer_request().map_err(runtime("creating a request"))?;
-    for (name, shape) in &inputs {
-        let mut input = tensor(shape)?;
-        let data = input.get_data_mut::<f32>().map_err(runtime("input tensor"))?;
-        data.iter_mut().enumerate().for_each(|(i, x)| *x = (i % 97) as f32 / 97.0 - 0.5);
-        request.set_tensor(name, &input).map_err(runtime("input tensor"))?;
+    fn cut(&mut self, at: usize) -> Frame {
+        self.frames[at].clone()
     }
-    let mut times = (0..=rounds)
-        .map(|_| {
-            let start = Instant::now();
-            request.infer().map_err(runtime("inference"))?;
-            Ok(start.elapsed())
-        })
-        .collect::<Result<Vec<_>, EngineError>>()?;
-    times.sort_unstable();
-    Ok(times[times.len() / 2])
+
+    fn take(&mut self, at: usize, answer: Prediction) {
+        self.answers[at] = Some(answer);
+    }
 }
 
 impl Engine for OpenvinoEngine {
     fn infer(&mut self, frames: &[&Frame]) -> Result<Vec<Prediction>, EngineError> {
         self.info.check_batch(frames.len())?;
-        frames.iter().map(|frame| self.look(&frame.image)).collect()
+        if let [frame] = frames {
+            return Ok(vec![self.look(&frame.image)?]);
+        }
+        let mut side_by_side = SideBySide { frames, answers: frames.iter().map(|_| None).collect() };
+        self.infer_tiles(&mut side_by_side)?;
+        side_by_side.answers.into_iter().collect::<Option<Vec<_>>>().ok_or_else(|| EngineError::Runtime {
+            engine: EngineChoice::Openvino,
+            step: "inference",
+            reason: "a frame was not answered".into(),
+        })
     }
 
     fn infer_tiles(&mut self, tiles: &mut dyn Tiles) -> Result<(), EngineError> {
@@ -343,6 +283,26 @@ mod tests {
     fn frame() -> Frame {
         let data = (0..60 * 40 * 3u32).map(|i| (i * i % 251) as u8).collect();
         Frame::alone("test", SystemClock.now(), Image::new(60, 40, PixelFormat::Rgb8, data).unwrap())
+    }
+
+    #[test]
+    fn frames_side_by_side_get_the_answers_that_each_gets_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let bundle = folder.path().join("bundle");
+        crate::weights::random(&bundle, &small(), 7).unwrap();
+        let engine = EngineChoice::Openvino;
+        let spec = EngineSpec { engine, max_batch: 4, threads: Some(2), ..EngineSpec::new(bundle) };
+        let mut engine = OpenvinoEngine::open(&spec).unwrap();
+        assert_eq!(engine.info().max_batch, 2, "one for each thread");
+        let other =
+            Frame { image: Image::new(3, 2, PixelFormat::Gray8, vec![9, 0, 255, 3, 70, 1]).unwrap(), ..frame() };
+        let both = engine.infer(&[&frame(), &other]).unwrap();
+        for (together, frame) in both.iter().zip([&frame(), &other]) {
+            let alone = engine.infer(&[frame]).unwrap().remove(0);
+            let off = together.map.values().iter().zip(alone.map.values()).map(|(a, b)| (a - b).abs());
+            assert!(off.fold(0.0, f32::max) < 1e-5 && (together.score - alone.score).abs() < 1e-5);
+        }
+        assert!(both[0].map.values() != both[1].map.values());
     }
 
     #[test]

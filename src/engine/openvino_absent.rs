@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use crate::anomaly::Prediction;
-use crate::frame::Frame;
+use crate::frame::{Frame, Image};
 
-use super::{Engine, EngineChoice, EngineError, EngineInfo, EngineSpec};
+use super::scales::Scales;
+use super::{Engine, EngineChoice, EngineError, EngineInfo, EngineSpec, Precision};
 
 const ABSENT: EngineError = EngineError::NotBuilt { engine: EngineChoice::Openvino, feature: "openvino" };
 
@@ -17,10 +18,29 @@ impl OpenvinoEngine {
     pub fn open(_: &EngineSpec) -> Result<Self, EngineError> {
         Err(ABSENT)
     }
+
+    /// Always [`EngineError::NotBuilt`].
+    pub fn with_scales(_: &EngineSpec, _: Scales) -> Result<Self, EngineError> {
+        Err(ABSENT)
+    }
+}
+
+/// What the engine would take without scales.
+pub fn usual_precision() -> Precision {
+    Precision::Fp32
 }
 
 /// Always [`EngineError::NotBuilt`].
 pub fn network_tail(_: &EngineSpec, _: u32) -> Result<Duration, EngineError> {
+    Err(ABSENT)
+}
+
+/// Always [`EngineError::NotBuilt`].
+pub fn watch(
+    _: &EngineSpec,
+    _: &mut dyn Iterator<Item = Image>,
+    _: &mut dyn FnMut(&str, &[f32], &[f32]),
+) -> Result<(), EngineError> {
     Err(ABSENT)
 }
 

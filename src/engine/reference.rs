@@ -39,7 +39,7 @@ pub struct Trace {
 impl ReferenceEngine {
     /// Reads the bundle's weights into memory as float32.
     pub fn open(spec: &EngineSpec) -> Result<Self, EngineError> {
-        if spec.precision != Precision::Fp32 {
+        if !matches!(spec.precision, Precision::Fp32 | Precision::Auto) {
             return Err(EngineError::Precision {
                 engine: EngineChoice::Reference,
                 precision: spec.precision,

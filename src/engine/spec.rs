@@ -22,6 +22,8 @@ pub struct EngineSpec {
     pub plan: PlanSpec,
     /// The servers of the remote engine.
     pub remote: Option<RemoteSpec>,
+    /// Scales for 8 bits; `None` is [`super::scales::default_path`].
+    pub scales: Option<PathBuf>,
 }
 
 /// Where the TensorRT plan is and what happens when it does not fit.
@@ -44,6 +46,7 @@ impl EngineSpec {
             threads: None,
             plan: PlanSpec::default(),
             remote: None,
+            scales: None,
         }
     }
 }

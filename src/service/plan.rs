@@ -142,7 +142,15 @@ fn ask(config: &mut LineConfig) -> Result<Ask, ServiceError> {
     let pupils = Pupils::new(commands.directory.clone());
     let self_test = config.self_test.as_ref();
     let self_test = self_test.map(|test| SelfTestSpec { directory: test.directory.clone(), every: test.every });
-    let spec = CommandSpec { max_age, snapshots, kept, pupils, reread: None, library: Some(commands.recipes.clone()), self_test };
+    let spec = CommandSpec {
+        max_age,
+        snapshots,
+        kept,
+        pupils,
+        reread: None,
+        library: Some(commands.recipes.clone()),
+        self_test,
+    };
     Ok(Ask { commands: spec, mqtt: commands.mqtt, http: http.transpose()? })
 }
 

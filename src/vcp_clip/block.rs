@@ -15,11 +15,15 @@ pub struct Projected<T> {
     pub v: T,
 }
 
-/// `ln_1` and the joint input projection of block `prefix`.
-pub fn project<O: Ops>(ops: &mut O, x: &O::Tensor, prefix: &str, width: usize) -> Projected<O::Tensor> {
+/// `ln_1` and the input projection of block `prefix`: queries, keys and values side by side.
+fn joint<O: Ops>(ops: &mut O, x: &O::Tensor, prefix: &str) -> O::Tensor {
     let normed = ops.layer_norm(x, &format!("{prefix}.ln_1"), LAYER_NORM_EPS);
-    let joint =
-        ops.linear(&normed, &format!("{prefix}.attn.in_proj_weight"), Some(&format!("{prefix}.attn.in_proj_bias")));
+    ops.linear(&normed, &format!("{prefix}.attn.in_proj_weight"), Some(&format!("{prefix}.attn.in_proj_bias")))
+}
+
+/// `ln_1` and the input projection of block `prefix`, taken apart.
+pub fn project<O: Ops>(ops: &mut O, x: &O::Tensor, prefix: &str, width: usize) -> Projected<O::Tensor> {
+    let joint = joint(ops, x, prefix);
     Projected {
         q: ops.columns(&joint, 0, width),
         k: ops.columns(&joint, width, 2 * width),
@@ -50,7 +54,7 @@ pub fn run<O: Ops>(
     heads: usize,
     mask: Option<&O::Tensor>,
 ) -> O::Tensor {
-    let Projected { q, k, v } = project(ops, x, prefix, width);
-    let attended = ops.attention(&q, &k, &v, heads, mask);
+    let joint = joint(ops, x, prefix);
+    let attended = ops.self_attention(&joint, width, heads, mask);
     finish(ops, x, &attended, prefix)
 }

@@ -42,6 +42,18 @@ pub trait Ops {
         heads: usize,
         mask: Option<&Self::Tensor>,
     ) -> Self::Tensor;
+    /// Multi-head self-attention over queries, keys and values of `width` columns each that lie side by side:
+    /// `[B, rows, 3·width] → [B, rows, width]`.
+    fn self_attention(
+        &mut self,
+        joint: &Self::Tensor,
+        width: usize,
+        heads: usize,
+        mask: Option<&Self::Tensor>,
+    ) -> Self::Tensor {
+        let [q, k, v] = [0, 1, 2].map(|at| self.columns(joint, at * width, (at + 1) * width));
+        self.attention(&q, &k, &v, heads, mask)
+    }
     /// One-dimensional convolution over the columns of a single row, "same" padding:
     /// `[B, 1, c] → [B, out, c]` with a stored `[out, 1, kernel]` weight.
     fn conv_columns(&mut self, x: &Self::Tensor, weight: &str, bias: &str, kernel: usize) -> Self::Tensor;

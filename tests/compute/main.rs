@@ -33,6 +33,8 @@ mod outbox_ledger;
 mod outbox_ledger_cases;
 mod outbox_store;
 mod preprocess;
+#[cfg(feature = "openvino")]
+mod quantize;
 mod shipped_model;
 mod synth;
 #[cfg(all(feature = "tensorrt", not(feature = "tensorrt-enterprise")))]

@@ -58,6 +58,7 @@ fn spec(folder: &Path, engine: EngineChoice) -> EngineSpec {
         threads: None,
         plan: PlanSpec::default(),
         remote: None,
+        scales: None,
     }
 }
 

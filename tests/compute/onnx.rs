@@ -125,6 +125,7 @@ fn openvino_reads_the_file_and_agrees_for_a_batch_of_two() {
         threads: None,
         plan: PlanSpec::default(),
         remote: None,
+        scales: None,
     };
     let traces = ReferenceEngine::open(&spec).unwrap().trace(2, pictures.clone());
     for inline_limit in [INLINE_LIMIT, 0] {

@@ -64,8 +64,16 @@ fn a_checkpoint_of_vcp_clip_plus_computes_what_its_code_does() {
     let image = frame(Image::new(98, 98, PixelFormat::Rgb8, data).unwrap());
     let run = |engine| {
         let (bundle, plan) = (dir.path().join("b"), PlanSpec::default());
-        let spec =
-            EngineSpec { bundle, engine, precision: Precision::Fp32, max_batch: 1, threads: None, plan, remote: None };
+        let spec = EngineSpec {
+            bundle,
+            engine,
+            precision: Precision::Fp32,
+            max_batch: 1,
+            threads: None,
+            plan,
+            remote: None,
+            scales: None,
+        };
         engine::open(&spec).unwrap().infer(&[&image]).unwrap().remove(0)
     };
     let reference = run(EngineChoice::Reference);

@@ -43,6 +43,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("systemd", &[]),
     ("logging", &[]),
     ("eval", &["view", "look", "dataset", "source", "engine", "memory", "vcp_clip", "weights", "output"]),
+    ("quantize", &["dataset", "eval", "source", "engine", "vcp_clip", "weights"]),
     ("dataset", &["source"]),
     ("source", &["synth", "output"]),
     ("engine", &["vcp_clip", "weights", "cuda", "output", "oip", "tls"]),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 use vcp_line::clock::{Clock, SystemClock};
-use vcp_line::engine::{EngineChoice, EngineSpec, PlanSpec, Precision};
+use vcp_line::engine::{EngineChoice, EngineSpec, Precision};
 use vcp_line::frame::{Frame, Image};
 use vcp_line::source::image_file;
 use vcp_line::vcp_clip::Constants;
@@ -63,15 +63,7 @@ pub fn bundle() -> (tempfile::TempDir, PathBuf) {
 
 /// How to open `bundle` with an engine; two frames at most.
 pub fn spec(bundle: &Path, engine: EngineChoice, precision: Precision) -> EngineSpec {
-    EngineSpec {
-        bundle: bundle.to_owned(),
-        engine,
-        precision,
-        max_batch: 2,
-        threads: None,
-        plan: PlanSpec::default(),
-        remote: None,
-    }
+    EngineSpec { engine, precision, max_batch: 2, ..EngineSpec::new(bundle) }
 }
 
 /// A picture of the reference data.

@@ -1,5 +1,5 @@
-//! All weights of the network as float32 in one file, for a runtime that maps it: what lies there in float32 is used
-//! where it lies, while half precision would be expanded into memory.
+//! All weights of the network in one file, as float32 or in 8 bits, for a runtime that maps it: what lies there is used where
+//! it lies, while half precision would be expanded into memory.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -7,6 +7,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use super::names::is_in_graph;
+use crate::engine::scales::Scales;
 use crate::weights::bundle::{Bundle, BundleError};
 
 /// Alignment of every tensor; a cache line, and enough for any vector instruction.
@@ -15,6 +16,8 @@ const ALIGNMENT: u64 = 64;
 /// Where each tensor lies in the written file.
 pub struct Expanded {
     offsets: HashMap<String, u64>,
+    /// Of those in 8 bits, the size of a step of each row.
+    steps: HashMap<String, Vec<f32>>,
 }
 
 /// The file could not be written.
@@ -37,12 +40,12 @@ impl Expanded {
     /// Name of the file in its folder.
     pub const FILE: &'static str = "weights.f32";
 
-    /// Writes the tensors that the graph reads into `folder`.
-    pub fn write(bundle: &Bundle, folder: &Path) -> Result<Self, ExpandError> {
+    /// Writes the tensors that the graph reads into `folder`, those that have scales in 8 bits.
+    pub fn write(bundle: &Bundle, scales: Option<&Scales>, folder: &Path) -> Result<Self, ExpandError> {
         let path = folder.join(Self::FILE);
         let failed = |source| ExpandError::Io { path: path.clone(), source };
         let mut file = BufWriter::with_capacity(1 << 20, File::create(&path).map_err(failed)?);
-        let mut offsets = HashMap::new();
+        let (mut offsets, mut steps) = (HashMap::new(), HashMap::new());
         let mut at = 0_u64;
         for name in bundle.names().filter(|name| is_in_graph(name)) {
             let (_, values) = bundle.f32(name)?;
@@ -50,12 +53,22 @@ impl Expanded {
             file.write_all(&[0; ALIGNMENT as usize][..padding as usize]).map_err(failed)?;
             at += padding;
             offsets.insert(name.to_owned(), at);
-            let bytes: &[u8] = bytemuck::cast_slice(&values);
+            let int8 = scales.and_then(|scales| scales.layers.get(name)).map(|layer| layer.weight(&values));
+            let bytes: &[u8] = match &int8 {
+                Some(int8) => bytemuck::cast_slice(&int8.values),
+                None => bytemuck::cast_slice(&values),
+            };
             file.write_all(bytes).map_err(failed)?;
             at += bytes.len() as u64;
+            steps.extend(int8.map(|int8| (name.to_owned(), int8.steps)));
         }
         file.flush().map_err(failed)?;
-        Ok(Self { offsets })
+        Ok(Self { offsets, steps })
+    }
+
+    /// Size of a step of each row of a tensor in 8 bits.
+    pub(super) fn steps(&self, name: &str) -> Option<&[f32]> {
+        self.steps.get(name).map(Vec::as_slice)
     }
 
     /// Byte at which a tensor of the graph begins.

@@ -27,10 +27,21 @@ pub(super) fn file(bundle: &Bundle, mut graph: Graph) -> Vec<u8> {
 /// An input or output whose leading axis is the batch.
 pub(super) fn value_info(name: &str, elem_type: i32, behind_batch: &[usize]) -> ValueInfo {
     let batch = Dimension { dim_param: Some("batch".into()), dim_value: None };
-    let fixed = behind_batch.iter().map(|&d| Dimension { dim_value: Some(d as i64), dim_param: None });
-    let shape = Shape { dim: std::iter::once(batch).chain(fixed).collect() };
+    info(name, elem_type, std::iter::once(batch).chain(fixed(behind_batch)).collect())
+}
+
+/// An output without a batch.
+pub(super) fn unbatched(name: &str, elem_type: i32, dims: &[usize]) -> ValueInfo {
+    info(name, elem_type, fixed(dims).collect())
+}
+
+fn fixed(dims: &[usize]) -> impl Iterator<Item = Dimension> {
+    dims.iter().map(|&d| Dimension { dim_value: Some(d as i64), dim_param: None })
+}
+
+fn info(name: &str, elem_type: i32, dim: Vec<Dimension>) -> ValueInfo {
     ValueInfo {
         name: name.into(),
-        r#type: Some(Type { tensor_type: Some(TensorType { elem_type, shape: Some(shape) }) }),
+        r#type: Some(Type { tensor_type: Some(TensorType { elem_type, shape: Some(Shape { dim }) }) }),
     }
 }

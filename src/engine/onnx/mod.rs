@@ -12,6 +12,7 @@ use crate::weights::bundle::{Bundle, BundleError};
 
 pub mod expanded;
 mod file;
+mod int8;
 mod names;
 mod placement;
 pub mod proto;
@@ -23,7 +24,8 @@ pub mod typed;
 pub use names::{FEATURE, OutputNames, is_in_graph};
 pub use recorder::Storage;
 
-use file::{file, value_info};
+use super::scales::Scales;
+use file::{file, unbatched, value_info};
 use names::INPUT;
 use proto::FLOAT;
 use recorder::Recorder;
@@ -31,11 +33,27 @@ use recorder::Recorder;
 /// Weights up to this many bytes go into the `.onnx` file itself; protocol buffers end at 2 GiB.
 pub const INLINE_LIMIT: u64 = 64 << 20;
 
+/// What a graph has that the plain one in float32 has not.
+#[derive(Clone, Copy, Default)]
+pub struct Extras<'a> {
+    /// Layers that these scales have are computed in 8 bits.
+    pub scales: Option<&'a Scales>,
+    /// Layers that may be computed in 8 bits are watched: outputs beside the others, see [`Watched`](super::scales::Watched).
+    pub watched: bool,
+}
+
 /// Records the network of `bundle`; the bytes of an `.onnx` file. An error when a weight cannot be read any more.
-pub fn encode(bundle: &Bundle, constants: &TextConstants, storage: Storage<'_>) -> Result<Vec<u8>, BundleError> {
+pub fn encode(
+    bundle: &Bundle,
+    constants: &TextConstants,
+    storage: Storage<'_>,
+    extras: Extras<'_>,
+) -> Result<Vec<u8>, BundleError> {
     let manifest = bundle.manifest();
     let arch = &manifest.architecture;
     let mut recorder = Recorder::new(bundle, storage);
+    recorder.scales = extras.scales;
+    recorder.watched = extras.watched.then(Vec::new);
     let outputs = network::forward(&mut recorder, arch, constants);
     let names = OutputNames::new(&arch.taps);
     for (value, name) in outputs.tokens.iter().zip(&names.tokens) {
@@ -46,11 +64,13 @@ pub fn encode(bundle: &Bundle, constants: &TextConstants, storage: Storage<'_>) 
         recorder.name(value, name);
     }
 
+    let watched = recorder.watched.take().unwrap_or_default();
     let mut graph = recorder.into_graph()?;
     graph.input = vec![value_info(INPUT, FLOAT, &[3, arch.image_size, arch.image_size])];
     graph.output = names.tokens.iter().map(|n| value_info(n, FLOAT, &[arch.patches(), arch.vision_width])).collect();
     graph.output.push(value_info(&names.text, FLOAT, &[2, arch.text_width]));
     graph.output.extend(names.raw.iter().map(|n| value_info(n, FLOAT, &[arch.patches(), 2])));
+    graph.output.extend(watched.iter().map(|(name, [rows, columns])| unbatched(name, FLOAT, &[*rows, *columns])));
 
     Ok(file(bundle, graph))
 }
@@ -76,7 +96,7 @@ pub fn encode_tail(bundle: &Bundle, constants: &TextConstants) -> Result<Vec<u8>
 /// Writes `path` and, when the weights file has more than `inline_limit` bytes ([`INLINE_LIMIT`]), `path` + `.data`
 /// beside it. Returns the files written. Both are complete when they appear under their names.
 pub fn export(bundle: &Bundle, constants: &TextConstants, path: &Path, inline_limit: u64) -> io::Result<Vec<PathBuf>> {
-    written(bundle, path, inline_limit, &|storage| encode(bundle, constants, storage))
+    written(bundle, path, inline_limit, &|storage| encode(bundle, constants, storage, Extras::default()))
 }
 
 /// The same for the whole model, [`serving`].

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use crate::engine::scales::Scales;
 use crate::vcp_clip::ops::Ops;
 use crate::weights::bundle::{Bundle, BundleError, Dtype};
 
@@ -28,31 +29,35 @@ pub enum Storage<'a> {
 pub struct Value {
     /// Its name.
     pub name: String,
-    rows: usize,
-    columns: usize,
+    pub(super) rows: usize,
+    pub(super) columns: usize,
     /// Its elements, as `TensorProto.DataType`.
-    kind: i32,
+    pub(super) kind: i32,
 }
 
 /// Writes a graph; see [`Ops`].
 pub struct Recorder<'a> {
-    bundle: &'a Bundle,
-    storage: Storage<'a>,
+    pub(super) bundle: &'a Bundle,
+    pub(super) storage: Storage<'a>,
     image_size: usize,
     /// The graph's first input; its leading axis is the batch.
     first_input: String,
-    graph: Graph,
+    pub(super) graph: Graph,
     known: HashSet<String>,
     /// Element type of matrix products and attention; everything that sums or normalises stays in float32.
-    products: i32,
+    pub(super) products: i32,
     /// Element type of the image.
     image: i32,
     /// Values that were brought to another type, by name and type.
     converted: HashMap<(String, i32), String>,
     /// Where the weights of a typed graph go, in place of `storage`.
-    placement: Option<Placement>,
+    pub(super) placement: Option<Placement>,
+    /// Layers that are computed in 8 bits.
+    pub(super) scales: Option<&'a Scales>,
+    /// Outputs that watch layers, with their dimensions; `None` where nobody asked for them.
+    pub(super) watched: Option<Vec<(String, [usize; 2])>>,
     /// The first weight that could not be read: no operation can fail, so the graph does at its end.
-    failed: Option<BundleError>,
+    pub(super) failed: Option<BundleError>,
 }
 
 pub(super) fn int(name: &str, value: i64) -> Attribute {
@@ -63,7 +68,7 @@ pub(super) fn ints(name: &str, values: &[i64]) -> Attribute {
     Attribute { name: name.into(), ints: values.to_vec(), r#type: ATTRIBUTE_INTS, ..Attribute::default() }
 }
 
-fn float(name: &str, value: f32) -> Attribute {
+pub(super) fn float(name: &str, value: f32) -> Attribute {
     Attribute { name: name.into(), f: Some(value), r#type: ATTRIBUTE_FLOAT, ..Attribute::default() }
 }
 
@@ -82,6 +87,8 @@ impl<'a> Recorder<'a> {
             image: FLOAT,
             converted: HashMap::new(),
             placement: None,
+            scales: None,
+            watched: None,
             failed: None,
         }
     }
@@ -183,7 +190,7 @@ impl<'a> Recorder<'a> {
         });
     }
 
-    fn node(
+    pub(super) fn node(
         &mut self,
         op: &str,
         inputs: &[&str],
@@ -202,12 +209,12 @@ impl<'a> Recorder<'a> {
         Value { name, rows, columns, kind }
     }
 
-    fn floats(&mut self, dims: &[usize], values: &[f32]) -> String {
+    pub(super) fn floats(&mut self, dims: &[usize], values: &[f32]) -> String {
         let bytes = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         self.inline("constant", dims, FLOAT, bytes)
     }
 
-    fn shape(&mut self, values: &[i64]) -> String {
+    pub(super) fn shape(&mut self, values: &[i64]) -> String {
         let name = format!("shape/{values:?}");
         if self.known.insert(name.clone()) {
             self.graph.initializer.push(Tensor {
@@ -221,7 +228,7 @@ impl<'a> Recorder<'a> {
         name
     }
 
-    fn inline(&mut self, prefix: &str, dims: &[usize], data_type: i32, bytes: Vec<u8>) -> String {
+    pub(super) fn inline(&mut self, prefix: &str, dims: &[usize], data_type: i32, bytes: Vec<u8>) -> String {
         let name = format!("{prefix}_{}", self.graph.initializer.len());
         self.graph.initializer.push(Tensor {
             dims: dims.iter().map(|&d| d as i64).collect(),
@@ -235,7 +242,7 @@ impl<'a> Recorder<'a> {
 
     /// A stored tensor under the given shape (same numbers) with elements of type `kind`; other than float32 only in
     /// a typed graph.
-    fn stored(&mut self, name: &str, dims: &[usize], kind: i32) -> String {
+    pub(super) fn stored(&mut self, name: &str, dims: &[usize], kind: i32) -> String {
         if let Some(placement) = &mut self.placement {
             let value = format!("{name}{dims:?}/{kind}");
             if self.known.insert(value.clone()) {
@@ -290,11 +297,11 @@ impl<'a> Recorder<'a> {
         self.bundle.tensor(name).expect("the bundle was checked against its layout when it was opened").shape
     }
 
-    fn matrix_shape(&self, name: &str) -> [usize; 2] {
+    pub(super) fn matrix_shape(&self, name: &str) -> [usize; 2] {
         crate::vcp_clip::eager::as_matrix(&self.stored_shape(name))
     }
 
-    fn scalar(&mut self, value: f32, kind: i32) -> String {
+    pub(super) fn scalar(&mut self, value: f32, kind: i32) -> String {
         let name = format!("scalar/{value}/{kind}");
         if self.known.insert(name.clone()) {
             self.graph.initializer.push(Tensor {
@@ -312,6 +319,34 @@ impl<'a> Recorder<'a> {
         let to = self.shape(&[to as i64]);
         let axis = self.shape(&[axis]);
         self.node("Slice", &[&x.name, &from, &to, &axis], vec![], shape, x.kind)
+    }
+
+    /// An index without axes.
+    fn index(&mut self, at: i64) -> String {
+        let name = format!("index/{at}");
+        if self.known.insert(name.clone()) {
+            let raw_data = Some(at.to_le_bytes().to_vec());
+            self.graph.initializer.push(Tensor { data_type: INT64, name: name.clone(), raw_data, ..Tensor::default() });
+        }
+        name
+    }
+
+    /// Attention of queries and values `[B, heads, rows, d]` and keys `[B, heads, d, rows]` → `[B, rows, heads·d]`.
+    fn attend(&mut self, [q, k, v]: [&Value; 3], heads: usize, mask: Option<&Value>) -> Value {
+        let kind = self.products;
+        let scale = self.scalar(1.0 / ((q.columns / heads) as f32).sqrt(), kind);
+        let (shape, scores) = ([q.rows, q.columns], [q.rows, k.rows]);
+        let q = self.node("Mul", &[&q.name, &scale], vec![], shape, kind);
+        let mut logits = self.node("MatMul", &[&q.name, &k.name], vec![], scores, kind);
+        if let Some(mask) = mask {
+            let mask = self.convert(mask, kind);
+            logits = self.node("Add", &[&logits.name, &mask.name], vec![], scores, kind);
+        }
+        let weights = self.node("Softmax", &[&logits.name], vec![int("axis", -1)], scores, kind);
+        let seen = self.node("MatMul", &[&weights.name, &v.name], vec![], shape, kind);
+        let seen = self.node("Transpose", &[&seen.name], vec![ints("perm", &[0, 2, 1, 3])], shape, kind);
+        let joined = self.shape(&[0, 0, shape[1] as i64]);
+        self.node("Reshape", &[&seen.name, &joined], vec![], shape, kind)
     }
 
     /// `[B, rows, heads·d]` → four axes in the given order of (batch, row, head, column).
@@ -351,11 +386,15 @@ impl Ops for Recorder<'_> {
         // Gemm reads the matrix as it lies. A MatMul would need it transposed, and a runtime that folds the transposition
         // holds a second copy of all weights.
         let [out, columns] = self.matrix_shape(weight);
+        if let Some(layer) = self.scales.and_then(|scales| scales.layers.get(weight)) {
+            return self.linear_in_8_bits(x, weight, bias, layer);
+        }
         let kind = self.products;
         let x = self.convert(x, kind);
         let matrix = self.stored(weight, &[out, columns], kind);
         let flat = self.shape(&[-1, columns as i64]);
         let flat = self.node("Reshape", &[&x.name, &flat], vec![], [x.rows, columns], kind);
+        self.watch(&flat, weight);
         let mut inputs = vec![flat.name, matrix];
         inputs.extend(bias.map(|bias| self.stored(bias, &[out], kind)));
         let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
@@ -417,23 +456,33 @@ impl Ops for Recorder<'_> {
 
     fn attention(&mut self, q: &Value, k: &Value, v: &Value, heads: usize, mask: Option<&Value>) -> Value {
         let kind = self.products;
-        let scale = self.scalar(1.0 / ((q.columns / heads) as f32).sqrt(), kind);
-        let (shape, scores) = ([q.rows, q.columns], [q.rows, k.rows]);
         let [q, k, v] = [q, k, v].map(|value| self.convert(value, kind));
         let q = self.heads(&q, heads, [0, 2, 1, 3]);
         let k = self.heads(&k, heads, [0, 2, 3, 1]);
         let v = self.heads(&v, heads, [0, 2, 1, 3]);
-        let q = self.node("Mul", &[&q.name, &scale], vec![], shape, kind);
-        let mut logits = self.node("MatMul", &[&q.name, &k.name], vec![], scores, kind);
-        if let Some(mask) = mask {
-            let mask = self.convert(mask, kind);
-            logits = self.node("Add", &[&logits.name, &mask.name], vec![], scores, kind);
+        self.attend([&q, &k, &v], heads, mask)
+    }
+
+    fn self_attention(&mut self, joint: &Value, width: usize, heads: usize, mask: Option<&Value>) -> Value {
+        if self.placement.is_some() {
+            // TensorRT knows attention by the other form.
+            let [q, k, v] = [0, 1, 2].map(|at| self.columns(joint, at * width, (at + 1) * width));
+            return self.attention(&q, &k, &v, heads, mask);
         }
-        let weights = self.node("Softmax", &[&logits.name], vec![int("axis", -1)], scores, kind);
-        let seen = self.node("MatMul", &[&weights.name, &v.name], vec![], shape, kind);
-        let seen = self.node("Transpose", &[&seen.name], vec![ints("perm", &[0, 2, 1, 3])], shape, kind);
-        let joined = self.shape(&[0, 0, shape[1] as i64]);
-        self.node("Reshape", &[&seen.name, &joined], vec![], shape, kind)
+        // Turned as a whole and then taken apart: OpenVINO's CPU plug-in (2026.4.1) copies each third of the other form, which
+        // takes a fifth of an attention's time.
+        let (kind, shape) = (self.products, [joint.rows, width]);
+        let joint = self.convert(joint, kind);
+        let split = self.shape(&[0, 0, 3, heads as i64, (width / heads) as i64]);
+        let turned = self.node("Reshape", &[&joint.name, &split], vec![], [joint.rows, joint.columns], kind);
+        let perm = vec![ints("perm", &[2, 0, 3, 1, 4])];
+        let turned = self.node("Transpose", &[&turned.name], perm, [joint.rows, joint.columns], kind);
+        let [q, k, v] = [0, 1, 2].map(|at| {
+            let at = self.index(at);
+            self.node("Gather", &[&turned.name, &at], vec![int("axis", 0)], shape, kind)
+        });
+        let k = self.node("Transpose", &[&k.name], vec![ints("perm", &[0, 1, 3, 2])], shape, kind);
+        self.attend([&q, &k, &v], heads, mask)
     }
 
     fn conv_columns(&mut self, x: &Value, weight: &str, bias: &str, kernel: usize) -> Value {

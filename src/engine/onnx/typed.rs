@@ -33,7 +33,7 @@ pub const IMAGE: &str = INPUT;
 /// Element type of the matrix products.
 fn products(precision: Precision) -> i32 {
     match precision {
-        Precision::Fp32 => FLOAT,
+        Precision::Fp32 | Precision::Auto | Precision::Int8 => FLOAT,
         Precision::Bf16 => BFLOAT16,
         Precision::Fp16 => FLOAT16,
     }
@@ -42,7 +42,7 @@ fn products(precision: Precision) -> i32 {
 /// Element type of image and tokens. Normalised pixels and tokens need float16's digits, not bfloat16's range.
 fn edges(precision: Precision) -> i32 {
     match precision {
-        Precision::Fp32 => FLOAT,
+        Precision::Fp32 | Precision::Auto | Precision::Int8 => FLOAT,
         Precision::Bf16 | Precision::Fp16 => FLOAT16,
     }
 }

@@ -44,6 +44,14 @@ pub type Progress = Box<dyn FnMut(&str, u64, u64) + Send>;
 
 /// Builds the plan and writes it with its identity; returns both the file and the identity.
 pub fn build(request: &BuildRequest, mut progress: Progress) -> Result<(PathBuf, PlanIdentity), EngineError> {
+    let request = &match request.precision {
+        Precision::Auto => BuildRequest { precision: Precision::Fp16, ..request.clone() },
+        Precision::Int8 => {
+            let precision = request.precision;
+            return Err(EngineError::Precision { engine: ENGINE, precision, available: "fp32, fp16 and bf16" });
+        }
+        _ => request.clone(),
+    };
     let version = library::load()?;
     library::load_parser()?;
     let target = Target::choose(&request.sms)?;

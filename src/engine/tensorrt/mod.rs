@@ -29,7 +29,7 @@ pub use library::FLAVOUR;
 pub use pipeline::GpuTimes;
 
 use super::plan::{self, Card, PlanError, PlanIdentity, Wanted};
-use super::{Engine, EngineError, EngineInfo, EngineSpec, self_test};
+use super::{Engine, EngineError, EngineInfo, EngineSpec, Precision, self_test};
 use crate::anomaly::{AnomalyMap, Prediction, StageTimes};
 use crate::engine::onnx::typed;
 use crate::frame::{Frame, Image};
@@ -55,6 +55,7 @@ impl TensorrtEngine {
     /// Finds the card, checks the plan against it (building it if the line says so), loads it and passes the self-test.
     /// `tell` hears of a build.
     pub fn open(spec: &EngineSpec, tell: &dyn Fn(&str)) -> Result<Self, EngineError> {
+        let spec = &EngineSpec { precision: precision(spec)?, ..spec.clone() };
         let gpu = gpu::open()?;
         let properties = gpu::properties(&gpu);
         // Before a command is named that could not succeed.
@@ -119,6 +120,26 @@ impl TensorrtEngine {
     /// Whether batches run as captured graphs.
     pub fn has_graphs(&self) -> bool {
         self.pipeline.has_graphs()
+    }
+}
+
+/// What was asked for; with `auto` that of the first plan that is there, the fastest first, else what plans are built in unless
+/// asked otherwise.
+fn precision(spec: &EngineSpec) -> Result<Precision, EngineError> {
+    match spec.precision {
+        Precision::Auto => {
+            let fastest_first = [Precision::Fp16, Precision::Bf16, Precision::Fp32];
+            let identities = |precision| {
+                let places = plan_places(&EngineSpec { precision, ..spec.clone() });
+                places.into_iter().filter_map(|place| PlanIdentity::read(&place, "").ok())
+            };
+            let found = fastest_first.into_iter().flat_map(identities).next();
+            Ok(found.map_or(Precision::Fp16, |identity| identity.precision))
+        }
+        Precision::Int8 => {
+            Err(EngineError::Precision { engine: ENGINE, precision: spec.precision, available: "fp32, fp16 and bf16" })
+        }
+        precision => Ok(precision),
     }
 }
 
@@ -188,6 +209,7 @@ fn rebuild(spec: &EngineSpec, path: &Path, sm: u32) -> Result<(), EngineError> {
 
 /// Checks the plan that `spec` names against this program and `card`, which need not be there; what tests ask.
 pub fn check_plan(spec: &EngineSpec, card: Card<'_>) -> Result<PlanIdentity, EngineError> {
+    let spec = &EngineSpec { precision: precision(spec)?, ..spec.clone() };
     FLAVOUR.covers(card.sm)?;
     let version = library::load()?;
     let bundle = Bundle::open(&spec.bundle)?;

@@ -1,0 +1,96 @@
+//! Linear layers in 8 bits, and what is watched of them while their scales are being found.
+
+use crate::engine::scales::{Int8, Layer, Watched, candidates};
+
+use super::expanded::Expanded;
+use super::proto::{FLOAT, INT8, INT64, Tensor};
+use super::recorder::{Recorder, Storage, Value, int, ints};
+
+/// Rows of every layer's input that a watching graph hands out for each picture.
+const ROWS: usize = 24;
+
+impl Recorder<'_> {
+    /// `x · Wᵀ + b` with x and W rounded to 8 bits; see [`crate::engine::scales`]. Written as QuantizeLinear and DequantizeLinear,
+    /// which OpenVINO's CPU plug-in and TensorRT fuse into a product of integers.
+    pub(super) fn linear_in_8_bits(&mut self, x: &Value, weight: &str, bias: Option<&str>, layer: &Layer) -> Value {
+        let [out, columns] = self.matrix_shape(weight);
+        let kind = FLOAT;
+        let x = self.convert(x, kind);
+        let flat = self.shape(&[-1, columns as i64]);
+        let flat = self.node("Reshape", &[&x.name, &flat], vec![], [x.rows, columns], kind);
+
+        let steps = self.floats(&[columns], &layer.steps());
+        let zeros = self.inline("constant", &[columns], INT8, vec![0; columns]);
+        let rounded =
+            self.node("QuantizeLinear", &[&flat.name, &steps, &zeros], vec![int("axis", 1)], [x.rows, columns], INT8);
+        let step = self.floats(&[], &[layer.step]);
+        let zero = self.inline("constant", &[], INT8, vec![0]);
+        let x8 = self.node("DequantizeLinear", &[&rounded.name, &step, &zero], vec![], [x.rows, columns], kind);
+
+        let (stored, steps) = self.stored_in_8_bits(weight, [out, columns], layer);
+        let steps = self.floats(&[out], &steps);
+        let zeros = self.inline("constant", &[out], INT8, vec![0; out]);
+        let w8 = self.node("DequantizeLinear", &[&stored, &steps, &zeros], vec![int("axis", 0)], [out, columns], kind);
+
+        let mut inputs = vec![x8.name, w8.name];
+        inputs.extend(bias.map(|bias| self.stored(bias, &[out], kind)));
+        let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
+        let y = self.node("Gemm", &inputs, vec![int("transB", 1)], [x.rows, out], kind);
+        let whole = self.shape(&[-1, x.rows as i64, out as i64]);
+        self.node("Reshape", &[&y.name, &whole], vec![], [x.rows, out], kind)
+    }
+
+    /// The weight in 8 bits, and the size of a step of each of its rows.
+    fn stored_in_8_bits(&mut self, name: &str, [out, columns]: [usize; 2], layer: &Layer) -> (String, Vec<f32>) {
+        if let Storage::Expanded(expanded) = self.storage
+            && let Some(steps) = expanded.steps(name)
+        {
+            let value = format!("{name}/int8");
+            let mut tensor = Tensor {
+                dims: vec![out as i64, columns as i64],
+                data_type: INT8,
+                name: value.clone(),
+                ..Tensor::default()
+            };
+            tensor.place(Expanded::FILE, expanded.offset(name), out * columns);
+            self.graph.initializer.push(tensor);
+            return (value, steps.to_vec());
+        }
+        let Int8 { values, steps } = match self.bundle.f32(name) {
+            Ok((_, values)) => layer.weight(&values),
+            Err(error) => {
+                self.failed = self.failed.take().or(Some(error));
+                Int8 { values: vec![0; out * columns], steps: vec![1.0; out] }
+            }
+        };
+        (self.inline("int8", &[out, columns], INT8, bytemuck::cast_vec(values)), steps)
+    }
+
+    /// Hands out what goes into a layer that may be computed in 8 bits, where the graph is one that watches.
+    pub(super) fn watch(&mut self, x: &Value, weight: &str) {
+        let candidate =
+            |this: &Self| candidates(&this.bundle.manifest().architecture).iter().any(|name| name == weight);
+        if self.watched.is_none() || !candidate(self) {
+            return;
+        }
+        let names = Watched::new(weight);
+        let absolute = self.node("Abs", &[&x.name], vec![], [x.rows, x.columns], FLOAT);
+        let over_rows = vec![ints("axes", &[0]), int("keepdims", 1)];
+        let largest = self.node("ReduceMax", &[&absolute.name], over_rows, [1, x.columns], FLOAT);
+        let along_rows = vec![ints("axes", &[1]), int("keepdims", 0)];
+        let of_rows = self.node("ReduceMax", &[&absolute.name], along_rows, [1, x.rows], FLOAT);
+        let first = vec![int("axis", 0), int("keepdims", 1)];
+        let widest = self.node("ArgMax", &[&of_rows.name], first, [1, 1], INT64);
+        let rows = ROWS.min(x.rows);
+        let which: Vec<u8> = (0..rows).flat_map(|at| ((at * x.rows / rows) as i64).to_le_bytes()).collect();
+        let which = self.inline("rows", &[rows], INT64, which);
+        // The row of the largest value last.
+        let rows = rows + 1;
+        let which = self.node("Concat", &[&which, &widest.name], vec![int("axis", 0)], [1, rows], INT64);
+        let some = self.node("Gather", &[&x.name, &which.name], vec![int("axis", 0)], [rows, x.columns], FLOAT);
+        self.name(&largest, &names.largest);
+        self.name(&some, &names.rows);
+        let outputs = [(names.largest, [1, x.columns]), (names.rows, [rows, x.columns])];
+        self.watched.get_or_insert_default().extend(outputs);
+    }
+}

@@ -1,0 +1,161 @@
+//! How the network is computed with OpenVINO, and its graph compiled for this CPU.
+
+use std::path::Path;
+
+use openvino::{CompiledModel, Core, DeviceType, Model, PartialShape, RwPropertyKey, Tensor};
+
+use super::finish;
+use super::onnx::expanded::{ExpandError, Expanded};
+use super::onnx::{self, Extras, Storage};
+use super::openvino_lanes::runtime;
+use super::scales::{Scales, ScalesError};
+use super::{EngineChoice, EngineError, EngineSpec, Precision, resident, scratch};
+use crate::weights::bundle::Bundle;
+
+const NEXT_STEP: &str = "run `make setup`, or set LD_LIBRARY_PATH to the folder that holds libopenvino_c.so";
+
+/// How the network is computed.
+pub(super) struct Arithmetic {
+    /// What it is called; never `Auto`.
+    pub precision: Precision,
+    /// The scales of the layers in 8 bits.
+    pub scales: Option<Scales>,
+}
+
+impl Arithmetic {
+    /// What was asked for, or with `auto` the fastest that the processor and the bundle have.
+    pub fn choose(spec: &EngineSpec, bundle: &Bundle) -> Result<Self, EngineError> {
+        let exact = |precision| Ok(Self { precision, scales: None });
+        match spec.precision {
+            Precision::Fp32 | Precision::Bf16 => exact(spec.precision),
+            Precision::Int8 => {
+                let scales = Some(Scales::load(bundle, spec.scales.as_deref())?);
+                Ok(Self { precision: Precision::Int8, scales })
+            }
+            Precision::Auto => {
+                if eight_bits() {
+                    match Scales::load(bundle, spec.scales.as_deref()) {
+                        Ok(scales) => return Ok(Self { precision: Precision::Int8, scales: Some(scales) }),
+                        Err(ScalesError::Absent { .. }) if spec.scales.is_none() => {}
+                        Err(error) => return Err(error.into()),
+                    }
+                }
+                exact(usual_precision())
+            }
+            precision @ Precision::Fp16 => Err(EngineError::Precision {
+                engine: EngineChoice::Openvino,
+                precision,
+                available: "fp32, int8 with scales and, where the CPU has it, bf16",
+            }),
+        }
+    }
+
+    /// OpenVINO's word for what is not in 8 bits.
+    pub fn hint(&self) -> &'static str {
+        match self.precision {
+            Precision::Bf16 => "bf16",
+            Precision::Int8 if bfloat16() => "bf16",
+            _ => "f32",
+        }
+    }
+}
+
+/// Whether the processor multiplies bfloat16 itself. OpenVINO also offers it where it is emulated, more slowly than float32.
+fn bfloat16() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::arch::is_x86_feature_detected!("avx512bf16");
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
+/// What `auto` takes on this processor where a bundle has no scales.
+pub fn usual_precision() -> Precision {
+    if bfloat16() { Precision::Bf16 } else { Precision::Fp32 }
+}
+
+/// Whether the processor sums products of 8-bit numbers itself.
+fn eight_bits() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return std::arch::is_x86_feature_detected!("avx512vnni") || std::arch::is_x86_feature_detected!("avxvnni");
+    #[cfg(not(target_arch = "x86_64"))]
+    false
+}
+
+/// The runtime with the CPU set as asked.
+pub(super) fn core(spec: &EngineSpec, hint: &str) -> Result<Core, EngineError> {
+    let mut core = Core::new().map_err(|error| EngineError::Library {
+        engine: EngineChoice::Openvino,
+        library: "libopenvino_c.so",
+        reason: error.to_string(),
+        next_step: NEXT_STEP,
+    })?;
+    let mut set = |key: RwPropertyKey, value: &str| {
+        core.set_property(&DeviceType::CPU, &key, value).map_err(runtime("setting a CPU property"))
+    };
+    set(RwPropertyKey::HintInferencePrecision, hint)?;
+    set(RwPropertyKey::HintPerformanceMode, "LATENCY")?;
+    if let Some(threads) = spec.threads {
+        set(RwPropertyKey::InferenceNumThreads, &threads.to_string())?;
+    }
+    Ok(core)
+}
+
+/// Reads and compiles the network. Weights up to `inline_limit` bytes travel inside the graph; larger ones lie beside
+/// it in a file that OpenVINO maps, deleted when it has been compiled, and are kept from filling memory meanwhile.
+pub(super) fn compile(
+    core: &mut Core,
+    bundle: Bundle,
+    inline_limit: u64,
+    input: &[i64; 4],
+    extras: Extras<'_>,
+) -> Result<CompiledModel, EngineError> {
+    let input = PartialShape::new_static(4, input).map_err(runtime("input shape"))?;
+    let fix_and_compile = |core: &mut Core, model: &mut Model| {
+        model.reshape_single_input(&input).map_err(runtime("input shape"))?;
+        core.compile_model(model, DeviceType::CPU).map_err(runtime("compiling the network"))
+    };
+    let constants = finish::text_constants(&bundle)?;
+    if bundle.manifest().weights.bytes <= inline_limit {
+        let graph = onnx::encode(&bundle, &constants, Storage::Inline, extras)?;
+        let mut model = core.read_model_from_buffer(&graph, None).map_err(runtime("reading the network"))?;
+        return fix_and_compile(core, &mut model);
+    }
+    let io = |path: &Path| {
+        let path = path.to_owned();
+        move |source| EngineError::Io { path, source }
+    };
+    let folder = scratch::folder()?;
+    let folder_path = folder.path().canonicalize().map_err(io(folder.path()))?;
+    let expanded = Expanded::write(&bundle, extras.scales, &folder_path).map_err(|error| match error {
+        ExpandError::Bundle(error) => EngineError::Bundle(error),
+        ExpandError::Io { path, source } => EngineError::Io { path, source },
+    })?;
+    let graph = folder_path.join("network.onnx");
+    let network = onnx::encode(&bundle, &constants, Storage::Expanded(&expanded), extras)?;
+    std::fs::write(&graph, network).map_err(io(&graph))?;
+    drop(bundle);
+    drop(constants);
+    let mut model = None;
+    let compiled = resident::kept_small(&folder_path.join(Expanded::FILE), || {
+        let read = core.read_model_from_file(&graph.to_string_lossy(), "").map_err(runtime("reading the network"))?;
+        fix_and_compile(core, model.insert(read))
+    });
+    // Only now may OpenVINO unmap the file: see `resident`.
+    drop(model);
+    compiled
+}
+
+/// A graph with these scales, if any.
+pub(super) fn extras(scales: Option<&Scales>) -> Extras<'_> {
+    Extras { scales, watched: false }
+}
+
+/// The values of an output.
+pub(super) fn floats(tensor: &Tensor) -> Result<&[f32], EngineError> {
+    tensor.get_data().map_err(runtime("reading an output"))
+}
+
+/// The values of several outputs.
+pub(super) fn slices(tensors: &[Tensor]) -> Result<Vec<&[f32]>, EngineError> {
+    tensors.iter().map(floats).collect()
+}

@@ -1,0 +1,156 @@
+//! Post-training quantisation: which numbers the vision tower's linear layers may be rounded to, found on a user's own good
+//! pictures, and a gate that the maps have to pass before anything is written.
+
+mod choose;
+mod gate;
+mod seen;
+mod trial;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::dataset::Dataset;
+use crate::engine::openvino::{self, OpenvinoEngine};
+use crate::engine::scales::{FORMAT, Gate, Kept, Pictures, Scales, candidates};
+use crate::engine::{EngineChoice, EngineError, EngineSpec, Precision, self_test};
+use crate::eval::EvalError;
+use crate::source::image_file::{self, ImageFileError};
+use crate::weights::bundle::{Bundle, BundleError};
+
+pub use gate::Distance;
+use gate::{Figured, Reference};
+use seen::Seen;
+
+/// One of so many pictures is held out, to be compared on.
+const HELD_OUT: usize = 4;
+/// With fewer pictures neither ranges nor the comparison say much.
+pub const LEAST: usize = 8;
+/// Pictures that are held out in the comparison of single layers.
+const FEW: usize = 6;
+
+/// What to quantise, with what.
+pub struct Request<'a> {
+    /// Folder of the bundle.
+    pub bundle: &'a Path,
+    /// Good pictures as the line sees them, at least [`LEAST`].
+    pub pictures: Vec<PathBuf>,
+    /// A labelled data set whose figures may not fall.
+    pub labelled: Option<&'a Dataset>,
+    /// Allowed for the mean deviation of maps and scores and as loss of each figure; 0.005 is half a point.
+    pub allowed: f32,
+    /// CPU threads; `None` is all.
+    pub threads: Option<usize>,
+}
+
+/// What was found.
+pub struct Outcome {
+    /// To be written, when [`Self::holds`].
+    pub scales: Scales,
+    /// Whether the gate held.
+    pub holds: bool,
+    /// Mean deviation of the map of each layer alone, the worst first; empty where all layers together passed at once.
+    pub costs: Vec<Kept>,
+    /// The distance from float32 without scales: what bfloat16 alone costs.
+    pub without: Distance,
+    /// The same with all layers in 8 bits.
+    pub whole: Distance,
+    /// Median time of the network on a frame: float32, bfloat16 where the processor has it, 8 bits.
+    pub times: Times,
+}
+
+/// Medians of the network's time on the pictures that were held out, one engine after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Times {
+    /// In float32.
+    pub fp32: Duration,
+    /// As it would be computed without scales: bfloat16 where the processor has it, else float32.
+    pub without: Duration,
+    /// In 8 bits.
+    pub int8: Duration,
+}
+
+/// Why there are no scales.
+#[derive(Debug, thiserror::Error)]
+pub enum QuantizeError {
+    /// Too few pictures.
+    #[error("{found} pictures, at least {LEAST} are needed; give good parts as the line sees them")]
+    TooFew {
+        /// How many there are.
+        found: usize,
+    },
+    /// A picture cannot be read.
+    #[error(transparent)]
+    Picture(#[from] ImageFileError),
+    /// The engine.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The bundle.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// The evaluation of the labelled data set.
+    #[error(transparent)]
+    Eval(#[from] EvalError),
+}
+
+/// Finds the scales. `tell` hears of each step: what is done, steps done, steps in all.
+pub fn run(request: &Request<'_>, tell: &mut dyn FnMut(&str, usize, usize)) -> Result<Outcome, QuantizeError> {
+    if request.pictures.len() < LEAST {
+        return Err(QuantizeError::TooFew { found: request.pictures.len() });
+    }
+    let bundle = Bundle::open(request.bundle)?;
+    let spec =
+        EngineSpec { engine: EngineChoice::Openvino, threads: request.threads, ..EngineSpec::new(request.bundle) };
+    let (mut held_out, mut calibrating) = (Vec::new(), Vec::new());
+    let mut hashes = Vec::new();
+    for (at, path) in request.pictures.iter().enumerate() {
+        let image = image_file::load(path)?;
+        hashes.push(crate::engine::plan::sha256(image.data()));
+        if at % HELD_OUT == HELD_OUT - 1 { held_out.push(image) } else { calibrating.push(path.clone()) }
+    }
+
+    let layers = candidates(&bundle.manifest().architecture);
+    let mut seen = Seen::new(calibrating.len());
+    let (total, mut done) = (calibrating.len(), 0);
+    let mut unreadable = None;
+    let mut images = calibrating.iter().map_while(|path| {
+        tell("looking at the pictures", done, total);
+        done += 1;
+        // Read a second time, so that hundreds of large pictures do not lie in memory.
+        image_file::load(path).map_err(|error| unreadable = Some(error)).ok()
+    });
+    openvino::watch(&spec, &mut images, &mut |layer, largest, rows| seen.add(layer, largest, rows))?;
+    drop(images);
+    if let Some(error) = unreadable {
+        return Err(error.into());
+    }
+    let mut chosen = std::collections::BTreeMap::new();
+    for (at, name) in layers.iter().enumerate() {
+        tell("choosing scales", at, layers.len());
+        let (_, weight) = bundle.f32(name)?;
+        chosen.extend(seen.take(name).map(|layer| (name.clone(), choose::layer(&layer, &weight))));
+    }
+
+    tell("comparing maps", 0, 1);
+    let mut exact = OpenvinoEngine::open(&EngineSpec { precision: Precision::Fp32, ..spec.clone() })?;
+    let expected = self_test::expect(&mut exact)?;
+    let reference = Reference::new(&mut exact, held_out)?;
+    let figured = request.labelled.map(|data| Figured::new(data, &mut exact)).transpose()?;
+    drop(exact);
+    let pictures = Pictures {
+        calibrated: calibrating.len(),
+        held_out: reference.len(),
+        sha256: crate::engine::plan::sha256(hashes.concat().as_bytes()),
+    };
+    let gate = Gate { allowed: request.allowed, map: 0.0, worst: 0.0, score: 0.0, figures: Vec::new() };
+    let draft = Scales {
+        format: FORMAT,
+        model_sha256: bundle.sha256().to_owned(),
+        pictures,
+        layers: chosen,
+        kept: Vec::new(),
+        gate,
+        expected,
+    };
+    drop(bundle);
+    trial::search(&spec, draft, &reference, figured.as_ref(), tell)
+}
