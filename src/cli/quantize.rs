@@ -32,7 +32,7 @@ pub struct QuantizeArguments {
     /// How the files lie below that root.
     #[arg(long, value_enum, default_value_t = Layout::Auto, requires = "eval")]
     layout: Layout,
-    /// Points, hundredths, that maps and scores may be off by on average, and that each figure may lose.
+    /// Points, hundredths, that maps may be off by on average, scores (which go to 2) by twice that, and that each figure may lose.
     #[arg(long, value_name = "POINTS", default_value = "0.5", value_parser = points)]
     gate: f32,
     /// CPU threads for the network [default: all cores]

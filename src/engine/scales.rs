@@ -67,7 +67,8 @@ pub struct Pictures {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Gate {
-    /// Allowed for the mean deviation of maps and scores, and as loss of each figure; 0.005 is half a point.
+    /// Allowed for the mean deviation of maps, twice for that of scores, which go to 2, and as loss of each figure; 0.005 is half a
+    /// point.
     pub allowed: f32,
     /// Mean deviation of a map's value.
     pub map: f32,

@@ -36,7 +36,8 @@ pub struct Request<'a> {
     pub pictures: Vec<PathBuf>,
     /// A labelled data set whose figures may not fall.
     pub labelled: Option<&'a Dataset>,
-    /// Allowed for the mean deviation of maps and scores and as loss of each figure; 0.005 is half a point.
+    /// Allowed for the mean deviation of maps, twice for that of scores, which go to 2, and as loss of each figure; 0.005 is half a
+    /// point.
     pub allowed: f32,
     /// CPU threads; `None` is all.
     pub threads: Option<usize>,

@@ -48,7 +48,7 @@ pub(super) fn search(
         let found = gate::distance(&reference.look(&mut engine, FEW)?, &rest);
         costs.push(Kept { layer: name.clone(), map: found.map, score: found.score });
     }
-    let cost = |of: &Kept| of.map.max(of.score);
+    let cost = |of: &Kept| of.map.max(of.score / 2.0);
     costs.sort_by(|a, b| cost(b).total_cmp(&cost(a)));
 
     // The fewest of the worst layers without which the gate holds: it nearly always holds with more of them left out.

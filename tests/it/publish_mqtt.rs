@@ -13,7 +13,7 @@ use uuid::Uuid;
 use vcp_line::clock::{Clock, SystemClock};
 use vcp_line::event::Images;
 use vcp_line::publish::*;
-use vcp_line::verdict::TileCount;
+use vcp_line::verdict::{Location, TileCount};
 
 /// Set in the child process that is to be killed: the port of the broker.
 const VICTIM: &str = "VCP_LINE_TEST_VICTIM_PORT";
@@ -94,11 +94,13 @@ fn an_event_has_exactly_the_documented_fields() {
     let at = |name: &str| format!("/api/archive/{}/{name}.png", outgoing.event.event_id);
     outgoing.event.images = Some(Images { frame: at("frame"), overlay: Some(at("overlay")) });
     outgoing.event.tiles = Some(TileCount { looked_at: 4, of: 49 });
+    let (dx_px, dy_px, turn_degrees, score) = (Some(-3.25), Some(12.0), Some(1.5), Some(0.97));
+    outgoing.event.location = Some(Location { found: true, dx_px, dy_px, turn_degrees, score });
     let event = serde_json::to_value(&outgoing.event).expect("JSON");
     // Said only where it is true.
     let documented: Vec<&str> = keys(&schema["properties"]).into_iter().filter(|key| *key != "truncated").collect();
     assert_eq!(keys(&event), documented);
-    for part in ["part", "frame", "time", "latency_ms", "recipe", "images", "tiles"] {
+    for part in ["part", "frame", "time", "latency_ms", "recipe", "images", "tiles", "location"] {
         assert_eq!(keys(&event[part]), keys(&schema["properties"][part]["properties"]), "{part}");
     }
     assert_eq!(keys(&event["model"]), keys(&schema["$defs"]["model"]["properties"]));
