@@ -6,7 +6,7 @@ with_openvino = libs="$$(scripts/openvino.sh)" && LD_LIBRARY_PATH="$$libs$${LD_L
 with_all = libs="$$(scripts/openvino.sh)" && plans="$$(scripts/tensorrt.sh)" && nvrtc="$$(scripts/cuda-nvrtc.sh)" && \
 	LD_LIBRARY_PATH="$$libs:$$plans:$$nvrtc$${LD_LIBRARY_PATH:+:$$LD_LIBRARY_PATH}"
 
-.PHONY: help setup demo test lint bench soak live-boot full-size deb
+.PHONY: help setup demo test package-test lint bench soak live-boot full-size deb
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -25,8 +25,11 @@ test: setup ## every test
 	@scripts/brokers.sh >/dev/null
 	@scripts/inference.sh >/dev/null
 	@scripts/axe-core.sh >/dev/null
-	@scripts/cargo-deb.sh >/dev/null
 	@$(with_all) cargo test
+
+package-test: setup ## the Debian package of the dev build: what is in it, and what its scripts do in a root of their own (builds cargo-deb once)
+	@scripts/cargo-deb.sh >/dev/null
+	@$(with_openvino) cargo test --test it deb:: -- --ignored
 
 lint: ## format and clippy, warnings denied, for each set of features
 	cargo fmt --check

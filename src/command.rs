@@ -15,7 +15,7 @@ mod payload;
 
 pub use ack::Ack;
 pub use activity::{Calibrate, Learn, MOST_PARTS, Rollback};
-pub use evidence::{Keep, MOST_KEPT, SelfTest};
+pub use evidence::{Keep, MOST_KEPT, Reload, SelfTest};
 pub use id::{MAX_ID, is_id};
 
 use payload::Unread;
@@ -95,11 +95,6 @@ pub struct Trigger {
     #[serde(default, deserialize_with = "payload::number_or_none")]
     pub trigger: Option<u64>,
 }
-
-/// Read the settings file again: all of the line.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Reload {}
 
 /// One camera, or all.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]

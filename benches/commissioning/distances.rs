@@ -16,6 +16,9 @@ use crate::tiles;
 /// Parts whose distances are found before they are written.
 const BLOCK: usize = 8;
 
+/// A part and how far another is from it, per patch, there and back.
+type Pair = (usize, Vec<u16>, Vec<u16>);
+
 /// Half-precision numbers, whose bits are in the order of what they stand for: part, other, tapped layer, patch.
 pub struct Distances {
     halves: Mmap,
@@ -74,7 +77,7 @@ fn find(pool: &Pool, path: &Path) {
         let block: Vec<Vec<Prepared>> = (begin..parts.min(begin + BLOCK))
             .map(|part| wide(part).into_iter().map(|tap| Prepared::new(tap, width)).collect())
             .collect();
-        let rows: Vec<Vec<(usize, Vec<u16>, Vec<u16>)>> = (begin..parts)
+        let rows: Vec<Vec<Pair>> = (begin..parts)
             .into_par_iter()
             .map_init(
                 || vec![0.0f32; patches * patches],

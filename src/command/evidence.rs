@@ -1,4 +1,4 @@
-//! Commands about evidence: parts that are to be kept, and parts whose right verdict is known.
+//! Commands about evidence, parts that are to be kept and parts whose right verdict is known; and the one about the settings.
 
 use serde::Deserialize;
 
@@ -18,6 +18,11 @@ pub struct Keep {
     #[serde(default = "one", deserialize_with = "payload::number")]
     pub parts: u32,
 }
+
+/// Read the settings file again: all of the line.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Reload {}
 
 /// Judge the stored golden parts, and say which are judged wrong.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]

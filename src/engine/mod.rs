@@ -36,6 +36,7 @@ pub mod tensorrt;
 #[cfg(not(feature = "tensorrt"))]
 #[path = "tensorrt_absent.rs"]
 pub mod tensorrt;
+pub mod trial;
 
 pub use choice::{EngineChoice, Precision};
 pub use contract::{Engine, EngineInfo, Tiles};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::anomaly::Prediction;
 use crate::frame::{Frame, Image};
 
-use super::scales::Scales;
+use super::scales::{Hear, Scales};
 use super::{Engine, EngineChoice, EngineError, EngineInfo, EngineSpec, Precision};
 
 const ABSENT: EngineError = EngineError::NotBuilt { engine: EngineChoice::Openvino, feature: "openvino" };
@@ -36,11 +36,7 @@ pub fn network_tail(_: &EngineSpec, _: u32) -> Result<Duration, EngineError> {
 }
 
 /// Always [`EngineError::NotBuilt`].
-pub fn watch(
-    _: &EngineSpec,
-    _: &mut dyn Iterator<Item = Image>,
-    _: &mut dyn FnMut(&str, &[f32], &[f32]),
-) -> Result<(), EngineError> {
+pub fn watch(_: &EngineSpec, _: &mut dyn Iterator<Item = Image>, _: &mut Hear<'_>) -> Result<(), EngineError> {
     Err(ABSENT)
 }
 

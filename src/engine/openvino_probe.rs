@@ -8,7 +8,7 @@ use super::finish;
 use super::onnx::{self, Extras, FEATURE, INLINE_LIMIT, OutputNames};
 use super::openvino_compile::{Arithmetic, compile, core, floats};
 use super::openvino_lanes::{runtime, tensor};
-use super::scales::{self, Watched};
+use super::scales::{self, Hear, Watched};
 use super::{EngineError, EngineSpec, Precision, prepare};
 use crate::frame::Image;
 use crate::weights::bundle::Bundle;
@@ -18,7 +18,7 @@ use crate::weights::bundle::Bundle;
 pub fn watch(
     spec: &EngineSpec,
     images: &mut dyn Iterator<Item = Image>,
-    seen: &mut dyn FnMut(&str, &[f32], &[f32]),
+    seen: &mut Hear<'_>,
 ) -> Result<(), EngineError> {
     let spec = EngineSpec { precision: Precision::Fp32, ..spec.clone() };
     let mut core = core(&spec, "f32")?;

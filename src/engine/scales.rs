@@ -251,6 +251,9 @@ impl Scales {
     }
 }
 
+/// Hears what a picture brings a watched layer: name of its weight, largest absolute value of each channel, some rows.
+pub type Hear<'a> = dyn FnMut(&str, &[f32], &[f32]) + 'a;
+
 /// Names of what a graph that watches a layer says about it.
 pub struct Watched {
     /// Largest absolute value of each channel, `[1, columns]`.

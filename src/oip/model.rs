@@ -23,9 +23,28 @@ pub fn name(model: &str, sha256: &str) -> String {
     format!("{model}-{}", sha256.get(..LETTERS).unwrap_or(sha256))
 }
 
+/// What servers of ours call their platform: `vcp-line_ENGINE_PRECISION`.
+const PLATFORM: &str = "vcp-line_";
+
+/// Platform of a server of ours.
+pub fn platform(engine: &str, precision: &str) -> String {
+    format!("{PLATFORM}{engine}_{precision}")
+}
+
+/// The precision in a server's platform; `None` for servers that are not ours.
+pub fn precision_word(platform: &str) -> Option<&str> {
+    Some(platform.strip_prefix(PLATFORM)?.rsplit_once('_')?.1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_platform_says_the_precision() {
+        assert_eq!(precision_word(&platform("openvino", "bf16")), Some("bf16"));
+        assert_eq!(precision_word("onnxruntime_onnx"), None);
+    }
 
     #[test]
     fn a_name_carries_the_weights() {

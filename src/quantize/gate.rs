@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::QuantizeError;
+use super::error::QuantizeError;
 use crate::clock::{Clock, SystemClock};
 use crate::dataset::Dataset;
 use crate::engine::scales::{Figure, Gate};

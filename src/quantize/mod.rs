@@ -2,31 +2,29 @@
 //! pictures, and a gate that the maps have to pass before anything is written.
 
 mod choose;
+mod error;
 mod gate;
+mod outcome;
 mod seen;
 mod trial;
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use crate::dataset::Dataset;
-use crate::engine::openvino::{self, OpenvinoEngine};
-use crate::engine::scales::{FORMAT, Gate, Kept, Pictures, Scales, candidates};
-use crate::engine::{EngineChoice, EngineError, EngineSpec, Precision, self_test};
-use crate::eval::EvalError;
-use crate::source::image_file::{self, ImageFileError};
-use crate::weights::bundle::{Bundle, BundleError};
+use crate::engine::scales::{FORMAT, Gate, Pictures, Scales, candidates};
+use crate::engine::{self, EngineChoice, EngineSpec, Precision, self_test};
+use crate::source::image_file;
+use crate::weights::bundle::Bundle;
 
-pub use gate::Distance;
 use gate::{Figured, Reference};
 use seen::Seen;
 
+pub use error::{LEAST, QuantizeError};
+pub use gate::Distance;
+pub use outcome::{Outcome, Times};
+
 /// One of so many pictures is held out, to be compared on.
 const HELD_OUT: usize = 4;
-/// With fewer pictures neither ranges nor the comparison say much.
-pub const LEAST: usize = 8;
-/// Pictures that are held out in the comparison of single layers.
-const FEW: usize = 6;
 
 /// What to quantise, with what.
 pub struct Request<'a> {
@@ -43,56 +41,6 @@ pub struct Request<'a> {
     pub threads: Option<usize>,
 }
 
-/// What was found.
-pub struct Outcome {
-    /// To be written, when [`Self::holds`].
-    pub scales: Scales,
-    /// Whether the gate held.
-    pub holds: bool,
-    /// Mean deviation of the map of each layer alone, the worst first; empty where all layers together passed at once.
-    pub costs: Vec<Kept>,
-    /// The distance from float32 without scales: what bfloat16 alone costs.
-    pub without: Distance,
-    /// The same with all layers in 8 bits.
-    pub whole: Distance,
-    /// Median time of the network on a frame: float32, bfloat16 where the processor has it, 8 bits.
-    pub times: Times,
-}
-
-/// Medians of the network's time on the pictures that were held out, one engine after the other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Times {
-    /// In float32.
-    pub fp32: Duration,
-    /// As it would be computed without scales: bfloat16 where the processor has it, else float32.
-    pub without: Duration,
-    /// In 8 bits.
-    pub int8: Duration,
-}
-
-/// Why there are no scales.
-#[derive(Debug, thiserror::Error)]
-pub enum QuantizeError {
-    /// Too few pictures.
-    #[error("{found} pictures, at least {LEAST} are needed; give good parts as the line sees them")]
-    TooFew {
-        /// How many there are.
-        found: usize,
-    },
-    /// A picture cannot be read.
-    #[error(transparent)]
-    Picture(#[from] ImageFileError),
-    /// The engine.
-    #[error(transparent)]
-    Engine(#[from] EngineError),
-    /// The bundle.
-    #[error(transparent)]
-    Bundle(#[from] BundleError),
-    /// The evaluation of the labelled data set.
-    #[error(transparent)]
-    Eval(#[from] EvalError),
-}
-
 /// Finds the scales. `tell` hears of each step: what is done, steps done, steps in all.
 pub fn run(request: &Request<'_>, tell: &mut dyn FnMut(&str, usize, usize)) -> Result<Outcome, QuantizeError> {
     if request.pictures.len() < LEAST {
@@ -105,7 +53,7 @@ pub fn run(request: &Request<'_>, tell: &mut dyn FnMut(&str, usize, usize)) -> R
     let mut hashes = Vec::new();
     for (at, path) in request.pictures.iter().enumerate() {
         let image = image_file::load(path)?;
-        hashes.push(crate::engine::plan::sha256(image.data()));
+        hashes.push(engine::plan::sha256(image.data()));
         if at % HELD_OUT == HELD_OUT - 1 { held_out.push(image) } else { calibrating.push(path.clone()) }
     }
 
@@ -119,7 +67,7 @@ pub fn run(request: &Request<'_>, tell: &mut dyn FnMut(&str, usize, usize)) -> R
         // Read a second time, so that hundreds of large pictures do not lie in memory.
         image_file::load(path).map_err(|error| unreadable = Some(error)).ok()
     });
-    openvino::watch(&spec, &mut images, &mut |layer, largest, rows| seen.add(layer, largest, rows))?;
+    engine::trial::watch(&spec, &mut images, &mut |layer, largest, rows| seen.add(layer, largest, rows))?;
     drop(images);
     if let Some(error) = unreadable {
         return Err(error.into());
@@ -132,15 +80,15 @@ pub fn run(request: &Request<'_>, tell: &mut dyn FnMut(&str, usize, usize)) -> R
     }
 
     tell("comparing maps", 0, 1);
-    let mut exact = OpenvinoEngine::open(&EngineSpec { precision: Precision::Fp32, ..spec.clone() })?;
-    let expected = self_test::expect(&mut exact)?;
-    let reference = Reference::new(&mut exact, held_out)?;
-    let figured = request.labelled.map(|data| Figured::new(data, &mut exact)).transpose()?;
+    let mut exact = engine::open(&EngineSpec { precision: Precision::Fp32, ..spec.clone() })?;
+    let expected = self_test::expect(exact.as_mut())?;
+    let reference = Reference::new(exact.as_mut(), held_out)?;
+    let figured = request.labelled.map(|data| Figured::new(data, exact.as_mut())).transpose()?;
     drop(exact);
     let pictures = Pictures {
         calibrated: calibrating.len(),
         held_out: reference.len(),
-        sha256: crate::engine::plan::sha256(hashes.concat().as_bytes()),
+        sha256: engine::plan::sha256(hashes.concat().as_bytes()),
     };
     let gate = Gate { allowed: request.allowed, map: 0.0, worst: 0.0, score: 0.0, figures: Vec::new() };
     let draft = Scales {

@@ -1,10 +1,13 @@
 //! All layers in 8 bits, and where that costs too much as many as the gate allows.
 
-use super::gate::{Figured, Reference, holds};
-use super::{Distance, FEW, Outcome, QuantizeError, Times, gate};
-use crate::engine::EngineSpec;
-use crate::engine::openvino::{self, OpenvinoEngine};
+use super::error::QuantizeError;
+use super::gate::{self, Distance, Figured, Reference, holds};
+use super::outcome::{Outcome, Times};
 use crate::engine::scales::{Gate, Kept, Scales};
+use crate::engine::{self, EngineSpec, trial};
+
+/// Pictures that are held out in the comparison of single layers.
+const FEW: usize = 6;
 
 /// The scales with as many layers as pass.
 pub(super) fn search(
@@ -15,21 +18,21 @@ pub(super) fn search(
     tell: &mut dyn FnMut(&str, usize, usize),
 ) -> Result<Outcome, QuantizeError> {
     // What the line would compute in without scales.
-    let usual = EngineSpec { precision: openvino::usual_precision(), ..spec.clone() };
-    let rest = reference.look(&mut OpenvinoEngine::open(&usual)?, usize::MAX)?;
+    let usual = EngineSpec { precision: trial::usual_precision(), ..spec.clone() };
+    let rest = reference.look(engine::open(&usual)?.as_mut(), usize::MAX)?;
     let mut times = Times { fp32: reference.time(), without: rest.time, int8: reference.time() };
     let without = reference.distance(&rest);
     let mut judge =
         |mut scales: Scales, tell: &mut dyn FnMut(&str, usize, usize)| -> Result<(Scales, bool), QuantizeError> {
-            let mut engine = OpenvinoEngine::with_scales(spec, scales.clone())?;
-            let answers = reference.look(&mut engine, usize::MAX)?;
+            let mut engine = trial::with_scales(spec, scales.clone())?;
+            let answers = reference.look(engine.as_mut(), usize::MAX)?;
             times.int8 = answers.time;
             let found = reference.distance(&answers);
             scales.gate = Gate { map: found.map, worst: found.worst, score: found.score, ..scales.gate };
             let mut passed = holds(&scales.gate);
             if passed && let Some(figured) = figured {
                 tell("measuring the labelled data set", 0, 1);
-                scales.gate.figures = figured.compare(&mut engine)?;
+                scales.gate.figures = figured.compare(engine.as_mut())?;
                 passed = holds(&scales.gate);
             }
             Ok((scales, passed))
@@ -44,8 +47,8 @@ pub(super) fn search(
     for (at, (name, layer)) in draft.layers.iter().enumerate() {
         tell("measuring each layer alone", at, draft.layers.len());
         let layers = [(name.clone(), layer.clone())].into();
-        let mut engine = OpenvinoEngine::with_scales(spec, Scales { layers, ..draft.clone() })?;
-        let found = gate::distance(&reference.look(&mut engine, FEW)?, &rest);
+        let mut engine = trial::with_scales(spec, Scales { layers, ..draft.clone() })?;
+        let found = gate::distance(&reference.look(engine.as_mut(), FEW)?, &rest);
         costs.push(Kept { layer: name.clone(), map: found.map, score: found.score });
     }
     let cost = |of: &Kept| of.map.max(of.score / 2.0);

@@ -11,7 +11,7 @@ use super::metrics::Outcome;
 use super::state::{Model, State};
 use crate::anomaly::Prediction;
 use crate::frame::{Image, PixelFormat};
-use crate::oip::model::{IMAGE, MAP, MAP_U16, PATHS, SCORE, TOKENS, U16_ONE};
+use crate::oip::model::{IMAGE, MAP, MAP_U16, PATHS, SCORE, TOKENS, U16_ONE, platform};
 use crate::oip::{InferRequest, InferResponse, ModelMetadata, Parameter, Tensor, TensorMetadata, Value, tensor};
 
 /// Pictures of one request at most.
@@ -58,7 +58,7 @@ impl Model {
         ModelMetadata {
             name: self.name.clone(),
             versions: vec![VERSION.into()],
-            platform: format!("vcp-line_{}_{}", self.info.engine, self.info.precision),
+            platform: platform(&self.info.engine.to_string(), &self.info.precision.to_string()),
             inputs: vec![meta(IMAGE, "UINT8", &[-1, side, side, 3])],
             outputs: vec![
                 meta(MAP, "FP32", &[-1, side, side]),

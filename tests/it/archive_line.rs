@@ -133,7 +133,7 @@ fn judge_metrics(text: &str) {
     assert_eq!(verdicts.map(|line| line.rsplit(' ').next().unwrap().parse::<f64>().unwrap()).sum::<f64>(), 12.0);
     let documented = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/metrics.md")).unwrap();
     let named: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next()).collect();
-    assert!(named.len() > 40, "{named:?}");
+    assert!(named.len() >= 40, "{named:?}");
     for name in named {
         assert!(documented.contains(&format!("`{name}`")), "deploy/metrics.md does not name {name}");
     }

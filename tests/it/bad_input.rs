@@ -64,7 +64,7 @@ fn an_unknown_key_is_named_with_its_line_and_the_known_ones() {
         &place,
         &format!(
             "{}:5: model.thread: unknown key; did you mean 'threads'? \
- allowed: bundle, engine, precision, max_batch, threads, plan, scales, rebuild_plan",
+ allowed: bundle, engine, precision, max_batch, threads, plan, scales, rebuild_plan, remote",
             place.file("line.toml")
         ),
     );

@@ -43,8 +43,9 @@ fn packages(folder: &Path) -> (PathBuf, PathBuf) {
 }
 
 #[test]
+#[ignore = "cargo-deb takes minutes to build: make package-test"]
 fn the_package_holds_what_the_papers_name_and_its_scripts_do_what_they_say() {
-    // `make test` installs it; a build of minutes is no part of a test.
+    // `make package-test` installs it; a build of minutes is no part of a test.
     let cache = std::env::var_os("XDG_CACHE_HOME")
         .map(PathBuf::from)
         .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));

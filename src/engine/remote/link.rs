@@ -18,8 +18,9 @@ use super::question::{Features, Question, Wanted};
 use super::reply;
 use super::shared::Shared;
 use super::spec::Address;
-use crate::engine::choice::EngineChoice;
+use crate::engine::choice::{EngineChoice, Precision};
 use crate::engine::self_test;
+use crate::oip::model;
 use crate::oip::{Client, Empty, InferResponse, ModelMetadata, ModelName, SERVICE, Yes};
 
 /// Longest time for a connection with TLS.
@@ -54,6 +55,13 @@ impl Trouble {
             Self::Away(text) | Self::Wrong(text) => text,
         }
     }
+}
+
+/// What a server says of its own arithmetic; one that says nothing is held to float32.
+fn stated(platform: &str) -> Precision {
+    let known = [Precision::Bf16, Precision::Fp16, Precision::Int8];
+    let word = model::precision_word(platform);
+    known.into_iter().find(|precision| word == Some(&precision.to_string())).unwrap_or(Precision::Fp32)
 }
 
 fn away(what: impl ToString) -> Trouble {
@@ -94,8 +102,13 @@ impl Link {
         let answer = self.ask(shared, &question, Wanted::default(), SELF_TEST).await;
         let answer = answer.map_err(|status| away(said(&status)))?;
         let prediction = reply::prediction(&answer, shared.side, Wanted::default()).map_err(Trouble::Wrong)?;
-        self_test::judge(EngineChoice::Remote, shared.precision, &shared.expected, &prediction)
+        let precision = match shared.precision {
+            Precision::Auto => stated(&metadata.platform),
+            asked => asked,
+        };
+        self_test::judge(EngineChoice::Remote, precision, &shared.expected, &prediction)
             .map_err(|error| Trouble::Wrong(error.to_string()))?;
+        let _ = shared.found.set(precision);
         Ok(self)
     }
 

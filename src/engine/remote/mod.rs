@@ -12,15 +12,14 @@ mod reply;
 mod shared;
 mod spec;
 
-use std::sync::Arc;
-use std::sync::mpsc;
+use std::sync::{Arc, OnceLock, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use super::choice::EngineChoice;
+use super::choice::{EngineChoice, Precision};
 use super::contract::{Engine, EngineInfo};
 use super::error::EngineError;
 use super::spec::EngineSpec;
@@ -110,16 +109,22 @@ impl RemoteEngine {
             model: model::name(&info.model, &info.sha256),
             side: info.image_size,
             precision: spec.precision,
+            found: OnceLock::new(),
             self_test: preprocessor.rgb(&picture).into(),
             expected,
             usual: Usual::default(),
         });
         let network = Network::start()?;
-        let engine = Self { shared, endpoints, network, local, preprocessor, info, wanted };
+        let mut engine = Self { shared, endpoints, network, local, preprocessor, info, wanted };
         for endpoint in engine.endpoints.iter() {
             engine.network.handle.spawn(Arc::clone(endpoint).keep(Arc::clone(&engine.shared)));
         }
         engine.wait_for_a_server()?;
+        // Events never say `auto`. Where no server has answered yet, what an engine of this computer says is exact.
+        engine.info.precision = match spec.precision {
+            Precision::Auto => engine.shared.found.get().copied().unwrap_or(Precision::Fp32),
+            asked => asked,
+        };
         Ok(engine)
     }
 

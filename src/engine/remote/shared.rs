@@ -1,7 +1,7 @@
 //! What all servers of an engine are held to, and how long their answers usually take.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use prost::bytes::Bytes;
@@ -27,7 +27,10 @@ pub(super) struct Shared {
     pub model: String,
     /// S.
     pub side: usize,
+    /// What was asked for; with `auto` each server is held to what it says of itself.
     pub precision: Precision,
+    /// That of the first server that was fit.
+    pub found: OnceLock<Precision>,
     /// The picture of the self-test, of the model's size.
     pub self_test: Bytes,
     pub expected: Expected,
