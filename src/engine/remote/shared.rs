@@ -66,7 +66,8 @@ impl Usual {
         }
         let mut sorted: Vec<Duration> = kept.iter().copied().collect();
         sorted.sort_unstable();
-        Some(sorted[sorted.len() * 9 / 10].mul_f64(PATIENCE).max(SOONEST))
+        // The largest of the other nine tenths, with some patience.
+        Some(sorted[sorted.len() * 9 / 10 - 1].mul_f64(PATIENCE).max(SOONEST))
     }
 }
 
