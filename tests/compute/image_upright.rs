@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageBuffer, Luma, Rgb};
+use image::{DynamicImage, ImageBuffer};
 use vcp_line::dataset::Item;
-use vcp_line::frame::Image;
+use vcp_line::frame::{Image, PixelFormat};
 use vcp_line::source::image_file::{load, load_upright, load_upright_as_stored, turned};
 
 fn fixture(name: &str) -> PathBuf {
@@ -77,9 +77,12 @@ fn tiff(value: u8, big: bool) -> Vec<u8> {
 /// The picture turned by another library than ours.
 fn expected(stored: &Image, value: u8) -> (u32, u32, Vec<u8>) {
     let (width, height, data) = (stored.width, stored.height, stored.data().to_vec());
-    let mut picture = match stored.format.bytes_per_pixel() {
-        1 => DynamicImage::ImageLuma8(ImageBuffer::<Luma<u8>, _>::from_raw(width, height, data).unwrap()),
-        _ => DynamicImage::ImageRgb8(ImageBuffer::<Rgb<u8>, _>::from_raw(width, height, data).unwrap()),
+    let words = || data.chunks_exact(2).map(|word| u16::from_le_bytes([word[0], word[1]])).collect::<Vec<u16>>();
+    let mut picture = match stored.format {
+        PixelFormat::Gray8 => DynamicImage::ImageLuma8(ImageBuffer::from_raw(width, height, data).unwrap()),
+        PixelFormat::Gray16 => DynamicImage::ImageLuma16(ImageBuffer::from_raw(width, height, words()).unwrap()),
+        PixelFormat::Rgb16 => DynamicImage::ImageRgb16(ImageBuffer::from_raw(width, height, words()).unwrap()),
+        _ => DynamicImage::ImageRgb8(ImageBuffer::from_raw(width, height, data).unwrap()),
     };
     picture.apply_orientation(Orientation::from_exif(value).unwrap());
     (picture.width(), picture.height(), picture.into_bytes())

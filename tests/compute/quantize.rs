@@ -66,18 +66,6 @@ fn scales_are_found_written_and_computed_with() {
     let auto = OpenvinoEngine::open(&spec(&bundle, Precision::Auto)).unwrap();
     let took = auto.info().precision;
     assert!(took == Precision::Int8 || took == openvino::usual_precision(), "{took}");
-
-    // The CPU plug-in's own list of what it ran: products of 8-bit numbers, as many as there are layers. oneDNN prints it.
-    let seen = Command::new(env!("CARGO_BIN_EXE_vcp-line"))
-        .args(["inspect", "--precision", "int8", "--engine", "openvino", "--model"])
-        .args([bundle.as_path(), &pictures[0]])
-        .env("ONEDNN_VERBOSE", "2")
-        .output()
-        .unwrap();
-    let printed = String::from_utf8_lossy(&seen.stdout).into_owned();
-    assert!(seen.status.success(), "{}", String::from_utf8_lossy(&seen.stderr));
-    let products = printed.lines().filter(|line| line.contains(",exec,") && line.contains("s8:")).count();
-    assert!(products >= outcome.scales.layers.len(), "{products} products of 8-bit numbers\n{printed}");
 }
 
 /// CLIP's published weights have a few channels many times larger than the others; random ones have none.
@@ -202,7 +190,7 @@ fn what_does_not_hold_the_gate_is_not_written() {
     pictures(&data, 8);
     let run = |gate: &str| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_vcp-line"));
-        command.args(["model", "quantize", "--gate", gate, "--threads", "2", "--data"]).arg(&data).arg(&bundle);
+        command.args(["model", "quantize", "--gate", gate, "--threads", "2"]).arg(&bundle).arg("--data").arg(&data);
         command.output().unwrap()
     };
     let strict = run("0.00001");
