@@ -10,6 +10,7 @@ mod outbox;
 pub mod problem;
 pub mod raw;
 mod raw_remote;
+mod raw_self_test;
 pub mod read;
 mod recipe_file;
 mod remote;

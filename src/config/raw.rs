@@ -6,6 +6,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 pub use super::raw_remote::RawRemote;
+pub use super::raw_self_test::RawSelfTest;
 use crate::engine::{EngineChoice, Precision};
 use crate::line::locating::Missing;
 use crate::line::parts::{Pairing, TriggerMode};
@@ -49,16 +50,6 @@ pub struct RawLine {
 pub const TOP_LEVEL: &[&str] = &[
     "line", "model", "recipe", "mqtt", "outbox", "archive", "self_test", "sparkplug", "commands", "http", "stop", "camera",
 ];
-
-/// `[self_test]`: golden parts, whose right verdict is known.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RawSelfTest {
-    /// Folder with `CAMERA/test/good` and `CAMERA/test/bad`.
-    pub directory: Key<PathBuf>,
-    /// How often they are judged unasked, hours.
-    pub every_h: Key<f64>,
-}
 
 /// `[model]`: what looks.
 #[derive(Clone, Debug, Default, Deserialize)]

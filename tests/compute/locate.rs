@@ -126,7 +126,7 @@ fn every_pixel_format_shows_the_same_place() {
 #[test]
 fn what_cannot_be_taught_is_refused_with_what_can() {
     let taught = frame(Class::Keycap, 1, STILL, None);
-    let refused = |spec: LocateSpec| Locator::new(&spec).err().expect("refused").to_string();
+    let refused = |spec: LocateSpec| Locator::new(&spec).expect_err("refused").to_string();
     let good = || spec(&taught);
     let outside = refused(LocateSpec { rectangle: [600, 0, 100, 100], ..good() });
     assert_eq!(outside, "rectangle [600, 0, 100, 100] lies outside; the taught picture has 640x512 pixels");

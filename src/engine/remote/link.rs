@@ -108,7 +108,7 @@ impl Link {
         };
         self_test::judge(EngineChoice::Remote, precision, &shared.expected, &prediction)
             .map_err(|error| Trouble::Wrong(error.to_string()))?;
-        let _ = shared.found.set(precision);
+        shared.found.get_or_init(|| precision);
         Ok(self)
     }
 
