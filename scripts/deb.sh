@@ -54,7 +54,7 @@ if [[ $openvino == yes ]]; then
   cp -a "$libs" "$work/usr/lib/vcp-line/openvino"
   {
     printf 'Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\nUpstream-Name: OpenVINO\n'
-    printf 'Source: https://pypi.org/project/openvino/%s\n\nFiles: *\nCopyright: Intel Corporation\nLicense: Apache-2.0\n' "$version"
+    printf 'Source: wheel openvino %s of the Python Package Index\n\nFiles: *\nCopyright: Intel Corporation\nLicense: Apache-2.0\n' "$version"
     printf ' The full text is in /usr/share/common-licenses/Apache-2.0; those of what it holds are in\n /usr/lib/vcp-line/openvino/licenses.\n'
   } >"$work/usr/share/doc/vcp-line-openvino/copyright"
   chmod -R u=rwX,go=rX "$work"
