@@ -9,11 +9,14 @@ use vcp_line::engine::openvino::{self, OpenvinoEngine};
 use vcp_line::engine::scales::{LARGEST, Layer, Scales, candidates};
 use vcp_line::engine::{self, Engine, EngineChoice, EngineError, EngineSpec, Precision, self_test};
 use vcp_line::quantize::{self, QuantizeError, Request};
+use vcp_line::vcp_clip::Architecture;
 use vcp_line::weights::Bundle;
 use vcp_line::weights::bundle::{Draft, write};
 
 /// Of the tiny model, whose numbers are random; a trained one is held to half a point.
 const ALLOWED: f32 = 0.02;
+/// What all of its layers together pass at once, so that none is measured alone.
+const GENEROUS: f32 = 0.06;
 
 fn pictures(folder: &Path, count: u64) -> Vec<PathBuf> {
     let save = |seed: u64| {
@@ -47,9 +50,10 @@ fn map_off(bundle: &Path, engine: &mut dyn Engine) -> f32 {
 fn scales_are_found_written_and_computed_with() {
     let (folder, bundle) = tiny::bundle();
     let pictures = pictures(folder.path(), 12);
-    let outcome = quantize::run(&request(&bundle, &pictures), &mut |_, _, _| {}).unwrap();
+    let outcome =
+        quantize::run(&Request { allowed: GENEROUS, ..request(&bundle, &pictures) }, &mut |_, _, _| {}).unwrap();
     let gate = &outcome.scales.gate;
-    assert!(outcome.holds && gate.map <= ALLOWED && gate.score <= 2.0 * ALLOWED, "{gate:?}");
+    assert!(outcome.holds && gate.map <= GENEROUS && gate.score <= 2.0 * GENEROUS, "{gate:?}");
     assert_eq!((outcome.scales.pictures.calibrated, outcome.scales.pictures.held_out), (9, 3));
     let all = outcome.scales.layers.len() + outcome.scales.kept.len();
     assert_eq!(all, candidates(&Bundle::open(&bundle).unwrap().manifest().architecture).len());
@@ -60,7 +64,7 @@ fn scales_are_found_written_and_computed_with() {
     let mut int8 = OpenvinoEngine::open(&spec(&bundle, Precision::Int8)).unwrap();
     assert_eq!(int8.info().precision, Precision::Int8);
     let off = map_off(&bundle, &mut int8);
-    assert!(off > 1e-6 && off < 2.0 * ALLOWED, "rounding shows, and not by much: {off}");
+    assert!(off > 1e-6 && off < 2.0 * GENEROUS, "rounding shows, and not by much: {off}");
 
     // Weights beside the graph give what weights inside give.
     let auto = OpenvinoEngine::open(&spec(&bundle, Precision::Auto)).unwrap();
@@ -148,7 +152,8 @@ fn scales_that_do_not_belong_are_refused_with_the_command() {
         assert!(said.contains(expected) && said.contains("makes it anew"), "{said}");
     }
     let pictures = pictures(folder.path(), 8);
-    let scales = quantize::run(&request(&bundle, &pictures), &mut |_, _, _| {}).unwrap().scales;
+    let scales =
+        quantize::run(&Request { allowed: GENEROUS, ..request(&bundle, &pictures) }, &mut |_, _, _| {}).unwrap().scales;
     let write = |change: &dyn Fn(&mut Scales)| {
         let mut changed = scales.clone();
         change(&mut changed);
@@ -184,7 +189,19 @@ fn scales_that_do_not_belong_are_refused_with_the_command() {
 /// Nothing is written where the gate does not hold.
 #[test]
 fn what_does_not_hold_the_gate_is_not_written() {
-    let (folder, bundle) = tiny::bundle();
+    let folder = tempfile::tempdir().unwrap();
+    let bundle = folder.path().join("bundle");
+    let two_layers = Architecture {
+        image_size: 56,
+        vision_width: 64,
+        vision_layers: 2,
+        text_width: 64,
+        text_layers: 2,
+        deep_prompts: 1,
+        taps: vec![1, 2],
+        ..Architecture::vit_l_14_336_at_518()
+    };
+    vcp_line::weights::random(&bundle, &two_layers, 11).unwrap();
     let data = folder.path().join("good");
     fs::create_dir(&data).unwrap();
     pictures(&data, 8);
@@ -200,7 +217,7 @@ fn what_does_not_hold_the_gate_is_not_written() {
     let report = String::from_utf8(strict.stdout).unwrap();
     assert!(report.contains("layer         visual.transformer.resblocks."), "{report}");
     assert!(!engine::scales::default_path(&bundle).exists());
-    let fine = run("2");
+    let fine = run("20");
     assert!(fine.status.success(), "{}", String::from_utf8_lossy(&fine.stderr));
     assert!(engine::scales::default_path(&bundle).exists());
 }
