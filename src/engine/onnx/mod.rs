@@ -10,6 +10,7 @@ use crate::output::{self, NewFile};
 use crate::vcp_clip::network::{self, TextConstants};
 use crate::weights::bundle::{Bundle, BundleError};
 
+mod attention;
 pub mod expanded;
 mod file;
 mod int8;
