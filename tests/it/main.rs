@@ -39,6 +39,7 @@ mod line_service;
 mod live_boot;
 #[cfg(feature = "opencv")]
 mod locating;
+#[cfg(feature = "opencv")]
 mod locating_files;
 mod log_lost;
 mod memory;
