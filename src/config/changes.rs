@@ -87,7 +87,7 @@ fn keys_of(table: &Table, path: &[String], keys: &mut BTreeMap<Vec<String>, Valu
         match value {
             Value::Table(inner) => {
                 // That there is such a section at all says something.
-                if path.is_empty() && ["archive", "sparkplug"].contains(&key.as_str()) {
+                if path.is_empty() && ["archive", "sparkplug", "traces"].contains(&key.as_str()) {
                     keys.insert(at.clone(), Value::Boolean(true));
                 }
                 keys_of(inner, &at, keys);

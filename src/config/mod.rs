@@ -11,6 +11,7 @@ pub mod problem;
 pub mod raw;
 mod raw_remote;
 mod raw_self_test;
+mod raw_traces;
 pub mod read;
 mod recipe_file;
 mod remote;
@@ -21,6 +22,7 @@ mod self_test;
 pub mod sparkplug;
 mod state;
 mod synthetic;
+mod traces;
 mod view;
 
 use std::path::{Path, PathBuf};

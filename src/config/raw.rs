@@ -7,6 +7,7 @@ use toml::Spanned;
 
 pub use super::raw_remote::RawRemote;
 pub use super::raw_self_test::RawSelfTest;
+pub use super::raw_traces::RawTraces;
 use crate::engine::{EngineChoice, Precision};
 use crate::line::locating::Missing;
 use crate::line::parts::{Pairing, TriggerMode};
@@ -39,6 +40,8 @@ pub struct RawLine {
     pub archive: Option<RawArchive>,
     /// `[self_test]`
     pub self_test: Option<RawSelfTest>,
+    /// `[traces]`
+    pub traces: Option<RawTraces>,
     /// `[stop]`
     pub stop: RawStop,
     /// `[[camera]]`
@@ -48,7 +51,7 @@ pub struct RawLine {
 /// Keys and tables of the top level.
 #[rustfmt::skip] // one name a line would say no more
 pub const TOP_LEVEL: &[&str] = &[
-    "line", "model", "recipe", "mqtt", "outbox", "archive", "self_test", "sparkplug", "commands", "http", "stop", "camera",
+    "line", "model", "recipe", "mqtt", "outbox", "archive", "self_test", "sparkplug", "traces", "commands", "http", "stop", "camera",
 ];
 
 /// `[model]`: what looks.

@@ -82,6 +82,7 @@ pub fn read(text: &str, report: &mut Report) -> RawLine {
             "outbox" => raw.outbox = section(value, "outbox", report),
             "archive" => raw.archive = Some(section(value, "archive", report)),
             "self_test" => raw.self_test = Some(section(value, "self_test", report)),
+            "traces" => raw.traces = Some(section(value, "traces", report)),
             "stop" => raw.stop = section(value, "stop", report),
             "camera" => match value.get_ref().as_array() {
                 Some(cameras) => {

@@ -27,8 +27,8 @@ use crate::line::parts::TriggerMode;
 use crate::line::queue::WhenFull;
 use crate::line::recipe::{RecipeError, RecipeSpec, RegionsMistake, regions_mistakes};
 use crate::memory::Memory;
-use crate::publish::OutboxSpec;
 use crate::publish::topic::OWN_WORDS;
+use crate::publish::{OutboxSpec, TraceSpec};
 use crate::source::directory::DirectorySpec;
 use crate::source::gstreamer_spec::{AravisSpec, FileSpec, RtspSpec, RtspTransport, V4l2Spec};
 use crate::source::synthetic::SyntheticSpec;
@@ -48,6 +48,8 @@ pub struct LineConfig {
     pub http: Option<HttpConfig>,
     /// Where they go as Sparkplug B besides, if anywhere.
     pub sparkplug: Option<SparkplugConfig>,
+    /// Where traces go, if anywhere.
+    pub traces: Option<TraceSpec>,
     /// Where events are kept until the broker has them.
     pub outbox: OutboxSpec,
     /// What is kept of every part, if anything.
@@ -123,6 +125,8 @@ pub fn resolve(raw: &RawLine, file: &Path, report: &mut Report) -> Option<LineCo
     let archive = super::archive::resolve(raw.archive.as_ref(), name.as_deref().unwrap_or_default(), base, &mut rules);
     rules.section = "self_test".into();
     let self_test = super::self_test::resolve(raw.self_test.as_ref(), base, &mut rules);
+    rules.section = "traces".into();
+    let traces = super::traces::resolve(raw.traces.as_ref(), &mut rules);
     rules.section = "commands".into();
     let commands = control::commands(&raw.commands, name.as_deref().unwrap_or_default(), base, &mut rules);
     rules.section = "http".into();
@@ -141,6 +145,7 @@ pub fn resolve(raw: &RawLine, file: &Path, report: &mut Report) -> Option<LineCo
         archive,
         self_test,
         sparkplug,
+        traces,
         commands,
         http,
         stop_deadline,

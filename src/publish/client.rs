@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rumqttc::{NetworkOptions, Outgoing, QoS, TlsConfiguration, Transport, v5};
 
+use super::attributes::{self, About, CONTENT_TYPE};
 use super::fault::{Failure, PublishError};
 use super::spec::{MAX_INCOMING, MAX_PACKET, PublisherSpec, Version};
 use crate::tls::{Loaded, TlsFiles};
@@ -20,6 +21,8 @@ pub(super) struct Will {
     pub topic: String,
     pub payload: Vec<u8>,
     pub retain: bool,
+    /// What it says about itself.
+    pub about: Option<About>,
 }
 
 /// How one connection differs from others of the same settings.
@@ -78,7 +81,7 @@ impl Granted {
 }
 
 /// Bytes of a packet that publishes to this topic, the payload apart: type, length, topic, packet id, and the properties
-/// that we give.
+/// that it does not go without.
 pub(super) fn packet_head(topic: &str) -> usize {
     1 + 4 + 2 + topic.len() + 2 + 1 + 5
 }
@@ -169,7 +172,17 @@ pub(super) fn open(spec: &PublisherSpec, wish: Wish, tls: Option<&Loaded>) -> (C
             }
             if let Some(will) = wish.will {
                 let qos = v5::mqttbytes::QoS::AtLeastOnce;
-                let will = v5::mqttbytes::v5::LastWill::new(will.topic, will.payload, qos, will.retain, None);
+                let told = will.about.map(|about| about.properties(&will.topic));
+                let properties = told.map(|user_properties| v5::mqttbytes::v5::LastWillProperties {
+                    delay_interval: None,
+                    payload_format_indicator: None,
+                    message_expiry_interval: None,
+                    content_type: Some(CONTENT_TYPE.into()),
+                    response_topic: None,
+                    correlation_data: None,
+                    user_properties,
+                });
+                let will = v5::mqttbytes::v5::LastWill::new(will.topic, will.payload, qos, will.retain, properties);
                 options.set_last_will(will);
             }
             if let Some(ids) = wish.packet_ids {
@@ -210,7 +223,14 @@ pub(super) enum Keep {
 }
 
 impl Client {
-    pub(super) fn try_publish(&self, topic: String, keep: Keep, payload: Vec<u8>) -> Result<(), NotTaken> {
+    /// What the message says `about` itself is left out where the broker takes no packet that large, and over MQTT 3.1.1.
+    pub(super) fn try_publish(
+        &self,
+        topic: String,
+        keep: Keep,
+        payload: Vec<u8>,
+        about: Option<About>,
+    ) -> Result<(), NotTaken> {
         let (retain, sure) =
             (keep == Keep::Retained && self.granted.retain, keep != Keep::Fleeting && self.granted.sure);
         let needed = packet_head(&topic) + payload.len();
@@ -225,8 +245,12 @@ impl Client {
             ClientSide::V5(client, expiry) => {
                 use v5::mqttbytes::QoS;
                 let qos = if sure { QoS::AtLeastOnce } else { QoS::AtMostOnce };
+                let told = about.map(|about| about.properties(&topic));
+                let told = told.filter(|told| needed + attributes::bytes(told) <= self.granted.packet);
                 let properties = v5::mqttbytes::v5::PublishProperties {
                     message_expiry_interval: expiry.filter(|_| keep == Keep::Sure),
+                    content_type: told.as_ref().map(|_| CONTENT_TYPE.into()),
+                    user_properties: told.unwrap_or_default(),
                     ..Default::default()
                 };
                 client.try_publish_with_properties(topic, qos, retain, payload, properties).map_err(|_| NotTaken::Queue)

@@ -11,10 +11,12 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::attributes::About;
 use super::client::{self, Client, Keep, NotTaken, Signal, Wish};
 use super::reconnect::{self, Connection, End, Reconnect};
 use super::topic::Topics;
 use super::{PublishError, PublisherSpec};
+use crate::clock::{Clock, SystemClock};
 use crate::command::{Ack, NAMES};
 
 /// Acknowledgements that may wait for the connection, a few hundred bytes each.
@@ -347,7 +349,13 @@ async fn converse(spec: &PublisherSpec, topic: &str, command: &[u8], correlation
         match signal {
             // The client's queue is empty at both places.
             Signal::Connected(_) => drop(client.try_subscribe(&answers)),
-            Signal::Subscribed { refused: 0 } => drop(client.try_publish(topic.into(), Keep::Sure, command.to_vec())),
+            Signal::Subscribed { refused: 0 } => {
+                let about = About::now(SystemClock.now().wall);
+                // As above.
+                let Ok(()) = client.try_publish(topic.into(), Keep::Sure, command.to_vec(), Some(about)) else {
+                    continue;
+                };
+            }
             Signal::Subscribed { .. } => return Err(AskError::NotAllowed { topic: answers }),
             Signal::Message { payload, .. } => {
                 if let Ok(ack) = serde_json::from_slice::<Ack>(&payload)
@@ -362,8 +370,9 @@ async fn converse(spec: &PublisherSpec, topic: &str, command: &[u8], correlation
 }
 
 fn acknowledge(client: &Client, topic: String, ack: Vec<u8>) {
-    let done = match client.try_publish(topic.clone(), Keep::Sure, ack.clone()) {
-        Err(NotTaken::TooLarge { .. }) => client.try_publish(topic, Keep::Sure, brief(&ack)),
+    let about = Some(About::now(SystemClock.now().wall));
+    let done = match client.try_publish(topic.clone(), Keep::Sure, ack.clone(), about.clone()) {
+        Err(NotTaken::TooLarge { .. }) => client.try_publish(topic, Keep::Sure, brief(&ack), about),
         done => done,
     };
     if let Err(error) = done {

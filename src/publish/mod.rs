@@ -9,6 +9,7 @@
 //! reports no session, therefore the queue is ours and each connection starts with a fresh client. Verdicts, commands
 //! and the Sparkplug node have a connection each; `reconnect` makes all of them, again and again.
 
+mod attributes;
 pub mod backoff;
 pub mod broker;
 pub mod client;
@@ -27,6 +28,7 @@ mod spec;
 pub mod state;
 mod steady;
 pub mod topic;
+mod traces;
 pub mod url;
 pub mod watch;
 
@@ -41,6 +43,7 @@ pub use publisher::{Publisher, StopReport};
 pub use spec::{Broker, Credentials, Live, MAX_PACKET, PublisherSpec, Version};
 pub use state::{Activity, ActivityKind, Alarm, CameraState, LineState, StateWord};
 pub use topic::Topics;
+pub use traces::{BUILT as TRACES_BUILT, TraceError, TraceSpec, Traces};
 pub use url::BrokerUrl;
 
 pub use crate::secret::Secret;

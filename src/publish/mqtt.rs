@@ -7,15 +7,18 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
+
+use super::attributes::About;
 use super::client::{Client, Granted, Keep, NotTaken, Signal, Will, Wish};
 use super::door::{Cargo, Load, Mode, PublisherState};
 use super::outbox::RecordId;
-use super::payload::{Encoded, Parcel};
+use super::payload::{Encoded, Outgoing, Parcel};
 use super::reconnect::{Connection, End, Reconnect};
 use super::sizes::{Flight, Sizes};
 use super::steady::Steady;
 use super::{PublishError, PublisherSpec};
-use crate::clock::Clock;
+use crate::clock::{Clock, Moment};
 
 /// Requests given to the client and not yet on the wire. Small, so that what is late waits in our own queue.
 const CLIENT_QUEUE: usize = 64;
@@ -29,15 +32,15 @@ pub(super) const MAX_IN_FLIGHT: usize = 1024;
 /// After the stop deadline: time for `offline` and DISCONNECT to leave, nothing more.
 const GRACE: Duration = Duration::from_millis(300);
 
-/// A verdict was handed to the broker connection (for `bench`).
+/// A verdict was handed to the broker connection: for `bench`, and for traces. After a lost connection it may be handed over again.
 #[derive(Clone, Debug)]
 pub struct Published {
-    /// Camera of the event.
-    pub camera: String,
-    /// `seq` of the event.
-    pub seq: u64,
+    /// What was handed over, without the times of sending.
+    pub outgoing: Arc<Outgoing>,
     /// When.
     pub at: Instant,
+    /// The same moment by the wall clock.
+    pub wall: Timestamp,
     /// Since its frame was captured.
     pub latency: Duration,
 }
@@ -66,6 +69,7 @@ pub(super) struct VerdictConnection {
 struct Packet {
     keep: Keep,
     payload: Vec<u8>,
+    about: Option<About>,
     flight: Flight,
 }
 
@@ -215,8 +219,8 @@ impl VerdictConnection {
                 return;
             }
             let Some(load) = self.shared.next() else { return };
-            let Some(Packet { keep, payload, flight }) = self.packet(load) else { continue };
-            match (link.client.try_publish(flight.topic.clone(), keep, payload), &flight.cargo) {
+            let Some(Packet { keep, payload, about, flight }) = self.packet(load) else { continue };
+            match (link.client.try_publish(flight.topic.clone(), keep, payload, about), &flight.cargo) {
                 (Ok(()), _) => self.handed.push_back(flight),
                 (Err(NotTaken::TooLarge { needed, most }), Cargo::Verdict(id)) => {
                     let why = format!("takes packets of {most} bytes, and not one of {needed}");
@@ -250,7 +254,9 @@ impl VerdictConnection {
                     return None;
                 }
                 let keep = if self.retains { Keep::Retained } else { Keep::Sure };
-                Some(Packet { keep, flight: Flight { cargo, topic, bytes: payload.len() }, payload })
+                // An empty one only takes back what was said.
+                let about = (!payload.is_empty()).then(|| About::now(self.clock.now().wall));
+                Some(Packet { keep, about, flight: Flight { cargo, topic, bytes: payload.len() }, payload })
             }
             Load::Verdict { id, late, parcel } => {
                 let (now, camera) = (self.clock.now(), parcel.camera());
@@ -262,7 +268,7 @@ impl VerdictConnection {
                 });
                 match encoded {
                     Ok(Encoded { bytes: payload, whole }) => {
-                        self.report(&parcel, now.monotonic);
+                        self.report(&parcel, now);
                         if let (Some(whole), false) = (whole, self.told) {
                             self.told = true;
                             tracing::warn!(
@@ -274,7 +280,7 @@ impl VerdictConnection {
                             );
                         }
                         let flight = Flight { cargo: Cargo::Verdict(id), topic, bytes: payload.len() };
-                        Some(Packet { keep: Keep::Sure, payload, flight })
+                        Some(Packet { keep: Keep::Sure, payload, about: parcel.about(), flight })
                     }
                     Err(error) => {
                         tracing::error!(camera, record = id.0, %error, "a verdict is no JSON and is dropped");
@@ -286,13 +292,13 @@ impl VerdictConnection {
         }
     }
 
-    fn report(&self, parcel: &Parcel, at: Instant) {
+    fn report(&self, parcel: &Parcel, now: Moment) {
         let (Some(published), Parcel::Live(outgoing)) = (&self.published, parcel) else { return };
         let report = Published {
-            camera: outgoing.event.camera.clone(),
-            seq: outgoing.event.seq,
-            at,
-            latency: at.saturating_duration_since(outgoing.captured),
+            outgoing: Arc::clone(outgoing),
+            at: now.monotonic,
+            wall: now.wall,
+            latency: now.monotonic.saturating_duration_since(outgoing.captured),
         };
         if let Err(error) = published.try_send(report) {
             tracing::debug!(%error, "publish report left out");
@@ -319,7 +325,12 @@ impl Connection for VerdictConnection {
         Wish {
             client_id: self.reconnect.spec.client_id.clone(),
             clean: false,
-            will: Some(Will { topic: self.shared.topics.state(), payload: self.shared.will(), retain: self.retains }),
+            will: Some(Will {
+                topic: self.shared.topics.state(),
+                payload: self.shared.will(),
+                retain: self.retains,
+                about: Some(About::now(self.clock.now().wall)),
+            }),
             requests: CLIENT_QUEUE,
             packet_ids: Some(PACKET_IDS),
         }

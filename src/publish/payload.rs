@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::MAX_PACKET;
+use super::attributes::About;
 use crate::clock::Moment;
 use crate::event::InspectionEvent;
 
@@ -36,6 +37,7 @@ pub enum Parcel {
 #[derive(Clone, Debug)]
 pub struct StoredVerdict {
     camera: String,
+    about: Option<About>,
     json: Vec<u8>,
 }
 
@@ -45,9 +47,16 @@ impl StoredVerdict {
         #[derive(Deserialize)]
         struct Address {
             camera: String,
+            event_id: Option<String>,
+            time: Option<Times>,
         }
-        let Address { camera } = serde_json::from_slice(&json)?;
-        Ok(Self { camera, json })
+        #[derive(Deserialize)]
+        struct Times {
+            captured: Option<String>,
+        }
+        let Address { camera, event_id, time } = serde_json::from_slice(&json)?;
+        let about = event_id.zip(time.and_then(|time| time.captured)).map(|(id, time)| About { id, time });
+        Ok(Self { camera, about, json })
     }
 
     /// The same event, sent at `now`. It has waited behind more than memory holds, or for a new start: it is historical.
@@ -75,6 +84,17 @@ impl Parcel {
         match self {
             Self::Live(outgoing) => &outgoing.event.camera,
             Self::Stored(stored) => &stored.camera,
+        }
+    }
+
+    /// Which event it is, for those who read no JSON. `None` where a stored event does not say.
+    pub(super) fn about(&self) -> Option<About> {
+        match self {
+            Self::Live(outgoing) => {
+                let event = &outgoing.event;
+                Some(About { id: event.event_id.to_string(), time: event.time.captured.to_string() })
+            }
+            Self::Stored(stored) => stored.about.clone(),
         }
     }
 

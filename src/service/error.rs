@@ -7,7 +7,7 @@ use crate::config::SecretError;
 use crate::line::LineError;
 use crate::line::locating::LocatePlanError;
 use crate::memory::MemoryError;
-use crate::publish::PublishError;
+use crate::publish::{PublishError, TraceError};
 use crate::systemd::NotifyError;
 use crate::web::WebError;
 
@@ -58,6 +58,9 @@ pub enum ServiceError {
     /// Verdicts cannot leave, or commands cannot come in.
     #[error(transparent)]
     Publish(#[from] PublishError),
+    /// Traces cannot be told.
+    #[error(transparent)]
+    Traces(#[from] TraceError),
     /// Nothing can be archived.
     #[error(transparent)]
     Archive(#[from] ArchiveError),

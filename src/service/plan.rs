@@ -56,6 +56,7 @@ pub fn service(config: &mut LineConfig) -> Result<Service, ServiceError> {
         publisher,
         ask,
         sparkplug,
+        traces: config.traces.clone(),
         archive: config.archive.clone(),
         stop_deadline: config.stop_deadline,
         files,

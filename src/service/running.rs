@@ -21,6 +21,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::engine::EngineInfo;
 use crate::line::{Line, LineParts};
 use crate::logging::Log;
+use crate::publish::Traces;
 use crate::systemd::Watchdog;
 
 /// How often the running line is looked at.
@@ -52,14 +53,26 @@ pub struct Running {
 impl Running {
     /// Opens the ways out, then the ways in, then the line; only when it inspects is anybody told that it is ready.
     pub fn start(service: Service, stop: &CancellationToken) -> Result<Self, ServiceError> {
-        let Service { line: name, cameras, engine, publisher, ask, sparkplug, archive, stop_deadline, files, reread } =
-            service;
+        let Service {
+            line: name,
+            cameras,
+            engine,
+            publisher,
+            ask,
+            sparkplug,
+            traces,
+            archive,
+            stop_deadline,
+            files,
+            reread,
+        } = service;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let session = Uuid::now_v7();
         let manager = ServiceManager::from_env()?;
         let broker = publisher.clone();
         let plans = cameras.iter().map(|(plan, _)| plan);
-        let ways_out = WaysOut::open(publisher, sparkplug, session, plans, &clock)?;
+        let traces = traces.map(|spec| Traces::start(spec, &name, session)).transpose()?;
+        let ways_out = WaysOut::open(publisher, sparkplug, traces, session, plans, &clock)?;
         let voice = ways_out.voice();
         let unanswered = ways_out.unanswered(&files);
         let archive = archive.map(|spec| Archive::start(spec, Arc::clone(&clock))).transpose()?;

@@ -10,8 +10,8 @@ use crate::archive::ArchiveSpec;
 use crate::event::FrameInfo;
 use crate::frame::Part;
 use crate::line::{CameraPlan, EngineOpener, SourceOpener};
-use crate::publish::PublisherSpec;
 use crate::publish::sparkplug::SparkplugSpec;
+use crate::publish::{PublisherSpec, TraceSpec};
 
 /// How to open the engine, given whom to tell of work that takes minutes and of its end (an empty text).
 pub type EngineMaker = Box<dyn FnOnce(Box<dyn Fn(&str) + Send>) -> EngineOpener>;
@@ -30,6 +30,8 @@ pub struct Service {
     pub ask: Ask,
     /// Where they go as Sparkplug B besides.
     pub sparkplug: Option<SparkplugSpec>,
+    /// Where traces go, if anywhere.
+    pub traces: Option<TraceSpec>,
     /// What is kept of every part, if anything.
     pub archive: Option<ArchiveSpec>,
     /// Time from the stop request to the end of the process.

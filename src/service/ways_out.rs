@@ -1,4 +1,5 @@
-//! The ways out for verdicts and states: JSON over MQTT, and Sparkplug B besides; one voice speaks through both.
+//! The ways out for verdicts and states: JSON over MQTT, and Sparkplug B besides; one voice speaks through both. What was
+//! handed to the broker is told to a collector of traces.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,10 +14,12 @@ use crate::clock::Clock;
 use crate::line::{CameraPlan, Unanswered};
 use crate::publish::outbox::WhenUnkept;
 use crate::publish::sparkplug::{Sparkplug, SparkplugSpec};
-use crate::publish::{LineState, Publisher, PublisherSpec, StateWord};
+use crate::publish::{LineState, Publisher, PublisherSpec, StateWord, Traces};
 
 /// Time for the Sparkplug node to say what waits and its death, while the publisher works on.
 const SPARKPLUG_STOP: Duration = Duration::from_secs(1);
+/// Time for the last traces, in any case: the last second's are gathered until the verdicts have left.
+const TRACES_STOP: Duration = Duration::from_millis(500);
 /// Time for the publisher after a line that has not started.
 const GIVE_UP: Duration = Duration::from_secs(1);
 
@@ -25,6 +28,7 @@ pub struct WaysOut {
     voice: Arc<Voice>,
     sparkplug: Option<Sparkplug>,
     publisher: Publisher,
+    traces: Option<Traces>,
     /// What becomes of verdicts that are not delivered.
     rest: &'static str,
 }
@@ -44,6 +48,7 @@ impl WaysOut {
     pub fn open<'a>(
         publisher: PublisherSpec,
         sparkplug: Option<SparkplugSpec>,
+        traces: Option<Traces>,
         session: Uuid,
         cameras: impl Iterator<Item = &'a CameraPlan>,
         clock: &Arc<dyn Clock>,
@@ -58,11 +63,12 @@ impl WaysOut {
         };
         let when_unkept = publisher.outbox.as_ref().map_or(WhenUnkept::Refuse, |outbox| outbox.when_unkept);
         let rest = if publisher.outbox.is_some() { "wait in the outbox" } else { "are lost" };
-        let publisher = Publisher::start(publisher, session, state.clone(), Arc::clone(clock), None)?;
+        let reports = traces.as_ref().map(Traces::reports);
+        let publisher = Publisher::start(publisher, session, state.clone(), Arc::clone(clock), reports)?;
         let sparkplug = sparkplug.map(|spec| Sparkplug::start(spec, &state, Arc::clone(clock))).transpose()?;
         let host = sparkplug.as_ref().map(Sparkplug::handle);
         let voice = Arc::new(Voice::new(publisher.door(), host, state, when_unkept, Arc::clone(clock)));
-        Ok(Self { voice, sparkplug, publisher, rest })
+        Ok(Self { voice, sparkplug, publisher, traces, rest })
     }
 
     /// Who speaks.
@@ -107,6 +113,9 @@ impl WaysOut {
         tracing::info!(deadline_ms = time_left.as_millis() as u64, "stop: publisher");
         let door = self.publisher.door();
         let report = self.publisher.stop(time_left);
+        if let Some(traces) = self.traces {
+            traces.stop(until.max(Instant::now() + TRACES_STOP));
+        }
         Delivered { acked: door.counters().acked, unsent: report.unsent, rest: self.rest }
     }
 }

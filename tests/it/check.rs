@@ -76,7 +76,7 @@ fn a_check_as_json_is_one_object() {
     let (code, good) = found(&settings(broker.port, FOLDER));
     assert_eq!((code, &good["ready"]), (Some(0), &json!(true)), "{good}");
     let names: Vec<&str> = good["checks"].as_array().unwrap().iter().map(|c| c["name"].as_str().unwrap()).collect();
-    assert_eq!(names, ["settings", "model", "camera top", "broker", "outbox", "engine"]);
+    assert_eq!(names, ["settings", "model", "camera top", "broker", "outbox", "engine", "time top"]);
     assert!(good["checks"].as_array().unwrap().iter().all(|check| check["ok"] == true && check["detail"].is_string()));
     assert_eq!(good.as_object().unwrap().len(), 2, "no unit runs this line: {good}");
 

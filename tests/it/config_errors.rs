@@ -51,7 +51,7 @@ fn every_example_resolves() {
 #[test]
 fn the_reference_shows_every_key() {
     let text = std::fs::read_to_string(pipelines().join("reference.toml")).expect("text");
-    let sections: [(&str, &[&str]); 22] = [
+    let sections: [(&str, &[&str]); 23] = [
         ("top level", raw::TOP_LEVEL),
         ("model", read::keys_of::<raw::RawModel>()),
         ("model.remote", read::keys_of::<raw::RawRemote>()),
@@ -65,6 +65,7 @@ fn the_reference_shows_every_key() {
         ("outbox", read::keys_of::<raw::RawOutbox>()),
         ("archive", read::keys_of::<raw::RawArchive>()),
         ("self_test", read::keys_of::<raw::RawSelfTest>()),
+        ("traces", read::keys_of::<raw::RawTraces>()),
         ("stop", read::keys_of::<raw::RawStop>()),
         ("camera", read::keys_of::<raw::RawCamera>()),
         ("directory", read::keys_of::<raw::RawDirectory>()),

@@ -75,4 +75,6 @@ mod sparkplug;
 mod systemd;
 mod terminal;
 mod tiles;
+#[cfg(feature = "otel")]
+mod traces;
 mod watched_folder;

@@ -6,7 +6,10 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::support::chromium::Browser;
-use crate::support::commands::raw;
+use crate::support::commands::{http, raw};
+use crate::support::events::VERDICTS;
+use crate::support::line::{Line, settings, write_token};
+use crate::support::mosquitto::{Mosquitto, PATIENCE, Rules, Subscriber, free_port};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use vcp_line::anomaly::AnomalyMap;
@@ -232,6 +235,81 @@ fn hostile_names_appear_as_text() {
         let foreign = "document.querySelectorAll('main script, main img[src=x], body [onerror]').length";
         assert_eq!(browser.value(foreign), 0);
         assert_eq!(browser.value("window.pwned ?? null"), Value::Null);
+    }
+    assert!(browser.complaints.is_empty(), "{:#?}", browser.complaints);
+}
+
+/// The same on the way that parts take: what a controller, a reviewer and a file are called comes back from the archive and the self test.
+#[test]
+fn hostile_names_of_kept_parts_appear_as_text() {
+    let names = [
+        "<script>window.pwned=1</script>",
+        "\"><img src=x onerror=window.pwned=1>",
+        "a\u{202e}gnp.exe",
+        "'; window.pwned=1; //",
+    ];
+    let golden = "<img src=x onerror=window.pwned=1>.png";
+    let (broker, page) = (Mosquitto::start(Rules::default()), free_port());
+    let verdicts = Subscriber::start(broker.port, VERDICTS, &[]);
+    let folder = tempfile::tempdir().unwrap();
+    write_token(folder.path(), TOKEN);
+    let place = folder.path().join("golden/top/test/good");
+    std::fs::create_dir_all(&place).unwrap();
+    image::GrayImage::new(64, 64).save(place.join(golden)).unwrap();
+    let tables = format!(
+        "[http]\nlisten = \"127.0.0.1:{page}\"\ntoken_file = \"token\"\n[self_test]\ndirectory = \"golden\"\n\
+         [archive]\ndirectory = \"kept\"\nsample = 1.0\nreserve_bytes = 1048576\n\
+         [[camera]]\nname = \"top\"\nsource = \"synthetic\"\nclasses = [\"pill\"]\nsize = 64\npool = 6\nfps = 10.0\n\
+         [camera.trigger]\nmode = \"software\"\n[camera.recipe]\nid = \"cap\"\nthreshold = 0.0\n"
+    );
+    let line = Line::run_in(folder, &settings(broker.port, &tables), |_| {});
+    line.service.logged("1 camera, engine reference");
+    let post = |path: &str, body: Value| {
+        let (status, answer) = http(page, "POST", path, Some(TOKEN), &body.to_string());
+        assert_eq!(status, 200, "{path} {answer}");
+    };
+    let parts = names.map(|name| {
+        post("/api/trigger", json!({ "camera": "top", "part_id": name }));
+        let event = verdicts.next(PATIENCE).expect("a verdict").json();
+        assert_eq!(event["part"]["id"], name);
+        event["event_id"].as_str().unwrap().to_owned()
+    });
+    post("/api/self_test", json!({ "camera": "top" }));
+    line.service.logged("golden parts wrong");
+    let mut browser = Browser::start();
+    browser.screen(390, 844);
+    let views =
+        parts.iter().map(|part| format!("part/{part}")).chain(["history", "review", "commission"].map(String::from));
+    for (at, view) in views.enumerate() {
+        let end = Instant::now() + PATIENCE;
+        while let Some(part) = parts.get(at) {
+            // The archive writes a moment after the verdict has left.
+            if http(page, "GET", &format!("/api/parts/{part}"), None, "").0 == 200 {
+                let said = names[at];
+                post("/api/reviews", json!({ "event_id": part, "opinion": "bad", "name": said, "reason": said }));
+                break;
+            }
+            assert!(Instant::now() < end, "{said} is not kept", said = names[at]);
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        browser.open(&format!("http://127.0.0.1:{page}/?{at}#{view}"));
+        let shown: Vec<String> = match view.as_str() {
+            "commission" => vec![golden.into()],
+            "history" | "review" => names.map(|name| name.replace('\u{202e}', "\\u{202e}")).into(),
+            _ => vec![names[at].replace('\u{202e}', "\\u{202e}")],
+        };
+        for name in shown {
+            let name = serde_json::to_string(&name).unwrap();
+            browser.until(&format!("document.querySelector('main').textContent.includes({name})"));
+        }
+        browser.shoot(&format!("hostile-{}", view.split('/').next().unwrap()));
+        assert_eq!(browser.value("document.documentElement.scrollWidth > innerWidth"), false, "{view}");
+        assert_eq!(
+            browser.value("document.querySelectorAll('main script, main img[src=x], body [onerror]').length"),
+            0
+        );
+        assert_eq!(browser.value("document.body.textContent.includes('\\u202e')"), false, "{view}");
+        assert_eq!(browser.value("window.pwned ?? null"), Value::Null, "{view}");
     }
     assert!(browser.complaints.is_empty(), "{:#?}", browser.complaints);
 }

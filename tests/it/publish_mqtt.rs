@@ -1,6 +1,6 @@
 //! The publisher against a real broker and an independent client: nothing is lost, order holds, and the state is true.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -212,6 +212,77 @@ fn alarms_are_retained_until_cleared() {
     assert_eq!(publisher.stop(PATIENCE), StopReport { unsent: 0 });
 }
 
+/// As [`Subscriber`], over MQTT 5: each payload with its media type, lifetime and user properties in front.
+fn with_properties(port: u16, filter: &str) -> Subscriber {
+    Subscriber::start(port, filter, &["-V", "mqttv5", "-F", "MESSAGE %r\t%t\t%C|%P|%p"])
+}
+
+fn over_5(port: u16) -> PublisherSpec {
+    PublisherSpec { version: Version::V5, ..spec("127.0.0.1", port) }
+}
+
+/// Media type, attributes and payload.
+fn told(message: &Message) -> (String, HashMap<String, String>, String) {
+    let [kind, properties, payload] = message.payload.splitn(3, '|').collect::<Vec<_>>().try_into().expect("three");
+    let pairs = properties.split(' ').filter_map(|pair| pair.split_once(':'));
+    (kind.into(), pairs.map(|(name, value)| (name.into(), value.into())).collect(), payload.into())
+}
+
+/// CloudEvents 1.0.2 over MQTT 5 in binary mode: the attributes that it requires, and the time.
+fn assert_told(message: &Message, source: &str, kind: &str) -> HashMap<String, String> {
+    let (media, about, _) = told(message);
+    assert_eq!(media, "application/json", "{message:?}");
+    let named = |name: &str| about.get(name).map(String::as_str);
+    assert_eq!((named("specversion"), named("source"), named("type")), (Some("1.0"), Some(source), Some(kind)));
+    assert!(named("id").is_some_and(|id| id.parse::<Uuid>().is_ok()), "{about:?}");
+    assert!(named("time").is_some_and(|time| time.parse::<jiff::Timestamp>().is_ok()), "{about:?}");
+    about
+}
+
+#[test]
+fn over_mqtt_5_a_message_says_what_it_is_without_being_read() {
+    let broker = Mosquitto::start(Rules::default());
+    let subscriber = with_properties(broker.port, "vcp-line/#");
+    let session = Uuid::now_v7();
+    let publisher = start(over_5(broker.port), session);
+    let door = publisher.door();
+    let state = subscriber.next(PATIENCE).expect("a state");
+    assert_told(&state, "vcp-line/caps", "vcp-line.state");
+    let sent = event(session, 0);
+    let (id, captured) = (sent.event.event_id, sent.event.time.captured);
+    door.verdict(sent).expect("room");
+    let about = assert_told(&subscriber.next(PATIENCE).expect("a verdict"), "vcp-line/caps/top", "vcp-line.verdict");
+    assert_eq!((&about["id"], &about["time"]), (&id.to_string(), &captured.to_string()));
+    let alarm = Alarm { kind: "camera_lost".into(), message: "check the cable".into(), since: SystemClock.now().wall };
+    door.set_alarms("top", &[alarm]);
+    assert_told(&subscriber.next(PATIENCE).expect("an alarm"), "vcp-line/caps/top", "vcp-line.alarm");
+    door.set_alarms("top", &[]);
+    let cleared = told(&subscriber.next(PATIENCE).expect("cleared"));
+    assert_eq!(cleared, (String::new(), HashMap::new(), String::new()), "what is empty is of no media type");
+    assert_eq!(publisher.stop(PATIENCE), StopReport { unsent: 0 });
+}
+
+#[test]
+fn a_verdict_is_told_without_attributes_where_only_they_are_too_much() {
+    let measure = |limit: &str| {
+        let port = free_port();
+        let config = format!("user root\nlistener {port} 127.0.0.1\nallow_anonymous true\n{limit}");
+        let broker = Mosquitto::with_config(tempfile::tempdir().expect("a folder"), port, &config);
+        let subscriber = with_properties(broker.port, "vcp-line/caps/top/verdict");
+        let publisher = start(over_5(broker.port), Uuid::nil());
+        publisher.door().verdict(event(Uuid::nil(), 0)).expect("room");
+        let message = subscriber.next(PATIENCE).expect("a verdict");
+        assert_eq!(publisher.stop(PATIENCE), StopReport { unsent: 0 });
+        told(&message)
+    };
+    let (_, about, payload) = measure("");
+    assert_eq!(about.len(), 5);
+    let (media, about, whole) = measure(&format!("max_packet_size {}", payload.len() + 100));
+    assert_eq!((media, about.len()), (String::new(), 0));
+    let event: Value = serde_json::from_str(&whole).expect("JSON");
+    assert_eq!((event.get("truncated"), event["defects"].as_array().map(Vec::is_empty)), (None, Some(false)));
+}
+
 #[test]
 fn a_probe_names_what_is_wrong() {
     let broker = Mosquitto::start(Rules { passwords: true, ..Rules::default() });
@@ -267,7 +338,7 @@ fn a_probe_names_what_is_wrong() {
 #[test]
 fn victim() {
     let Ok(port) = std::env::var(VICTIM) else { return };
-    let publisher = start(spec("127.0.0.1", port.parse().expect("a port")), Uuid::nil());
+    let publisher = start(over_5(port.parse().expect("a port")), Uuid::nil());
     std::thread::sleep(PATIENCE * 3);
     drop(publisher);
 }
@@ -276,6 +347,7 @@ fn victim() {
 fn a_killed_process_goes_offline_by_its_last_will() {
     let broker = Mosquitto::start(Rules::default());
     let subscriber = Subscriber::start(broker.port, "vcp-line/caps/state", &[]);
+    let other = with_properties(broker.port, "vcp-line/caps/state");
     let mut child = Command::new(std::env::current_exe().expect("this test"))
         .args(["--exact", "publish_mqtt::victim"])
         .env(VICTIM, broker.port.to_string())
@@ -290,6 +362,8 @@ fn a_killed_process_goes_offline_by_its_last_will() {
     assert!(is_state(&will, "offline"), "{will:?}");
     assert_eq!((will.json()["session"].clone(), will.json()["since"].clone()), (json!(Uuid::nil()), Value::Null));
     schema::assert_valid(&schema::state(), &will.json());
+    let messages = other.until(|message| told(message).2 == will.payload);
+    assert_told(messages.last().expect("the last will"), "vcp-line/caps", "vcp-line.state");
     let kept = Subscriber::start(broker.port, "vcp-line/caps/state", &[]).next(PATIENCE).expect("retained");
     assert!(kept.retained && is_state(&kept, "offline"));
 }

@@ -20,7 +20,8 @@ use crate::support::serve::{Server, remote};
 const TOLERANCE: f32 = 1e-4;
 const SIDE: usize = 56;
 
-fn python(script: &str) -> Command {
+/// A script of `tests/support/inference` in the pinned environment.
+pub fn python(script: &str) -> Command {
     static MADE: OnceLock<PathBuf> = OnceLock::new();
     let made = MADE.get_or_init(|| {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/inference.sh");

@@ -159,3 +159,30 @@ fn a_view_that_cannot_be_is_named_with_its_line() {
     let said = check("crop_ = [0, 0, 1, 1]\n");
     assert!(said.contains("crop_: unknown key; did you mean 'crop'?"), "{said}");
 }
+
+#[test]
+fn a_check_says_beforehand_that_tiles_take_longer_than_the_deadline() {
+    let broker = Mosquitto::start(Rules::default());
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("line.toml");
+    let told = |deadline: u32| {
+        let table = format!(
+            "[[camera]]\nname = \"top\"\nsource = \"synthetic\"\nclasses = [\"pill\"]\nsize = 400\npool = 2\nfps = 1.0\n\
+             [camera.view]\ntiles = {{ size_px = 64, overlap = 0.25 }}\n[camera.trigger]\nmode = \"hardware\"\ndeadline_ms = {deadline}\n"
+        );
+        fs::write(&file, settings(broker.port, &table)).unwrap();
+        let done = finished(&["check", file.to_str().unwrap()]);
+        (done.status.code(), String::from_utf8(done.stdout).unwrap())
+    };
+    let (code, said) = told(60_000);
+    assert_eq!(code, Some(0), "{said}");
+    let line = said.lines().find(|line| line.contains("time top")).unwrap();
+    assert!(
+        line.starts_with("ok") && line.contains("64 of 64 tiles, ") && line.ends_with(", deadline 60000 ms"),
+        "{line}"
+    );
+    let (code, said) = told(30);
+    assert_eq!(code, Some(1), "{said}");
+    let line = said.lines().find(|line| line.contains("time top")).unwrap();
+    assert!(line.starts_with("FAIL") && line.contains("parts get no verdict (overrun); choose larger tiles"), "{line}");
+}

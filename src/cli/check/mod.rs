@@ -2,6 +2,7 @@
 
 pub mod as_service;
 mod findings;
+mod pace;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -13,7 +14,7 @@ use super::failure::Said;
 use super::terminal::say;
 use super::{archive, outbox};
 use crate::config::{self, LineConfig, SecretError};
-use crate::engine::{self, EngineError};
+use crate::engine::{self, Engine, EngineError};
 use crate::frame::Image;
 use crate::line::locating::{LocateSettings, Missing};
 use crate::output;
@@ -104,9 +105,14 @@ impl Opened {
     /// Tries everything that the line would open, and leaves nothing behind.
     fn try_each(self, found: &mut Findings) {
         let Self { config, publisher, sources } = self;
+        let mut sizes = Vec::new();
         for (camera, spec) in config.cameras.iter().zip(sources) {
             let levels = plan::levels(camera, config.commands.directory.as_deref());
-            found.tell(&format!("camera {}", camera.plan.name), look(camera, spec, &levels));
+            let looked = look(camera, spec, &levels).map(|(said, size)| {
+                sizes.extend(size.map(|size| (&camera.plan, size)));
+                said
+            });
+            found.tell(&format!("camera {}", camera.plan.name), looked);
         }
         let broker = publish::probe(&publisher).map(|()| publisher.address());
         found.tell("broker", broker.map_err(Into::into));
@@ -121,12 +127,25 @@ impl Opened {
         if let Some(folder) = &config.commands.snapshots {
             found.tell("snapshots", Snapshots::look(folder).map_err(Into::into));
         }
-        found.tell("engine", try_engine(&config));
+        match try_engine(&config) {
+            Ok((said, engine)) => {
+                found.tell("engine", Ok(said));
+                let Some(mut engine) = engine else { return };
+                for (plan, size) in sizes {
+                    found.tell(&format!("time {}", plan.name), pace::told(engine.as_mut(), plan, size));
+                }
+            }
+            Err(error) => found.tell("engine", Err(error)),
+        }
     }
 }
 
-/// One frame from the camera, and whether the regions of interest fit it.
-fn look(camera: &config::CameraConfig, spec: SourceSpec, levels: &LevelsSpec) -> anyhow::Result<String> {
+/// One frame from the camera, whether the regions of interest fit it, and its size where that is known.
+fn look(
+    camera: &config::CameraConfig,
+    spec: SourceSpec,
+    levels: &LevelsSpec,
+) -> anyhow::Result<(String, Option<(u32, u32)>)> {
     let context = plan::context(&camera.plan);
     match spec {
         SourceSpec::Directory(spec) => {
@@ -143,7 +162,8 @@ fn look(camera: &config::CameraConfig, spec: SourceSpec, levels: &LevelsSpec) ->
             camera.plan.recipe.fits(width, height)?;
             let told = glance.told(levels).map_err(anyhow::Error::msg)?;
             let found = finds(camera, (width, height), Some(&frame.image))?;
-            Ok(format!("{}: {width}x{height} {:?}{told}{found}", path.display(), frame.image.format))
+            let said = format!("{}: {width}x{height} {:?}{told}{found}", path.display(), frame.image.format);
+            Ok((said, Some((width, height))))
         }
         SourceSpec::GStreamer(spec) => {
             let probe = source::gstreamer::probe(spec, context)?;
@@ -153,7 +173,7 @@ fn look(camera: &config::CameraConfig, spec: SourceSpec, levels: &LevelsSpec) ->
                 found = finds(camera, (width, height), None)?;
             }
             let told = probe.glance.told(levels).map_err(anyhow::Error::msg)?;
-            Ok(format!("{}{told}{found}", probe.description))
+            Ok((format!("{}{told}{found}", probe.description), probe.size))
         }
         SourceSpec::Synthetic(mut spec) => {
             if spec.truth_file.as_ref().is_some_and(|file| !file.exists() && output::check_file(file).is_ok()) {
@@ -167,7 +187,7 @@ fn look(camera: &config::CameraConfig, spec: SourceSpec, levels: &LevelsSpec) ->
             camera.plan.recipe.fits(width, height)?;
             let found = finds(camera, (width, height), None)?;
             SyntheticSource::probe(&spec, &context)?;
-            Ok(said + &found)
+            Ok((said + &found, Some((width, height))))
         }
     }
 }
@@ -199,22 +219,23 @@ fn finds(camera: &config::CameraConfig, size: (u32, u32), image: Option<&Image>)
     Ok(said)
 }
 
-/// Opens the engine and lets it look once.
-fn try_engine(config: &LineConfig) -> anyhow::Result<String> {
+/// Opens the engine; none where the start builds its plan.
+fn try_engine(config: &LineConfig) -> anyhow::Result<(String, Option<Box<dyn Engine>>)> {
     let start = Instant::now();
     let mut spec = config.engine.clone();
     // A plan is built by the start; here nothing is written.
     let builds = std::mem::replace(&mut spec.plan.rebuild, false);
     let engine = match engine::open(&spec) {
-        Err(EngineError::Plan(error)) if builds => return Ok(format!("{error}: the start builds a plan")),
+        Err(EngineError::Plan(error)) if builds => return Ok((format!("{error}: the start builds a plan"), None)),
         opened => opened?,
     };
     let info = engine.info();
-    Ok(format!(
+    let said = format!(
         "{} {}, {2}x{2}, opened in {3:.1} s",
         info.engine,
         info.precision,
         info.image_size,
         start.elapsed().as_secs_f64()
-    ))
+    );
+    Ok((said, Some(engine)))
 }

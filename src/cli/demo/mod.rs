@@ -196,6 +196,7 @@ impl DemoArguments {
             publisher,
             ask: service::Ask { commands, mqtt: true, http: Some(page) },
             sparkplug: None,
+            traces: None,
             archive: Some(ArchiveSpec {
                 sample: 1.0,
                 max_bytes: ARCHIVE,

@@ -258,7 +258,7 @@ impl Connection for NodeConnection {
         Wish {
             client_id: self.reconnect.spec.client_id.clone(),
             clean: true,
-            will: Some(Will { topic: self.names.death(), payload: death, retain: false }),
+            will: Some(Will { topic: self.names.death(), payload: death, retain: false, about: None }),
             requests: CLIENT_QUEUE,
             packet_ids: None,
         }
@@ -332,7 +332,7 @@ impl Connection for NodeConnection {
             let done = match step {
                 Step::Publish { topic, payload, sure } => {
                     let keep = if sure { Keep::Sure } else { Keep::Fleeting };
-                    let done = link.client.try_publish(topic, keep, payload);
+                    let done = link.client.try_publish(topic, keep, payload, None);
                     link.handed += usize::from(done.is_ok());
                     done
                 }
