@@ -96,6 +96,9 @@ function close() {
 export function follow() {
   open();
   document.addEventListener("visibilitychange", () => (document.visibilityState === "visible" ? open() : close()));
+  // A page that is left is kept for the way back: it must not keep one of the six connections that a browser has for us.
+  addEventListener("pagehide", close);
+  addEventListener("pageshow", open);
   setInterval(() => {
     const connected = performance.now() - heard < SILENT;
     if (connected !== live.connected) {

@@ -18,8 +18,8 @@ use crate::publish::{LineState, Publisher, PublisherSpec, StateWord, Traces};
 
 /// Time for the Sparkplug node to say what waits and its death, while the publisher works on.
 const SPARKPLUG_STOP: Duration = Duration::from_secs(1);
-/// Time for the last traces, in any case: the last second's are gathered until the verdicts have left.
-const TRACES_STOP: Duration = Duration::from_millis(500);
+/// Time for the last traces, once the verdicts have left: a collector that hangs holds up no stop.
+const TRACES_STOP: Duration = Duration::from_secs(1);
 /// Time for the publisher after a line that has not started.
 const GIVE_UP: Duration = Duration::from_secs(1);
 
@@ -114,7 +114,7 @@ impl WaysOut {
         let door = self.publisher.door();
         let report = self.publisher.stop(time_left);
         if let Some(traces) = self.traces {
-            traces.stop(until.max(Instant::now() + TRACES_STOP));
+            traces.stop(until.min(Instant::now() + TRACES_STOP));
         }
         Delivered { acked: door.counters().acked, unsent: report.unsent, rest: self.rest }
     }

@@ -239,6 +239,22 @@ fn hostile_names_appear_as_text() {
     assert!(browser.complaints.is_empty(), "{:#?}", browser.complaints);
 }
 
+/// A browser has six connections for a host, and keeps pages that were left for the way back; the stream ends by itself after 50 s.
+#[test]
+fn pages_that_were_left_hold_no_connection() {
+    let told = Arc::new(Told::default());
+    *told.state.lock().unwrap() = json!({ "line": "caps", "state": "online", "cameras": [], "alarms": [], "outbox": null,
+                                          "mqtt": { "connected": true, "queued": 0 } });
+    let web = start(&told, [127, 0, 0, 1]);
+    let mut browser = Browser::start();
+    let began = Instant::now();
+    for visit in 0..9 {
+        browser.open(&format!("http://{}/?{visit}", web.address()));
+        browser.until("document.getElementById('states').textContent.length > 0");
+    }
+    assert!(began.elapsed() < Duration::from_secs(45), "{:?}", began.elapsed());
+}
+
 /// The same on the way that parts take: what a controller, a reviewer and a file are called comes back from the archive and the self test.
 #[test]
 fn hostile_names_of_kept_parts_appear_as_text() {
