@@ -119,6 +119,9 @@ impl Heartbeat for Deaf {
 
 pub fn run(arguments: &PipelineArguments) -> anyhow::Result<()> {
     arguments.model.as_deref().map_or(Ok(()), failure::bundle_there)?;
+    if let Some(place) = &arguments.archive {
+        std::fs::create_dir_all(place).with_context(|| format!("making the folder {}", place.display()))?;
+    }
     say!("{}", machine::describe());
     say!("");
     let without = arguments.measure(None)?;
