@@ -146,10 +146,11 @@ impl Exporter {
     }
 }
 
-/// The last half of a UUID of version 7 is random (RFC 9562, section 5.7), but for its two first bits.
+/// By the last 32 bits, which are random: what stands before them may be a counter (RFC 9562, section 6.2, method 1), and is one in
+/// the library's UUIDs of version 7.
 fn is_told(id: Uuid, sample: f64) -> bool {
-    let random = id.as_u64_pair().1 << 2;
-    (random as f64) < sample * 2f64.powi(64)
+    let random = id.as_u64_pair().1 as u32;
+    f64::from(random) < sample * 2f64.powi(32)
 }
 
 fn reason(event: &InspectionEvent) -> String {
