@@ -158,7 +158,15 @@ fn a_good_line_passes_every_check() {
     assert_eq!((code, error.as_str()), (0, ""), "{said}");
     let checks: Vec<&str> =
         said.lines().filter_map(|line| line.strip_prefix("ok    ")).map(|line| &line[..12]).collect();
-    let expected = ["settings    ", "model       ", "camera top  ", "broker      ", "outbox      ", "engine      "];
+    let expected = [
+        "settings    ",
+        "model       ",
+        "camera top  ",
+        "broker      ",
+        "outbox      ",
+        "engine      ",
+        "time top    ",
+    ];
     assert_eq!(checks, expected, "{said}");
 }
 
