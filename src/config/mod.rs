@@ -4,6 +4,7 @@ mod aravis;
 mod archive;
 mod changes;
 mod control;
+mod key;
 mod locate;
 pub mod mqtt;
 mod outbox;

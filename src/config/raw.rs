@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use serde::Deserialize;
-use toml::Spanned;
 
+pub use super::key::Key;
 pub use super::raw_remote::RawRemote;
 pub use super::raw_self_test::RawSelfTest;
 pub use super::raw_traces::RawTraces;
@@ -13,9 +13,6 @@ use crate::line::locating::Missing;
 use crate::line::parts::{Pairing, TriggerMode};
 use crate::line::queue::WhenFull;
 use crate::view::Flip;
-
-/// A value with its place in the file.
-pub type Key<T> = Option<Spanned<T>>;
 
 /// The whole file.
 #[derive(Clone, Debug, Default)]

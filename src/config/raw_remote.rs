@@ -3,12 +3,9 @@
 use std::path::PathBuf;
 
 use serde::Deserialize;
-use toml::Spanned;
 
+use super::key::Key;
 use crate::engine::remote::MapForm;
-
-/// A value with its place in the file, as in `raw`.
-type Key<T> = Option<Spanned<T>>;
 
 /// `[model.remote]`: the servers of `engine = "remote"`.
 #[derive(Clone, Debug, Default, Deserialize)]

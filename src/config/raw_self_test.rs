@@ -3,10 +3,8 @@
 use std::path::PathBuf;
 
 use serde::Deserialize;
-use toml::Spanned;
 
-/// A value with its place in the file, as in `raw`.
-type Key<T> = Option<Spanned<T>>;
+use super::key::Key;
 
 /// `[self_test]`: golden parts, whose right verdict is known.
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -1,10 +1,8 @@
 //! `[traces]` as it is written.
 
 use serde::Deserialize;
-use toml::Spanned;
 
-/// A value with its place in the file, as in `raw`.
-type Key<T> = Option<Spanned<T>>;
+use super::key::Key;
 
 /// `[traces]`: what became of each part, and when, for OpenTelemetry.
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -263,21 +263,7 @@ mod tests {
     use crate::frame::PixelFormat;
 
     fn small() -> Architecture {
-        Architecture {
-            image_size: 56,
-            patch: 14,
-            vision_width: 64,
-            vision_layers: 4,
-            text_width: 64,
-            text_layers: 2,
-            context_length: 77,
-            class_vectors: 2,
-            prompt_tokens: 1,
-            deep_prompts: 1,
-            taps: vec![1, 2, 3, 4],
-            post_heads: 8,
-            direct_prompts: false,
-        }
+        Architecture { vision_layers: 4, taps: vec![1, 2, 3, 4], ..Architecture::smallest() }
     }
 
     fn frame() -> Frame {

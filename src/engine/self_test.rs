@@ -158,17 +158,7 @@ mod tests {
     fn an_engine_beyond_tolerance_is_told_by_how_much() {
         let folder = tempfile::tempdir().unwrap();
         let bundle = folder.path().join("bundle");
-        let architecture = Architecture {
-            image_size: 56,
-            vision_width: 64,
-            vision_layers: 2,
-            text_width: 64,
-            text_layers: 2,
-            deep_prompts: 1,
-            taps: vec![1, 2],
-            ..Architecture::vit_l_14_336_at_518()
-        };
-        crate::weights::random(&bundle, &architecture, 11).unwrap();
+        crate::weights::random(&bundle, &Architecture::smallest(), 11).unwrap();
         let engine = EngineChoice::Reference;
         let spec = EngineSpec { precision: Precision::Fp32, engine, ..EngineSpec::new(bundle) };
         let mut reference = ReferenceEngine::open(&spec).unwrap();

@@ -76,6 +76,20 @@ impl Architecture {
         }
     }
 
+    /// Every part of the published model, as small as parts go: two layers that look at 56 pixels, for weights that are drawn at random.
+    pub fn smallest() -> Self {
+        Self {
+            image_size: 56,
+            vision_width: 64,
+            vision_layers: 2,
+            text_width: 64,
+            text_layers: 2,
+            deep_prompts: 1,
+            taps: vec![1, 2],
+            ..Self::vit_l_14_336_at_518()
+        }
+    }
+
     /// G, patches along one side.
     pub fn grid(&self) -> usize {
         self.image_size / self.patch

@@ -79,17 +79,7 @@ fn maps_scores_paths_and_tokens_are_those_of_the_local_engine() {
 fn another_model_is_refused_by_name() {
     let folder = tempfile::tempdir().unwrap();
     let other = folder.path().join("other");
-    let sizes = vcp_line::vcp_clip::Architecture {
-        image_size: 56,
-        vision_width: 64,
-        vision_layers: 2,
-        text_width: 64,
-        text_layers: 2,
-        deep_prompts: 1,
-        taps: vec![1, 2],
-        ..vcp_line::vcp_clip::Architecture::vit_l_14_336_at_518()
-    };
-    vcp_line::weights::random(&other, &sizes, 8).unwrap();
+    vcp_line::weights::random(&other, &vcp_line::vcp_clip::Architecture::smallest(), 8).unwrap();
     let (wrong, right) = (Server::of(&other, &[]), Server::start(&[]));
     let output = finished(&[
         "bench",

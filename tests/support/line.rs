@@ -24,22 +24,7 @@ pub fn model() -> &'static Path {
         if folder.exists() {
             fs::remove_dir_all(&folder).unwrap();
         }
-        let sizes = Architecture {
-            image_size: 56,
-            patch: 14,
-            vision_width: 64,
-            vision_layers: 2,
-            text_width: 64,
-            text_layers: 2,
-            context_length: 77,
-            class_vectors: 2,
-            prompt_tokens: 1,
-            deep_prompts: 1,
-            taps: vec![1, 2],
-            post_heads: 8,
-            direct_prompts: false,
-        };
-        weights::random(&folder, &sizes, 7).unwrap();
+        weights::random(&folder, &Architecture::smallest(), 7).unwrap();
         folder
     })
 }
