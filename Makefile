@@ -6,7 +6,7 @@ with_openvino = libs="$$(scripts/openvino.sh)" && LD_LIBRARY_PATH="$$libs$${LD_L
 with_all = libs="$$(scripts/openvino.sh)" && plans="$$(scripts/tensorrt.sh)" && nvrtc="$$(scripts/cuda-nvrtc.sh)" && \
 	LD_LIBRARY_PATH="$$libs:$$plans:$$nvrtc$${LD_LIBRARY_PATH:+:$$LD_LIBRARY_PATH}"
 
-.PHONY: help setup demo test package-test lint bench soak live-boot full-size deb
+.PHONY: help setup demo test package-test lint bench soak live-boot package-boot full-size deb
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -47,7 +47,11 @@ soak: setup ## the long form of the fault tests: 200 kills, outages of a minute,
 live-boot: setup ## the service under a real systemd on a minimal Debian, made for it (root; 1 GB of disk, four minutes)
 	@$(with_openvino) cargo test --test it live_boot:: -- --ignored --nocapture
 
-deb: setup ## Debian packages of the release build, in target/debian: vcp-line and vcp-line-openvino
+package-boot: setup ## the packages on a bare Debian under a real systemd: GigE camera, page, upgrade, downgrade, removal (root; 2 GB of disk)
+	@scripts/cargo-deb.sh >/dev/null
+	@$(with_openvino) cargo test --test it package_boot:: -- --ignored --nocapture
+
+deb: setup ## Debian packages of a build for size (profile dist), in target/debian: vcp-line and vcp-line-openvino
 	@scripts/deb.sh
 
 bench: setup ## Criterion benchmarks

@@ -10,7 +10,7 @@ use serde_json::Value;
 /// Exit code of a script that misses something.
 const MISSING: i32 = 77;
 
-fn repository(path: &str) -> PathBuf {
+pub fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
@@ -18,14 +18,14 @@ fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-fn run(command: &mut Command) -> String {
+pub fn run(command: &mut Command) -> String {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{command:?}: {}", text(&output));
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 /// The package in this folder, and one of the version after it.
-fn packages(folder: &Path) -> (PathBuf, PathBuf) {
+pub fn packages(folder: &Path) -> (PathBuf, PathBuf) {
     run(Command::new(repository("scripts/deb.sh"))
         .arg(format!("--binary={}", env!("CARGO_BIN_EXE_vcp-line")))
         .args(["--without-openvino", "--fast"])

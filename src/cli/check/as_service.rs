@@ -18,6 +18,8 @@ const PROGRAM: &str = "/usr/bin/vcp-line";
 const FOLDERS: [(&str, &str); 2] = [("StateDirectory", "/var/lib"), ("CacheDirectory", "/var/cache")];
 /// Set where a check runs as the service, so that it never starts another.
 const INSIDE: &str = "VCP_LINE_CHECKED_AS_SERVICE";
+/// Where systemd-run hands over what is to run; a Debian made of the least packages has none.
+const BUS: &str = "/run/dbus/system_bus_socket";
 /// What the unit hands over as credentials, under these names.
 const CREDENTIALS: [&str; 4] = ["mqtt-password", "client-key", "camera-password", "http-token"];
 
@@ -34,6 +36,15 @@ pub struct Difference {
 impl Difference {
     /// Whether this process can check as the service: the installed program, run by root where systemd is at work.
     pub fn can_be_closed(&self) -> bool {
+        Self::systemd_can_help() && Path::new(BUS).exists()
+    }
+
+    /// Whether it could, if there were a system bus.
+    pub fn needs_the_bus(&self) -> bool {
+        Self::systemd_can_help() && !Path::new(BUS).exists()
+    }
+
+    fn systemd_can_help() -> bool {
         own_user() == Some(0)
             && std::env::var_os(INSIDE).is_none()
             && Path::new("/run/systemd/system").is_dir()

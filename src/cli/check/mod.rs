@@ -62,8 +62,12 @@ pub fn run(arguments: &CheckArguments) -> anyhow::Result<()> {
             code => Err(Said { code }.into()),
         };
     }
-    if let Some(Difference { missing, command, .. }) = other.as_ref().filter(|_| !arguments.json) {
+    if let Some(other) = other.as_ref().filter(|_| !arguments.json) {
+        let Difference { missing, command, .. } = other;
         say!("note  not checked as the service runs, which has another {}; as the service:", missing.join(", "));
+        if other.needs_the_bus() {
+            say!("      (which needs a system bus: apt-get install dbus)");
+        }
         say!("      {command}");
     }
     let mut found = Findings::new(arguments.json);
