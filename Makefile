@@ -51,7 +51,7 @@ package-boot: setup ## the packages on a bare Debian under a real systemd: GigE 
 	@scripts/cargo-deb.sh >/dev/null
 	@$(with_openvino) cargo test --test it package_boot:: -- --ignored --nocapture
 
-deb: setup ## Debian packages of a build for size (profile dist), in target/debian: vcp-line and vcp-line-openvino
+deb: setup ## Debian packages of the release build, in target/debian: vcp-line and vcp-line-openvino
 	@scripts/deb.sh
 
 bench: setup ## Criterion benchmarks

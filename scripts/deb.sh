@@ -3,7 +3,7 @@
 # vcp-line-openvino (the pinned runtime).
 # Usage: scripts/deb.sh [--binary=FILE] [--without-openvino] [--fast] [OUT]      OUT: target/debian
 # --fast compresses less.
-# Without --binary the profile dist is built, with cargo-auditable where that is installed.
+# Without --binary the release profile is built, with cargo-auditable where that is installed.
 set -euo pipefail
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
@@ -29,8 +29,8 @@ out="$(realpath "$out")"
 
 if [[ -z "$binary" ]]; then
   # The crates inside the program can be read out of it again: cargo audit bin /usr/bin/vcp-line.
-  if cargo auditable --version >/dev/null 2>&1; then cargo auditable build --profile dist --locked; else cargo build --profile dist --locked; fi
-  binary="${CARGO_TARGET_DIR:-target}/dist/vcp-line"
+  if cargo auditable --version >/dev/null 2>&1; then cargo auditable build --release --locked; else cargo build --release --locked; fi
+  binary="${CARGO_TARGET_DIR:-target}/release/vcp-line"
 fi
 
 # Where [package.metadata.deb] of Cargo.toml looks.

@@ -12,6 +12,8 @@ use crate::verdict::{Defect, Location, NoVerdictReason, Suspect, TileCount, Verd
 
 /// Version of this contract. A field changes its meaning only together with this number.
 pub const SCHEMA: u32 = 1;
+/// Target of the log's records of events, one for each part that failed or has no verdict, and for those that passed at debug.
+pub const LOG_TARGET: &str = "vcp_line::verdict";
 
 /// The verdict as one word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -175,6 +177,17 @@ pub struct InspectionEvent {
     /// How the part lies in the frame; only with `[camera.locate]` and a verdict.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub location: Option<Location>,
+}
+
+impl VerdictWord {
+    /// As events say it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Fail => "fail",
+            Self::NoVerdict => "no_verdict",
+        }
+    }
 }
 
 impl From<Verdict> for VerdictWord {

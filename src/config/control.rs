@@ -26,6 +26,8 @@ pub struct CommandsConfig {
     pub directory: Option<PathBuf>,
     /// Recipes that are prepared: `ID.toml`.
     pub recipes: PathBuf,
+    /// Whether the settings are read again when their file has changed.
+    pub watch: bool,
 }
 
 /// The API, resolved.
@@ -86,6 +88,7 @@ pub fn commands(raw: &RawCommands, line: &str, base: &Path, rules: &mut Rules<'_
         snapshots: folder(&raw.snapshots, state.as_deref().unwrap_or(base)),
         directory: folder(&raw.directory, base).or(state),
         recipes: folder(&raw.recipes, base).unwrap_or_else(|| base.join(RECIPES)),
+        watch: value(&raw.watch).unwrap_or(false),
     }
 }
 

@@ -186,6 +186,8 @@ pub struct RawCommands {
     pub directory: Key<PathBuf>,
     /// Folder of recipes that are prepared, `ID.toml`.
     pub recipes: Key<PathBuf>,
+    /// Whether settings that have changed are read again without being asked.
+    pub watch: Key<bool>,
 }
 
 /// `[http]`: the API on this computer.

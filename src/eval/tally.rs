@@ -34,6 +34,7 @@ struct Measured {
     raw: Figures,
     counts: Counts,
     scores: Vec<(f32, bool)>,
+    peaks: Vec<(f32, bool)>,
     without_mask: usize,
     curves: Curves,
     sighting: Sighting,
@@ -85,7 +86,9 @@ impl Tally {
         let mut counts = Counts::default();
         labelled(width, &self.maps, masks).iter().for_each(|picture| counts.add(picture));
         let scores: Vec<_> = self.scores.iter().copied().zip(anomalous.iter().copied()).collect();
-        let curves = Curves::new(&counts, &scores);
+        let peak = |map: &Vec<f32>| map.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let peaks: Vec<_> = self.maps.iter().map(peak).zip(anomalous.iter().copied()).collect();
+        let curves = Curves::new(&counts, &scores, &peaks);
         self.pooled.merge(&counts);
         let sighting = Sighting::new(&self.maps, &self.scores, anomalous, defects, sizes);
         let by_size = sighting.figures(class, &counts, sizes);
@@ -101,6 +104,7 @@ impl Tally {
             raw,
             counts,
             scores,
+            peaks,
             without_mask,
             curves,
             sighting,
@@ -138,6 +142,7 @@ impl Tally {
     pub fn finish(self) -> Result<Outcome, MetricsError> {
         let ranked = self.pooled.rank();
         let scores: Vec<(f32, bool)> = self.classes.iter().flat_map(|class| class.scores.iter().copied()).collect();
+        let peaks: Vec<(f32, bool)> = self.classes.iter().flat_map(|class| class.peaks.iter().copied()).collect();
         let (values, labels): (Vec<f32>, Vec<bool>) = scores.iter().copied().unzip();
         let aupro = self.pooled.pro_curve().map_or(f64::NAN, |curve| curve.area());
         let pooled = Figures {
@@ -168,7 +173,7 @@ impl Tally {
             curves.push(drawn);
         }
         let figures = MethodFigures { method: self.method, mean: mean(&classes), classes, pooled, by_size };
-        Ok(Outcome { figures, curves, pooled: Curves::new(&self.pooled, &scores) })
+        Ok(Outcome { figures, curves, pooled: Curves::new(&self.pooled, &scores, &peaks) })
     }
 }
 

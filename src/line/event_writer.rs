@@ -10,12 +10,14 @@ use super::parts::Shot;
 use super::plan::Unanswered;
 use super::recipe::{RecipeSpec, no_verdict};
 use super::sink::{Debt, EventSink, Refused};
-use super::stats::LineStats;
+use super::stats::{LineStats, reason_word};
 use crate::anomaly::{AnomalyMap, StageTimes};
 use crate::archive::{self, Archive, Seen};
 use crate::clock::{Clock, ClockSource, Moment};
 use crate::engine::EngineInfo;
-use crate::event::{EventTime, FrameInfo, InspectionEvent, Latency, MemoryInfo, ModelInfo, SCHEMA, VerdictWord};
+use crate::event::{
+    EventTime, FrameInfo, InspectionEvent, LOG_TARGET, Latency, MemoryInfo, ModelInfo, SCHEMA, VerdictWord,
+};
 use crate::frame::{Frame, Image, Part};
 use crate::verdict::{Inspection, NoVerdictReason, Suspect, Verdict};
 
@@ -360,6 +362,7 @@ impl EventWriter {
         event.seq = sequence.seq + 1;
         let (verdict, reason, scored, latency) = (event.verdict, event.reason, event.score.is_some(), event.latency_ms);
         let frame = own_frame(&event).map(|frame| frame.seq);
+        let (id, part) = (event.event_id, event.part.clone());
         let archived = self.context.archive.as_ref().map(|archive| (archive, event.clone()));
         if let Err(refused) = self.context.sink.verdict(event, captured, due) {
             sequence.refused_since.get_or_insert_with(|| self.context.clock.now().monotonic);
@@ -375,6 +378,7 @@ impl EventWriter {
         if let Some((archive, event)) = archived {
             archive.keep(event, seen);
         }
+        self.log(id, part.as_ref(), verdict, reason);
         let mut stats = self.context.stats();
         *stats.verdicts.entry((Arc::clone(&self.camera), verdict, reason)).or_default() += 1;
         match verdict {
@@ -386,6 +390,20 @@ impl EventWriter {
             stats.record(&latency);
         }
         true
+    }
+}
+
+impl EventWriter {
+    fn log(&self, event_id: Uuid, part: Option<&Part>, verdict: VerdictWord, reason: Option<NoVerdictReason>) {
+        let (camera, part) = (&*self.camera, part.map(|part| part.id.as_str()));
+        let (word, reason) = (verdict.word(), reason.map(reason_word));
+        match verdict {
+            VerdictWord::Pass => tracing::debug!(target: LOG_TARGET, camera, part, verdict = word, %event_id, "a part"),
+            VerdictWord::Fail => tracing::info!(target: LOG_TARGET, camera, part, verdict = word, %event_id, "a part"),
+            VerdictWord::NoVerdict => {
+                tracing::info!(target: LOG_TARGET, camera, part, verdict = word, reason, %event_id, "a part");
+            }
+        }
     }
 }
 

@@ -1,16 +1,18 @@
 //! The program's log on standard error: it may be lost, it never holds up or ends whoever writes it.
 //!
 //! ```text
-//! tracing event ─▶ level, rate per message ─▶ one line, nothing of others' control characters ─▶ bounded queue ─▶ thread "log" ─▶ standard error
+//! tracing event ─▶ level, rate per message ─▶ one line, nothing of others' control characters ─▶ bounded queue ─▶ thread "log" ─▶ standard error, or journald
 //! ```
 //! A reader that stalls, a full disk or a closed pipe cost lines, which are counted ([`LogHealth`]); the line goes on.
 
+mod journal;
 mod outlet;
 mod rate;
 mod text;
 
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use tracing_subscriber::EnvFilter;
@@ -18,10 +20,13 @@ use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
+use journal::Journal;
 pub use outlet::LogHealth;
-use outlet::Outlet;
+use outlet::{Outlet, Target};
 use rate::{PerMessage, RateLimit};
 use text::{OneLine, Style};
+
+use crate::event::LOG_TARGET;
 
 /// The log cannot begin.
 #[derive(Debug, thiserror::Error)]
@@ -49,11 +54,18 @@ pub struct Log {
 impl Log {
     /// Begins to log what `filter` lets through, for the whole process. Panics are logged as errors from then on.
     pub fn start(filter: &str) -> Result<Self, LogError> {
-        let wanted =
-            EnvFilter::try_new(filter).map_err(|source| LogError::Filter { filter: filter.to_owned(), source })?;
-        let style = Style::from_env(io::stderr().is_terminal());
         // A file of its own: nobody who prints to standard error can hold the log up by the lock of std, or be held up.
-        let target = io::stderr().as_fd().try_clone_to_owned().map(std::fs::File::from).ok();
+        let stderr = io::stderr().as_fd().try_clone_to_owned().map(std::fs::File::from).ok();
+        let style = Style::from_env(io::stderr().is_terminal(), stderr.as_ref());
+        // Verdicts go to MQTT; only the journal can be asked for those of a part.
+        let filter = if style == Style::Fields { filter.to_owned() } else { format!("{LOG_TARGET}=off,{filter}") };
+        let wanted = EnvFilter::try_new(&filter).map_err(|source| LogError::Filter { filter, source })?;
+        let target = match style {
+            Style::Fields => {
+                Journal::new(Path::new(journal::SOCKET), stderr).map_or(Target::Stream(None), Target::Journal)
+            }
+            _ => Target::Stream(stderr),
+        };
         let rate = PerMessage::new(RateLimit::default());
         let outlet = Outlet::start(target, style, rate.clone()).map_err(LogError::Thread)?;
         let lines = tracing_subscriber::fmt::layer()
@@ -81,7 +93,7 @@ impl Log {
 
     /// The last words of a command, without time and level; like any line they may be lost, and never block.
     pub fn last_words(&self, words: &str) {
-        self.outlet.offer(text::plain(self.style, words));
+        words.lines().for_each(|words| self.outlet.offer(text::plain(self.style, words)));
     }
 }
 

@@ -9,6 +9,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use tracing::Level;
 use tracing_subscriber::fmt::MakeWriter;
 
+use super::journal::Journal;
 use super::rate::PerMessage;
 use super::text::{self, Style};
 
@@ -35,6 +36,24 @@ struct Losses {
     last: Option<(Instant, String)>,
 }
 
+/// Where lines go.
+pub enum Target {
+    /// A file, a pipe, a terminal; nowhere if there is none.
+    Stream(Option<File>),
+    /// systemd's journal, by its own protocol.
+    Journal(Journal),
+}
+
+impl Target {
+    fn put(&mut self, line: &str) -> io::Result<()> {
+        match self {
+            Self::Stream(Some(file)) => file.write_all(line.as_bytes()),
+            Self::Stream(None) => Err(io::Error::other("it is closed")),
+            Self::Journal(journal) => journal.put(line),
+        }
+    }
+}
+
 enum Item {
     Line(String),
     /// Everything before it has been written when the sender is dropped.
@@ -49,8 +68,8 @@ pub struct Outlet {
 }
 
 impl Outlet {
-    /// Starts the thread; without a target every line is lost.
-    pub fn start(target: Option<File>, style: Style, rate: PerMessage) -> io::Result<Self> {
+    /// Starts the thread; without a stream every line is lost.
+    pub fn start(target: Target, style: Style, rate: PerMessage) -> io::Result<Self> {
         let (queue, items) = bounded(LINES);
         let outlet = Self { queue, losses: Arc::default() };
         let writer = LogThread { target, style, rate, losses: Arc::clone(&outlet.losses) };
@@ -89,7 +108,7 @@ fn lose(losses: &Mutex<Losses>, why: impl FnOnce() -> String) {
 }
 
 struct LogThread {
-    target: Option<File>,
+    target: Target,
     style: Style,
     rate: PerMessage,
     losses: Arc<Mutex<Losses>>,
@@ -113,7 +132,7 @@ impl LogThread {
 
     fn write(&mut self, line: &str) {
         self.tell_losses();
-        if let Err(error) = self.put(line) {
+        if let Err(error) = self.target.put(line) {
             lose(&self.losses, || format!("standard error takes nothing: {error}"));
         }
     }
@@ -128,14 +147,9 @@ impl LogThread {
             return;
         }
         let words = format!("{} lines of the log were lost before this one", count - told);
-        if self.put(&text::line(self.style, Level::WARN, &words)).is_ok() {
+        if self.target.put(&text::line(self.style, Level::WARN, &words)).is_ok() {
             self.losses.lock().unwrap_or_else(PoisonError::into_inner).told = count;
         }
-    }
-
-    fn put(&mut self, line: &str) -> io::Result<()> {
-        let target = self.target.as_mut().ok_or_else(|| io::Error::other("it is closed"))?;
-        target.write_all(line.as_bytes())
     }
 }
 
@@ -181,7 +195,7 @@ mod tests {
     use super::*;
 
     fn outlet(target: Option<File>) -> Outlet {
-        Outlet::start(target, Style::Journal, PerMessage::new(RateLimit::default())).unwrap()
+        Outlet::start(Target::Stream(target), Style::Journal, PerMessage::new(RateLimit::default())).unwrap()
     }
 
     fn soon() -> Instant {

@@ -9,6 +9,8 @@ use tracing::callsite::Identifier;
 use tracing::{Event, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Filter};
 
+use crate::event::LOG_TARGET;
+
 /// A message is a place in the code: the same words with other values count together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimit {
@@ -88,8 +90,9 @@ impl<S: Subscriber> Filter<S> for PerMessage {
         true
     }
 
+    /// Verdicts are asked for one by one, and come no faster than parts do.
     fn event_enabled(&self, event: &Event<'_>, _: &Context<'_, S>) -> bool {
-        self.allows(event.metadata(), Instant::now())
+        event.metadata().target() == LOG_TARGET || self.allows(event.metadata(), Instant::now())
     }
 }
 

@@ -1,12 +1,15 @@
 //! How one event becomes one line: priority or time, level, message, fields; control characters of others are spelled out.
 
 use std::fmt::{self, Write};
+use std::fs::File;
 
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
+
+use super::journal;
 
 /// Longest line, bytes; the rest is cut off.
 const LONGEST: usize = 8 * 1024;
@@ -20,13 +23,18 @@ pub enum Style {
     Plain,
     /// systemd's journal, which stamps the lines itself and takes the priority from a prefix (`sd-daemon(3)`).
     Journal,
+    /// The same by journald's own socket, with fields.
+    Fields,
 }
 
 impl Style {
     /// Follows `JOURNAL_STREAM` (`systemd.exec(5)`) and `NO_COLOR` (no-color.org: any text but an empty one).
-    pub fn from_env(terminal: bool) -> Self {
+    pub fn from_env(terminal: bool, stderr: Option<&File>) -> Self {
         let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let given =
+            || stderr.is_some_and(|file| std::env::var("JOURNAL_STREAM").is_ok_and(|at| journal::is_given(&at, file)));
         match () {
+            () if given() => Self::Fields,
             () if set("JOURNAL_STREAM") => Self::Journal,
             () if terminal && !set("NO_COLOR") => Self::Colour,
             () => Self::Plain,
@@ -53,12 +61,18 @@ where
     fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let mut words = String::new();
         context.format_fields(Writer::new(&mut words), event)?;
-        writer.write_str(&line(self.style, *event.metadata().level(), &words))
+        match self.style {
+            Style::Fields => writer.write_str(&journal::record_of(event, &words)),
+            style => writer.write_str(&line(style, *event.metadata().level(), &words)),
+        }
     }
 }
 
 /// One line with its end, as the style wants it.
 pub fn line(style: Style, level: Level, words: &str) -> String {
+    if style == Style::Fields {
+        return journal::record(level, words);
+    }
     let mut line = String::with_capacity(words.len() + 48);
     // Writing to a String never fails.
     head(&mut line, style, level).ok();
@@ -67,21 +81,24 @@ pub fn line(style: Style, level: Level, words: &str) -> String {
     line
 }
 
-/// Words without time and level, for a person; in the journal an error. Their own line ends stay.
+/// One line of words without time and level, for a person; in the journal an error.
 pub fn plain(style: Style, words: &str) -> String {
-    let mut lines = String::new();
-    for words in words.lines() {
-        lines.push_str(if style == Style::Journal { priority(Level::ERROR) } else { "" });
-        push_harmless(&mut lines, words);
-        lines.push('\n');
-    }
-    lines
+    let mut line = match style {
+        Style::Fields => return journal::record(Level::ERROR, words),
+        Style::Journal => prefix(Level::ERROR),
+        Style::Plain | Style::Colour => String::new(),
+    };
+    push_harmless(&mut line, words);
+    line.push('\n');
+    line
 }
 
 fn head(line: &mut String, style: Style, level: Level) -> fmt::Result {
     match style {
+        // Records have no head.
+        Style::Fields => Ok(()),
         Style::Journal => {
-            line.push_str(priority(level));
+            line.push_str(&prefix(level));
             write!(line, "{level:>5} ")
         }
         Style::Plain => {
@@ -96,14 +113,9 @@ fn head(line: &mut String, style: Style, level: Level) -> fmt::Result {
     }
 }
 
-/// The kernel's levels as `sd-daemon(3)` names them.
-fn priority(level: Level) -> &'static str {
-    match level {
-        Level::ERROR => "<3>",
-        Level::WARN => "<4>",
-        Level::INFO => "<6>",
-        _ => "<7>",
-    }
+/// The level as `sd-daemon(3)` has it before a line.
+fn prefix(level: Level) -> String {
+    format!("<{}>", journal::priority(level))
 }
 
 fn colour(level: Level) -> u8 {
@@ -117,7 +129,7 @@ fn colour(level: Level) -> u8 {
 }
 
 /// What comes from a broker, a file name or a library may hold line ends and escape sequences: they are shown, not obeyed.
-fn push_harmless(line: &mut String, words: &str) {
+pub fn push_harmless(line: &mut String, words: &str) {
     let before = line.len();
     for letter in words.chars() {
         if line.len() - before >= LONGEST {
@@ -142,8 +154,8 @@ mod tests {
             line(Style::Journal, Level::WARN, "a\nb\x1b[2Jc\u{9b}d\te"),
             "<4> WARN a\\nb\\u{1b}[2Jc\\u{9b}d\\te\n"
         );
-        assert_eq!(plain(Style::Plain, "vcp-line: x\ry\n  z"), "vcp-line: x\\ry\n  z\n");
-        assert_eq!(plain(Style::Journal, "a\nb"), "<3>a\n<3>b\n");
+        assert_eq!(plain(Style::Plain, "vcp-line: x\ry"), "vcp-line: x\\ry\n");
+        assert_eq!(plain(Style::Journal, "a"), "<3>a\n");
         let long = line(Style::Journal, Level::ERROR, &"ä".repeat(LONGEST));
         assert!(long.len() < LONGEST + 24 && long.ends_with("…\n"), "{}", long.len());
     }

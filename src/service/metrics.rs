@@ -11,7 +11,6 @@ use prometheus_client::registry::Registry;
 use super::voice::Voice;
 use crate::archive::ArchiveCounters;
 use crate::camera::CameraState;
-use crate::event::VerdictWord;
 use crate::line::control::Control;
 use crate::line::stats::Histogram;
 use crate::publish::{OutboxSpec, StateWord};
@@ -171,15 +170,10 @@ impl Metrics {
     fn verdicts(&mut self, control: &Control) {
         use Kind::Counter;
         let stats = control.stats();
-        let word = |verdict: VerdictWord| match verdict {
-            VerdictWord::Pass => "pass",
-            VerdictWord::Fail => "fail",
-            VerdictWord::NoVerdict => "no_verdict",
-        };
         let verdicts = stats.verdicts.iter().map(|((camera, verdict, reason), count)| {
             let reason = reason.map(crate::line::stats::reason_word).unwrap_or_default();
             (
-                vec![("camera", camera.to_string()), ("verdict", word(*verdict).to_owned()), ("reason", reason)],
+                vec![("camera", camera.to_string()), ("verdict", verdict.word().to_owned()), ("reason", reason)],
                 *count as f64,
             )
         });

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! settings ─▶ plan ─▶ Service ─▶ serve: start ─▶ watch ─▶ stop ─▶ result           spec, running, ending, stop
-//!    SIGHUP, command ─▶ settings, read again ─▶ line, ways out                      reread, reload
+//!    SIGHUP, command, changed file ─▶ settings, read again ─▶ line, ways out                      reread, reload
 //!    broker, API ─▶ ways in ─▶ one command after the other ─▶ line               ways_in, api, commands, recipes, kept, snapshot
 //!    line ─▶ good parts ─▶ thresholds, memory                                     activity
 //!    line ─▶ voice (verdicts, state, alarms) ─▶ ways out ─▶ broker, Sparkplug      ways_out, voice, drops
@@ -28,6 +28,7 @@ mod reload;
 mod reread;
 mod running;
 mod self_test;
+mod settings_file;
 mod snapshot;
 mod spec;
 mod stop;
@@ -48,6 +49,7 @@ pub use kept::{KeptError, KeptRecipes, memory_in_use, recipe_in_use};
 pub use pictures::{configure as configure_good_parts, place as place_of_sheet};
 pub use reload::Reload;
 pub use self_test::SelfTestSpec;
+pub use settings_file::SettingsFile;
 pub use snapshot::{SnapshotError, Snapshots};
 pub use spec::{EngineMaker, Service};
 pub use stop::{signals, stop_on_signal};

@@ -61,6 +61,7 @@ pub fn service(config: &mut LineConfig) -> Result<Service, ServiceError> {
         stop_deadline: config.stop_deadline,
         files,
         reread: None,
+        watched: None,
     })
 }
 
@@ -149,6 +150,7 @@ fn ask(config: &mut LineConfig) -> Result<Ask, ServiceError> {
         kept,
         pupils,
         reread: None,
+        watched: None,
         library: Some(commands.recipes.clone()),
         self_test,
     };

@@ -12,6 +12,7 @@ use super::drops::DropWatch;
 use super::ending::{End, Ending};
 use super::error::ServiceError;
 use super::manager::ServiceManager;
+use super::settings_file::SettingsFile;
 use super::spec::Service;
 use super::voice::Voice;
 use super::ways_in::WaysIn;
@@ -46,6 +47,7 @@ pub struct Running {
     watchdog: Option<Watchdog>,
     stop_deadline: Duration,
     reread: Option<Receiver<()>>,
+    watched: Option<SettingsFile>,
     /// What systemd shows while all is well.
     status: String,
 }
@@ -65,6 +67,7 @@ impl Running {
             stop_deadline,
             files,
             reread,
+            watched,
         } = service;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let session = Uuid::now_v7();
@@ -107,7 +110,19 @@ impl Running {
         let status = status(count, line.engine());
         let watchdog = manager.ready(&status)?;
         tracing::info!(line = %name, %session, "{status}");
-        Ok(Self { manager, ways_out, ways_in, line, archive, archive_thread, watchdog, stop_deadline, reread, status })
+        Ok(Self {
+            manager,
+            ways_out,
+            ways_in,
+            line,
+            archive,
+            archive_thread,
+            watchdog,
+            stop_deadline,
+            reread,
+            watched,
+            status,
+        })
     }
 
     /// Returns at the request to stop, when the line ends by itself, or when something that it needs has.
@@ -125,6 +140,10 @@ impl Running {
                 voice.archive(ended.or_else(|| archive.alarm()));
             }
             if self.reread.as_ref().is_some_and(|asked| asked.try_recv().is_ok()) {
+                self.ways_in.read_again();
+            }
+            if self.watched.as_mut().is_some_and(|file| file.has_changed(Instant::now())) {
+                tracing::info!("the settings file has changed: it is read again");
                 self.ways_in.read_again();
             }
             let tests = self.ways_in.self_tests();

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crossbeam_channel::Receiver;
 use jiff::Timestamp;
 
+use super::settings_file::SettingsFile;
 use super::ways_in::Ask;
 use crate::archive::ArchiveSpec;
 use crate::event::FrameInfo;
@@ -40,6 +41,8 @@ pub struct Service {
     pub files: Vec<OwedFile>,
     /// Somebody asks to read the settings again.
     pub reread: Option<Receiver<()>>,
+    /// A file that is read again when it has changed.
+    pub watched: Option<SettingsFile>,
 }
 
 /// A file of a watched folder whose part was accepted by an earlier start.

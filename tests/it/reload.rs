@@ -162,3 +162,25 @@ fn another_broker_and_another_folder_come_with_a_signal_and_the_line_goes_on() {
     messages.sort_by_key(crate::support::events::number);
     assert_no_gap(&events(&messages));
 }
+
+#[test]
+fn a_file_that_has_changed_is_read_again_where_the_settings_want_it() {
+    let broker = Mosquitto::start(Rules::default());
+    let reader = Subscriber::start(broker.port, "vcp-line/#", &[]);
+    let text = settings(broker.port, &format!("[commands]\nwatch = true\n{CAMERA}"));
+    let mut line = Line::run(&text);
+    line.service.logged("commands can come in");
+    reader.until(is_verdict);
+    let file = line.folder.path().join("line.toml");
+    // Nobody has finished it yet.
+    fs::write(&file, text.replace("defect_threshold = 0.5", "defect_threshold = 1.5")).unwrap();
+    line.service.logged("recipe.defect_threshold");
+    let lower = text.replace("defect_threshold = 0.5", "defect_threshold = 0.25");
+    fs::write(&file, &lower[..lower.len() / 2]).unwrap();
+    fs::write(&file, &lower).unwrap();
+    let anew = |message: &Message| is_verdict(message) && message.json()["recipe"]["version"] == 2;
+    assert_eq!(reader.until(anew).last().unwrap().json()["defect_threshold"], 0.25);
+    line.service.signal("TERM");
+    assert!(line.service.end().success());
+    assert_eq!(line.service.stderr().matches("the settings file has changed").count(), 2, "{}", line.service.stderr());
+}

@@ -9,64 +9,15 @@
 # shellcheck disable=SC2317  # the functions that wait are given to until_true by name
 set -euo pipefail
 
-missing() {
-  echo "MISSING $*"
-  exit 77
-}
-
-[[ $EUID -eq 0 ]] || missing "root"
-for tool in systemd-nspawn:systemd-container nsenter:util-linux pgrep:procps mosquitto:mosquitto \
-  mosquitto_sub:mosquitto-clients; do
-  command -v "${tool%:*}" >/dev/null || missing "${tool%:*}: install the Debian package ${tool#*:}"
-done
-for kind in overlay cgroup2; do
-  grep -qw "$kind" /proc/filesystems || modprobe -q "$kind" || missing "a kernel with $kind"
-done
-
-# Namespaces of its own: whatever ends this script, no mount and no process stays behind.
-if [[ ${LIVE_BOOT:-} != alone ]]; then
-  unshare --mount --pid --fork true 2>/dev/null || missing "the right to make mount and process namespaces"
-  LIVE_BOOT=alone exec unshare --mount --pid --fork --kill-child --mount-proc "$0" "$@"
-fi
+# shellcheck source=tests/support/box.sh
+. "$(dirname "$0")/box.sh"
+alone "$0" "$@"
 
 repository=$1 binary=$2 openvino=$3 verdicts=$4 below=${5:-/}
-work=$(mktemp -d)
-name=vcp-live-$(basename "$work" | tr -d .)
-nspawn='' leader='' reader='' failed=0
 : >"$verdicts"
+# shellcheck disable=SC2034  # what `boot` shows to the box
+binds=("$repository:/srv/repository" "$binary:/srv/vcp-line" "$openvino:/srv/openvino")
 
-cleanup() {
-  [[ -z $nspawn ]] || kill -TERM "$nspawn" 2>/dev/null || true
-  umount --lazy "$work" 2>/dev/null || true
-  rmdir "$work" 2>/dev/null || true
-}
-trap cleanup EXIT
-
-expect() {
-  if [[ $2 == "$3" ]]; then
-    echo "ok    $1: $2"
-  else
-    echo "FAIL  $1: $2, not $3"
-    failed=1
-  fi
-}
-# within WHAT MILLISECONDS MOST
-within() { expect "$1 in $2 ms, at most $3" "$(($2 <= $3))" 1; }
-now() { date +%s%3N; }
-# until_true SECONDS COMMAND…
-until_true() {
-  local last=$(($(now) + $1 * 1000))
-  shift
-  until "$@"; do
-    [[ $(now) -lt $last ]] || return 1
-    sleep 0.2
-  done
-}
-
-inside() {
-  nsenter --target "$leader" --all \
-    env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 SYSTEMD_PAGER= SYSTEMD_COLORS=0 "$@"
-}
 shows() { inside systemctl show -P "$1" vcp-line@demo; }
 state() { echo "$(shows ActiveState)/$(shows SubState)/$(shows NRestarts)"; }
 is() { [[ $(state) == "$1" ]]; }
@@ -81,45 +32,6 @@ verdicts_come_again() {
   before=$(events)
   until_true 20 more_events_than "$before" || true
   expect "verdicts come again" "$(more_events_than "$before" && echo yes)" yes
-}
-
-came_up() {
-  leader=$(pgrep -P "$nspawn" | head -n 1) && [[ -n $leader ]] || return 1
-  case $(inside systemctl is-system-running 2>/dev/null || true) in running | degraded) ;; *) return 1 ;; esac
-}
-
-boot() {
-  local began
-  began=$(now)
-  SYSTEMD_NSPAWN_UNIFIED_HIERARCHY=1 systemd-nspawn --quiet --directory="$work/root" --boot --register=no --keep-unit \
-    --private-network --machine="$name" --resolv-conf=off --timezone=off --console=pipe \
-    --bind-ro="$repository:/srv/repository" --bind-ro="$binary:/srv/vcp-line" --bind-ro="$openvino:/srv/openvino" \
-    </dev/null >"$work/console" 2>&1 &
-  nspawn=$!
-  if ! until_true 60 came_up; then
-    echo "FAIL  systemd did not come up:"
-    cat "$work/console"
-    exit 1
-  fi
-  echo "      booted in $(($(now) - began)) ms: $(inside systemctl --version | head -n 1)"
-}
-
-# A reader with a session of its own: the broker keeps for it what it has not seen.
-listen() {
-  nsenter --target "$leader" --net mosquitto_sub -h 127.0.0.1 -i judge -c -q 1 -t 'vcp-line/demo/+/verdict' \
-    >>"$verdicts" 2>/dev/null &
-  reader=$!
-}
-
-box() {
-  mount -t tmpfs -o size=3g,mode=755 "$name" "$work"
-  mkdir "$work/up" "$work/tmp" "$work/root"
-  mount -t overlay "$name" -o "lowerdir=$below,upperdir=$work/up,workdir=$work/tmp" "$work/root" ||
-    missing "the right to mount an overlay"
-  # Of this computer nothing starts, and the box is none that was there before.
-  rm -rf "$work"/root/etc/systemd/system/*.wants "$work"/root/etc/vcp-line "$work"/root/var/lib/vcp-line \
-    "$work"/root/var/log/journal "$work"/root/var/lib/mosquitto/* "$work"/root/etc/mosquitto/conf.d/*
-  : >"$work/root/etc/machine-id"
 }
 
 # install.sh does all that can be done here, says what cannot, and its last words make a line that the service can read,
@@ -164,7 +76,7 @@ starts() {
   inside sh -c 'printf "[Service]\nWatchdogSec=5\n" >/etc/systemd/system/vcp-line@demo.service.d/quick.conf'
   inside systemctl daemon-reload
   inside systemctl enable --quiet --now mosquitto
-  listen
+  listen 'vcp-line/demo/+/verdict' "$verdicts"
   began=$(now)
   inside systemctl enable --quiet --now vcp-line@demo || true
   within "READY" $(($(now) - began)) 30000
@@ -233,6 +145,15 @@ speaks() {
   expect "escape sequences in the journal" "$(log | grep -c $'\e' || true)" 0
   expect "systemd complains of the unit or its folders" \
     "$(inside journalctl -b -o cat | grep 'vcp-line' | grep -c 'already exists but\|Unknown key\|Failed to parse' || true)" 0
+}
+
+# By journald's own protocol: what happened to a part, and what kind of message it is.
+is_asked_by_name() {
+  local part
+  part=$(inside journalctl -b -u vcp-line@demo -o json VERDICT=fail VERDICT=no_verdict | sed -n 1p)
+  expect "a verdict in the journal names" "$(grep -oE '"(CAMERA|VERDICT|EVENT_ID|MESSAGE_ID)"' <<<"$part" | wc -l)" 4
+  expect "its event was published" "$(grep -c "$(sed -n 's/.*"EVENT_ID":"\([^"]*\)".*/\1/p' <<<"$part")" "$verdicts")" 1
+  expect "lines without a priority" "$(inside journalctl -b -u vcp-line@demo -o json | grep -c -v '"PRIORITY"' || true)" 0
 }
 
 is_confined() {
@@ -329,7 +250,7 @@ keeps_across_a_reboot() {
   # systemd-nspawn(1): the container has asked for a reboot.
   expect "the box ends for a reboot with" "$code" 133
   boot
-  listen
+  listen 'vcp-line/demo/+/verdict' "$verdicts"
   until_true 30 is active/running/0 || true
   expect "the line starts by itself" "$(state)" active/running/0
   expect "what the outbox held" "$(log | sed -n 's/.*has not delivered.*waiting=\([0-9]*\).*/\1/p')" "$kept"
@@ -345,13 +266,10 @@ is_removed() {
     "$(inside sh -c 'ls -d /usr/bin/vcp-line /usr/lib/vcp-line /usr/share/vcp-line /usr/lib/systemd/system/vcp-line@.service \
       /etc/systemd/system/multi-user.target.wants/vcp-line@demo.service 2>/dev/null' | wc -l)" 0
   expect "settings and verdicts are" "$(inside sh -c 'ls -d /etc/vcp-line/demo.toml /var/lib/vcp-line/demo/outbox' | wc -l)" 2
-  kill "$reader" 2>/dev/null || true
-  inside systemctl poweroff --no-wall 2>/dev/null || true
-  wait "$nspawn" || true
-  nspawn=''
+  power_off
 }
 
-box
+box "$below"
 boot
 is_installed
 finds_its_libraries
@@ -361,6 +279,7 @@ is_checked "while it runs"
 inspects
 keeps_snapshots
 speaks
+is_asked_by_name
 is_confined
 is_watched
 is_restarted

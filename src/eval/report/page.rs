@@ -6,7 +6,7 @@ use super::examples::{Example, Sort};
 use super::{ReportError, plot, sizes};
 use crate::eval::Evaluation;
 use crate::eval::baseline::Baseline;
-use crate::eval::curves::Curves;
+use crate::eval::curves::{Curves, OperatingPoints};
 use crate::eval::figures::{ClassFigures, Figures, MethodFigures};
 use crate::eval::tally::Outcome;
 use crate::eval::tune::Tuned;
@@ -45,6 +45,7 @@ pub(super) fn render(
     let methods: Vec<&MethodFigures> = evaluation.methods.iter().map(|method| &method.figures).collect();
     let Some(model) = methods.first() else { return Ok(String::new()) };
     let pooled: Vec<&Curves> = evaluation.methods.iter().map(|method| &method.pooled).collect();
+    let operating = pooled.first().map(|pooled| operating_points(pooled)).transpose()?;
     let pooled = curves(&pooled)?;
     let classes = (0..model.classes.len()).map(|class| {
         class_section(class, &evaluation.methods, examples.get(class).map(Vec::as_slice).unwrap_or_default())
@@ -93,6 +94,7 @@ pub(super) fn render(
                         h2 { "Curves over all classes" }
                         p { "All pixels of all classes in one ranking, raw values." }
                         (pooled)
+                        @if let Some(operating) = &operating { (operating) }
                     }
                     @for class in &classes { (class) }
                     (warnings(evaluation))
@@ -224,11 +226,34 @@ fn curves(of: &[&Curves]) -> Result<Markup, ReportError> {
     })
 }
 
+/// What each threshold would let pass and reject of these pictures; nothing where one kind of them is absent.
+fn operating_points(curves: &Curves) -> Result<Markup, ReportError> {
+    let kinds = [
+        ("threshold, of the image score", "image score, raw", &curves.by_score),
+        ("defect_threshold, of the map, min_area_px = 1", "largest value of the map, raw", &curves.by_peak),
+    ];
+    let drawn = |(title, x, points): (&'static str, &'static str, &OperatingPoints)| {
+        Ok::<_, ReportError>((title, plot::operating_points(x, points)?))
+    };
+    if curves.by_score.escapes.is_empty() {
+        return Ok(html! {});
+    }
+    let plots = kinds.into_iter().map(drawn).collect::<Result<Vec<_>, _>>()?;
+    Ok(html! {
+        div.plots.two {
+            @for (title, svg) in plots {
+                figure { figcaption { (title) ": " span.key.first {} " escapes " span.key.second {} " false rejects" } (PreEscaped(svg)) }
+            }
+        }
+    })
+}
+
 fn class_section(class: usize, methods: &[Outcome], examples: &[Example]) -> Result<Markup, ReportError> {
     let Some(model) = methods.first() else { return Ok(html! {}) };
     let figures = &model.figures.classes[class];
     let own: Vec<&Curves> = methods.iter().map(|method| &method.curves[class]).collect();
     let curves = curves(&own)?;
+    let operating = operating_points(own[0])?;
     let pixels = plot::distribution("pixels", "map value, raw", &own[0].pixels, true)?;
     let scores = plot::distribution("scores", "image score, raw", &own[0].scores, false)?;
     let of_sort = |sort: Sort| examples.iter().filter(|example| example.sort == sort).collect::<Vec<_>>();
@@ -250,6 +275,7 @@ fn class_section(class: usize, methods: &[Outcome], examples: &[Example]) -> Res
                 }
             }
             (curves)
+            (operating)
             div.plots.two {
                 figure { figcaption { "Map values: " span.key.second {} " normal " span.key.first {} " anomalous" } (PreEscaped(pixels)) }
                 figure { figcaption { "Image scores: " span.key.second {} " good " span.key.first {} " anomalous" } (PreEscaped(scores)) }

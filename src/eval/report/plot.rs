@@ -4,7 +4,7 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 
 use super::ReportError;
-use crate::eval::curves::{Distribution, PRO_RATE};
+use crate::eval::curves::{Distribution, OperatingPoints, PRO_RATE};
 
 /// Size of a plot in its own units; the page scales it.
 const SIZE: (u32, u32) = (330, 262);
@@ -35,7 +35,7 @@ pub(super) const PRECISION_RECALL: Axes =
 pub(super) const OVERLAP: Axes =
     Axes { title: "PRO", x: "false-positive rate", y: "mean overlap with regions", largest: PRO_RATE };
 
-/// Draws at most two curves: the model's, and the baseline's.
+/// Draws at most two curves, the first on top: the model's and the baseline's, or two kinds of errors.
 pub(super) fn curves(axes: Axes, points: &[&[(f64, f64)]]) -> Result<String, ReportError> {
     draw(axes.title, |area| {
         let mut chart = ChartBuilder::on(area)
@@ -64,6 +64,13 @@ pub(super) fn curves(axes: Axes, points: &[&[(f64, f64)]]) -> Result<String, Rep
         }
         Ok(())
     })
+}
+
+/// Draws what each threshold lets pass of what is anomalous, and rejects of what is good.
+pub(super) fn operating_points(x: &'static str, points: &OperatingPoints) -> Result<String, ReportError> {
+    let largest = points.escapes.last().map_or(1.0, |last| last.0).max(1e-6);
+    let axes = Axes { title: "operating points", x, y: "share of the pictures", largest };
+    curves(axes, &[&points.escapes, &points.false_rejects])
 }
 
 /// Draws how values of both kinds are distributed. Shares below `floor` are not seen on a logarithmic axis.

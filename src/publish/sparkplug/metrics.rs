@@ -44,11 +44,7 @@ pub struct Sample {
 impl Sample {
     /// Counts the event and takes from it what is told.
     pub fn of(event: &InspectionEvent, counts: &mut Counts) -> Self {
-        let word = match event.verdict {
-            VerdictWord::Pass => "pass",
-            VerdictWord::Fail => "fail",
-            VerdictWord::NoVerdict => "no_verdict",
-        };
+        let word = event.verdict.word();
         match event.verdict {
             VerdictWord::Pass => counts.passed += 1,
             VerdictWord::Fail => counts.failed += 1,

@@ -159,16 +159,11 @@ fn reason(event: &InspectionEvent) -> String {
 }
 
 fn attributes(event: &InspectionEvent) -> Vec<KeyValue> {
-    let verdict = match event.verdict {
-        VerdictWord::Pass => "pass",
-        VerdictWord::Fail => "fail",
-        VerdictWord::NoVerdict => "no_verdict",
-    };
     let mut attributes = vec![
         KeyValue::new("vcp_line.event_id", event.event_id.to_string()),
         KeyValue::new("vcp_line.camera", event.camera.clone()),
         KeyValue::new("vcp_line.seq", i64::try_from(event.seq).unwrap_or(i64::MAX)),
-        KeyValue::new("vcp_line.verdict", verdict),
+        KeyValue::new("vcp_line.verdict", event.verdict.word()),
         KeyValue::new("vcp_line.defects", i64::try_from(event.defects.len()).unwrap_or(i64::MAX)),
         KeyValue::new("vcp_line.recipe", format!("{}@{}", event.recipe.id, event.recipe.version)),
         KeyValue::new("vcp_line.engine", format!("{} {}", event.model.engine, event.model.precision)),
