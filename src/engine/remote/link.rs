@@ -194,11 +194,7 @@ fn token(shared: &Shared) -> Result<Option<MetadataValue<Ascii>>, Trouble> {
         .map_err(|_| Trouble::Wrong(format!("{}: the token has letters that cannot be sent", file.display())))
 }
 
-async fn connect(
-    shared: &Shared,
-    address: &Address,
-    stream: TcpStream,
-) -> Result<(Client, JoinHandle<()>), Trouble> {
+async fn connect(shared: &Shared, address: &Address, stream: TcpStream) -> Result<(Client, JoinHandle<()>), Trouble> {
     stream.set_nodelay(true).map_err(away)?;
     if !address.tls {
         return speak(shared, address, stream).await;
