@@ -1,6 +1,7 @@
 //! What asking a server on this machine costs beside looking here, and whether eight clients get their share of one server.
 //! The first with a small model of random weights, so that the way is what is measured and not the model; the second with the one
-//! that ships. Both look at 192 pixels, on OpenVINO; tables as Markdown. No test, because it looks at the clock for minutes.
+//! that ships. Both look at 192 pixels, on OpenVINO; tables as Markdown. No test, because it looks at the clock for
+//! minutes. For a release build on a machine that has nothing else to do.
 #![allow(clippy::print_stdout)]
 
 use std::net::{TcpListener, TcpStream};
