@@ -38,11 +38,11 @@ lint: ## format and clippy, warnings denied, for each set of features
 	cargo clippy --test gpu -- -D warnings
 	shellcheck scripts/*.sh findings/*.sh deploy/*.sh deploy/debian/p* tests/*.sh tests/support/*.sh .ci/run
 
-# Minutes of the last part, four conveyors under random faults.
+# Minutes of the last parts: four conveyors under random faults, servers that look for a line under others.
 SOAK ?= 30
 soak: setup ## the long form of the fault tests: 200 kills, outages of a minute, then half an hour under random faults
 	@$(with_openvino) VCP_LINE_SOAK=$(SOAK) cargo test --test it -- --nocapture --test-threads 1 \
-		outbox_faults:: reload:: disk_faults:: line_faults:: camera_faults:: soak::
+		outbox_faults:: reload:: disk_faults:: line_faults:: camera_faults:: remote_faults:: remote_network:: soak::
 
 live-boot: setup ## the service under a real systemd on a minimal Debian, made for it (root; 1 GB of disk, four minutes)
 	@$(with_openvino) cargo test --test it live_boot:: -- --ignored --nocapture

@@ -15,7 +15,7 @@ run=(
   gstreamer1.0-libav gstreamer1.0-tools libaravis-0.8-0
 )
 test=(
-  g++ libgstrtspserver-1.0-dev aravis-tools mosquitto mosquitto-clients openssl iproute2 shellcheck
+  g++ libgstrtspserver-1.0-dev aravis-tools mosquitto mosquitto-clients openssl iproute2 nftables shellcheck
   systemd systemd-container mmdebstrap procps rabbitmq-server prometheus
   chromium fonts-dejavu-core
 )

@@ -12,6 +12,8 @@ use crate::view::{Plane, Rect, TileLayout, Transform, ViewError, ViewSpec, cut, 
 
 /// How much the newest frame counts in the time that a tile is known to take.
 const NEWEST: f64 = 0.3;
+/// What is left of that time with every frame that is not begun: what was slow once is tried again.
+const FORGOTTEN: f64 = 0.9;
 
 /// A camera's way of looking, made for the frames that come.
 ///
@@ -166,7 +168,8 @@ impl Looker {
             return self.look_at_tiles(engine, frame, asked, seen);
         }
         let view = self.cut(frame)?;
-        let answer = engine.infer(&[&view])?.into_iter().next().ok_or_else(|| no_answer(engine))?;
+        let answers = engine.infer_until(&[&view], &[asked.until], &Vec::new)?;
+        let answer = answers.into_iter().next().ok_or_else(|| no_answer(engine))??;
         if let Some(seen) = &mut seen {
             seen(&answer, size);
         }
@@ -214,6 +217,7 @@ impl Looker {
         if let (Some(until), Some(per_tile)) = (asked.until, self.per_tile) {
             let left = until.saturating_duration_since(begin);
             if per_tile * count as u32 > left {
+                self.per_tile = Some(per_tile.mul_f64(FORGOTTEN));
                 return Err(LookError::Overrun { tiles: count, per_tile, left });
             }
         }
@@ -338,6 +342,10 @@ impl Tiles for Stitch<'_, '_> {
         self.map.add(self.layout, at, answer.map.values(), side);
         self.done += 1;
         self.times.postprocess += begin.elapsed();
+    }
+
+    fn until(&self) -> Option<Instant> {
+        self.asked.until
     }
 
     fn wanted(&self) -> bool {

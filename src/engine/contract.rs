@@ -45,12 +45,15 @@ pub trait Engine {
                 break;
             }
             let batch: Vec<Frame> = (first..count.min(first + most)).map(|at| tiles.cut(at)).collect();
-            let answers = self.infer(&batch.iter().collect::<Vec<_>>())?;
+            let due = vec![tiles.until(); batch.len()];
+            let answers = self.infer_until(&batch.iter().collect::<Vec<_>>(), &due, &Vec::new)?;
             if answers.len() != batch.len() {
                 let reason = format!("{} predictions for {} tiles", answers.len(), batch.len());
                 return Err(EngineError::Runtime { engine: self.info().engine, step: "inference", reason });
             }
-            (first..).zip(answers).for_each(|(at, answer)| tiles.take(at, answer));
+            for (at, answer) in (first..).zip(answers) {
+                tiles.take(at, answer?);
+            }
         }
         Ok(())
     }
@@ -72,6 +75,10 @@ pub trait Tiles {
     fn cut(&mut self, at: usize) -> Frame;
     /// The answer for one; they come in any order.
     fn take(&mut self, at: usize, answer: Prediction);
+    /// Until when their answers count; `None` is always.
+    fn until(&self) -> Option<Instant> {
+        None
+    }
     /// Whether anybody still waits for the rest.
     fn wanted(&self) -> bool {
         true

@@ -10,8 +10,10 @@ use tokio::sync::oneshot;
 use crate::anomaly::Prediction;
 use crate::frame::Image;
 
-/// Share of the newest batch in the mean time of a picture.
-const NEWEST: f64 = 0.2;
+/// Batches whose median tells how long a picture takes: one that stood still with the computer says nothing.
+const TIMED: usize = 5;
+/// What was measured longer ago keeps nobody out of a server that has nothing to do.
+const FORGOTTEN: Duration = Duration::from_secs(1);
 
 /// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,8 +52,10 @@ struct Inner {
     waiting: usize,
     /// Pictures the engine looks at now.
     running: usize,
-    /// Mean time of a picture; unknown until the first batch.
-    per_picture: Option<Duration>,
+    /// Time of a picture in each of the newest batches.
+    per_picture: VecDeque<Duration>,
+    /// When the newest of them was done.
+    done: Instant,
     closed: bool,
 }
 
@@ -61,6 +65,13 @@ impl Inner {
         let own = self.lanes.iter().find(|(owner, _)| *owner == client).map_or(0, |(_, lane)| lane.len());
         let others = self.lanes.iter().filter(|(owner, _)| *owner != client);
         own + others.map(|(_, lane)| lane.len().min(own + 1)).sum::<usize>()
+    }
+
+    /// What a picture takes; unknown until the first batch.
+    fn each(&self) -> Option<Duration> {
+        let mut sorted: Vec<Duration> = self.per_picture.iter().copied().collect();
+        sorted.sort_unstable();
+        sorted.get(sorted.len() / 2).copied()
     }
 
     /// Makes room at the cost of the longest lane, when the newcomer's is shorter by more than this picture.
@@ -110,7 +121,14 @@ pub(super) fn answer(job: Job, answer: Result<Prediction, Refused>) {
 impl Queue {
     /// With room for `most` pictures.
     pub fn new(most: usize) -> Self {
-        let inner = Inner { lanes: VecDeque::new(), waiting: 0, running: 0, per_picture: None, closed: false };
+        let inner = Inner {
+            lanes: VecDeque::new(),
+            waiting: 0,
+            running: 0,
+            per_picture: VecDeque::new(),
+            done: Instant::now(),
+            closed: false,
+        };
         Self { inner: Mutex::new(inner), filled: Condvar::new(), most: most.max(1) }
     }
 
@@ -124,11 +142,13 @@ impl Queue {
         if inner.closed {
             return Err(Refused::Stopping);
         }
-        if let (Some(due), Some(each)) = (job.due, inner.per_picture) {
-            let before = u32::try_from(inner.ahead(client) + inner.running + 1).unwrap_or(u32::MAX);
-            let needs = each.saturating_mul(before);
-            let left = due.saturating_duration_since(Instant::now());
-            if needs > left {
+        if let (Some(due), Some(each)) = (job.due, inner.each()) {
+            let now = Instant::now();
+            let before = u32::try_from(inner.ahead(client) + inner.running).unwrap_or(u32::MAX);
+            let needs = each.saturating_mul(before.saturating_add(1));
+            let left = due.saturating_duration_since(now);
+            let tried = before == 0 && !left.is_zero() && now >= inner.done + FORGOTTEN;
+            if needs > left && !tried {
                 let [needs_ms, left_ms] = [needs, left].map(|time| time.as_millis() as u64);
                 return Err(Refused::Late { needs_ms, left_ms });
             }
@@ -179,8 +199,11 @@ impl Queue {
         let mut inner = self.inner();
         inner.running = 0;
         let each = took / u32::try_from(pictures.max(1)).unwrap_or(u32::MAX);
-        let mean = inner.per_picture.map_or(each, |mean| mean.mul_f64(1.0 - NEWEST) + each.mul_f64(NEWEST));
-        inner.per_picture = Some(mean);
+        inner.done = Instant::now();
+        if inner.per_picture.len() == TIMED {
+            inner.per_picture.pop_front();
+        }
+        inner.per_picture.push_back(each);
     }
 
     /// Admits nothing any more.
@@ -260,6 +283,26 @@ mod tests {
         // Another client's turn comes after one of them.
         let (other, _other) = job(4, Some(soon));
         queue.offer(2, other).expect("100 ms");
+    }
+
+    #[test]
+    fn a_computer_that_stood_still_is_not_slow_for_ever() {
+        let queue = Queue::new(100);
+        let due = || Some(Instant::now() + Duration::from_millis(100));
+        let (pictures, mut answers): (Vec<Job>, Vec<Answer>) = (0..5).map(|mark| job(mark, due())).unzip();
+        let mut pictures = pictures.into_iter();
+        let mut offer = || queue.offer(1, pictures.next().expect("enough"));
+        // One batch of three as long as that changes nothing.
+        [1, 60_000, 1].into_iter().for_each(|ms| queue.done(1, Duration::from_millis(ms)));
+        offer().expect("in time");
+        assert_eq!(marks(&take(&queue, 8)), [0]);
+        (0..TIMED).for_each(|_| queue.done(1, Duration::from_secs(60)));
+        assert!(matches!(offer(), Err(Refused::Late { .. })));
+        // When it has had nothing to do for a while, it is tried again; whoever comes meanwhile would have to wait.
+        queue.inner().done -= FORGOTTEN;
+        offer().expect("nothing to do");
+        assert!(matches!(offer(), Err(Refused::Late { .. })));
+        answers.clear();
     }
 
     #[test]

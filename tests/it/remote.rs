@@ -9,7 +9,9 @@ use vcp_line::clock::{Clock, SystemClock};
 use vcp_line::engine::remote::MapForm;
 use vcp_line::engine::{self, Engine, EngineChoice, EngineSpec};
 use vcp_line::frame::{Frame, Image, PixelFormat};
+use vcp_line::look::{Asked, LookError, Looker};
 use vcp_line::tls::{ClientFiles, TlsFiles};
+use vcp_line::view::{TileSpec, ViewSpec};
 
 use crate::support::certs::Authority;
 use crate::support::line::{finished, model};
@@ -190,6 +192,28 @@ fn a_deadline_is_kept_whatever_the_server_does() {
     server.running.signal("CONT");
     let recovered = until("it is asked again", || engine.infer(&[&frame]).is_ok());
     println!("asked again {recovered:?} after SIGCONT");
+}
+
+#[test]
+fn tiles_have_the_deadline_of_their_part() {
+    const TIMEOUT: Duration = Duration::from_secs(30);
+    let server = Server::start(&[]);
+    let mut engine = remote(&[server.address()], |spec| spec.timeout = TIMEOUT).unwrap();
+    let frame = frame(120, 90, PixelFormat::Rgb8, 1);
+    let tiles = Some(TileSpec::Size { size_px: 64, overlap: 0.25 });
+    for view in [ViewSpec { tiles, ..ViewSpec::default() }, ViewSpec::default()] {
+        let mut looker = Looker::new(view);
+        let mut look = |until| looker.look(engine.as_mut(), &frame, Asked { until, ..Asked::default() }, None);
+        look(None).unwrap();
+        server.running.signal("STOP");
+        let begin = Instant::now();
+        let failed = look(Some(begin + Duration::from_secs(2))).unwrap_err();
+        let took = begin.elapsed();
+        assert!(matches!(failed, LookError::Engine(_) | LookError::Unwanted), "{failed}");
+        assert!(took < TIMEOUT / 3, "{took:?}");
+        server.running.signal("CONT");
+        until("the server answers again", || look(None).is_ok());
+    }
 }
 
 #[test]

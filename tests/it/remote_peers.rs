@@ -112,10 +112,40 @@ fn onnx_runtime_runs_the_exported_model() {
     let model = repository(folder.path());
     let found = looked("graph.py", &[model.join("1/model.onnx").to_str().unwrap()]);
     assert_near(&found, "ONNX Runtime and the exported graph");
-    let config = fs::read_to_string(model.join("config.pbtxt")).unwrap();
-    for line in [format!("name: \"{}\"", name()), "backend: \"onnxruntime\"".into(), "dims: [ 56, 56, 3 ]".into()] {
-        assert!(config.contains(&line), "{config}");
-    }
+}
+
+#[test]
+fn the_exported_configuration_fits_its_schema_and_the_graph() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = repository(folder.path());
+    let output = python("config.py").arg(&model).arg(name()).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && output.stdout == b"fits\n", "config.py: {said}");
+}
+
+/// OpenVINO Model Server opens a repository's graph with this runtime.
+#[cfg(feature = "openvino")]
+#[test]
+fn openvino_reads_the_exported_model() {
+    use openvino::{Core, DeviceType, ElementType, RwPropertyKey, Shape, Tensor};
+    let folder = tempfile::tempdir().unwrap();
+    let graph = repository(folder.path()).join("1/model.onnx");
+    let mut core = Core::new().unwrap();
+    core.set_property(&DeviceType::CPU, &RwPropertyKey::HintInferencePrecision, "f32").unwrap();
+    let model = core.read_model_from_file(graph.to_str().unwrap(), "").unwrap();
+    let mut compiled = core.compile_model(&model, DeviceType::CPU).unwrap();
+    let mut request = compiled.create_infer_request().unwrap();
+    let pictures = pictures();
+    let side = SIDE as i64;
+    let shape = Shape::new(&[pictures.len() as i64, side, side, 3]).unwrap();
+    let mut input = Tensor::new(ElementType::U8, &shape).unwrap();
+    let bytes: Vec<u8> = pictures.iter().flat_map(|image| image.data().to_vec()).collect();
+    input.get_data_mut::<u8>().unwrap().copy_from_slice(&bytes);
+    request.set_tensor("image", &input).unwrap();
+    request.infer().unwrap();
+    let [maps, scores] =
+        ["map", "score"].map(|name| request.get_tensor(name).unwrap().get_data::<f32>().unwrap().to_vec());
+    assert_near(&[maps, scores].concat(), "OpenVINO and the exported graph");
 }
 
 #[test]

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use crate::support::consumer::Consumer;
 use crate::support::conveyor::{Bench, Dice, PATIENCE, soak};
 use crate::support::disk::{Mount, fill};
+use crate::support::held::Held;
 use crate::support::line::Running;
 use crate::support::mosquitto::{Mosquitto, Rules};
 
@@ -20,33 +21,6 @@ const DEADLINE_MS: u64 = 1000;
 const GROWTH: f64 = 0.05;
 /// Open files more at the end than at the beginning: a connection that is just being replaced.
 const FILES: usize = 4;
-
-/// What a process holds.
-#[derive(Clone, Copy)]
-struct Held {
-    /// Resident bytes.
-    memory: u64,
-    /// Open descriptors.
-    files: usize,
-}
-
-impl Held {
-    fn by(service: &Running) -> Self {
-        let process = format!("/proc/{}", service.id());
-        let pages: u64 =
-            fs::read_to_string(format!("{process}/statm")).unwrap().split(' ').nth(1).unwrap().parse().unwrap();
-        Self { memory: pages * 4096, files: fs::read_dir(format!("{process}/fd")).unwrap().count() }
-    }
-
-    /// Of many, what lies in the middle.
-    fn median(samples: &[Self]) -> Self {
-        let mut memory: Vec<u64> = samples.iter().map(|held| held.memory).collect();
-        let mut files: Vec<usize> = samples.iter().map(|held| held.files).collect();
-        memory.sort_unstable();
-        files.sort_unstable();
-        Self { memory: memory[memory.len() / 2], files: files[files.len() / 2] }
-    }
-}
 
 /// What breaks. A killed service starts with new memory, so that only the first third of the time has kills.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -169,15 +143,13 @@ fn four_cameras_while_things_break() {
         report.text("deadline")
     );
     assert!(count.iter().all(|count| *count > 0), "{names:?}");
-    let warm = &samples[samples.len() / 3..];
-    let quarter = (warm.len() / 4).max(1);
-    let (first, last) = (Held::median(&warm[..quarter]), Held::median(&warm[warm.len() - quarter..]));
-    let growth = last.memory as f64 / first.memory as f64 - 1.0;
+    let ends @ [first, last] = Held::first_and_last(&samples);
+    let growth = Held::growth(&ends);
     println!(
         "the last life, {} s: memory {:.1} to {:.1} MiB ({:+.1} %), descriptors {} to {}, {} looks",
         (began.elapsed() - last_life).as_secs(),
-        first.memory as f64 / 1_048_576.0,
-        last.memory as f64 / 1_048_576.0,
+        first.mib(),
+        last.mib(),
         growth * 100.0,
         first.files,
         last.files,

@@ -12,11 +12,13 @@ pub mod entries;
 pub mod events;
 #[cfg(feature = "cuda")]
 pub mod executor;
+pub mod held;
 #[cfg(feature = "cuda")]
 pub mod kernels;
 pub mod line;
 pub mod mosquitto;
 pub mod netns;
+pub mod remote_line;
 pub mod rtsp_server;
 pub mod schema;
 pub mod seeded;

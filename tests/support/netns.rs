@@ -79,6 +79,19 @@ impl Network {
         inside(&self.far, program)
     }
 
+    /// The same command at the far end.
+    pub fn moved_far(&self, command: &Command) -> Command {
+        let mut moved = inside(&self.far, &command.get_program().to_string_lossy());
+        moved.args(command.get_args()).stdin(Stdio::null());
+        for (name, value) in command.get_envs() {
+            match value {
+                Some(value) => moved.env(name, value),
+                None => moved.env_remove(name),
+            };
+        }
+        moved
+    }
+
     /// Pulls the cable.
     pub fn unplug(&self) {
         self.ip_far(&["link", "set", "far", "down"]).unwrap();
@@ -87,6 +100,24 @@ impl Network {
     /// Plugs the cable in again.
     pub fn plug(&self) {
         self.ip_far(&["link", "set", "far", "up"]).unwrap();
+    }
+
+    /// From now on so many of a hundred packets that go to or from the far end are lost there; none with 0, all with 100.
+    pub fn lose(&self, percent: u32) -> Result<(), String> {
+        let some = if percent == 100 { String::new() } else { format!("numgen random mod 100 < {percent} ") };
+        let hooks = ["input", "output"].map(|hook| {
+            format!(
+                "add chain ip loss {hook} {{ type filter hook {hook} priority 0; }}; \
+                 add rule ip loss {hook} {some}drop"
+            )
+        });
+        // The first line makes the table where there is none, so that there is one to delete.
+        let table = "add table ip loss; delete table ip loss";
+        let rules =
+            if percent == 0 { table.to_owned() } else { format!("{table}; add table ip loss; {}", hooks.join("; ")) };
+        output(self.far("nft").arg(rules))
+            .map(drop)
+            .map_err(|error| format!("{error} (install the Debian package nftables)"))
     }
 
     fn ip_near(&self, arguments: &[&str]) -> Result<(), String> {

@@ -6,18 +6,16 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::link::{Link, Trouble};
+use super::link::{Link, PULSE, Trouble};
 use super::shared::Shared;
 use super::spec::Address;
 
 /// Failures in a row after which the connection is renewed.
 const MOST_FAILURES: u32 = 3;
 /// Pauses between attempts to connect: doubling from the first to the second.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_millis(500));
 /// The pause after somebody must do something.
-const LONG_PAUSE: Duration = Duration::from_secs(3);
-/// How often a server that nobody asks is asked for a sign of life, and how long it may take.
-const PULSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(1));
+const LONG_PAUSE: Duration = Duration::from_secs(1);
 /// What a server is taken to need before it has answered.
 const FIRST_GUESS: Duration = Duration::from_millis(20);
 /// A time that was measured counts half as much after so long: a server that was slow is tried again.
@@ -158,21 +156,22 @@ impl Endpoint {
     /// Returns, with the reason, when the connection must be renewed.
     async fn watched(&self, link: &Link) -> String {
         loop {
+            let pulse = async {
+                tokio::time::sleep(PULSE.0).await;
+                if link.is_closed() {
+                    return Some("the connection has ended".into());
+                }
+                // Whoever answers questions lives.
+                let quiet = self.inner().answered.is_none_or(|at| at.elapsed() >= PULSE.0);
+                if quiet { link.is_alive(PULSE.1).await.err() } else { None }
+            };
             tokio::select! {
                 () = self.renew.notified() => match self.is_up() {
                     // Meant for a connection before this one.
                     true => continue,
                     false => return "the connection is renewed".into(),
                 },
-                () = tokio::time::sleep(PULSE.0) => {}
-            }
-            if link.is_closed() {
-                return "the connection has ended".into();
-            }
-            // Whoever answers questions lives.
-            let quiet = self.inner().answered.is_none_or(|at| at.elapsed() >= PULSE.0);
-            if quiet && let Err(why) = link.is_alive(PULSE.1).await {
-                return why;
+                why = pulse => if let Some(why) = why { return why },
             }
         }
     }

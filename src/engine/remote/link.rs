@@ -23,12 +23,17 @@ use crate::engine::self_test;
 use crate::oip::model;
 use crate::oip::{Client, Empty, InferResponse, ModelMetadata, ModelName, SERVICE, Yes};
 
-/// Longest time for a connection with TLS.
-const CONNECT: Duration = Duration::from_secs(2);
+/// Longest time for a connection. The system asks again after one second, then after two more: who begins anew is sooner there
+/// when packets come through again.
+const CONNECT: Duration = Duration::from_millis(500);
+/// Longest time for TLS and HTTP/2, for the same reason.
+const HANDSHAKE: Duration = Duration::from_secs(1);
 /// Longest time for saying which model is there.
-const METADATA: Duration = Duration::from_secs(2);
-/// Longest time for the picture of the self-test: a server may compile at its first one.
+const METADATA: Duration = Duration::from_secs(1);
+/// Longest time for the picture of the self-test: a server may compile at its first one. It has to show that it lives meanwhile.
 const SELF_TEST: Duration = Duration::from_secs(20);
+/// How often a server that does not answer a question is asked for a sign of life, and how long it may take.
+pub(super) const PULSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(1));
 /// Bytes of an answer that may be on their way before any is read.
 const WINDOW: u32 = 4 << 20;
 
@@ -71,8 +76,11 @@ fn away(what: impl ToString) -> Trouble {
 impl Link {
     /// Connects, and asks for the model and for the answer to the picture of the self-test. The task ends with the connection.
     pub async fn establish(shared: &Shared, address: &Address) -> Result<(Self, JoinHandle<()>), Trouble> {
-        let connecting = tokio::time::timeout(CONNECT, connect(shared, address));
-        let (client, task) = connecting.await.map_err(|_| away("no connection in time"))??;
+        let connecting = tokio::time::timeout(CONNECT, TcpStream::connect((address.host.as_str(), address.port)));
+        let stream = connecting.await.map_err(|_| away("no connection in time"))?.map_err(away)?;
+        let (client, task) = tokio::time::timeout(HANDSHAKE, connect(shared, address, stream))
+            .await
+            .map_err(|_| away("no answer to the connection in time"))??;
         let link = Self { client, token: token(shared)?, features: Features::default() };
         match link.examined(shared).await {
             Ok(link) => Ok((link, task)),
@@ -99,8 +107,10 @@ impl Link {
             })?;
         self.features = Features::of(&metadata, shared.side).map_err(Trouble::Wrong)?;
         let question = Question::eight_bit(shared.self_test.clone());
-        let answer = self.ask(shared, &question, Wanted::default(), SELF_TEST).await;
-        let answer = answer.map_err(|status| away(said(&status)))?;
+        let answer = tokio::select! {
+            answer = self.ask(shared, &question, Wanted::default(), SELF_TEST) => answer.map_err(|status| away(said(&status)))?,
+            why = self.falls_silent() => return Err(Trouble::Away(why)),
+        };
         let prediction = reply::prediction(&answer, shared.side, Wanted::default()).map_err(Trouble::Wrong)?;
         let precision = match shared.precision {
             Precision::Auto => stated(&metadata.platform),
@@ -131,6 +141,16 @@ impl Link {
             Ok(Yes { yes: true }) => Ok(()),
             Ok(Yes { yes: false }) => Err("is not ready".into()),
             Err(status) => Err(said(&status)),
+        }
+    }
+
+    /// Returns, with the reason, when there is no sign of life any more.
+    async fn falls_silent(&self) -> String {
+        loop {
+            tokio::time::sleep(PULSE.0).await;
+            if let Err(why) = self.is_alive(PULSE.1).await {
+                return why;
+            }
         }
     }
 
@@ -174,8 +194,7 @@ fn token(shared: &Shared) -> Result<Option<MetadataValue<Ascii>>, Trouble> {
         .map_err(|_| Trouble::Wrong(format!("{}: the token has letters that cannot be sent", file.display())))
 }
 
-async fn connect(shared: &Shared, address: &Address) -> Result<(Client, JoinHandle<()>), Trouble> {
-    let stream = TcpStream::connect((address.host.as_str(), address.port)).await.map_err(away)?;
+async fn connect(shared: &Shared, address: &Address, stream: TcpStream) -> Result<(Client, JoinHandle<()>), Trouble> {
     stream.set_nodelay(true).map_err(away)?;
     if !address.tls {
         return speak(shared, address, stream).await;
