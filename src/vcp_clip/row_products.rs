@@ -92,8 +92,9 @@ fn tile<S: Simd, const R: usize, const C: usize>(simd: S, a: [&[f32]; R], b: [&[
         }
         for r in 0..R {
             let row = read(simd, a[r], at, whole);
+            let sums = &mut sums[r];
             for c in 0..C {
-                sums[r][c] = simd.mul_add_e_f32s(row, columns[c], sums[r][c]);
+                sums[c] = simd.mul_add_e_f32s(row, columns[c], sums[c]);
             }
         }
         at += S::F32_LANES;
