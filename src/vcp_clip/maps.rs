@@ -54,51 +54,71 @@ impl MapFusion {
 
     /// Difference maps (abnormal − normal logits, G×G) of both paths, one per layer → maps and score.
     pub fn fuse(&self, raw: &[Vec<f32>], new: &[Vec<f32>]) -> Fused {
-        let raw = self.mean_map(raw);
-        let new = self.mean_map(new);
-        let blend: Vec<f32> =
-            raw.iter().zip(&new).map(|(raw, new)| self.raw_weight * raw + (1.0 - self.raw_weight) * new).collect();
+        let size = self.size;
+        let wide: Vec<Vec<f32>> = raw.par_iter().chain(new).map(|layer| self.widened(layer)).collect();
+        let (wide_raw, wide_new) = wide.split_at(raw.len());
+        let reflect = reflections(size, self.kernel.len() - 1);
+        let map = || vec![0.0; size * size];
+        let (mut raw, mut new, mut across) = (map(), map(), map());
+        raw.par_chunks_mut(ROWS * size)
+            .zip(new.par_chunks_mut(ROWS * size))
+            .zip(across.par_chunks_mut(ROWS * size))
+            .enumerate()
+            .for_each(|(task, ((raw, new), across))| {
+                let mut padded = vec![0.0; reflect.len()];
+                simd::dispatch_fused(
+                    #[inline(always)]
+                    |fused| {
+                        let rows = raw.chunks_exact_mut(size).zip(new.chunks_exact_mut(size));
+                        for (i, ((raw, new), across)) in rows.zip(across.chunks_exact_mut(size)).enumerate() {
+                            let at = self.taps[task * ROWS + i];
+                            self.mean_row(fused, wide_raw, at, raw);
+                            self.mean_row(fused, wide_new, at, new);
+                            self.blend(raw, new, across);
+                            smooth_row(fused, across, &mut padded, &reflect, &self.kernel);
+                        }
+                    },
+                );
+            });
         let top = || rayon::join(|| top_mean(&raw, self.top_k), || top_mean(&new, self.top_k));
-        let (map, (top_raw, top_new)) = rayon::join(|| smooth(&blend, self.size, &self.kernel), top);
-        let score = top_raw + top_new;
-        Fused { raw, new, map, score }
+        let (map, (top_raw, top_new)) = rayon::join(|| smooth_down(&across, size, &reflect, &self.kernel), top);
+        Fused { raw, new, map, score: top_raw + top_new }
     }
 
-    /// Mean over the layers of the sigmoid of the upsampled difference.
-    fn mean_map(&self, layers: &[Vec<f32>]) -> Vec<f32> {
-        let (size, grid) = (self.size, self.grid);
-        let share = 1.0 / layers.len() as f32;
-        let mut map = vec![0.0; size * size];
-        map.par_chunks_mut(ROWS * size).enumerate().for_each(|(task, rows)| {
-            let mut mixed = vec![0.0; grid + 1];
-            let mut values = vec![0.0; size];
-            simd::dispatch(
-                #[inline(always)]
-                || {
-                    for (i, row) in rows.chunks_exact_mut(size).enumerate() {
-                        let (low, weight) = self.taps[task * ROWS + i];
-                        let high = (low + 1).min(grid - 1);
-                        for layer in layers {
-                            let (above, below) = (&layer[low * grid..][..grid], &layer[high * grid..][..grid]);
-                            for x in 0..grid {
-                                mixed[x] = above[x] + weight * (below[x] - above[x]);
-                            }
-                            // The tap right of the last column has weight 0.
-                            mixed[grid] = mixed[grid - 1];
-                            // Two loops: picking from anywhere is done number by number, the sigmoid many at a time.
-                            for (value, &(low, weight)) in values.iter_mut().zip(&self.taps) {
-                                *value = mixed[low] + weight * (mixed[low + 1] - mixed[low]);
-                            }
-                            for (out, value) in row.iter_mut().zip(&values) {
-                                *out += sigmoid(*value);
-                            }
-                        }
-                        row.iter_mut().for_each(|x| *x *= share);
-                    }
-                },
-            );
-        });
-        map
+    /// A layer's map upsampled along its rows alone: G rows of S values.
+    fn widened(&self, layer: &[f32]) -> Vec<f32> {
+        let mut wide = Vec::with_capacity(self.grid * self.size);
+        for row in layer.chunks_exact(self.grid) {
+            wide.extend(self.taps.iter().map(|&(low, weight)| {
+                let high = (low + 1).min(self.grid - 1);
+                row[low] + weight * (row[high] - row[low])
+            }));
+        }
+        wide
+    }
+
+    /// A row of the map: mean over the layers of the sigmoid of the upsampled difference.
+    #[inline(always)]
+    fn mean_row(&self, fused: bool, wide: &[Vec<f32>], (low, weight): (usize, f32), row: &mut [f32]) {
+        let size = row.len();
+        let high = (low + 1).min(self.grid - 1);
+        for layer in wide {
+            let (above, below) = (&layer[low * size..][..size], &layer[high * size..][..size]);
+            for x in 0..size {
+                row[x] += sigmoid(fused, simd::multiply_add(fused, weight, below[x] - above[x], above[x]));
+            }
+        }
+        let share = 1.0 / wide.len() as f32;
+        for x in row.iter_mut() {
+            *x *= share;
+        }
+    }
+
+    #[inline(always)]
+    fn blend(&self, raw: &[f32], new: &[f32], out: &mut [f32]) {
+        for ((out, raw), new) in out.iter_mut().zip(raw).zip(new) {
+            *out = self.raw_weight * raw + (1.0 - self.raw_weight) * new;
+        }
     }
 }
 
@@ -114,52 +134,101 @@ pub fn upsampling(grid: usize, size: usize) -> Vec<(usize, f32)> {
         .collect()
 }
 
-/// Smooths a `size`×`size` map with a [`gaussian`]: separable, rows first as SciPy's axis order does (axis 0, then axis 1).
-pub fn smooth(map: &[f32], size: usize, kernel: &[f32]) -> Vec<f32> {
-    let radius = kernel.len() - 1;
-    let reflect: Vec<usize> = (0..size + 2 * radius).map(|i| reflected(i as isize - radius as isize, size)).collect();
+/// Which pixel stands at each place of a line of `size` pixels that reaches `radius` pixels beyond both ends.
+fn reflections(size: usize, radius: usize) -> Vec<usize> {
+    (0..size + 2 * radius).map(|i| reflected(i as isize - radius as isize, size)).collect()
+}
 
+/// Smooths a `size`×`size` map with a [`gaussian`].
+pub fn smooth(map: &[f32], size: usize, kernel: &[f32]) -> Vec<f32> {
+    let reflect = reflections(size, kernel.len() - 1);
+    let mut smooth = smooth_down(map, size, &reflect, kernel);
+    smooth.par_chunks_mut(ROWS * size).for_each(|rows| {
+        let mut padded = vec![0.0; reflect.len()];
+        simd::dispatch_fused(
+            #[inline(always)]
+            |fused| {
+                for row in rows.chunks_exact_mut(size) {
+                    smooth_row(fused, row, &mut padded, &reflect, kernel);
+                }
+            },
+        );
+    });
+    smooth
+}
+
+/// Smooths a row in place with a [`gaussian`].
+#[inline(always)]
+fn smooth_row(fused: bool, row: &mut [f32], padded: &mut [f32], reflect: &[usize], kernel: &[f32]) {
+    let (size, radius) = (row.len(), kernel.len() - 1);
+    padded[radius..radius + size].copy_from_slice(row);
+    for i in (0..radius).chain(radius + size..padded.len()) {
+        padded[i] = row[reflect[i]];
+    }
+    weigh(
+        fused,
+        row,
+        kernel,
+        #[inline(always)]
+        |d| [&padded[radius - d..][..size], &padded[radius + d..][..size]],
+    );
+}
+
+/// Smooths a map along its columns with a [`gaussian`].
+fn smooth_down(map: &[f32], size: usize, reflect: &[usize], kernel: &[f32]) -> Vec<f32> {
+    let radius = kernel.len() - 1;
     let mut down = vec![0.0; size * size];
     down.par_chunks_mut(ROWS * size).enumerate().for_each(|(task, rows)| {
-        simd::dispatch(
+        simd::dispatch_fused(
             #[inline(always)]
-            || {
+            |fused| {
                 for (i, row) in rows.chunks_exact_mut(size).enumerate() {
                     let y = task * ROWS + i + radius;
-                    let line = |y: usize| &map[reflect[y] * size..][..size];
-                    simd::accumulate(row, [kernel[0]], [line(y)]);
-                    for (d, &weight) in kernel.iter().enumerate().skip(1) {
-                        simd::accumulate(row, [weight, weight], [line(y - d), line(y + d)]);
-                    }
+                    weigh(
+                        fused,
+                        row,
+                        kernel,
+                        #[inline(always)]
+                        |d| [&map[reflect[y - d] * size..][..size], &map[reflect[y + d] * size..][..size]],
+                    );
                 }
             },
         );
     });
+    down
+}
 
-    let mut across = vec![0.0; size * size];
-    across.par_chunks_mut(ROWS * size).zip(down.par_chunks(ROWS * size)).for_each(|(rows, sources)| {
-        let mut padded = vec![0.0; size + 2 * radius];
-        simd::dispatch(
-            #[inline(always)]
-            || {
-                for (row, source) in rows.chunks_exact_mut(size).zip(sources.chunks_exact(size)) {
-                    for (out, &from) in padded.iter_mut().zip(&reflect) {
-                        *out = source[from];
-                    }
-                    simd::accumulate(row, [kernel[0]], [&padded[radius..]]);
-                    for (d, &weight) in kernel.iter().enumerate().skip(1) {
-                        simd::accumulate(row, [weight, weight], [&padded[radius - d..], &padded[radius + d..]]);
-                    }
+/// `row = Σ kernel_d · (left_d + right_d)`, where `sides` gives both sides at a distance; at distance 0 they are one.
+#[inline(always)]
+fn weigh<'a>(fused: bool, row: &mut [f32], kernel: &[f32], sides: impl Fn(usize) -> [&'a [f32]; 2]) {
+    // So many sums stay in registers while the kernel is gone through.
+    const BLOCK: usize = 64;
+    let mut x = 0;
+    while x < row.len() {
+        let count = BLOCK.min(row.len() - x);
+        let mut sums = [0.0; BLOCK];
+        for (d, &weight) in kernel.iter().enumerate() {
+            let [left, right] = sides(d);
+            let (left, right) = (&left[x..], &right[x..]);
+            let weight = if d == 0 { 0.5 * weight } else { weight };
+            if let (Some(left), Some(right)) = (left.first_chunk::<BLOCK>(), right.first_chunk::<BLOCK>()) {
+                for i in 0..BLOCK {
+                    sums[i] = simd::multiply_add(fused, weight, left[i] + right[i], sums[i]);
                 }
-            },
-        );
-    });
-    across
+            } else {
+                for i in 0..count {
+                    sums[i] = simd::multiply_add(fused, weight, left[i] + right[i], sums[i]);
+                }
+            }
+        }
+        row[x..x + count].copy_from_slice(&sums[..count]);
+        x += count;
+    }
 }
 
 #[inline(always)]
-fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + simd::exp(-x))
+fn sigmoid(fused: bool, x: f32) -> f32 {
+    1.0 / (1.0 + simd::exp_fused(fused, -x))
 }
 
 /// Normalised half Gaussian with `sigma` pixels, centre first, cut at four standard deviations as SciPy does.
@@ -196,12 +265,45 @@ fn reflected(i: isize, n: usize) -> usize {
 
 /// Mean of the `k` largest values, without sorting the rest.
 fn top_mean(values: &[f32], k: usize) -> f32 {
-    let mut values = values.to_vec();
     let k = k.min(values.len());
+    let mut values = candidates(values, k);
     if k < values.len() {
         values.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a));
     }
     (values[..k].iter().map(|&v| f64::from(v)).sum::<f64>() / k as f64) as f32
+}
+
+/// Some of the values, the `k` largest among them: of `k` groups that have the largest maxima, each has one that is no smaller than
+/// the least of these maxima.
+fn candidates(values: &[f32], k: usize) -> Vec<f32> {
+    const GROUP: usize = 16;
+    let mut maxima = Vec::with_capacity(values.len().div_ceil(GROUP));
+    simd::dispatch(
+        #[inline(always)]
+        || {
+            for group in values.chunks(GROUP) {
+                let mut largest = i32::MIN;
+                for value in group {
+                    largest = largest.max(order(*value));
+                }
+                maxima.push(largest);
+            }
+        },
+    );
+    if k == 0 || k >= maxima.len() {
+        return values.to_vec();
+    }
+    let mut sorted = maxima.clone();
+    let (_, &mut least, _) = sorted.select_nth_unstable_by(k - 1, |a, b| b.cmp(a));
+    let groups = values.chunks(GROUP).zip(&maxima).filter(|(_, largest)| **largest >= least);
+    groups.flat_map(|(group, _)| group.iter().copied().filter(|value| order(*value) >= least)).collect()
+}
+
+/// A number that orders as `total_cmp` does: what is not a number is the largest, and seen.
+#[inline(always)]
+fn order(value: f32) -> i32 {
+    let bits = value.to_bits() as i32;
+    bits ^ ((bits >> 31) as u32 >> 1) as i32
 }
 
 #[cfg(test)]
@@ -218,6 +320,20 @@ mod tests {
     fn top_mean_takes_the_largest() {
         assert_eq!(top_mean(&[1.0, 5.0, 3.0, 4.0], 2), 4.5);
         assert_eq!(top_mean(&[1.0, 5.0, 3.0, 4.0], 9), 3.25);
+        let values: Vec<f32> = (0..5000u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 8) as f32 - 1e6).collect();
+        let mut sorted = values.clone();
+        sorted.sort_by(|a, b| b.total_cmp(a));
+        for k in [1, 2, 100, 312, 313, 4999, 5000] {
+            let exact = sorted[..k].iter().map(|&v| f64::from(v)).sum::<f64>() / k as f64;
+            assert!((f64::from(top_mean(&values, k)) / exact - 1.0).abs() < 1e-6, "{k}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_is_seen_in_the_score() {
+        let mut values = vec![0.25; 4000];
+        values[1234] = f32::NAN;
+        assert!(top_mean(&values, 20).is_nan());
     }
 
     #[test]

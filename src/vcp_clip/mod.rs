@@ -15,6 +15,7 @@ pub mod preprocess;
 pub mod prompt;
 pub(crate) mod resample;
 mod resample_deep;
+mod row_products;
 pub(crate) mod simd;
 pub mod text;
 pub mod vision;

@@ -4,17 +4,21 @@
 //! - scores are `(W_kᵀ q_h)·f̂` plus a constant per head, which a softmax does not see;
 //! - the context is `W_v (Σ a f̂) + b_v`, because Σ a = 1;
 //!
-//! so keys and values are never formed. One pass over the tokens serves 2·h query vectors with an online softmax
-//! (Milakov and Gimelshein 2018) and yields the norms; a second dot product per patch gives the map.
+//! so keys and values are never formed. Each block of tokens meets 2·h query vectors in one product of matrices and is summed in
+//! another, with a softmax of its own that is merged with the others' (Milakov and Gimelshein 2018); a second dot product per patch
+//! gives the map.
 
 use rayon::prelude::*;
 
+use super::matrix::{self, View};
+use super::row_products::row_products;
 use super::simd;
 
-/// Patches that share one pass over the query vectors; four tokens of width 1024 fit a first-level cache.
-const BLOCK: usize = 4;
-/// Patches per task; each task keeps its own softmax, and the parts are merged.
-const TASK: usize = 344;
+/// Patches per task: so many tokens of width 1024 stay in a core's second-level cache while they are looked at twice. Each task keeps
+/// its own softmax, and the parts are merged.
+const TASK: usize = 172;
+/// Rows of a matrix per task.
+const ROWS: usize = 128;
 
 /// The learned weights, row by row `[out, in]`, float32.
 #[derive(Clone, Debug)]
@@ -78,24 +82,21 @@ impl PostVcp {
     pub fn patch_logits(&self, tokens: &[f32], inverse_norms: &[f32], vector: &[f32]) -> Vec<f32> {
         let width = self.vision_width;
         let mut logits = vec![0.0; inverse_norms.len()];
-        logits.par_chunks_mut(TASK).enumerate().for_each(|(task, logits)| {
-            simd::dispatch(
-                #[inline(always)]
-                || {
-                    for (i, logit) in logits.iter_mut().enumerate() {
-                        let patch = task * TASK + i;
-                        let token = &tokens[patch * width..(patch + 1) * width];
-                        *logit = simd::dot(token, vector) * inverse_norms[patch] * self.temperature;
-                    }
-                },
-            );
-        });
+        logits.par_chunks_mut(TASK).zip(inverse_norms.par_chunks(TASK)).enumerate().for_each(
+            |(task, (logits, inverse_norms))| {
+                let from = task * TASK * width;
+                row_products(logits, &tokens[from..from + logits.len() * width], vector, width);
+                for (logit, inverse) in logits.iter_mut().zip(inverse_norms) {
+                    *logit *= inverse * self.temperature;
+                }
+            },
+        );
         logits
     }
 
     /// The cross-attention of all layers at once, so that each weight is read once.
     pub fn adjust(&self, layers: &[&[f32]], text: &[f32]) -> Vec<Adjusted> {
-        let (width, heads) = (self.vision_width, self.heads);
+        let (width, heads, count) = (self.vision_width, self.heads, 2 * layers.len());
         let queries = self.query_vectors(text);
 
         let tasks: Vec<(usize, &[f32])> = layers
@@ -117,14 +118,12 @@ impl PostVcp {
         }
 
         // Rows of `context`: layer 0 normal, layer 0 abnormal, layer 1 normal, …
-        let head_width = width / heads;
-        let context = self.rows_times(&self.value, &self.value_bias, 2 * layers.len(), |row, which| {
-            let query = (which % 2) * heads + row / head_width;
+        let context = rows_times(&self.value, &self.value_bias, heads, count, |head, which| {
+            let query = (which % 2) * heads + head;
             &seen[which / 2].sum[query * width..(query + 1) * width]
         });
-        let mut adjusted = self.rows_times(&self.out, &self.out_bias, 2 * layers.len(), |_, which| {
-            &context[which * width..(which + 1) * width]
-        });
+        let mut adjusted =
+            rows_times(&self.out, &self.out_bias, 1, count, |_, which| &context[which * width..(which + 1) * width]);
         adjusted.chunks_mut(width).for_each(normalize);
         adjusted
             .chunks(2 * width)
@@ -136,7 +135,7 @@ impl PostVcp {
     /// `W_kᵀ q_h` per state and head: 2·h rows of Cv, all heads of the normal state first.
     fn query_vectors(&self, text: &[f32]) -> Vec<f32> {
         let (width, heads) = (self.vision_width, self.heads);
-        let q = self.rows_times_width(&self.query, &self.query_bias, self.text_width, 2, |_, state| {
+        let q = rows_times(&self.query, &self.query_bias, 1, 2, |_, state| {
             &text[state * self.text_width..(state + 1) * self.text_width]
         });
         let head_width = width / heads;
@@ -147,10 +146,20 @@ impl PostVcp {
                 simd::dispatch(
                     #[inline(always)]
                     || {
-                        for row in head * head_width..(head + 1) * head_width {
-                            let key = &self.key[row * width..(row + 1) * width];
-                            simd::accumulate(normal, [q[row]], [key]);
-                            simd::accumulate(abnormal, [q[width + row]], [key]);
+                        let end = (head + 1) * head_width;
+                        let key = |row: usize| &self.key[row * width..(row + 1) * width];
+                        let mut row = head * head_width;
+                        while row + 4 <= end {
+                            let keys = [key(row), key(row + 1), key(row + 2), key(row + 3)];
+                            for (vector, q) in [(&mut *normal, &q[row..]), (&mut *abnormal, &q[width + row..])] {
+                                simd::accumulate(vector, [q[0], q[1], q[2], q[3]], keys);
+                            }
+                            row += 4;
+                        }
+                        while row < end {
+                            simd::accumulate(normal, [q[row]], [key(row)]);
+                            simd::accumulate(abnormal, [q[width + row]], [key(row)]);
+                            row += 1;
                         }
                     },
                 );
@@ -159,61 +168,84 @@ impl PostVcp {
         vectors
     }
 
-    /// Square matrix times several vectors; see [`Self::rows_times_width`].
-    fn rows_times<'a>(
-        &self,
-        matrix: &[f32],
-        bias: &[f32],
-        count: usize,
-        vector: impl Fn(usize, usize) -> &'a [f32] + Sync,
-    ) -> Vec<f32> {
-        self.rows_times_width(matrix, bias, self.vision_width, count, vector)
-    }
-
-    /// `matrix · vector + bias` for `count` vectors, where the vector may depend on the row (each head has its own):
-    /// `count × Cv`, vector after vector. Every row of the matrix is read once.
-    fn rows_times_width<'a>(
-        &self,
-        matrix: &[f32],
-        bias: &[f32],
-        columns: usize,
-        count: usize,
-        vector: impl Fn(usize, usize) -> &'a [f32] + Sync,
-    ) -> Vec<f32> {
-        let mut by_row = vec![0.0; bias.len() * count];
-        by_row.par_chunks_mut(count).enumerate().with_min_len(64).for_each(|(row, out)| {
-            simd::dispatch(
-                #[inline(always)]
-                || {
-                    let line = &matrix[row * columns..(row + 1) * columns];
-                    for (which, out) in out.iter_mut().enumerate() {
-                        *out = simd::dot(line, vector(row, which)) + bias[row];
-                    }
-                },
-            );
-        });
-        (0..count).flat_map(|which| by_row[which..].iter().step_by(count).copied().collect::<Vec<_>>()).collect()
-    }
-
-    /// One pass over some patches.
+    /// One look at some patches: scores, weights and weighted sums of all queries, each as one product of matrices.
     fn look(&self, tokens: &[f32], queries: &[f32]) -> Partial {
-        let width = self.vision_width;
-        let mut partial = Partial::new(2 * self.heads, width);
+        let (width, count) = (self.vision_width, 2 * self.heads);
+        let patches = tokens.len() / width;
+        let mut scores = vec![0.0; patches * count];
+        row_products(&mut scores, tokens, queries, width);
+        let mut inverse_norms = vec![0.0; patches];
+        // One query's scores of all patches beside each other.
+        let mut weights = vec![0.0; count * patches];
+        let (mut largest, mut weight) = (vec![f32::NEG_INFINITY; count], vec![0.0; count]);
         simd::dispatch(
             #[inline(always)]
             || {
-                let mut blocks = tokens.chunks_exact(BLOCK * width);
-                for block in &mut blocks {
-                    let token = |i: usize| &block[i * width..(i + 1) * width];
-                    partial.take([token(0), token(1), token(2), token(3)], queries);
+                for (inverse, token) in inverse_norms.iter_mut().zip(tokens.chunks_exact(width)) {
+                    *inverse = 1.0 / simd::dot(token, token).sqrt();
                 }
-                for token in blocks.remainder().chunks_exact(width) {
-                    partial.take([token], queries);
+                for (at, weights) in weights.chunks_exact_mut(patches).enumerate() {
+                    for ((weight, scores), inverse) in
+                        weights.iter_mut().zip(scores.chunks_exact(count)).zip(&inverse_norms)
+                    {
+                        *weight = scores[at] * inverse;
+                    }
+                    largest[at] = simd::largest(weights);
+                    for weight in weights.iter_mut() {
+                        *weight = simd::exp(*weight - largest[at]);
+                    }
+                    weight[at] = simd::sum(weights);
+                    // What is summed are f̂, tokens of length 1.
+                    for (weight, inverse) in weights.iter_mut().zip(&inverse_norms) {
+                        *weight *= inverse;
+                    }
                 }
             },
         );
-        partial
+        let mut sum = vec![0.0; count * width];
+        let (to, from) = (View::tight(count, width), View::tight(count, patches));
+        matrix::multiply((&mut sum, to), (&weights, from), (tokens, View::tight(patches, width)), 1.0, false);
+        Partial { largest, weight, sum, inverse_norms }
     }
+}
+
+/// `matrix · vector + bias` for `count` vectors, where each of `parts` equal parts of the rows has its own (heads have):
+/// `count` rows as long as `bias`. Every row of the matrix is read once.
+fn rows_times<'a>(
+    matrix: &[f32],
+    bias: &[f32],
+    parts: usize,
+    count: usize,
+    vector: impl Fn(usize, usize) -> &'a [f32] + Sync,
+) -> Vec<f32> {
+    let (rows, columns) = (bias.len(), matrix.len() / bias.len());
+    let of_part = rows / parts;
+    // Parts are cut so that every core has some.
+    let cut = of_part.div_ceil(of_part.div_ceil(ROWS));
+    let work: Vec<(usize, std::ops::Range<usize>)> = (0..parts)
+        .flat_map(|part| {
+            let end = (part + 1) * of_part;
+            (part * of_part..end).step_by(cut).map(move |row| (part, row..(row + cut).min(end)))
+        })
+        .collect();
+    let products: Vec<Vec<f32>> = work
+        .par_iter()
+        .map(|(part, range)| {
+            let vectors: Vec<f32> = (0..count).flat_map(|which| vector(*part, which).iter().copied()).collect();
+            let mut products = vec![0.0; range.len() * count];
+            row_products(&mut products, &matrix[range.start * columns..range.end * columns], &vectors, columns);
+            products
+        })
+        .collect();
+    let mut out = vec![0.0; count * rows];
+    for ((_, range), products) in work.iter().zip(products) {
+        for (row, products) in range.clone().zip(products.chunks_exact(count)) {
+            for (which, product) in products.iter().enumerate() {
+                out[which * rows + row] = product + bias[row];
+            }
+        }
+    }
+    out
 }
 
 impl Partial {
@@ -223,37 +255,6 @@ impl Partial {
             weight: vec![0.0; queries],
             sum: vec![0.0; queries * width],
             inverse_norms: Vec::new(),
-        }
-    }
-
-    #[inline(always)]
-    fn take<const K: usize>(&mut self, tokens: [&[f32]; K], queries: &[f32]) {
-        let width = tokens[0].len();
-        let mut inverse = [0.0; K];
-        for (inverse, token) in inverse.iter_mut().zip(tokens) {
-            *inverse = 1.0 / simd::dot(token, token).sqrt();
-            self.inverse_norms.push(*inverse);
-        }
-        for (at, query) in queries.chunks_exact(width).enumerate() {
-            let mut scores = simd::dots(query, tokens);
-            for (score, inverse) in scores.iter_mut().zip(inverse) {
-                *score *= inverse;
-            }
-            let sum = &mut self.sum[at * width..(at + 1) * width];
-            let largest = scores.iter().copied().fold(self.largest[at], f32::max);
-            if largest > self.largest[at] {
-                let shrink = (self.largest[at] - largest).exp();
-                self.weight[at] *= shrink;
-                sum.iter_mut().for_each(|x| *x *= shrink);
-                self.largest[at] = largest;
-            }
-            let mut factors = [0.0; K];
-            for k in 0..K {
-                let weight = (scores[k] - largest).exp();
-                self.weight[at] += weight;
-                factors[k] = weight * inverse[k];
-            }
-            simd::accumulate(sum, factors, tokens);
         }
     }
 

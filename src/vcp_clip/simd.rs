@@ -9,6 +9,24 @@ pub fn dispatch<R>(body: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(body)
 }
 
+/// As [`dispatch`]; `body` is told whether the instruction set has fused multiply-add, for [`multiply_add`].
+#[inline]
+pub fn dispatch_fused<R>(body: impl FnOnce(bool) -> R) -> R {
+    match pulp::Arch::new() {
+        pulp::Arch::Scalar => body(false),
+        arch => arch.dispatch(
+            #[inline(always)]
+            || body(true),
+        ),
+    }
+}
+
+/// a·b + c, rounded once where that is an instruction of its own; a constant `fused` costs nothing.
+#[inline(always)]
+pub fn multiply_add(fused: bool, a: f32, b: f32, c: f32) -> f32 {
+    if fused { a.mul_add(b, c) } else { a * b + c }
+}
+
 /// Σ aᵢ·bᵢ
 #[inline(always)]
 pub fn dot(a: &[f32], b: &[f32]) -> f32 {
@@ -27,6 +45,19 @@ pub fn sum(a: &[f32]) -> f32 {
         }
     }
     lanes.iter().sum::<f32>() + rest.iter().sum::<f32>()
+}
+
+/// The largest of `a`; −∞ when there is none. What is not a number is passed over.
+#[inline(always)]
+pub fn largest(a: &[f32]) -> f32 {
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let (chunks, rest) = a.as_chunks::<LANES>();
+    for chunk in chunks {
+        for lane in 0..LANES {
+            lanes[lane] = lanes[lane].max(chunk[lane]);
+        }
+    }
+    lanes.iter().chain(rest).copied().fold(f32::NEG_INFINITY, f32::max)
 }
 
 /// Σ aᵢ·bᵢ of `a` with each of `b`; `a` is loaded once.
@@ -74,19 +105,25 @@ pub fn accumulate<const K: usize>(y: &mut [f32], factors: [f32; K], x: [&[f32]; 
 /// Cody–Waite reduction to |r| ≤ ln 2 / 2, then the Taylor series to r⁷/7!, whose remainder is below 3e-9.
 #[inline(always)]
 pub fn exp(x: f32) -> f32 {
+    exp_fused(false, x)
+}
+
+/// [`exp`] in a body of [`dispatch_fused`].
+#[inline(always)]
+pub fn exp_fused(fused: bool, x: f32) -> f32 {
     // Adding and subtracting 1.5·2²³ rounds to an integer, which then stands in the low bits.
     const ROUND: f32 = 12_582_912.0;
     // ln 2 in two parts, the first with enough zero bits that n·LN2_HIGH is exact (Cody and Waite 1980).
     const LN2_HIGH: f32 = 0.693_359_4;
     const LN2_LOW: f32 = -2.121_944_4e-4;
     let x = x.clamp(-87.0, 87.0);
-    let shifted = x * std::f32::consts::LOG2_E + ROUND;
+    let shifted = multiply_add(fused, x, std::f32::consts::LOG2_E, ROUND);
     let n = shifted - ROUND;
-    let r = (x - n * LN2_HIGH) - n * LN2_LOW;
+    let r = multiply_add(fused, -n, LN2_LOW, multiply_add(fused, -n, LN2_HIGH, x));
     let series = [1.0 / 5040.0, 1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0];
     let mut p = series[0];
     for coefficient in &series[1..] {
-        p = p * r + coefficient;
+        p = multiply_add(fused, p, r, *coefficient);
     }
     let scale = f32::from_bits((shifted.to_bits() << 23).wrapping_add(1.0_f32.to_bits()));
     p * scale
@@ -133,8 +170,10 @@ mod tests {
         for i in -86_900..=86_900 {
             let x = i as f32 * 1e-3;
             let exact = f64::from(x).exp();
-            let error = (f64::from(dispatch(|| exp(x))) / exact - 1.0).abs();
-            assert!(error < 2.0 * f64::from(f32::EPSILON), "exp({x}): relative error {error}");
+            for found in [dispatch(|| exp(x)), dispatch_fused(|fused| exp_fused(fused, x))] {
+                let error = (f64::from(found) / exact - 1.0).abs();
+                assert!(error < 2.0 * f64::from(f32::EPSILON), "exp({x}): relative error {error}");
+            }
         }
         assert!(exp(-1e9) < 1e-37 && exp(1e9) > 1e37);
     }

@@ -146,7 +146,9 @@ fn every_layout_gives_the_same_figures() {
         let figure = |column: &str, name: &str| class[column]["pixel"][name].as_f64().unwrap();
         for name in ["auroc", "aupro", "ap", "f1", "iou"] {
             let (raw, normalised) = (figure("raw", name), figure("normalised", name));
-            assert!((raw - normalised).abs() < 1e-4, "{name}: {raw} raw, {normalised} normalised");
+            // A pixel may lie on a threshold, of which AUPRO has 200, and leave one of them out on one of the two scales.
+            let allowed = if name == "aupro" { 1.0 / 200.0 } else { 1e-4 };
+            assert!((raw - normalised).abs() < allowed, "{name}: {raw} raw, {normalised} normalised");
         }
         assert!(class["shared"]["pixel_f1"].as_f64().unwrap() <= figure("raw", "f1") + 1e-4);
         assert!((0.0..=1.0).contains(&figure("normalised", "threshold")));
