@@ -150,7 +150,6 @@ fn ask(config: &mut LineConfig) -> Result<Ask, ServiceError> {
         kept,
         pupils,
         reread: None,
-        watched: None,
         library: Some(commands.recipes.clone()),
         self_test,
     };

@@ -206,6 +206,7 @@ impl DemoArguments {
             stop_deadline: Duration::from_secs(5),
             files: Vec::new(),
             reread: None,
+            watched: None,
         }
     }
 
