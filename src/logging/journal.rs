@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level};
 
-use super::text::push_harmless;
+use super::harmless::push_harmless;
 use crate::event::LOG_TARGET;
 
 /// Where journald listens.

@@ -5,6 +5,7 @@
 //! ```
 //! A reader that stalls, a full disk or a closed pipe cost lines, which are counted ([`LogHealth`]); the line goes on.
 
+mod harmless;
 mod journal;
 mod outlet;
 mod rate;

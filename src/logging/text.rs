@@ -9,10 +9,8 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
+use super::harmless::push_harmless;
 use super::journal;
-
-/// Longest line, bytes; the rest is cut off.
-const LONGEST: usize = 8 * 1024;
 
 /// Who reads the lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,24 +126,9 @@ fn colour(level: Level) -> u8 {
     }
 }
 
-/// What comes from a broker, a file name or a library may hold line ends and escape sequences: they are shown, not obeyed.
-pub fn push_harmless(line: &mut String, words: &str) {
-    let before = line.len();
-    for letter in words.chars() {
-        if line.len() - before >= LONGEST {
-            line.push('…');
-            return;
-        }
-        if letter.is_control() {
-            line.extend(letter.escape_default());
-        } else {
-            line.push(letter);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::harmless::LONGEST;
     use super::*;
 
     #[test]

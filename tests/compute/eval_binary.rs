@@ -283,8 +283,9 @@ fn the_report_is_whole_and_speaks_to_nobody() {
     assert!(!own.contains("http:") && !own.contains("https:") && !own.contains("@import") && !own.contains("<script"));
     assert!(page.contains("ring &lt;b&gt;&amp;amp;") && !page.contains("ring <b>"));
     assert!(page.contains("<meta name=\"viewport\"") && page.contains("prefers-color-scheme: dark"));
-    // Three curves for all, and for each class three curves and two distributions.
-    assert_eq!(page.matches("<svg ").count(), 3 + 2 * 5);
+    // Of all and of each class: three curves and two of operating points; of each class two distributions.
+    assert_eq!(page.matches("<svg ").count(), 5 + 2 * 7);
+    assert_eq!(page.matches("false rejects").count(), 2 * 3);
     assert!(page.contains("1 of 14 pictures could not be read") && page.contains("good/003.png"));
     let mut pictures = 0;
     for (at, _) in page.match_indices(" src=\"") {

@@ -45,6 +45,7 @@ mod log_lost;
 mod memory;
 mod outbox_door;
 mod outbox_faults;
+#[cfg(feature = "openvino")]
 mod package_boot;
 mod page;
 mod page_guard;
