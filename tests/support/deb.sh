@@ -4,16 +4,14 @@
 # Each finding is a line that begins with "ok" or "FAIL". Exit code 1 after a FAIL, 77 after "MISSING …".
 set -euo pipefail
 
-missing() {
-  echo "MISSING $*"
-  exit 77
-}
+# shellcheck source=tests/support/box.sh
+. "$(dirname "$0")/box.sh"
 [[ $EUID -eq 0 ]] || missing "root"
 if [[ ${DEB_TEST:-} != alone ]]; then
   unshare --mount true 2>/dev/null || missing "the right to make mount namespaces"
   DEB_TEST=alone exec unshare --mount "$0" "$@"
 fi
-older=$1 newer=$2 failed=0
+older=$1 newer=$2
 work=$(mktemp -d)
 trap 'umount --lazy "$work" 2>/dev/null || true; rmdir "$work" 2>/dev/null || true' EXIT
 mount -t tmpfs tmpfs "$work"
@@ -24,14 +22,6 @@ mount -t proc proc "$work/box/proc" 2>/dev/null || true
 cp "$older" "$work/box/root/debs/older.deb"
 cp "$newer" "$work/box/root/debs/newer.deb"
 
-expect() {
-  if [[ $2 == "$3" ]]; then
-    echo "ok    $1: $2"
-  else
-    echo "FAIL  $1: $2, not $3"
-    failed=1
-  fi
-}
 box() { chroot "$work/box" "$@"; }
 # Libraries of cameras are found on this computer or are not: this is about the package's own files and scripts.
 put() { box dpkg --force-depends --force-confold -i "/root/debs/$1.deb" 2>&1; }
@@ -68,4 +58,4 @@ said=$(box dpkg -P vcp-line 2>&1)
 expect "purged, settings go" "$(box test -e /etc/vcp-line || echo gone)" gone
 expect "verdicts stay" "$(cat "$work/box/var/lib/vcp-line/caps/outbox/verdict")" waits
 expect "and it says so" "$(grep -c '/var/lib/vcp-line is kept' <<<"$said")" 1
-exit $failed
+exit "$failed"
