@@ -8,6 +8,8 @@ mod contract;
 mod error;
 mod expected;
 pub mod finish;
+#[cfg(feature = "openvino")]
+mod kept_network;
 pub mod onnx;
 #[cfg(feature = "openvino")]
 pub mod openvino;

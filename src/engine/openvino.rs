@@ -12,8 +12,8 @@ use crate::vcp_clip::preprocess::Preprocessor;
 use crate::weights::bundle::Bundle;
 
 use super::finish::Finish;
-use super::onnx::{INLINE_LIMIT, OutputNames};
-use super::openvino_compile::{Arithmetic, compile, core, extras, floats, slices};
+use super::onnx::OutputNames;
+use super::openvino_compile::{Arithmetic, Delivery, compile, core, extras, floats, slices};
 use super::openvino_lanes::{Lanes, Streams, runtime, tensor};
 use super::scales::Scales;
 use super::{Engine, EngineChoice, EngineError, EngineInfo, EngineSpec, Precision, Tiles, prepare, self_test};
@@ -45,13 +45,13 @@ pub struct OpenvinoEngine {
 impl OpenvinoEngine {
     /// Compiles the network for the CPU. Takes seconds for a ViT-L/14.
     pub fn open(spec: &EngineSpec) -> Result<Self, EngineError> {
-        Self::open_with(spec, INLINE_LIMIT)
+        Self::open_with(spec, &Delivery::usual())
     }
 
-    fn open_with(spec: &EngineSpec, inline_limit: u64) -> Result<Self, EngineError> {
+    fn open_with(spec: &EngineSpec, delivery: &Delivery) -> Result<Self, EngineError> {
         let bundle = Bundle::open(&spec.bundle)?;
         let arithmetic = Arithmetic::choose(spec, &bundle)?;
-        let mut engine = Self::compute(spec, bundle, arithmetic, inline_limit)?;
+        let mut engine = Self::compute(spec, bundle, arithmetic, delivery)?;
         // Products of integers depend on the processor more than others do: some saturate on their way.
         if let Some(expected) = engine.scales.as_ref().map(|scales| scales.expected.clone()) {
             self_test::check(&mut engine, &expected)?;
@@ -62,14 +62,14 @@ impl OpenvinoEngine {
     /// With scales that are being tried: however far it is from float32.
     pub fn with_scales(spec: &EngineSpec, scales: Scales) -> Result<Self, EngineError> {
         let arithmetic = Arithmetic { precision: Precision::Int8, scales: Some(scales) };
-        Self::compute(spec, Bundle::open(&spec.bundle)?, arithmetic, INLINE_LIMIT)
+        Self::compute(spec, Bundle::open(&spec.bundle)?, arithmetic, &Delivery::usual())
     }
 
     fn compute(
         spec: &EngineSpec,
         bundle: Bundle,
         arithmetic: Arithmetic,
-        inline_limit: u64,
+        delivery: &Delivery,
     ) -> Result<Self, EngineError> {
         let mut core = core(spec, arithmetic.hint())?;
         let architecture = bundle.manifest().architecture.clone();
@@ -85,7 +85,7 @@ impl OpenvinoEngine {
         let preprocessor = prepare::preprocessor(&bundle);
 
         let shape = [1, 3, size, size];
-        let mut compiled = compile(&mut core, bundle, inline_limit, &shape, extras(arithmetic.scales.as_ref()))?;
+        let mut compiled = compile(&mut core, bundle, delivery, &shape, extras(arithmetic.scales.as_ref()))?;
         let taken = compiled
             .get_property(&PropertyKey::Rw(RwPropertyKey::HintInferencePrecision))
             .map_err(runtime("reading the precision"))?
@@ -167,7 +167,7 @@ impl OpenvinoEngine {
         };
         set(RwPropertyKey::HintPerformanceMode, "THROUGHPUT")?;
         set(RwPropertyKey::NumStreams, &streams.count().to_string())?;
-        let mut own = compile(&mut self.core, bundle, INLINE_LIMIT, &shape, extras(self.scales.as_ref()))?;
+        let mut own = compile(&mut self.core, bundle, &Delivery::usual(), &shape, extras(self.scales.as_ref()))?;
         let lanes = Lanes::new(&mut own, streams, &shape)?;
         Ok(lanes.with(own))
     }
@@ -257,6 +257,7 @@ impl Engine for OpenvinoEngine {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
 
     use super::*;
     use crate::clock::{Clock, SystemClock};
@@ -298,11 +299,11 @@ mod tests {
         crate::weights::random(&bundle, &small(), 7).unwrap();
         let engine = EngineChoice::Openvino;
         let spec = EngineSpec { engine, ..EngineSpec::new(bundle) };
-        let map = |inline_limit: u64| {
-            let mut engine = OpenvinoEngine::open_with(&spec, inline_limit).unwrap();
+        let map = |inline_limit: u64, cache: Option<PathBuf>| {
+            let mut engine = OpenvinoEngine::open_with(&spec, &Delivery { inline_limit, cache }).unwrap();
             engine.infer(&[&frame()]).unwrap().remove(0).map
         };
-        let (inside, beside) = (map(u64::MAX), map(0));
+        let (inside, beside) = (map(u64::MAX, None), map(0, None));
         let worst = inside.values().iter().zip(beside.values()).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
         // The sums are the same; how a constant is stored may change the kernel that adds them.
         assert!(worst <= 1e-5, "off by {worst}");
@@ -311,5 +312,9 @@ mod tests {
             high - low
         };
         assert!(spread(inside.values()) > 1e-3, "a flat map shows nothing");
+        // And what an earlier start has left gives the same to the bit.
+        let cache = || Some(folder.path().join("cache"));
+        let (first, second) = (map(0, cache()), map(0, cache()));
+        assert_eq!((first.values(), second.values()), (beside.values(), beside.values()));
     }
 }

@@ -1,12 +1,12 @@
 //! How the network is computed with OpenVINO, and its graph compiled for this CPU.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use openvino::{CompiledModel, Core, DeviceType, Model, PartialShape, RwPropertyKey, Tensor};
 
 use super::finish;
-use super::onnx::expanded::{ExpandError, Expanded};
-use super::onnx::{self, Extras, Storage};
+use super::kept_network::NetworkFiles;
+use super::onnx::{self, Extras, INLINE_LIMIT, Storage};
 use super::openvino_lanes::runtime;
 use super::scales::{Scales, ScalesError};
 use super::{EngineChoice, EngineError, EngineSpec, Precision, resident, scratch};
@@ -100,12 +100,27 @@ pub(super) fn core(spec: &EngineSpec, hint: &str) -> Result<Core, EngineError> {
     Ok(core)
 }
 
-/// Reads and compiles the network. Weights up to `inline_limit` bytes travel inside the graph; larger ones lie beside
-/// it in a file that OpenVINO maps, deleted when it has been compiled, and are kept from filling memory meanwhile.
+/// How the network gets to OpenVINO.
+pub(super) struct Delivery {
+    /// Weights up to so many bytes travel inside the graph.
+    pub inline_limit: u64,
+    /// Folder in which graphs with their weights beside them stay for the next start; `None`: they are deleted when they have been
+    /// compiled.
+    pub cache: Option<PathBuf>,
+}
+
+impl Delivery {
+    pub fn usual() -> Self {
+        Self { inline_limit: INLINE_LIMIT, cache: scratch::cache().map(|cache| cache.join("openvino")) }
+    }
+}
+
+/// Reads and compiles the network. Large weights lie beside the graph in a file that OpenVINO maps, and are kept from filling
+/// memory meanwhile.
 pub(super) fn compile(
     core: &mut Core,
     bundle: Bundle,
-    inline_limit: u64,
+    delivery: &Delivery,
     input: &[i64; 4],
     extras: Extras<'_>,
 ) -> Result<CompiledModel, EngineError> {
@@ -114,30 +129,20 @@ pub(super) fn compile(
         model.reshape_single_input(&input).map_err(runtime("input shape"))?;
         core.compile_model(model, DeviceType::CPU).map_err(runtime("compiling the network"))
     };
-    let constants = finish::text_constants(&bundle)?;
-    if bundle.manifest().weights.bytes <= inline_limit {
+    if bundle.manifest().weights.bytes <= delivery.inline_limit {
+        let constants = finish::text_constants(&bundle)?;
         let graph = onnx::encode(&bundle, &constants, Storage::Inline, extras)?;
         let mut model = core.read_model_from_buffer(&graph, None).map_err(runtime("reading the network"))?;
         return fix_and_compile(core, &mut model);
     }
-    let io = |path: &Path| {
-        let path = path.to_owned();
-        move |source| EngineError::Io { path, source }
-    };
-    let folder = scratch::folder()?;
-    let folder_path = folder.path().canonicalize().map_err(io(folder.path()))?;
-    let expanded = Expanded::write(&bundle, extras.scales, &folder_path).map_err(|error| match error {
-        ExpandError::Bundle(error) => EngineError::Bundle(error),
-        ExpandError::Io { path, source } => EngineError::Io { path, source },
-    })?;
-    let graph = folder_path.join("network.onnx");
-    let network = onnx::encode(&bundle, &constants, Storage::Expanded(&expanded), extras)?;
-    std::fs::write(&graph, network).map_err(io(&graph))?;
+    let files = NetworkFiles::of(&bundle, extras, delivery.cache.clone())?;
+    let weights = files.weights();
+    let weights = weights.canonicalize().map_err(|source| EngineError::Io { path: weights, source })?;
     drop(bundle);
-    drop(constants);
     let mut model = None;
-    let compiled = resident::kept_small(&folder_path.join(Expanded::FILE), || {
-        let read = core.read_model_from_file(&graph.to_string_lossy(), "").map_err(runtime("reading the network"))?;
+    let compiled = resident::kept_small(&weights, || {
+        let read =
+            core.read_model_from_file(&files.graph().to_string_lossy(), "").map_err(runtime("reading the network"))?;
         fix_and_compile(core, model.insert(read))
     });
     // Only now may OpenVINO unmap the file: see `resident`.

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use openvino::{DeviceType, PartialShape};
 
 use super::finish;
-use super::onnx::{self, Extras, FEATURE, INLINE_LIMIT, OutputNames};
-use super::openvino_compile::{Arithmetic, compile, core, floats};
+use super::onnx::{self, Extras, FEATURE, OutputNames};
+use super::openvino_compile::{Arithmetic, Delivery, compile, core, floats};
 use super::openvino_lanes::{runtime, tensor};
 use super::scales::{self, Hear, Watched};
 use super::{EngineError, EngineSpec, Precision, prepare};
@@ -28,7 +28,7 @@ pub fn watch(
     let size = arch.image_size as i64;
     let shape = [1, 3, size, size];
     let extras = Extras { scales: None, watched: true };
-    let mut compiled = compile(&mut core, bundle, INLINE_LIMIT, &shape, extras)?;
+    let mut compiled = compile(&mut core, bundle, &Delivery::usual(), &shape, extras)?;
     let mut request = compiled.create_infer_request().map_err(runtime("creating a request"))?;
     let mut input = tensor(&shape)?;
     for image in images {

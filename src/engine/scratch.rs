@@ -1,4 +1,5 @@
-//! Folders for files that an engine's runtime reads once: a network with its weights beside it.
+//! Folders for files that an engine's runtime reads: a network with its weights beside it, read once, and what stays for the next
+//! start.
 
 use std::path::{Path, PathBuf};
 
@@ -31,6 +32,15 @@ fn remove_leftovers(place: &Path) {
             Err(error) => tracing::debug!(folder = %entry.path().display(), %error, "cannot be removed"),
         }
     }
+}
+
+/// Where files stay for the next start: systemd's cache folder, or the user's.
+pub fn cache() -> Option<PathBuf> {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    variable("CACHE_DIRECTORY")
+        .and_then(|folders| std::env::split_paths(&folders).next())
+        .or_else(|| variable("XDG_CACHE_HOME").map(|cache| PathBuf::from(cache).join("vcp-line")))
+        .or_else(|| variable("HOME").map(|home| PathBuf::from(home).join(".cache/vcp-line")))
 }
 
 /// A folder on a disk (`/tmp` may be memory): systemd's cache folder, else `/var/tmp`, else the system's choice.

@@ -6,6 +6,8 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
+
 use super::names::is_in_graph;
 use crate::engine::scales::Scales;
 use crate::weights::bundle::{Bundle, BundleError};
@@ -18,6 +20,8 @@ pub struct Expanded {
     offsets: HashMap<String, u64>,
     /// Of those in 8 bits, the size of a step of each row.
     steps: HashMap<String, Vec<f32>>,
+    /// Of the written file, lower-case hexadecimal.
+    pub sha256: String,
 }
 
 /// The file could not be written.
@@ -45,12 +49,17 @@ impl Expanded {
         let path = folder.join(Self::FILE);
         let failed = |source| ExpandError::Io { path: path.clone(), source };
         let mut file = BufWriter::with_capacity(1 << 20, File::create(&path).map_err(failed)?);
+        let mut hash = Sha256::new();
+        let mut put = |bytes: &[u8]| {
+            hash.update(bytes);
+            file.write_all(bytes).map_err(failed)
+        };
         let (mut offsets, mut steps) = (HashMap::new(), HashMap::new());
         let mut at = 0_u64;
         for name in bundle.names().filter(|name| is_in_graph(name)) {
             let (_, values) = bundle.f32(name)?;
             let padding = at.next_multiple_of(ALIGNMENT) - at;
-            file.write_all(&[0; ALIGNMENT as usize][..padding as usize]).map_err(failed)?;
+            put(&[0; ALIGNMENT as usize][..padding as usize])?;
             at += padding;
             offsets.insert(name.to_owned(), at);
             let int8 = scales.and_then(|scales| scales.layers.get(name)).map(|layer| layer.weight(&values));
@@ -58,12 +67,12 @@ impl Expanded {
                 Some(int8) => bytemuck::cast_slice(&int8.values),
                 None => bytemuck::cast_slice(&values),
             };
-            file.write_all(bytes).map_err(failed)?;
+            put(bytes)?;
             at += bytes.len() as u64;
             steps.extend(int8.map(|int8| (name.to_owned(), int8.steps)));
         }
         file.flush().map_err(failed)?;
-        Ok(Self { offsets, steps })
+        Ok(Self { offsets, steps, sha256: hex::encode(hash.finalize()) })
     }
 
     /// Size of a step of each row of a tensor in 8 bits.

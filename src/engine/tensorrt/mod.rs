@@ -29,7 +29,7 @@ pub use library::FLAVOUR;
 pub use pipeline::GpuTimes;
 
 use super::plan::{self, Card, PlanError, PlanIdentity, Wanted};
-use super::{Engine, EngineError, EngineInfo, EngineSpec, Precision, self_test};
+use super::{Engine, EngineError, EngineInfo, EngineSpec, Precision, scratch, self_test};
 use crate::anomaly::{AnomalyMap, Prediction, StageTimes};
 use crate::engine::onnx::typed;
 use crate::frame::{Frame, Image};
@@ -224,15 +224,10 @@ pub fn check_plan(spec: &EngineSpec, card: Card<'_>) -> Result<PlanIdentity, Eng
     Ok(first_fitting(spec, &plan_places(spec), &wanted)?.0)
 }
 
-/// Where compiled kernels of this plan on this card are kept: systemd's cache folder, or the user's.
+/// Where compiled kernels of this plan on this card are kept.
 fn cache_file(plan_sha256: &str, sm: u32, driver: &str) -> Option<PathBuf> {
-    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-    let folder = variable("CACHE_DIRECTORY")
-        .and_then(|folders| std::env::split_paths(&folders).next())
-        .or_else(|| variable("XDG_CACHE_HOME").map(|cache| PathBuf::from(cache).join("vcp-line")))
-        .or_else(|| variable("HOME").map(|home| PathBuf::from(home).join(".cache/vcp-line")))?;
     let short = plan_sha256.get(..16).unwrap_or(plan_sha256);
-    Some(folder.join(format!("tensorrt/{short}-sm{sm}-cuda{driver}.cache")))
+    Some(scratch::cache()?.join(format!("tensorrt/{short}-sm{sm}-cuda{driver}.cache")))
 }
 
 impl Engine for TensorrtEngine {
