@@ -24,15 +24,35 @@ fn frame((width, height): (u32, u32)) -> Frame {
     Frame::alone("bench", SystemClock.now(), image)
 }
 
-fn timed(work: impl FnOnce()) -> Duration {
-    let begin = Instant::now();
-    work();
-    begin.elapsed()
+/// Processor time of this process so far, over all cores; Linux counts it in hundredths of a second.
+fn processor() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
+    // User and system time; the name before them may hold blanks, and ends with a bracket.
+    let (_, fields) = stat.rsplit_once(')').unwrap();
+    let ticks: u64 = fields.split_whitespace().skip(11).take(2).map(|ticks| ticks.parse::<u64>().unwrap()).sum();
+    Duration::from_millis(10 * ticks)
 }
 
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort();
-    times[times.len() / 2]
+/// Time on the wall, and of processors.
+type Times = [Duration; 2];
+
+fn timed(work: impl FnOnce()) -> Times {
+    let (begin, before) = (Instant::now(), processor());
+    work();
+    [begin.elapsed(), processor() - before]
+}
+
+fn sum(times: impl Iterator<Item = Times>) -> Times {
+    times.fold(Times::default(), |[wall, processor], times| [wall + times[0], processor + times[1]])
+}
+
+/// Milliseconds.
+fn medians(times: &[Times]) -> [f64; 2] {
+    [0, 1].map(|which| {
+        let mut times: Vec<Duration> = times.iter().map(|times| times[which]).collect();
+        times.sort();
+        times[times.len() / 2].as_secs_f64() * 1e3
+    })
 }
 
 fn main() {
@@ -66,12 +86,12 @@ fn main() {
         let asked = Asked { regions, ..Asked::default() };
         timed(|| drop(looker.look(engine.as_mut(), frame, asked, None).unwrap()))
     };
-    let mut times: [Vec<Duration>; 4] = Default::default();
+    let mut times: [Vec<Times>; 4] = Default::default();
     for round in 0..=rounds {
         let found = [
             look(&mut tiled, &whole, &[]),
-            (0..all).map(|_| look(&mut plain, &whole, &[])).sum(),
-            (0..all).map(|_| look(&mut plain, &small, &[])).sum(),
+            sum((0..all).map(|_| look(&mut plain, &whole, &[]))),
+            sum((0..all).map(|_| look(&mut plain, &small, &[]))),
             look(&mut part, &whole, &quarter),
         ];
         // The first is for what is done only once.
@@ -79,11 +99,18 @@ fn main() {
             times.iter_mut().zip(found).for_each(|(times, found)| times.push(found));
         }
     }
-    let [tiles, frames, pieces, region] = times.map(|times| median(times).as_secs_f64() * 1e3);
+    let [tiles, frames, pieces, region] = times.map(|times| medians(&times));
     println!("{all} tiles of {size_px} px, overlap {OVERLAP}, {precision:?}, medians of {rounds}");
-    println!("| what | ms | of the tiles |\n|---|---|---|");
-    println!("| one frame of {all} tiles | {tiles:.0} | |");
-    println!("| {all} frames of {}×{} | {frames:.0} | tiles cost {:.3} of it |", FRAME.0, FRAME.1, tiles / frames);
-    println!("| {all} frames of {size_px}×{size_px} | {pieces:.0} | tiles cost {:.3} of it |", tiles / pieces);
-    println!("| a region of a quarter, {some} tiles | {region:.0} | {:.3} |", region / tiles);
+    println!("| what | ms | processor ms | tiles cost of it | in processor time |\n|---|---|---|---|---|");
+    let row = |what: &str, [wall, processor]: [f64; 2]| {
+        println!("| {what} | {wall:.0} | {processor:.0} | {:.3} | {:.3} |", tiles[0] / wall, tiles[1] / processor);
+    };
+    row(&format!("one frame of {all} tiles"), tiles);
+    row(&format!("{all} frames of {}×{}", FRAME.0, FRAME.1), frames);
+    row(&format!("{all} frames of {size_px}×{size_px}"), pieces);
+    let [wall, processor] = [0, 1].map(|which| region[which] / tiles[which]);
+    println!(
+        "\nA region of a quarter, {some} tiles: {:.0} ms, {wall:.3} of the whole; {:.0} ms of processor time, {processor:.3}.",
+        region[0], region[1]
+    );
 }

@@ -8,7 +8,7 @@ use crate::engine::{Engine, EngineError, Tiles};
 use crate::frame::Frame;
 use crate::memory::{Memory, MemoryError};
 use crate::verdict::TileCount;
-use crate::view::{Plane, Rect, TileLayout, Transform, ViewError, ViewSpec, cut, laid_back, top_mean};
+use crate::view::{Mosaic, Rect, Stitched, TileLayout, Transform, ViewError, ViewSpec, cut, laid_back};
 
 /// How much the newest frame counts in the time that a tile is known to take.
 const NEWEST: f64 = 0.3;
@@ -17,13 +17,11 @@ const FORGOTTEN: f64 = 0.9;
 
 /// A camera's way of looking, made for the frames that come.
 ///
-/// While a frame of tiles is looked at, three maps of the area they cover are in memory, 12 bytes for each of its pixels (16 where
-/// regions leave tiles out); what is left of them afterwards is the frame's anomaly map, 4 bytes for each.
+/// While a frame of tiles is looked at, its anomaly map is in memory, 4 bytes for each pixel of the area they cover, and of the rows of
+/// tiles that overlap there (mostly two) 12 bytes for each value of a tile's map, or pixel of the tile where these are fewer.
 pub struct Looker {
     spec: ViewSpec,
     laid: Option<Laid>,
-    /// Memory of the planes of the frame before.
-    spare: [Vec<f32>; 2],
     per_tile: Option<Duration>,
 }
 
@@ -32,7 +30,6 @@ struct Laid {
     regions: Vec<Vec<[f32; 2]>>,
     transform: Transform,
     tiles: Option<TileLayout>,
-    weights: Option<Vec<f32>>,
 }
 
 impl Laid {
@@ -91,7 +88,7 @@ pub type Seen<'a> = &'a mut dyn FnMut(&Prediction, (u32, u32));
 impl Looker {
     /// Looks as `spec` says.
     pub fn new(spec: ViewSpec) -> Self {
-        Self { spec, laid: None, spare: Default::default(), per_tile: None }
+        Self { spec, laid: None, per_tile: None }
     }
 
     /// What was asked for.
@@ -123,8 +120,7 @@ impl Looker {
                 let transform = Transform::new(&self.spec, size)?;
                 let lay = |spec| TileLayout::new(&spec, transform.view_size(), &seen(regions, &transform));
                 let tiles = self.spec.tiles.map(lay).transpose()?;
-                let weights = tiles.as_ref().and_then(Plane::weights);
-                Laid { regions: regions.to_vec(), transform, tiles, weights }
+                Laid { regions: regions.to_vec(), transform, tiles }
             }
         };
         Ok(self.laid.insert(laid))
@@ -212,7 +208,7 @@ impl Looker {
     ) -> Result<Prediction, LookError> {
         let begin = Instant::now();
         let share = engine.info().top_k as f64 / (engine.info().image_size as f64).powi(2);
-        let Laid { transform, tiles: Some(layout), weights, .. } = laid else { return Err(LookError::Unwanted) };
+        let Laid { transform, tiles: Some(layout), .. } = laid else { return Err(LookError::Unwanted) };
         let count = layout.tiles().len();
         if let (Some(until), Some(per_tile)) = (asked.until, self.per_tile) {
             let left = until.saturating_duration_since(begin);
@@ -228,8 +224,7 @@ impl Looker {
             layout,
             asked,
             seen,
-            map: Plane::new(layout.area(), Vec::new()),
-            paths: self.spare.each_mut().map(|spare| Plane::new(layout.area(), std::mem::take(spare))),
+            mosaic: Mosaic::new(layout, share),
             above: f32::NEG_INFINITY,
             times: StageTimes::default(),
             done: 0,
@@ -238,7 +233,7 @@ impl Looker {
         let looked = engine.infer_tiles(&mut stitch);
         engine.hand_out_paths(false);
         looked?;
-        let Stitch { map, paths, above, times, done, error, .. } = stitch;
+        let Stitch { mosaic, above, times, done, error, .. } = stitch;
         if let Some(error) = error {
             return Err(error.into());
         }
@@ -246,15 +241,10 @@ impl Looker {
             return Err(LookError::Unwanted);
         }
         let inferred = Instant::now();
-        let weights = weights.as_deref();
-        let looked_at =
-            weights.map_or(layout.area().pixels(), |all| all.iter().filter(|weight| **weight > 0.0).count());
-        let mut paths = paths.map(|path| path.finish(weights));
-        let score = paths.iter_mut().map(|path| top_mean(path, looked_at, share)).sum();
-        self.spare = paths;
+        let Stitched { map, score } = mosaic.finish();
         let score = asked.memory.map_or(score, |memory| memory.fusion().join_score(score, above));
         let area = layout.area();
-        let map = AnomalyMap::sized(area.width as usize, area.height as usize, map.finish(weights));
+        let map = AnomalyMap::sized(area.width as usize, area.height as usize, map);
         let map = laid_back(map, transform, area);
         let inference = (inferred - begin).saturating_sub(times.preprocess + times.postprocess);
         let times = StageTimes { inference, postprocess: times.postprocess + inferred.elapsed(), ..times };
@@ -291,8 +281,7 @@ struct Stitch<'a, 's> {
     layout: &'a TileLayout,
     asked: Asked<'a>,
     seen: Option<Seen<'s>>,
-    map: Plane,
-    paths: [Plane; 2],
+    mosaic: Mosaic<'a>,
     /// The most that the memory has found in any tile.
     above: f32,
     times: StageTimes,
@@ -320,26 +309,20 @@ impl Tiles for Stitch<'_, '_> {
         self.times.preprocess += answer.times.preprocess;
         self.times.postprocess += answer.times.postprocess;
         let begin = Instant::now();
-        let side = answer.map.size();
         // An engine that keeps both paths to itself lets the map stand for them.
-        match answer.map.paths() {
-            Some(paths) => {
-                self.paths.iter_mut().zip(paths).for_each(|(plane, path)| plane.add(self.layout, at, path, side));
-            }
-            None => self.paths.iter_mut().for_each(|plane| plane.add(self.layout, at, answer.map.values(), side)),
-        }
-        let answer = match self.asked.memory.map(|memory| memory.look_at_tile(answer.clone(), size)) {
-            None => answer,
+        let alone = answer.map.clone();
+        let map = match self.asked.memory.map(|memory| memory.look_at_tile(answer, size)) {
+            None => alone.clone(),
             Some(Ok((joined, above))) => {
                 self.above = self.above.max(above);
-                joined
+                joined.map
             }
             Some(Err(error)) => {
                 self.error.get_or_insert(error);
                 return;
             }
         };
-        self.map.add(self.layout, at, answer.map.values(), side);
+        self.mosaic.add(at, map, alone);
         self.done += 1;
         self.times.postprocess += begin.elapsed();
     }

@@ -2,18 +2,20 @@
 //! the view is cut into.
 //!
 //! ```text
-//! captured frame ─ Transform ─▶ view ─ TileLayout ─▶ tiles ─ engine ─▶ maps ─ Stitch ─▶ one map ─ Transform⁻¹ ─▶ captured
+//! captured frame ─ Transform ─▶ view ─ TileLayout ─▶ tiles ─ engine ─▶ maps ─ Mosaic ─▶ one map ─ Transform⁻¹ ─▶ captured
 //! ```
 //! Whatever leaves the house (events, defects, polygons, overlays) is in pixels of the captured frame. Points are continuous:
 //! the top left pixel covers 0 … 1 on both axes, and its centre is at 0.5.
 
 mod back;
 mod cut;
+mod largest;
 mod lens;
 mod lens_file;
 pub mod locate;
 mod spec;
 mod stitch;
+mod tile_answer;
 mod tiles;
 mod transform;
 
@@ -22,6 +24,6 @@ pub use cut::cut;
 pub use lens::Lens;
 pub use lens_file::LensFileError;
 pub use spec::{Flip, Rotate, TileSpec, USUAL_OVERLAP, ViewError, ViewSpec};
-pub use stitch::{Plane, top_mean};
+pub use stitch::{Mosaic, Stitched};
 pub use tiles::{Rect, TileLayout};
 pub use transform::Transform;

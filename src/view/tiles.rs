@@ -168,6 +168,37 @@ impl TileLayout {
         self.without_regions
     }
 
+    /// Columns and rows of the grid that the tiles are places of.
+    pub fn grid(&self) -> (usize, usize) {
+        (self.columns.len(), self.rows.len())
+    }
+
+    /// Column and row of a tile in the grid. Tiles of a row begin at one height and are one height tall; so along columns.
+    pub fn place(&self, tile: usize) -> (usize, usize) {
+        self.places[tile]
+    }
+
+    /// How many pixels lie in a tile that is looked at.
+    pub fn covered(&self) -> usize {
+        if self.is_full() {
+            return self.area.pixels();
+        }
+        let (left, top) = (self.area.x, self.area.y);
+        let mut ends: Vec<u32> =
+            self.tiles.iter().flat_map(|tile| [tile.y - top, tile.y + tile.height - top]).collect();
+        ends.sort_unstable();
+        ends.dedup();
+        // Between two neighbouring ends every row is covered alike.
+        let alike = |rows: &[u32]| {
+            let mut covered = vec![false; self.area.width as usize];
+            for tile in self.tiles.iter().filter(|tile| (tile.y..tile.y + tile.height).contains(&(rows[0] + top))) {
+                covered[(tile.x - left) as usize..][..tile.width as usize].fill(true);
+            }
+            covered.into_iter().filter(|covered| *covered).count() * (rows[1] - rows[0]) as usize
+        };
+        ends.windows(2).map(alike).sum()
+    }
+
     /// Whether every pixel of [`Self::area`] lies in a tile that is looked at, in all of those that it could lie in.
     pub fn is_full(&self) -> bool {
         self.tiles.len() == self.columns.len() * self.rows.len()
@@ -307,6 +338,7 @@ mod tests {
             if layout.is_full() {
                 prop_assert!(sums.iter().all(|sum| (sum - 1.0).abs() < 1e-5));
             }
+            prop_assert_eq!(layout.covered(), sums.iter().filter(|sum| **sum > 0.0).count());
             // Whatever a region reaches is looked at.
             for [x0, y0, x1, y1] in regions.iter().map(|r| [r[0][0], r[0][1], r[2][0], r[2][1]]) {
                 for y in (y0 + 0.5).floor() as usize..(y1 - 0.5).ceil().max(0.0) as usize {
