@@ -47,7 +47,15 @@ pub enum TensorError {
 
 /// FP32 numbers as raw bytes.
 pub fn floats(values: &[f32]) -> Bytes {
-    values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>().into()
+    bytes([values].into_iter(), f32::to_le_bytes)
+}
+
+/// Numbers of several slices, each as bytes, one after the other.
+pub fn bytes<'a, const N: usize>(slices: impl Iterator<Item = &'a [f32]>, as_bytes: impl Fn(f32) -> [u8; N]) -> Bytes {
+    let mut all = Vec::new();
+    // A slice at a time: so the length is known, and the compiler copies many numbers at once.
+    slices.for_each(|values| all.extend(values.iter().map(|&value| as_bytes(value))));
+    all.into_flattened().into()
 }
 
 /// A tensor's head, with numbers that travel raw.

@@ -25,6 +25,10 @@ const MOST_CALLS: u32 = 32;
 const STREAM_WINDOW: u32 = 1 << 20;
 /// The same for all calls of a connection.
 const CONNECTION_WINDOW: u32 = 4 << 20;
+/// Bytes of a call in one piece; in the protocol's usual ones of 16 KiB a picture takes as many turns as it has pieces.
+const FRAME: u32 = 1 << 20;
+/// Bytes of an answer that are taken over before the network has them: a map of 518×518 and its score.
+const SEND_BUFFER: usize = 2 << 20;
 /// How often a silent connection is asked for a sign of life, and how long it may take.
 const ALIVE: (Duration, Duration) = (Duration::from_secs(20), Duration::from_secs(10));
 /// Pause when the system has no connection to give, as without file descriptors.
@@ -98,6 +102,8 @@ async fn speak(
         .max_concurrent_streams(MOST_CALLS)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_frame_size(FRAME)
+        .max_send_buf_size(SEND_BUFFER)
         .keep_alive_interval(ALIVE.0)
         .keep_alive_timeout(ALIVE.1)
         .serve_connection(TokioIo::new(stream), service);

@@ -204,7 +204,7 @@ fn raw(request: &InferRequest, input: &Tensor, bytes_each: usize) -> Result<Byte
 fn output(name: &str, predictions: &[Prediction]) -> Result<(Tensor, Bytes), Status> {
     let count = predictions.len();
     let side = predictions.first().map_or(0, |prediction| prediction.map.size());
-    let values = || predictions.iter().flat_map(|prediction| prediction.map.values());
+    let maps = || predictions.iter().map(|prediction| prediction.map.values());
     let absent = || Status::unimplemented(format!("this engine hands out no '{name}'"));
     Ok(match name {
         SCORE => {
@@ -213,12 +213,11 @@ fn output(name: &str, predictions: &[Prediction]) -> Result<(Tensor, Bytes), Sta
         }
         MAP_U16 => {
             // What is no number must not become one.
-            if values().any(|value| !value.is_finite()) {
+            if maps().flatten().any(|value| !value.is_finite()) {
                 return Err(Status::internal("the map has values that are no numbers"));
             }
-            let whole = |value: &f32| ((value.clamp(0.0, 1.0) * U16_ONE + 0.5) as u16).to_le_bytes();
-            let bytes: Vec<u8> = values().flat_map(whole).collect();
-            (tensor::head(name, "UINT16", &[count, side, side]), bytes.into())
+            let whole = |value: f32| ((value.clamp(0.0, 1.0) * U16_ONE + 0.5) as u16).to_le_bytes();
+            (tensor::head(name, "UINT16", &[count, side, side]), tensor::bytes(maps(), whole))
         }
         PATHS => {
             let mut all = Vec::with_capacity(count * 2 * side * side);
@@ -241,8 +240,7 @@ fn output(name: &str, predictions: &[Prediction]) -> Result<(Tensor, Bytes), Sta
             (tensor::head(name, "FP32", &shape), tensor::floats(&all))
         }
         _ => {
-            let bytes: Vec<u8> = values().flat_map(|value| value.to_le_bytes()).collect();
-            (tensor::head(name, "FP32", &[count, side, side]), bytes.into())
+            (tensor::head(name, "FP32", &[count, side, side]), tensor::bytes(maps(), f32::to_le_bytes))
         }
     })
 }

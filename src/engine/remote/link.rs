@@ -36,6 +36,8 @@ const SELF_TEST: Duration = Duration::from_secs(20);
 pub(super) const PULSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(1));
 /// Bytes of an answer that may be on their way before any is read.
 const WINDOW: u32 = 4 << 20;
+/// Bytes of an answer in one piece; in the protocol's usual ones of 16 KiB a map takes as many turns as it has pieces.
+const FRAME: u32 = 1 << 20;
 
 /// A server that may be asked.
 #[derive(Clone)]
@@ -216,6 +218,7 @@ async fn speak(
         .timer(TokioTimer::new())
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(2 * WINDOW)
+        .max_frame_size(FRAME)
         .handshake(TokioIo::new(stream))
         .await
         .map_err(away)?;
