@@ -12,9 +12,10 @@ use super::pictures;
 use crate::drift::Baseline;
 use crate::error_chain;
 use crate::event::{ModelInfo, RecipeInfo};
-use crate::line::Used;
-use crate::line::control::{Control, ControlError, RecipeChange};
+use crate::line::change::{RecipeChange, Reconfigured};
+use crate::line::control::{Control, ControlError};
 use crate::line::recipe::RecipeSpec;
+use crate::line::{Used, Way};
 use crate::memory::Memory;
 use crate::output;
 
@@ -30,7 +31,7 @@ pub enum ChangeError {
     /// Somebody was faster.
     #[error("{what} of camera '{camera}' was changed meanwhile; nothing was changed, do it again")]
     Changed {
-        /// The recipe, or its memory.
+        /// The recipe, its memory, or the view.
         what: &'static str,
         /// Which camera.
         camera: Arc<str>,
@@ -71,6 +72,19 @@ pub struct Calibrated {
 pub struct Begun<'a> {
     pub recipe: &'a RecipeSpec,
     pub memory: Option<Arc<Memory>>,
+    pub way: Arc<Way>,
+}
+
+/// What the settings, read again, say of a camera.
+pub struct Settings {
+    pub camera: Arc<str>,
+    pub configured: Used,
+    /// How its frames are looked at, where that is another way.
+    pub way: Option<Way>,
+    /// It is opened anew.
+    pub reopened: bool,
+    /// All of it waits until what the camera has in hand is answered.
+    pub waits: bool,
 }
 
 /// Changes recipes of a running line; shared by the threads that may.
@@ -130,6 +144,9 @@ impl Recipes {
         if !used.has_memory(begun.memory.as_ref()) {
             return Err(changed("the memory"));
         }
+        if control.way(camera)? != begun.way {
+            return Err(changed("the view"));
+        }
         let Calibrated { recipe, model, picture, sheets, apply: applied } = found;
         let info = recipe.info.clone();
         let (recipe, picture, found_with) = (Arc::new(recipe), picture.map(Arc::new), Some(model.clone()));
@@ -169,22 +186,22 @@ impl Recipes {
         Ok(changes.into_iter().map(apply).collect())
     }
 
-    /// Takes what the settings say of each camera now over, in one step for all of them; `true` for a camera that is opened anew.
-    /// Says which recipes are others now.
-    pub fn read_again(
-        &self,
-        control: &Control,
-        settings: Vec<(Arc<str>, Used, bool)>,
-    ) -> Result<Vec<Value>, ChangeError> {
+    /// Takes what the settings say of each camera now over, in one step for all of them. Says which recipes are others now.
+    pub fn read_again(&self, control: &Control, settings: Vec<Settings>) -> Result<Vec<Value>, ChangeError> {
         let mut kept = self.kept();
         let (mut changes, mut all) = (Vec::new(), Vec::new());
-        for (camera, configured, reopened) in settings {
+        for Settings { camera, configured, way, reopened, waits } in settings {
             let before = in_use(&mut kept, control, &camera)?;
             let again = kept.again(&camera, configured)?;
             let same = again.used.is_same(&before);
             let used = if same { before } else { again.used.clone() };
-            let change = control.reconfigure(&camera, used, again.configured.clone(), reopened)?;
-            changes.push((change, same));
+            let configured = again.configured.clone();
+            if way.is_some() && same && used.found_with.is_some() {
+                let RecipeInfo { id, version } = &used.recipe.info;
+                tracing::warn!(%camera, recipe = id, version, "its thresholds were found with another view: calibrate again");
+            }
+            let now = Reconfigured { used, configured, way, reopened, waits };
+            changes.push((control.reconfigure(&camera, now)?, same));
             all.push(again);
         }
         kept.keep_again(all)?;

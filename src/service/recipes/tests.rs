@@ -197,6 +197,10 @@ impl Stage {
         }
     }
 
+    fn way(&self) -> Arc<Way> {
+        self.control.way("top").expect("a camera")
+    }
+
     fn files(&self) -> usize {
         std::fs::read_dir(self.state.path().join("calibrations/top/caps")).map_or(0, Iterator::count)
     }
@@ -207,7 +211,7 @@ fn a_calibration_of_another_memory_is_not_applied_and_leaves_nothing() {
     let stage = Stage::start(tempfile::tempdir().expect("temp dir"), plan());
     stage.remember((8, 6), 1);
     let used = stage.used();
-    let begun = Begun { recipe: &used.recipe, memory: used.memory.clone() };
+    let begun = Begun { recipe: &used.recipe, memory: used.memory.clone(), way: stage.way() };
     let found = stage.calibrated(2, true);
     stage.recipes.roll_back(&stage.control, None).expect("only the memory was another");
     assert_eq!(stage.used().recipe, used.recipe);
@@ -217,7 +221,7 @@ fn a_calibration_of_another_memory_is_not_applied_and_leaves_nothing() {
     assert!(refused.starts_with("the memory of camera 'top' was changed meanwhile"), "{refused}");
     assert_eq!(stage.files(), 0);
 
-    let begun = Begun { recipe: &used.recipe, memory: None };
+    let begun = Begun { recipe: &used.recipe, memory: None, way: stage.way() };
     let put = |found, commits| stage.recipes.calibrated(&stage.control, &camera, &begun, found, &move || commits);
     assert!(put(stage.calibrated(2, true), false).is_err(), "the service is stopping");
     assert_eq!((stage.files(), stage.used().recipe), (0, used.recipe.clone()));
@@ -235,7 +239,7 @@ fn what_cannot_be_written_is_not_applied() {
     let stage = Stage::start(tempfile::tempdir().expect("temp dir"), plan());
     std::fs::write(stage.state.path().join("calibrations"), "a file").expect("written");
     let used = stage.used();
-    let begun = Begun { recipe: &used.recipe, memory: None };
+    let begun = Begun { recipe: &used.recipe, memory: None, way: stage.way() };
     let found = stage.calibrated(2, true);
     let refused =
         stage.recipes.calibrated(&stage.control, &"top".into(), &begun, found, &|| true).expect_err("no folder");
