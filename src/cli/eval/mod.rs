@@ -1,5 +1,6 @@
 //! `vcp-line eval`: a labelled data set through the model, and what its answers are worth.
 
+mod recipe;
 mod table;
 
 use std::io::IsTerminal;
@@ -7,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
@@ -39,10 +40,15 @@ const PLAIN_EVERY: Duration = Duration::from_secs(20);
 const HASH_DIGITS: usize = 12;
 
 #[derive(Args)]
+#[command(group = clap::ArgGroup::new("of_line").args(["view", "recipe"]))]
 pub struct EvalArguments {
-    /// Model bundle.
-    #[arg(long, value_name = "BUNDLE")]
-    model: PathBuf,
+    /// Model bundle [default: that of --recipe, with its engine and precision]
+    #[arg(long, value_name = "BUNDLE", required_unless_present = "recipe")]
+    model: Option<PathBuf>,
+    /// Count what this line's recipe lets escape and rejects, judged as its camera judges frames: its thresholds, smallest defect,
+    /// regions, view, memory, parts found. A recipe that came to the line by command is not in its settings.
+    #[arg(long, value_name = "LINE.toml", conflicts_with_all = NOT_BY_RECIPES)]
+    recipe: Option<PathBuf>,
     #[command(flatten)]
     engine: EngineArguments,
     /// Root of the data set; with `--layout meta` also the JSON file itself.
@@ -99,8 +105,8 @@ pub struct EvalArguments {
     /// Pictures whose part is not found are left out.
     #[arg(long, value_name = "LINE.toml", conflicts_with_all = NOT_IN_VIEWS, conflicts_with_all = ["tiles", "crop"])]
     view: Option<PathBuf>,
-    /// Whose view, when the line has several cameras.
-    #[arg(long, value_name = "NAME", requires = "view")]
+    /// Whose view or recipe, when the line has several cameras.
+    #[arg(long, value_name = "NAME", requires = "of_line")]
     camera: Option<String>,
     /// Measure a classical baseline on the same pictures: distance from the local median, smoothed.
     #[arg(long)]
@@ -122,6 +128,22 @@ pub struct EvalArguments {
 
 /// What knows pictures as the model sees whole ones alone.
 const NOT_IN_VIEWS: [&str; 6] = ["good", "report", "baseline", "baseline_window", "baseline_sigma", "tune_baseline"];
+
+/// What measures the model, whatever a recipe makes of it.
+const NOT_BY_RECIPES: [&str; 12] = [
+    "good",
+    "report",
+    "baseline",
+    "baseline_window",
+    "baseline_sigma",
+    "tune_baseline",
+    "size_bins",
+    "fail_good",
+    "tiles",
+    "crop",
+    "view",
+    "tune_data",
+];
 
 /// `[x, y, width, height]`; a type of its own, because clap takes a list for several values.
 #[derive(Clone, Copy, Debug)]
@@ -154,7 +176,11 @@ fn percent(text: &str) -> Result<f64, String> {
 }
 
 pub fn run(arguments: &EvalArguments) -> anyhow::Result<()> {
-    failure::bundle_there(&arguments.model)?;
+    if let Some(file) = &arguments.recipe {
+        return recipe::run(arguments, file);
+    }
+    let Some(model) = &arguments.model else { bail!("no model; name one with --model") };
+    failure::bundle_there(model)?;
     failure::there("--data", &arguments.data)?;
     if let Some(root) = &arguments.tune_data {
         failure::there("--tune-data", root)?;
@@ -177,7 +203,7 @@ pub fn run(arguments: &EvalArguments) -> anyhow::Result<()> {
         output::check_file(path).with_context(|| format!("writing {}", path.display()))?;
     }
     let mut report = arguments.report.as_deref().map(Report::begin).transpose()?;
-    let mut engine = engine::open(&arguments.engine.spec(&arguments.model, 1))?;
+    let mut engine = engine::open(&arguments.engine.spec(model, 1))?;
     let tuned = tuning.map(|data| tuned(&data, &dataset, engine.info().image_size, arguments.strict)).transpose()?;
     let baseline = arguments.baseline(tuned.as_ref());
     let (view, locate) = arguments.view()?;
