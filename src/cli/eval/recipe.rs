@@ -6,13 +6,14 @@ use std::path::Path;
 use anyhow::Context;
 use serde_json::{Value, json};
 
-use super::{Display, EvalArguments, SCHEMA, found};
+use super::display::{Display, found};
 use crate::calibrate::promise::upper_limit;
+use crate::cli::engine_arguments::EngineArguments;
 use crate::cli::inspect::judge::{self, Judge};
 use crate::cli::terminal::{self, note};
 use crate::cli::{failure, json_file};
 use crate::clock::{Clock, SystemClock};
-use crate::dataset::{Dataset, DatasetError, Item, most_left_out};
+use crate::dataset::{Dataset, DatasetError, Item, Layout, Split, most_left_out};
 use crate::engine::{self, Engine, EngineInfo};
 use crate::error_chain;
 use crate::event::VerdictWord;
@@ -25,6 +26,8 @@ use crate::output;
 use crate::source::image_file;
 use crate::verdict::{Inspection, Verdict};
 
+/// Version of the JSON; a field that is added does not change it.
+const SCHEMA: u32 = 1;
 /// Confidence of the bounds.
 const CONFIDENCE: f64 = 0.95;
 /// Characters of a class's name in the table.
@@ -95,18 +98,42 @@ struct Wrong {
     inspection: Inspection,
 }
 
-/// See the module.
-pub fn run(arguments: &EvalArguments, file: &Path) -> anyhow::Result<()> {
-    let (config, judge) = judge::open(file, arguments.camera.as_deref())?;
-    let spec = match &arguments.model {
-        Some(bundle) => arguments.engine.spec(bundle, 1),
-        None => arguments.engine.over(config.engine),
+/// Labelled pictures, and what of them counts.
+pub struct Labelled<'a> {
+    /// Root of the data set.
+    pub root: &'a Path,
+    /// How its files lie.
+    pub layout: Layout,
+    /// Which part of it.
+    pub split: Split,
+    /// These classes alone; none are all.
+    pub classes: &'a [String],
+    /// A picture that cannot be judged ends it.
+    pub strict: bool,
+    /// More than a tenth of the pictures may be left out.
+    pub allow_missing: bool,
+}
+
+/// Counts what the recipe of this camera in `file` makes of the pictures; `model` in place of the line's, into `to` as JSON, `-` is standard output.
+pub fn run(
+    data: &Labelled<'_>,
+    file: &Path,
+    camera: Option<&str>,
+    (model, asked): (Option<&Path>, &EngineArguments),
+    to: Option<&Path>,
+) -> anyhow::Result<()> {
+    let (config, judge) = judge::open(file, camera)?;
+    let spec = match model {
+        Some(bundle) => asked.spec(bundle, 1),
+        None => asked.over(config.engine),
     };
     failure::bundle_there(&spec.bundle)?;
-    failure::there("--data", &arguments.data)?;
-    let dataset = Dataset::open(&arguments.data, arguments.layout, arguments.split)?.only(&arguments.classes)?;
-    found(&dataset, arguments.allow_missing)?;
-    if let Some(path) = arguments.json.as_deref().filter(|path| *path != Path::new("-")) {
+    failure::there("--data", data.root)?;
+    let dataset = Dataset::open(data.root, data.layout, data.split)?.only(data.classes)?;
+    found(&dataset, data.allow_missing)?;
+    let to_stdout = to == Some(Path::new("-"));
+    let to_file = to.filter(|_| !to_stdout);
+    if let Some(path) = to_file {
         output::check_file(path).with_context(|| format!("writing {}", path.display()))?;
     }
     let memory = judge.memory.as_deref().map(Memory::read).transpose()?;
@@ -118,10 +145,9 @@ pub fn run(arguments: &EvalArguments, file: &Path) -> anyhow::Result<()> {
     }
     let looker = Looker::new(judge.view.clone());
     let mut line = AsLine { engine: engine.as_mut(), judge, memory, looker };
-    let counted = line.count(&dataset, arguments)?;
-    let to_stdout = arguments.json.as_deref() == Some(Path::new("-"));
-    let json = counted.json(arguments, &dataset, line.engine.info(), &line.judge, line.memory.as_ref());
-    if let Some(path) = arguments.json.as_deref().filter(|_| !to_stdout) {
+    let counted = line.count(&dataset, data)?;
+    let json = counted.json(data, &dataset, line.engine.info(), &line.judge, line.memory.as_ref());
+    if let Some(path) = to_file {
         json_file::write(path, &json)?;
     }
     match to_stdout {
@@ -152,7 +178,7 @@ struct Counted {
 }
 
 impl AsLine<'_> {
-    fn count(&mut self, dataset: &Dataset, arguments: &EvalArguments) -> anyhow::Result<Counted> {
+    fn count(&mut self, dataset: &Dataset, data: &Labelled<'_>) -> anyhow::Result<Counted> {
         let mut counted = Counted::default();
         let mut display = Display::new();
         // What was left out before counts as well.
@@ -172,13 +198,13 @@ impl AsLine<'_> {
                             counted.wrong.push(Wrong { class, image, bad: item.anomalous, inspection });
                         }
                     }
-                    Err(reason) if arguments.strict => anyhow::bail!("{reason}"),
+                    Err(reason) if data.strict => anyhow::bail!("{reason}"),
                     Err(reason) => {
                         display.say(&format!("vcp-line: {reason}; left out"));
                         let image = item.image.display().to_string();
                         counted.left_out.push(json!({ "image": image, "reason": reason }));
                         reasons.push(reason);
-                        if !arguments.allow_missing && reasons.len() > most {
+                        if !data.allow_missing && reasons.len() > most {
                             let so_far = reasons.len() + dataset.left_out();
                             return Err(DatasetError::too_many_left_out(so_far, all, reasons).into());
                         }
@@ -227,7 +253,7 @@ impl Counted {
 
     fn json(
         &self,
-        arguments: &EvalArguments,
+        data: &Labelled<'_>,
         dataset: &Dataset,
         info: &EngineInfo,
         judge: &Judge,
@@ -247,9 +273,9 @@ impl Counted {
         };
         json!({
             "schema": SCHEMA,
-            "data": arguments.data.display().to_string(),
+            "data": data.root.display().to_string(),
             "layout": dataset.layout.name(),
-            "split": arguments.split.name(),
+            "split": data.split.name(),
             "model": {
                 "name": info.model, "sha256": info.sha256,
                 "engine": info.engine.to_string(), "precision": info.precision.to_string(),
@@ -295,7 +321,7 @@ impl Counted {
 fn table(classes: &[(String, Counts)], all: Counts) -> String {
     let mut text = format!(
         "{:<NAME$} {:>6} {:>8} {:>6} {:>6} {:>7} {:>6} {:>10}  {}\n",
-        "class", "good", "rejected", "%", "bad", "escaped", "%", "no verdict", "escapes"
+        "class", "good", "rejected", "%", "bad", "escaped", "%", "no verdict", "result"
     );
     let rule = "─".repeat(80);
     text.push_str(&format!("{rule}\n"));
@@ -315,7 +341,11 @@ fn table(classes: &[(String, Counts)], all: Counts) -> String {
             bad.passed,
             percent(share(bad.passed, bad.parts)),
             good.without_verdict() + bad.without_verdict(),
-            if bad.passed > 0 { "FAIL" } else { "none" },
+            match bad {
+                Kind { parts: 0, .. } => "–",
+                Kind { passed: 0, .. } => "ok",
+                Kind { .. } => "FAIL",
+            },
         );
         debug_assert!(written.is_ok());
     };
@@ -374,7 +404,7 @@ mod tests {
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[2].starts_with("a name that is …") && lines[2].ends_with("FAIL"), "{text}");
-        assert!(lines[3].contains("–") && lines[3].ends_with("none"), "{text}");
+        assert!(lines[3].ends_with("–          0  –"), "{text}");
         assert!(lines[4].starts_with("all ") && lines[4].contains(" 10004 ") && lines[4].contains(" 8 "), "{text}");
         let said = sentences(counts);
         assert!(said.contains("escapes: 2 of 10000 bad parts, 0.0 %; at most 0.1 % with 95 % confidence"), "{said}");
