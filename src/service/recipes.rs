@@ -7,7 +7,7 @@ use std::{fs, io};
 
 use serde_json::{Value, json};
 
-use super::kept::{KeptError, KeptRecipes, Prepared, Wish};
+use super::kept::{By, KeptError, KeptRecipes, Prepared, Who, Wish};
 use super::pictures;
 use crate::drift::Baseline;
 use crate::error_chain;
@@ -112,6 +112,7 @@ impl Recipes {
         &self,
         control: &Control,
         camera: Option<&str>,
+        who: &Who,
         wish: impl Fn(&RecipeSpec) -> Wish,
     ) -> Result<Value, ChangeError> {
         let mut kept = self.kept();
@@ -121,6 +122,7 @@ impl Recipes {
             let (next, with) = kept.next(&camera, &used, wish(&used.recipe))?;
             changes.push((control.change(&camera, next)?, with));
         }
+        kept.changed_by(By::Command, Some(who));
         kept.keep(changes.iter().map(|(change, with)| (&**change.camera(), change.recipe(), with.clone())))?;
         Ok(changes.into_iter().map(|(change, _)| apply(change)).collect())
     }
@@ -151,6 +153,7 @@ impl Recipes {
         let info = recipe.info.clone();
         let (recipe, picture, found_with) = (Arc::new(recipe), picture.map(Arc::new), Some(model.clone()));
         let change = control.change(camera, Used { recipe, picture, found_with, ..used })?;
+        kept.changed_by(By::Calibration, None);
         let folder = kept.directory().map(Path::to_owned);
         let place = |name: &str| Some(folder.as_ref()?.join(pictures::place(camera, &info, name, !applied)));
         let files: Vec<PathBuf> = sheets.iter().filter_map(|(name, _)| place(name)).collect();
@@ -173,6 +176,7 @@ impl Recipes {
         control: &Control,
         camera: Option<&str>,
         prepared: &Prepared,
+        who: &Who,
     ) -> Result<Value, ChangeError> {
         let mut kept = self.kept();
         let (mut changes, mut all) = (Vec::new(), Vec::new());
@@ -182,12 +186,13 @@ impl Recipes {
             changes.push(control.change(&camera, used)?);
             all.push((camera.to_string(), next));
         }
+        kept.changed_by(By::RecipeFile, Some(who));
         kept.keep_over(all)?;
         Ok(changes.into_iter().map(apply).collect())
     }
 
     /// Takes what the settings say of each camera now over, in one step for all of them. Says which recipes are others now.
-    pub fn read_again(&self, control: &Control, settings: Vec<Settings>) -> Result<Vec<Value>, ChangeError> {
+    pub fn read_again(&self, control: &Control, settings: Vec<Settings>, who: &Who) -> Result<Vec<Value>, ChangeError> {
         let mut kept = self.kept();
         let (mut changes, mut all) = (Vec::new(), Vec::new());
         for Settings { camera, configured, way, reopened, waits } in settings {
@@ -204,6 +209,7 @@ impl Recipes {
             changes.push((control.reconfigure(&camera, now)?, same));
             all.push(again);
         }
+        kept.changed_by(By::Settings, Some(who));
         kept.keep_again(all)?;
         let done = changes.into_iter().map(|(change, same)| (apply(change), same));
         Ok(done.filter(|(_, same)| !same).map(|(done, _)| done).collect())
@@ -211,7 +217,7 @@ impl Recipes {
 
     /// Back to the recipe before with what belonged to it, as a new version where the name is the same: a version never means
     /// two recipes. What cannot be used now is left out, and named.
-    pub fn roll_back(&self, control: &Control, camera: Option<&str>) -> Result<Value, ChangeError> {
+    pub fn roll_back(&self, control: &Control, camera: Option<&str>, who: &Who) -> Result<Value, ChangeError> {
         let mut kept = self.kept();
         let (camera, _) = control.used(camera)?;
         let used = in_use(&mut kept, control, &camera)?;
@@ -237,6 +243,7 @@ impl Recipes {
             };
             match read() {
                 Ok(change) => {
+                    kept.changed_by(By::Rollback, Some(who));
                     kept.roll_back(&camera, left_out.len())?;
                     let mut done = apply(change);
                     done["memory"] = json!(control.used(Some(&camera))?.1.memory.map(|memory| memory.info()));
@@ -272,6 +279,7 @@ impl Recipes {
         let before = used.model(control.model());
         let found_with = used.found_with.clone().or_else(|| Some(before.clone()));
         let change = control.change(camera, Used { memory: Some(Arc::clone(&memory)), found_with, ..used })?;
+        kept.changed_by(By::Learning, None);
         let file = kept.keep_memory(camera, &memory, before, commits)?;
         change.apply();
         Ok(file)

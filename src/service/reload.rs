@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::error::ServiceError;
+use super::kept::Who;
 use super::pictures;
 use super::plan;
 use super::recipes::{ChangeError, Recipes, Settings};
@@ -58,7 +59,7 @@ impl Reload {
         Self { path, text, config, broker: Broker::of(publisher), live: publisher.live.clone() }
     }
 
-    fn again(&mut self, control: &Control, recipes: &Recipes) -> Result<Value, ReloadError> {
+    fn again(&mut self, control: &Control, recipes: &Recipes, who: &Who) -> Result<Value, ReloadError> {
         let (mut config, text) = config::load_with_text(&self.path)?;
         let Changes { keys, cameras, mut restart } = config::changes(&self.text, &text);
         // It follows the deadlines of parts, unless it is set.
@@ -93,7 +94,7 @@ impl Reload {
             }
         }
         // The last that can fail; from here on everything is taken over.
-        let changed = recipes.read_again(control, settings)?;
+        let changed = recipes.read_again(control, settings, who)?;
         let mut waiting = Vec::new();
         for (camera, reopening) in reopenings {
             control.reopen(&camera, reopening).map_err(ChangeError::from)?;
@@ -121,7 +122,7 @@ impl Reload {
 }
 
 impl Reread for Reload {
-    fn read_again(&mut self, control: &Control, recipes: &Recipes) -> Result<Value, RereadError> {
-        Ok(self.again(control, recipes)?)
+    fn read_again(&mut self, control: &Control, recipes: &Recipes, who: &Who) -> Result<Value, RereadError> {
+        Ok(self.again(control, recipes, who)?)
     }
 }

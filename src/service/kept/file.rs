@@ -6,6 +6,7 @@ use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
 
+use super::origin::Origin;
 use crate::event::ModelInfo;
 use crate::line::recipe::RecipeSpec;
 use crate::output;
@@ -48,10 +49,15 @@ pub struct FromFile {
 /// What was in use together.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Before {
+    /// Thresholds and regions.
     #[serde(flatten)]
     pub recipe: RecipeSpec,
+    /// What belongs to it.
     #[serde(flatten)]
     pub with: With,
+    /// Since when it was in use, and whose doing that was; absent: it is that of the settings, or nobody noted it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Origin>,
 }
 
 /// What belongs to a product whenever it comes back.
@@ -78,6 +84,9 @@ pub struct Kept {
     pub recipe: RecipeSpec,
     #[serde(flatten)]
     pub with: With,
+    /// Since when it is in use, and whose doing that was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Origin>,
     /// The settings have changed since, and somebody was told.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub superseded: bool,
@@ -95,7 +104,7 @@ impl Kept {
         // The settings say what belongs to their own.
         products.remove(&configured.info.id);
         let recipe = configured.clone();
-        Self { configured, recipe, with, superseded: false, before: Vec::new(), products }
+        Self { configured, recipe, with, since: None, superseded: false, before: Vec::new(), products }
     }
 
     pub fn is_used(&self) -> bool {
@@ -104,7 +113,7 @@ impl Kept {
 
     /// This in place of what is in use, which a way back leads to.
     pub fn put(&mut self, recipe: RecipeSpec, with: With) {
-        let before = Before { recipe: self.recipe.clone(), with: self.with.clone() };
+        let before = Before { recipe: self.recipe.clone(), with: self.with.clone(), since: self.since.clone() };
         self.before.push(before);
         self.before.drain(..self.before.len().saturating_sub(MOST_BEFORE));
         self.set(recipe, with);
@@ -120,7 +129,7 @@ impl Kept {
         let product = self.products.entry(recipe.info.id.clone()).or_default();
         product.with = With { found_with: None, ..with.clone() };
         product.newest = product.newest.max(recipe.info.version);
-        product.last = Some(Before { recipe: recipe.clone(), with: with.clone() });
+        product.last = Some(Before { recipe: recipe.clone(), with: with.clone(), since: None });
     }
 
     /// Names of all memories that may come back.
@@ -158,7 +167,7 @@ pub fn parse(file: &Path) -> io::Result<BTreeMap<String, Kept>> {
     let mut kept: BTreeMap<String, Kept> = serde_json::from_slice(&fs::read(file)?)?;
     // One that was written before products were told apart says it all the same.
     for kept in kept.values_mut().filter(|kept| kept.products.is_empty()) {
-        for Before { recipe, with } in kept.before.clone() {
+        for Before { recipe, with, .. } in kept.before.clone() {
             kept.know(&recipe, &with);
         }
         let (recipe, with) = (kept.recipe.clone(), kept.with.clone());

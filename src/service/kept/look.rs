@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::file::{FILE, Kept, MEMORIES, parse};
+use super::file::{Before, FILE, Kept, MEMORIES, With, parse};
 use crate::line::CameraPlan;
 use crate::line::recipe::RecipeSpec;
 
@@ -22,6 +22,15 @@ pub fn memory_in_use(
     let settings = kept.recipe.info.id == camera.recipe.info.id && !kept.with.without_memory;
     let file = kept.with.memory.zip(directory).map(|(name, directory)| directory.join(MEMORIES).join(name));
     Ok(file.or_else(|| configured.filter(|_| settings).map(Path::to_owned)))
+}
+
+/// What a camera was and is judged by, the latest last: what is kept of it, else what the settings say.
+pub fn recipe_history(directory: Option<&Path>, camera: &CameraPlan) -> io::Result<Vec<Before>> {
+    let Some(kept) = kept_in_use(directory, camera)? else {
+        return Ok(vec![Before { recipe: camera.recipe.clone(), with: With::default(), since: None }]);
+    };
+    let Kept { recipe, with, since, before, .. } = kept;
+    Ok(before.into_iter().chain([Before { recipe, with, since }]).collect())
 }
 
 fn kept_in_use(directory: Option<&Path>, camera: &CameraPlan) -> io::Result<Option<Kept>> {
