@@ -47,11 +47,11 @@ fn a_view_changes_between_two_parts_and_no_part_is_lost_or_sees_half_of_two() {
     let parts = Subscriber::start(broker.port, "vcp-line/caps/+/verdict", &[]);
     let reader = Subscriber::start(broker.port, ACK, &[]);
     // Every value of the map is a defect, so that its box is what was looked at; thresholds tell which settings judged.
-    let views = [("[0,0,32,64]", 1e-6), ("[32,0,32,64]", 2e-6), ("[16,32,48,32]", 3e-6)];
+    let views = [([0, 0, 32, 64], 1e-6), ([32, 0, 32, 64], 2e-6), ([16, 32, 48, 32], 3e-6)];
     let text = |at: usize| {
         let (crop, threshold) = views[at];
         let recipe = format!("[camera.recipe]\ndefect_threshold = {threshold:?}\nmin_area_px = 1\n");
-        settings(broker.port, &cameras(&format!("{recipe}[camera.view]\ncrop = {crop}\n")))
+        settings(broker.port, &cameras(&format!("{recipe}[camera.view]\ncrop = {crop:?}\n")))
     };
     let line = Line::run(&text(0));
     line.service.logged("commands can come in");
@@ -66,10 +66,10 @@ fn a_view_changes_between_two_parts_and_no_part_is_lost_or_sees_half_of_two() {
     let mut seen = BTreeMap::new();
     for event in &top {
         let threshold = event["defect_threshold"].as_f64().unwrap();
-        let is = |(_, known): &&(&str, f64)| (known - threshold).abs() < 1e-9;
+        let is = |(_, known): &&([u32; 4], f64)| (known - threshold).abs() < 1e-9;
         let (crop, _) = views.iter().find(is).unwrap_or_else(|| panic!("{event}"));
         let defects = event["defects"].as_array().unwrap();
-        assert!(!defects.is_empty() && defects.iter().all(|defect| defect["box"].to_string() == *crop), "{event}");
+        assert!(!defects.is_empty() && defects.iter().all(|defect| defect["box"] == json!(crop)), "{event}");
         *seen.entry(*crop).or_insert(0) += 1;
     }
     assert!(seen.len() == 3 && seen.values().all(|count| *count >= 3), "{seen:?}");

@@ -272,7 +272,12 @@ impl KeptRecipes {
         }
         let with = With { found_with: configured.found_with.clone(), ..With::default() };
         let products = kept.map(|kept| kept.products.clone()).unwrap_or_default();
-        Ok(Kept::new(RecipeSpec::clone(&configured.recipe), with, products))
+        let mut new = Kept::new(RecipeSpec::clone(&configured.recipe), with, products);
+        if let Some(kept) = kept {
+            new.history = kept.history.clone();
+            new.remember(kept.now());
+        }
+        Ok(new)
     }
 
     /// What so many more steps back than one lead to: a recipe as a new version, because a version that was used before has
@@ -362,10 +367,15 @@ impl KeptRecipes {
     fn replace(&mut self, mut kept: BTreeMap<String, Kept>) -> Result<(), KeptError> {
         if let Some((by, who)) = &self.origin {
             for (camera, kept) in &mut kept {
-                let same = |before: &Kept| (&before.recipe, &before.with) == (&kept.recipe, &kept.with);
-                if !self.kept.get(camera).is_some_and(same) {
-                    kept.since = Some(Origin::now(*by, who.as_ref()));
+                let before = self.kept.get(camera).filter(|kept| kept.is_used());
+                if before.is_some_and(|before| (&before.recipe, &before.with) == (&kept.recipe, &kept.with)) {
+                    continue;
                 }
+                let settings = || Some(Before::of_settings(&self.configured.get(camera)?.recipe));
+                if let Some(was) = before.map(Kept::now).or_else(settings) {
+                    kept.remember(was);
+                }
+                kept.since = Some(Origin::now(*by, who.as_ref()));
             }
         }
         if let Some(directory) = &self.directory {

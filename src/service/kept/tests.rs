@@ -116,17 +116,28 @@ fn it_is_noted_since_when_a_recipe_is_used_and_whose_doing_that_was() {
     let said = |text: &str| text.to_owned();
     assert_eq!(
         told,
-        [(1, said("")), (2, said("command, MQTT, id c-1")), (4, said("rollback, MQTT, id c-2"))],
-        "what a way back has left is forgotten"
+        [
+            (1, said("")),
+            (2, said("command, MQTT, id c-1")),
+            (3, said("calibration")),
+            (4, said("rollback, MQTT, id c-2"))
+        ],
+        "also what a way back has left"
     );
     let times: Vec<_> = history.iter().filter_map(|was| was.since.as_ref()).map(|since| since.at).collect();
     assert!(times.is_sorted() && times[0] >= before, "{times:?}");
     let text = fs::read_to_string(folder.path().join(FILE)).expect("read");
-    let at = times[1].to_string();
+    let at = times[2].to_string();
     assert!(at.ends_with('Z') && text.contains(&format!("\"at\": \"{at}\"")), "{text}");
-    // Of other settings nothing is known.
+    // Other settings are used, and what was before is known.
     let other = CameraPlan { recipe: RecipeSpec { min_area_px: 7, ..plan(1).recipe }, ..plan(1) };
-    assert_eq!(recipe_history(state, &other).expect("read").len(), 1);
+    let history = recipe_history(state, &other).expect("read");
+    assert_eq!(history.iter().map(|was| was.recipe.min_area_px).collect::<Vec<_>>(), [1, 1, 1, 1, 7]);
+    let mut other = other;
+    let mut kept = KeptRecipes::open(state, &mut [&mut other]);
+    kept.changed_by(By::Command, None);
+    keep(&mut kept, caps(0.9), true).expect("kept");
+    assert_eq!(recipe_history(state, &other).expect("read").len(), 6, "nothing is forgotten");
 }
 
 #[test]
