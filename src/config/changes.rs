@@ -21,8 +21,10 @@ const BROKER: &[&str] = &[
 ];
 const OUTBOX: &[&str] = &["max_bytes", "max_age_h", "when_full"];
 const ARCHIVE: &[&str] = &["sample", "max_bytes", "max_age_h", "reserve_bytes", "max_queue_bytes"];
-/// Of a camera: what queues and the engine's thread are built with.
-const BUILT: &[&str] = &["queue", "when_full", "trigger", "view", "locate"];
+/// Of a camera: how its frames are taken, which waits until those in hand are answered.
+const TAKEN: &[&str] = &["queue", "when_full", "trigger"];
+/// How its frames are looked at and judged.
+const LOOKED: &[&str] = &["recipe", "frame_size", "view", "locate"];
 
 /// See the module.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -113,11 +115,11 @@ fn named(path: &[String]) -> String {
 fn takes(path: &[String]) -> Takes {
     let path: Vec<&str> = path.iter().map(String::as_str).collect();
     match path[..] {
-        ["recipe", ..] | ["camera", _, "recipe" | "frame_size", ..] => Takes::Over,
+        ["recipe", ..] => Takes::Over,
+        ["camera", _, key, ..] if LOOKED.contains(&key) || TAKEN.contains(&key) => Takes::Over,
         ["mqtt", key] if BROKER.contains(&key) => Takes::Over,
         ["outbox", key] if OUTBOX.contains(&key) => Takes::Over,
         ["archive", key] if ARCHIVE.contains(&key) => Takes::Over,
-        ["camera", _, key, ..] if BUILT.contains(&key) => Takes::Restart,
         ["camera", name, ..] => Takes::Camera(name.to_owned()),
         _ => Takes::Restart,
     }
@@ -149,13 +151,21 @@ mod tests {
         assert_eq!(said(&[("\"parts\"", "\"new\"")]), ["camera 'top'.path", "top", ""]);
         let regions = "\"others\"\n[camera.recipe]\nregions = [[[1, 1], [9, 1], [9, 9]]]";
         assert_eq!(said(&[("\"others\"", regions)]), ["camera 'side'.recipe.regions", "", ""]);
+        for (key, text) in [
+            ("queue", "queue = 8"),
+            ("trigger.mode", "[camera.trigger]\nmode = \"software\""),
+            ("view.crop", "[camera.view]\ncrop = [0, 0, 9, 9]"),
+            ("locate.picture", "[camera.locate]\npicture = \"a.png\""),
+        ] {
+            let after = format!("\"others\"\n{text}");
+            assert_eq!(said(&[("\"others\"", &after)]), [&format!("camera 'side'.{key}"), "", ""]);
+        }
         for (from, to, key) in [
             ("\"caps\"", "\"lids\"", "line"),
             ("[outbox]", "[outbox]\nfsync = \"always\"", "outbox.fsync"),
             ("[outbox]", "[archive]\n[outbox]", "archive"),
             ("[outbox]", "[http]\nlisten = \"127.0.0.1:1\"\n[outbox]", "http.listen"),
             ("\"mqtt://a\"", "\"mqtt://a\"\nprefix = \"plant\"", "mqtt.prefix"),
-            ("\"others\"", "\"others\"\n[camera.trigger]\nmode = \"software\"", "camera 'side'.trigger.mode"),
         ] {
             assert_eq!(said(&[(from, to)]), [key, "", key]);
         }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 
 use super::error::LineError;
-use super::plan::{CameraPlan, Reopening, SourceOpener};
+use super::plan::{Arrangement, CameraPlan, Open, Reopening, SourceOpener};
 use super::sink::EventSink;
 use super::station::Station;
 use crate::camera::CameraState;
@@ -67,12 +67,17 @@ impl CameraThread {
         self.state(CameraState::Starting, None);
         let mut next_seq = 0;
         let mut backoff = self.plan.backoff_min;
-        let (mut opened, mut reopened) = (false, false);
+        let mut opened = false;
         loop {
-            if let Some(Reopening { open, backoff_min, backoff_max }) = self.station.reopen.take() {
-                (self.open, self.plan.backoff_min, self.plan.backoff_max) = (open, backoff_min, backoff_max);
-                (backoff, reopened) = (backoff_min, true);
+            if let Some(Reopening { open, arrangement }) = self.station.reopen.take() {
+                if let Some(Open { open, backoff_min, backoff_max }) = open {
+                    (self.open, self.plan.backoff_min, self.plan.backoff_max) = (open, backoff_min, backoff_max);
+                    backoff = backoff_min;
+                }
                 self.state(CameraState::Starting, None);
+                if self.stopped_before(arrangement, next_seq) {
+                    break self.state(CameraState::Stopped, None);
+                }
             }
             let before = next_seq;
             let pause = match (self.open)() {
@@ -87,7 +92,7 @@ impl CameraThread {
                 }
                 Err(error) => Pause::from(error),
             };
-            match pause.after(reopened, &camera) {
+            match pause.after(self.station.settings.was_read_again(), &camera) {
                 Pause::Reopening => {
                     tracing::info!(%camera, "the camera's settings have changed: it is opened anew");
                     self.station.camera_lost();
@@ -126,8 +131,15 @@ impl CameraThread {
             if self.stopped_within(Duration::ZERO) {
                 return Pause::Stopped;
             }
-            if self.station.reopen.is_due() {
+            if self.station.reopen.closes() {
                 return Pause::Reopening;
+            }
+            if let Some(Reopening { arrangement, .. }) = self.station.reopen.take() {
+                tracing::info!(camera = %self.plan.name, "the camera's settings have changed: it goes on in another way");
+                if self.stopped_before(arrangement, *next_seq) {
+                    return Pause::Stopped;
+                }
+                self.station.camera_back();
             }
             if let Some(to) = writer.answered_to() {
                 source.answered(to);
@@ -157,7 +169,7 @@ impl CameraThread {
             frame.seq = seq;
             let this_size = (frame.image.width, frame.image.height);
             if size != Some(this_size) {
-                if let Err(source) = self.station.frames_have(this_size.0, this_size.1) {
+                if let Err(source) = self.station.settings.frames_have(this_size.0, this_size.1) {
                     return Pause::Failed(LineError::Recipe { camera: self.plan.name.to_string(), source });
                 }
                 size = Some(this_size);
@@ -172,6 +184,18 @@ impl CameraThread {
                 }
             }
         }
+    }
+
+    /// What the camera has in hand is answered as it came; from then on frames are taken in this way. True when the line stops
+    /// before.
+    fn stopped_before(&self, arrangement: Arrangement, next_seq: u64) -> bool {
+        self.station.settle();
+        while !self.station.arrange(arrangement, next_seq) {
+            if self.stopped_within(AGAIN) {
+                return true;
+            }
+        }
+        false
     }
 
     /// Before a lost camera is opened again; shorter when it is to be opened in another way. True when the line stops.
@@ -218,9 +242,9 @@ impl CameraThread {
 
 impl Pause {
     /// What is wrong with settings that were read while the line runs takes one camera away, and not the line.
-    fn after(self, reopened: bool, camera: &str) -> Self {
+    fn after(self, read_again: bool, camera: &str) -> Self {
         match self {
-            Self::Failed(error) if reopened => {
+            Self::Failed(error) if read_again => {
                 tracing::error!(
                     camera,
                     "the line goes on without this camera: mend its settings and have them read again"

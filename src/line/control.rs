@@ -10,13 +10,13 @@ use super::event_writer::LineContext;
 use super::handover::Handed;
 use super::last_picture::Inspected;
 use super::parts::{PartCounters, TriggerMode};
-use super::plan::Reopening;
 use super::queue::{LaneCounters, QueueWatch};
 use super::recipe::{RecipeError, RecipeSpec};
 use super::sink::Debt;
 use super::station::{Station, TriggerRefused};
 use super::stats::LineStats;
 use super::used::Used;
+use super::way::Way;
 use crate::archive::ArchiveSpec;
 use crate::clock::Moment;
 use crate::engine::EngineInfo;
@@ -168,32 +168,6 @@ pub struct Accepted {
     pub debt: Debt,
 }
 
-/// A changed recipe with what belongs to it, checked and not yet in use.
-pub struct RecipeChange {
-    station: Arc<Station>,
-    used: Used,
-    configured: Option<Used>,
-}
-
-impl RecipeChange {
-    /// Whose recipe it is.
-    pub fn camera(&self) -> &Arc<str> {
-        self.station.camera()
-    }
-
-    /// What will be in use.
-    pub fn recipe(&self) -> &RecipeSpec {
-        &self.used.recipe
-    }
-
-    /// Takes it into use: the next batch of the engine is judged by it.
-    pub fn apply(self) -> RecipeInfo {
-        let info = self.used.recipe.info.clone();
-        self.station.change(self.used, self.configured);
-        info
-    }
-}
-
 /// One camera's parts as they are judged, to be learnt from; dropped, no more are handed over.
 pub struct PartStream {
     station: Arc<Station>,
@@ -208,12 +182,17 @@ impl PartStream {
 
     /// What the camera's frames are judged by now.
     pub fn recipe(&self) -> Arc<RecipeSpec> {
-        self.station.recipe()
+        self.station.settings.recipe()
     }
 
     /// What helps the model now.
     pub fn memory(&self) -> Option<Arc<Memory>> {
-        self.station.memory()
+        self.station.settings.memory()
+    }
+
+    /// How the camera looks now.
+    pub fn way(&self) -> Arc<Way> {
+        self.station.settings.judge().way
     }
 
     /// Whether the camera is paused: no parts come then.
@@ -226,7 +205,7 @@ impl PartStream {
 #[derive(Clone)]
 pub struct Control {
     stations: Arc<[Arc<Station>]>,
-    context: Arc<LineContext>,
+    pub(super) context: Arc<LineContext>,
     queues: QueueWatch,
 }
 
@@ -248,7 +227,7 @@ impl Control {
 
     /// The memories in use, per camera that has one.
     pub fn memories(&self) -> Vec<(Arc<str>, MemoryInfo)> {
-        let memory = |station: &Arc<Station>| Some((Arc::clone(station.camera()), station.memory()?.info()));
+        let memory = |station: &Arc<Station>| Some((Arc::clone(station.camera()), station.settings.memory()?.info()));
         self.stations.iter().filter_map(memory).collect()
     }
 
@@ -272,7 +251,7 @@ impl Control {
     }
 
     /// The camera of this name; without one, the only camera there is.
-    fn one(&self, camera: Option<&str>) -> Result<&Arc<Station>, ControlError> {
+    pub(super) fn one(&self, camera: Option<&str>) -> Result<&Arc<Station>, ControlError> {
         match (camera, &*self.stations) {
             (Some(camera), stations) => stations
                 .iter()
@@ -293,12 +272,17 @@ impl Control {
 
     /// The full name of this camera, and what its frames are judged by.
     pub fn recipe(&self, camera: Option<&str>) -> Result<(Arc<str>, Arc<RecipeSpec>), ControlError> {
-        self.one(camera).map(|station| (Arc::clone(station.camera()), station.recipe()))
+        self.one(camera).map(|station| (Arc::clone(station.camera()), station.settings.recipe()))
     }
 
     /// The full name of this camera, and all that belongs to its recipe.
     pub fn used(&self, camera: Option<&str>) -> Result<(Arc<str>, Used), ControlError> {
-        self.one(camera).map(|station| (Arc::clone(station.camera()), station.used()))
+        self.one(camera).map(|station| (Arc::clone(station.camera()), station.settings.used()))
+    }
+
+    /// How this camera looks at its frames.
+    pub fn way(&self, camera: &str) -> Result<Arc<Way>, ControlError> {
+        self.one(Some(camera)).map(|station| station.settings.way())
     }
 
     /// The full names: of this camera, without one of all.
@@ -308,14 +292,14 @@ impl Control {
 
     /// Whether what came by command has given way to the settings, because it does not fit the frames.
     pub fn gave_way(&self, camera: &str) -> Result<bool, ControlError> {
-        self.one(Some(camera)).map(|station| station.gave_way())
+        self.one(Some(camera)).map(|station| station.settings.gave_way())
     }
 
     /// Errors where the memory in use fits neither model nor frames, so that there are no verdicts.
     pub fn judges(&self, camera: &str) -> Result<(), ControlError> {
         let station = self.one(Some(camera))?;
         let camera = Arc::clone(station.camera());
-        station.judges(&self.context.model).map_err(|source| ControlError::Memory { camera, source })
+        station.settings.judges(&self.context.model).map_err(|source| ControlError::Memory { camera, source })
     }
 
     /// The parts of this camera that are captured from then on and judged, handed over to one taker at a time: whoever
@@ -332,10 +316,10 @@ impl Control {
             camera: Arc::clone(station.camera()),
             trigger: station.plan().mode,
             paused: station.is_paused(),
-            recipe: station.recipe().info.clone(),
+            recipe: station.settings.recipe().info.clone(),
             parts: station.counters(),
             damaged: station.damaged_frames.count(),
-            memory: station.memory().map(|memory| memory.info()),
+            memory: station.settings.memory().map(|memory| memory.info()),
         };
         self.stations.iter().map(report).collect()
     }
@@ -372,61 +356,9 @@ impl Control {
         Ok(stations.iter().map(|station| Arc::clone(station.camera())).collect())
     }
 
-    /// This in place of what is in use; nothing is changed yet. The version of another recipe of the same name counts on
-    /// unless it is larger already. Errors when the recipe or a memory that is not in use fits neither model nor frames.
-    pub fn change(&self, camera: &str, used: Used) -> Result<RecipeChange, ControlError> {
-        self.change_from(camera, used, None)
-    }
-
-    /// As [`Control::change`], because the settings were read again and say `configured`. A camera that is opened anew may have
-    /// frames of another size: what does not fit them is told when they come.
-    pub fn reconfigure(
-        &self,
-        camera: &str,
-        used: Used,
-        configured: Used,
-        reopened: bool,
-    ) -> Result<RecipeChange, ControlError> {
-        let station = self.one(Some(camera))?;
-        let before = station.used();
-        if !reopened && used.recipe != before.recipe {
-            return self.change_from(camera, used, Some(configured));
-        }
-        let camera = Arc::clone(station.camera());
-        used.recipe.check().map_err(|source| ControlError::Recipe { camera: Arc::clone(&camera), source })?;
-        if !used.has_memory(before.memory.as_ref()) {
-            let size = station.frame_size().filter(|_| !reopened);
-            used.judges(&self.context.model, size).map_err(|source| ControlError::Memory { camera, source })?;
-        }
-        Ok(RecipeChange { station: Arc::clone(station), used, configured: Some(configured) })
-    }
-
     /// The archive, if there is one, has the bounds of these settings from now on.
     pub fn bound_archive(&self, spec: ArchiveSpec) {
         self.context.archive.iter().for_each(|archive| archive.bound(spec.clone()));
-    }
-
-    /// The camera is closed, and opened in this way; the line goes on.
-    pub fn reopen(&self, camera: &str, reopening: Reopening) -> Result<(), ControlError> {
-        self.one(Some(camera)).map(|station| station.reopen.put(reopening))
-    }
-
-    /// Whether the camera can be opened anew: one that has shown its last picture has no thread any more.
-    pub fn can_reopen(&self, camera: &str) -> bool {
-        self.one(Some(camera)).is_ok_and(|station| station.is_open())
-    }
-
-    fn change_from(&self, camera: &str, used: Used, configured: Option<Used>) -> Result<RecipeChange, ControlError> {
-        let station = self.one(Some(camera))?;
-        let before = station.used();
-        let camera = Arc::clone(station.camera());
-        let recipe = checked(station, &before.recipe, RecipeSpec::clone(&used.recipe))?;
-        let used = Used { recipe: Arc::new(recipe), ..used };
-        if !used.has_memory(before.memory.as_ref()) {
-            let judges = used.judges(&self.context.model, station.frame_size());
-            judges.map_err(|source| ControlError::Memory { camera, source })?;
-        }
-        Ok(RecipeChange { station: Arc::clone(station), used, configured })
     }
 
     /// Keeps the pictures of the next `parts` parts of one camera or all, whatever their verdict; says of which.
@@ -474,27 +406,5 @@ impl Control {
     pub fn latest(&self, camera: Option<&str>) -> Result<Arc<Inspected>, ControlError> {
         let station = self.one(camera)?;
         station.picture.latest().ok_or_else(|| ControlError::NothingSeen { camera: Arc::clone(station.camera()) })
-    }
-}
-
-fn checked(station: &Station, used: &RecipeSpec, mut recipe: RecipeSpec) -> Result<RecipeSpec, ControlError> {
-    let camera = Arc::clone(station.camera());
-    if recipe.info.id == used.info.id && recipe != *used {
-        let next = used.info.version.saturating_add(1);
-        if recipe.info.version == used.info.version {
-            recipe.info.version = next;
-        } else if recipe.info.version < used.info.version {
-            let RecipeInfo { id, version: given } = recipe.info;
-            return Err(ControlError::Version { camera, id, given, used: used.info.version, next });
-        }
-    }
-    let fits = match (station.frame_size(), recipe.regions.is_empty()) {
-        (Some((width, height)), _) => recipe.fits(width, height),
-        (None, true) => Ok(()),
-        (None, false) => return Err(ControlError::NoFrame { camera }),
-    };
-    match recipe.check().and(fits) {
-        Ok(()) => Ok(recipe),
-        Err(source) => Err(ControlError::Recipe { camera, source }),
     }
 }

@@ -1,6 +1,7 @@
 //! One event writer per camera: numbers without gaps, and the skipped frames that belong to each event.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,7 +22,7 @@ use crate::event::{
 use crate::frame::{Frame, Image, Part};
 use crate::verdict::{Inspection, NoVerdictReason, Suspect, Verdict};
 
-/// What the event writers of a line share: what stands in every event, where events go, what is counted.
+/// What the event writers of a line share.
 pub(super) struct LineContext {
     pub line: String,
     pub session: Uuid,
@@ -34,8 +35,7 @@ pub(super) struct LineContext {
     pub archive: Option<Archive>,
 }
 
-/// How long events of a camera that can wait are offered again and again while the sink takes none of them. Longer than
-/// any broker that is merely slow.
+/// How long events of a camera that can wait are offered again while the sink takes none: longer than a broker is merely slow.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Writes the events of one camera. The lock is held while the sink takes the event, so that events leave in the order
@@ -44,7 +44,7 @@ pub(super) struct EventWriter {
     context: Arc<LineContext>,
     camera: Arc<str>,
     /// The camera's source can wait: what the sink has no room for is offered again, and no frame comes meanwhile.
-    can_wait: bool,
+    can_wait: AtomicBool,
     sequence: Mutex<Sequence>,
     /// What has changed about the camera's pictures.
     suspect: Mutex<Option<Suspect>>,
@@ -126,6 +126,7 @@ impl LineContext {
 
 impl EventWriter {
     pub fn new(context: Arc<LineContext>, camera: Arc<str>, can_wait: bool) -> Self {
+        let can_wait = AtomicBool::new(can_wait);
         Self { context, camera, can_wait, sequence: Mutex::default(), suspect: Mutex::default() }
     }
 
@@ -133,12 +134,17 @@ impl EventWriter {
         self.sequence.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on parts that fail are told with this.
+    /// Whether the camera's source can wait from now on.
+    pub fn can_wait(&self, can_wait: bool) {
+        self.can_wait.store(can_wait, Ordering::Relaxed);
+    }
+
     /// Whether an alarm of the picture stands.
     pub fn is_suspected(&self) -> bool {
         self.suspect.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
+    /// From now on parts that fail are told with this.
     pub fn suspect(&self, suspect: Option<Suspect>) {
         *self.suspect.lock().unwrap_or_else(PoisonError::into_inner) = suspect;
     }
@@ -300,7 +306,7 @@ impl EventWriter {
 
     /// Hands the event on, after those that wait. False when it is lost.
     fn give(&self, sequence: &mut Sequence, unsaid: Unsaid) -> bool {
-        if self.can_wait && !sequence.hopeless {
+        if self.can_wait.load(Ordering::Relaxed) && !sequence.hopeless {
             sequence.unsaid.push_back(unsaid);
             self.hand_on(sequence);
             return true;

@@ -6,6 +6,7 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use super::recipe::RecipeSpec;
+use super::way::Way;
 use crate::anomaly::Prediction;
 use crate::frame::Frame;
 use crate::memory::Memory;
@@ -28,6 +29,8 @@ pub struct Handed {
     pub recipe: Arc<RecipeSpec>,
     /// What helped the model.
     pub memory: Option<Arc<Memory>>,
+    /// How it was looked at.
+    pub way: Arc<Way>,
 }
 
 struct Taker {
@@ -116,6 +119,7 @@ mod tests {
                 verdict: Verdict::Pass,
                 recipe: Arc::clone(&recipe),
                 memory: None,
+                way: Arc::default(),
             };
             hand_over.offer(part, frame.captured.monotonic);
         };

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender};
 
 use super::camera::AGAIN;
+use super::camera_settings::Judge;
 use super::deadlines::LastBell;
 use super::error::LineError;
 use super::event_writer::LineContext;
@@ -19,12 +20,12 @@ use super::recipe::{Recipe, RecipeSpec};
 use super::sink::Heartbeat;
 use super::station::Station;
 use super::watch::Looks;
+use super::way::Way;
 use crate::anomaly::Prediction;
 use crate::clock::Clock;
 use crate::engine::{Engine, EngineError, EngineInfo};
 use crate::frame::{Frame, Image, PixelFormat};
 use crate::look::{Asked, Looker};
-use crate::memory::Memory;
 use crate::verdict::{Inspection, NoVerdictReason, Verdict};
 
 /// How often an idle engine shows that it is alive.
@@ -74,7 +75,8 @@ impl InferenceThread {
         if let (Some(engine), Ok(post)) = (&mut engine, self.post.recv()) {
             let (clock, heartbeat, give_up_at) = (self.clock, self.heartbeat, self.give_up_at);
             let recipes = post.stations.iter().map(|station| InUse::new(station.recipe())).collect();
-            let lookers = post.stations.iter().map(|station| Looker::new(station.view().clone())).collect();
+            let looker = |station: &Arc<Station>| Looker::new(station.settings.way().view.clone());
+            let lookers = post.stations.iter().map(looker).collect();
             Inspector {
                 engine: engine.as_mut(),
                 post,
@@ -109,6 +111,8 @@ impl InUse {
 pub(super) struct Taken {
     pub camera: usize,
     pub placed: Placed,
+    /// What it is looked at and judged by: settled before the engine looks, the same for all of a camera in one batch.
+    pub judge: Judge,
     /// Why nobody can look at it.
     pub lost: Option<NoVerdictReason>,
 }
@@ -178,19 +182,31 @@ impl Inspector<'_> {
         self.give_up(taken.camera, &taken.placed.frame, taken.lost.unwrap_or(reason));
     }
 
+    /// What the frames of this camera are looked at and judged by that the engine takes now.
+    pub(super) fn settle(&mut self, camera: usize) -> Judge {
+        let judge = self.post.stations[camera].settings.judge();
+        if *self.lookers[camera].spec() != judge.way.view {
+            self.lookers[camera] = Looker::new(judge.way.view.clone());
+        }
+        judge
+    }
+
     /// Looks for the parts of cameras where they do not lie still. Frames where that fails stay, so that all are told in their order.
-    fn take(&self, batch: Vec<(usize, Frame)>) -> Vec<Taken> {
-        let take =
-            |(camera, frame): (usize, Frame)| match Placed::new(&frame, self.post.stations[camera].locate.as_ref()) {
-                Ok(placed) => Taken { camera, placed, lost: None },
+    fn take(&mut self, batch: Vec<(usize, Frame)>) -> Vec<Taken> {
+        let mut settled: Vec<Option<Judge>> = vec![None; self.post.stations.len()];
+        let take = |(camera, frame): (usize, Frame)| {
+            let judge = settled[camera].get_or_insert_with(|| self.settle(camera)).clone();
+            match Placed::new(&frame, judge.way.locate.as_ref()) {
+                Ok(placed) => Taken { camera, placed, judge, lost: None },
                 Err(error) => {
                     match &error {
                         NotPlaced::Missing => tracing::debug!(camera = %frame.camera, frame = frame.seq, "{error}"),
                         NotPlaced::Failed(_) => tracing::error!(camera = %frame.camera, frame = frame.seq, "{error}"),
                     }
-                    Taken { camera, placed: Placed::as_captured(frame), lost: Some(error.reason()) }
+                    Taken { camera, placed: Placed::as_captured(frame), judge, lost: Some(error.reason()) }
                 }
-            };
+            }
+        };
         batch.into_iter().map(take).collect()
     }
 
@@ -202,9 +218,8 @@ impl Inspector<'_> {
         if batch.is_empty() {
             return;
         }
-        let (stations, lookers) = (&self.post.stations, &self.lookers);
-        let is_whole = |at: usize| stations[at].locate.is_none() && lookers[at].spec().is_captured();
-        let whole = batch.iter().all(|taken| is_whole(taken.camera));
+        let is_whole = |way: &Way| way.locate.is_none() && way.view.is_captured();
+        let whole = batch.iter().all(|taken| is_whole(&taken.judge.way));
         let views: Vec<Frame> = match whole {
             true => Vec::new(),
             false => batch.iter_mut().filter_map(|taken| self.view(taken)).collect(),
@@ -215,10 +230,8 @@ impl Inspector<'_> {
             return batch.iter().for_each(|taken| self.give_up_taken(taken, NoVerdictReason::FrameDamaged));
         }
         self.let_go();
-        // What a frame is judged by is settled before the engine looks, because the engine must be asked for its tokens.
-        let judges: Vec<_> = batch.iter().map(|taken| self.post.stations[taken.camera].in_use()).collect();
         let learnt = batch.iter().any(|taken| self.post.stations[taken.camera].hand_over.wants_tokens());
-        self.ask_for_tokens(learnt || judges.iter().any(|(_, memory)| memory.is_some()));
+        self.ask_for_tokens(learnt || batch.iter().any(|taken| taken.judge.memory.is_some()));
         let begun = self.clock.now().monotonic;
         let nothing: &dyn Fn() -> Vec<Image> = &Vec::new;
         let due_of = |taken: &Taken| until(&self.post.stations[taken.camera], &taken.placed.frame);
@@ -229,7 +242,7 @@ impl Inspector<'_> {
             Ok(predictions) => {
                 let mut predictions = predictions.into_iter();
                 let mut trouble = None;
-                for (taken, judge) in batch.into_iter().zip(judges) {
+                for taken in batch {
                     let prediction = if taken.is_seen() { predictions.next() } else { None };
                     let prediction = prediction
                         .and_then(|answer| answer.inspect_err(|error| trouble = Some(error.to_string())).ok());
@@ -238,7 +251,7 @@ impl Inspector<'_> {
                         continue;
                     };
                     let waited = begun.saturating_duration_since(taken.placed.frame.captured.monotonic);
-                    self.judge(taken, prediction, judge, waited);
+                    self.judge(taken, prediction, waited);
                     self.heartbeat.step();
                 }
                 self.trouble(trouble.as_deref());
@@ -276,7 +289,7 @@ impl Inspector<'_> {
         for at in 0..self.post.stations.len() {
             let Some((frame, defect_threshold)) = self.post.stations[at].picture.wanted() else { continue };
             self.let_go();
-            let Ok(placed) = Placed::new(&frame, self.post.stations[at].locate.as_ref()) else {
+            let Ok(placed) = Placed::new(&frame, self.settle(at).way.locate.as_ref()) else {
                 self.post.stations[at].picture.not_shown();
                 continue;
             };
@@ -305,14 +318,9 @@ impl Inspector<'_> {
         }
     }
 
-    fn judge(
-        &mut self,
-        taken: Taken,
-        prediction: Prediction,
-        (newest, memory): (Arc<RecipeSpec>, Option<Arc<Memory>>),
-        waited: Duration,
-    ) {
+    fn judge(&mut self, taken: Taken, prediction: Prediction, waited: Duration) {
         let camera = taken.camera;
+        let Judge { recipe: newest, memory, way } = taken.judge.clone();
         let own = (self.tokens && self.post.stations[camera].hand_over.wants_tokens()).then(|| prediction.clone());
         let size = (taken.placed.frame.image.width, taken.placed.frame.image.height);
         let prediction = match &memory {
@@ -320,7 +328,7 @@ impl Inspector<'_> {
             // Thresholds that were made with a memory mean nothing without it: no verdict, never a pass.
             Some(memory) => match memory
                 .fits(&self.post.context.model)
-                .and_then(|()| memory.about().fits_view(self.lookers[camera].spec()))
+                .and_then(|()| memory.about().fits_view(&way.view))
                 .and_then(|()| memory.look(prediction, size))
             {
                 Ok(joined) => joined,
@@ -332,7 +340,7 @@ impl Inspector<'_> {
                     if let Some(own) = own {
                         let frame = taken.placed.seen().clone();
                         let (prediction, own, memory) = (own.clone(), Some(own), Some(Arc::clone(memory)));
-                        let part = || Handed { frame, prediction, own, verdict, recipe: newest, memory };
+                        let part = || Handed { frame, prediction, own, verdict, recipe: newest, memory, way };
                         self.post.stations[camera].hand_over.offer(part, captured);
                     }
                     return;
@@ -340,7 +348,7 @@ impl Inspector<'_> {
             },
         };
         match self.lookers[camera].back(prediction, size) {
-            Ok(prediction) => self.conclude(taken, (prediction, own), (newest, memory), waited),
+            Ok(prediction) => self.conclude(taken, (prediction, own), waited),
             Err(error) => {
                 tracing::error!(camera = %taken.placed.frame.camera, frame = taken.placed.frame.seq, "{error}");
                 self.post.stations[camera].failed(&taken.placed.frame, NoVerdictReason::EngineError);
@@ -353,10 +361,10 @@ impl Inspector<'_> {
         &mut self,
         taken: Taken,
         (prediction, own): (Prediction, Option<Prediction>),
-        (newest, memory): (Arc<RecipeSpec>, Option<Arc<Memory>>),
         waited: Duration,
     ) {
         let camera = taken.camera;
+        let Judge { recipe: newest, memory, way } = taken.judge;
         let station = &self.post.stations[camera];
         let in_use = &mut self.recipes[camera];
         if !Arc::ptr_eq(&newest, &in_use.spec) {
@@ -383,7 +391,7 @@ impl Inspector<'_> {
                     let seen = || (taken.placed.seen().clone(), prediction.clone());
                     let part = || {
                         let (frame, prediction) = seen();
-                        Handed { frame, prediction, own, verdict, recipe, memory }
+                        Handed { frame, prediction, own, verdict, recipe, memory, way }
                     };
                     station.hand_over.offer(part, frame.captured.monotonic);
                 }

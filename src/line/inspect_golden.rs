@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::camera_settings::Judge;
 use super::golden::GoldenPart;
 use super::inspect::Inspector;
 use super::locating::Placed;
@@ -38,7 +39,7 @@ impl Inspector<'_> {
         part: &GoldenPart,
         busy: &dyn Fn() -> bool,
     ) -> Result<Option<Inspection>, String> {
-        let (recipe, memory) = station.in_use();
+        let Judge { recipe, memory, way } = self.settle(at);
         if let Some(memory) = &memory {
             memory.fits(&self.post.context.model).map_err(|error| error.to_string())?;
         }
@@ -51,7 +52,7 @@ impl Inspector<'_> {
             !busy()
         };
         let asked = Asked { regions: &recipe.regions, memory: memory.as_deref(), until: None, wanted: Some(&wanted) };
-        let placed = match Placed::new(&frame, station.locate.as_ref()) {
+        let placed = match Placed::new(&frame, way.locate.as_ref()) {
             Ok(placed) => placed,
             Err(error) => return Ok(Some(no_verdict(error.reason()))),
         };

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::camera_settings::Judge;
 use super::inspect::{Inspector, Taken, until};
 use crate::look::{Asked, LookError};
 use crate::verdict::NoVerdictReason;
@@ -32,7 +33,7 @@ impl Inspector<'_> {
             return station.failed(frame, NoVerdictReason::Deadline);
         }
         self.let_go();
-        let (recipe, memory) = station.in_use();
+        let Judge { recipe, memory, .. } = taken.judge.clone();
         if let Some(Err(error)) = memory.as_ref().map(|memory| memory.fits(&self.post.context.model)) {
             tracing::error!(camera = %frame.camera, frame = frame.seq, "{error}");
             return station.failed(frame, NoVerdictReason::EngineError);
@@ -51,7 +52,7 @@ impl Inspector<'_> {
         let reason = match looked {
             Ok(prediction) => {
                 let waited = begun.saturating_duration_since(frame.captured.monotonic);
-                self.conclude(taken, (prediction, None), (recipe, memory), waited);
+                self.conclude(taken, (prediction, None), waited);
                 return self.trouble(None);
             }
             Err(error @ LookError::Overrun { .. }) => {

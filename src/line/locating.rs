@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use sha2::{Digest, Sha256};
+
 use crate::anomaly::AnomalyMap;
 use crate::frame::Frame;
 use crate::source::image_file::{self, ImageFileError};
@@ -37,13 +39,21 @@ pub struct LocateSettings {
     pub missing: Missing,
 }
 
-/// How a camera's parts are found.
+/// How a camera's parts are found. Equal to one that finds the same.
 #[derive(Clone, Debug)]
 pub struct LocatePlan {
     /// Finds them.
     pub locator: Arc<Locator>,
     /// What becomes of parts that are not found.
     pub missing: Missing,
+    /// What it was made of: how it is set, and the hash over the pixels of the picture.
+    made_of: (LocateSettings, [u8; 32]),
+}
+
+impl PartialEq for LocatePlan {
+    fn eq(&self, other: &Self) -> bool {
+        self.made_of == other.made_of
+    }
 }
 
 /// Why parts cannot be looked for.
@@ -62,8 +72,9 @@ impl LocateSettings {
     pub fn plan(&self) -> Result<LocatePlan, LocatePlanError> {
         let &Self { rectangle, shift_px, turn_degrees, least_score, missing, .. } = self;
         let picture = image_file::load_as_stored(&self.picture)?;
+        let made_of = (self.clone(), Sha256::digest(picture.data()).into());
         let locator = Locator::new(&LocateSpec { picture, rectangle, shift_px, turn_degrees, least_score })?;
-        Ok(LocatePlan { locator: Arc::new(locator), missing })
+        Ok(LocatePlan { locator: Arc::new(locator), missing, made_of })
     }
 }
 

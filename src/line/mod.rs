@@ -7,6 +7,8 @@
 //! ```
 
 mod camera;
+mod camera_settings;
+pub mod change;
 pub mod control;
 mod damaged;
 mod deadlines;
@@ -40,6 +42,7 @@ pub mod statistic;
 pub mod stats;
 mod used;
 mod watch;
+mod way;
 
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
@@ -63,9 +66,10 @@ pub use crate::camera::CameraState;
 pub use error::LineError;
 pub use handover::Handed;
 pub use last_picture::Inspected;
-pub use plan::{CameraPlan, EngineOpener, LineParts, Reopening, SourceOpener, Unanswered};
+pub use plan::{Arrangement, CameraPlan, EngineOpener, LineParts, Open, Reopening, SourceOpener, Unanswered};
 pub use sink::{Debt, EventSink, Heartbeat, Refused};
 pub use used::{Trouble, Used};
+pub use way::Way;
 
 const INFERENCE: &str = "inference";
 const DEADLINES: &str = "deadlines";
@@ -205,7 +209,7 @@ impl Line {
 
     /// What ails recipes, thresholds and memories in use, while it does.
     pub fn troubles(&self) -> Vec<Trouble> {
-        self.stations.iter().flat_map(|station| station.troubles(&self.context.model)).collect()
+        self.stations.iter().flat_map(|station| station.settings.troubles(&self.context.model)).collect()
     }
 
     /// A handle for those who may ask something of the line.

@@ -13,6 +13,7 @@ use super::queue::WhenFull;
 use super::recipe::RecipeSpec;
 use super::sink::{EventSink, Heartbeat};
 use super::used::Used;
+use super::way::Way;
 use crate::archive::Archive;
 use crate::clock::Clock;
 use crate::drift::Baseline;
@@ -28,14 +29,33 @@ pub type SourceOpener = Box<dyn FnMut() -> Result<Box<dyn Source>, SourceError> 
 /// Opens the engine; called once, inside the inference thread.
 pub type EngineOpener = Box<dyn FnOnce() -> Result<Box<dyn Engine>, EngineError> + Send>;
 
-/// A camera of a running line that is to be opened in another way.
+/// A camera of a running line that is to go on in another way.
 pub struct Reopening {
+    /// How it is opened from now on; `None` where it stays open.
+    pub open: Option<Open>,
+    /// How its frames are taken from now on.
+    pub arrangement: Arrangement,
+}
+
+/// How a camera is opened.
+pub struct Open {
     /// How.
     pub open: SourceOpener,
     /// Pause before a lost camera is opened again, the first time.
     pub backoff_min: Duration,
     /// Longest pause.
     pub backoff_max: Duration,
+}
+
+/// How a camera's frames are taken: what cannot change while any are in hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arrangement {
+    /// Frames that may wait for the engine, at least 1.
+    pub queue: usize,
+    /// What happens when they do.
+    pub when_full: WhenFull,
+    /// Where its parts come from.
+    pub trigger: TriggerPlan,
 }
 
 /// One camera of the line, resolved.
@@ -70,6 +90,16 @@ pub struct CameraPlan {
 }
 
 impl CameraPlan {
+    /// How its frames are taken.
+    pub fn arrangement(&self) -> Arrangement {
+        Arrangement { queue: self.queue, when_full: self.when_full, trigger: self.trigger }
+    }
+
+    /// How they are looked at.
+    pub fn way(&self) -> Way {
+        Way { view: self.view.clone(), locate: self.locate.clone() }
+    }
+
     /// What the settings say.
     pub fn configured(&self) -> Used {
         Used {

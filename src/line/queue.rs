@@ -61,6 +61,8 @@ struct Lane {
     frames: VecDeque<Frame>,
     capacity: usize,
     when_full: WhenFull,
+    /// The engine has some of its frames.
+    with_engine: bool,
     taken: u64,
     dropped: u64,
 }
@@ -117,6 +119,7 @@ pub fn lanes(cameras: &[(usize, WhenFull)]) -> (Vec<FrameQueue>, Collector) {
         frames: VecDeque::with_capacity(capacity),
         capacity: capacity.max(1),
         when_full,
+        with_engine: false,
         taken: 0,
         dropped: 0,
     };
@@ -159,6 +162,22 @@ impl FrameQueue {
     }
 }
 
+impl FrameQueue {
+    /// Whether no frame waits and the engine has answered what it took.
+    pub fn is_idle(&self) -> bool {
+        let inner = self.shared.lock();
+        let lane = &inner.lanes[self.lane];
+        lane.frames.is_empty() && !lane.with_engine
+    }
+
+    /// Takes so many frames (0 counts as 1) from now on, with this policy when it is full.
+    pub fn arrange(&self, capacity: usize, when_full: WhenFull) {
+        let mut inner = self.shared.lock();
+        let lane = &mut inner.lanes[self.lane];
+        (lane.capacity, lane.when_full) = (capacity.max(1), when_full);
+    }
+}
+
 impl Drop for FrameQueue {
     fn drop(&mut self) {
         self.shared.lock().open -= 1;
@@ -168,10 +187,11 @@ impl Drop for FrameQueue {
 
 impl Collector {
     /// Takes what is waiting, at most `max` frames, one camera after the other in turn; waits up to `timeout` when
-    /// nothing is.
+    /// nothing is. Whoever takes the next one has answered the one before.
     pub fn take_batch(&self, max: usize, timeout: Duration) -> Batch {
         let deadline = Instant::now() + timeout;
         let mut inner = self.shared.lock();
+        inner.lanes.iter_mut().for_each(|lane| lane.with_engine = false);
         loop {
             let batch = inner.take(max.max(1));
             if !batch.is_empty() {
@@ -242,6 +262,7 @@ impl Inner {
             self.turn = (self.turn + 1) % cameras;
             match self.lanes[camera].frames.pop_front() {
                 Some(frame) => {
+                    self.lanes[camera].with_engine = true;
                     batch.push((camera, frame));
                     empty = 0;
                 }
@@ -285,6 +306,21 @@ mod tests {
         assert!(matches!(queues[0].push(frame("a", 1)), Pushed::Closed(_)));
         assert_eq!(seqs(collector.take_batch(4, Duration::ZERO)), [(0, 0)]);
         assert!(matches!(collector.take_batch(4, Duration::from_secs(60)), Batch::Closed));
+    }
+
+    #[test]
+    fn a_lane_is_idle_when_what_was_taken_is_answered_and_has_another_size_from_then_on() {
+        let (queues, collector) = lanes(&[(1, WhenFull::Reject), (1, WhenFull::Reject)]);
+        assert!(queues[0].is_idle());
+        assert!(matches!(queues[0].push(frame("a", 0)), Pushed::Taken));
+        assert!(!queues[0].is_idle() && queues[1].is_idle(), "it waits");
+        assert_eq!(seqs(collector.take_batch(4, Duration::ZERO)), [(0, 0)]);
+        assert!(!queues[0].is_idle() && queues[1].is_idle(), "the engine has it");
+        assert!(matches!(collector.take_batch(4, Duration::ZERO), Batch::Idle));
+        assert!(queues[0].is_idle());
+        queues[0].arrange(2, WhenFull::DropOldest);
+        assert!((1..3).all(|seq| matches!(queues[0].push(frame("a", seq)), Pushed::Taken)));
+        assert!(matches!(queues[0].push(frame("a", 3)), Pushed::Dropped(frame) if frame.seq == 1));
     }
 
     #[test]

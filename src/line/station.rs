@@ -9,41 +9,28 @@ use std::time::Instant;
 
 use crossbeam_channel::Sender;
 
+use super::camera_settings::CameraSettings;
 use super::damaged::DamagedFrames;
 use super::event_writer::{Entry, EventWriter, LineContext};
 use super::golden::Golden;
 use super::handover::HandOver;
 use super::judged::Judged;
 use super::last_picture::LastPicture;
-use super::locating::LocatePlan;
 use super::parts::{Matcher, Outcome, Output, Pairing, PartCounters, Shot, TriggerMode, TriggerPlan};
-use super::plan::CameraPlan;
+use super::plan::{Arrangement, CameraPlan};
 use super::queue::{FrameQueue, Pushed, WhenFull};
-use super::recipe::{RecipeError, RecipeSpec, no_verdict};
+use super::recipe::{RecipeSpec, no_verdict};
 use super::reopening::Reopen;
 use super::shown::Shown;
 use super::sink::{Debt, Refused};
-use super::used::{RECIPES, THRESHOLDS, Trouble, Used};
 use crate::anomaly::StageTimes;
 use crate::clock::{Clock, ClockSource, Moment};
-use crate::drift::Baseline;
-use crate::event::ModelInfo;
 use crate::frame::{Frame, Part};
-use crate::memory::{Memory, MemoryError};
 use crate::source::SourceError;
 use crate::verdict::NoVerdictReason;
-use crate::view::{Transform, ViewSpec};
-
-struct Recipes {
-    configured: Used,
-    current: Used,
-    /// Columns and rows of the last frame.
-    size: Option<(u32, u32)>,
-    /// Why what came by command has given way to what is configured.
-    gave_way: Option<String>,
-}
 
 struct Book {
+    plan: TriggerPlan,
     matcher: Matcher<Frame, Judged>,
     /// What the deadline thread knows to wait for.
     due: Option<Instant>,
@@ -52,8 +39,6 @@ struct Book {
 /// One camera's triggers, frames and answers.
 pub(super) struct Station {
     camera: Arc<str>,
-    plan: TriggerPlan,
-    view: ViewSpec,
     writer: EventWriter,
     clock: Arc<dyn Clock>,
     /// Wakes the deadline thread.
@@ -62,9 +47,8 @@ pub(super) struct Station {
     pub damaged_frames: DamagedFrames,
     queue: Mutex<Option<Arc<FrameQueue>>>,
     book: Mutex<Book>,
-    recipes: Mutex<Recipes>,
-    /// How its parts are found.
-    pub locate: Option<LocatePlan>,
+    /// What its frames are looked at and judged by.
+    pub settings: CameraSettings,
     /// The picture that was inspected last.
     pub picture: LastPicture,
     /// Whoever learns from the parts.
@@ -93,19 +77,15 @@ pub(super) enum TriggerRefused {
 
 impl Station {
     pub fn new(plan: &CameraPlan, queue: FrameQueue, context: &Arc<LineContext>, bell: Sender<()>) -> Self {
-        let (configured, current) = (plan.configured(), plan.used());
         Self {
             camera: Arc::clone(&plan.name),
-            plan: plan.trigger,
-            view: plan.view.clone(),
             writer: EventWriter::new(Arc::clone(context), Arc::clone(&plan.name), plan.when_full == WhenFull::Wait),
             clock: Arc::clone(&context.clock),
             bell,
             damaged_frames: DamagedFrames::default(),
             queue: Mutex::new(Some(Arc::new(queue))),
-            book: Mutex::new(Book { matcher: Matcher::new(plan.trigger), due: None }),
-            recipes: Mutex::new(Recipes { configured, current, size: None, gave_way: None }),
-            locate: plan.locate.clone(),
+            book: Mutex::new(Book { plan: plan.trigger, matcher: Matcher::new(plan.trigger), due: None }),
+            settings: CameraSettings::new(Arc::clone(&plan.name), plan.configured(), plan.used(), plan.way()),
             picture: LastPicture::default(),
             hand_over: HandOver::default(),
             reopen: Reopen::default(),
@@ -122,13 +102,8 @@ impl Station {
         &self.writer
     }
 
-    /// What of its frames is looked at.
-    pub fn view(&self) -> &ViewSpec {
-        &self.view
-    }
-
-    pub fn plan(&self) -> &TriggerPlan {
-        &self.plan
+    pub fn plan(&self) -> TriggerPlan {
+        self.book().plan
     }
 
     pub fn counters(&self) -> PartCounters {
@@ -147,18 +122,14 @@ impl Station {
         self.book.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn recipes(&self) -> MutexGuard<'_, Recipes> {
-        self.recipes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn runs_free(&self) -> bool {
-        self.plan.mode == TriggerMode::Free
+        self.plan().mode == TriggerMode::Free
     }
 
     /// The camera's driver has counted `count` frames up to number `last` that never came.
     pub fn lost(&self, last: u64, count: u64) {
         // Where every frame is a part, each of them has its own event.
-        if self.plan.mode != TriggerMode::Hardware || count > Matcher::<Frame, Judged>::MOST_LOST {
+        if self.plan().mode != TriggerMode::Hardware || count > Matcher::<Frame, Judged>::MOST_LOST {
             self.writer.skipped(last, count);
         }
     }
@@ -171,7 +142,7 @@ impl Station {
         }
         let (shot, own) = (Shot::from(&frame), frame.part.take());
         let mut book = self.book();
-        if self.plan.mode == TriggerMode::Hardware {
+        if book.plan.mode == TriggerMode::Hardware {
             // One that is refused is counted, and its event is tried nevertheless.
             book.matcher.parts_until(shot.seq, own.clone()).iter().for_each(|part| {
                 self.writer.owe(part).ok();
@@ -183,7 +154,7 @@ impl Station {
 
     /// Frame `seq` is no whole picture: where every frame is a part, it is owed an event all the same.
     pub fn damaged(&self, seq: u64, how: SourceError) {
-        if self.plan.mode != TriggerMode::Hardware {
+        if self.plan().mode != TriggerMode::Hardware {
             return self.writer.skipped(seq, 1);
         }
         let captured = self.clock.now();
@@ -252,14 +223,14 @@ impl Station {
         at: Moment,
         early: bool,
     ) -> Result<(Part, Debt), TriggerRefused> {
-        match self.plan.mode {
+        let mut book = self.book();
+        match book.plan.mode {
             TriggerMode::Software | TriggerMode::Matched => {}
             mode @ (TriggerMode::Free | TriggerMode::Hardware) => return Err(TriggerRefused::Mode(mode)),
         }
-        if self.plan.pairing == Pairing::Counter && number.is_none() {
+        if book.plan.pairing == Pairing::Counter && number.is_none() {
             return Err(TriggerRefused::NoNumber);
         }
-        let mut book = self.book();
         if book.matcher.is_finished() {
             return Err(TriggerRefused::Stopping);
         }
@@ -361,7 +332,10 @@ impl Station {
                 Output::Forget { seq } => {
                     tracing::trace!(camera = %self.camera, frame = seq, "nobody asked for this frame");
                 }
-                Output::Tell { part, triggered, shot, outcome } => self.tell(part, triggered, shot, outcome),
+                Output::Tell { part, triggered, shot, outcome } => {
+                    let due = book.plan.deadline.map(|deadline| triggered.monotonic + deadline);
+                    self.tell(part, (triggered, due), shot, outcome);
+                }
             }
         }
         let due = book.matcher.next_due();
@@ -378,8 +352,13 @@ impl Station {
         taken
     }
 
-    fn tell(&self, part: Part, triggered: Moment, shot: Option<Shot>, outcome: Outcome<Judged>) {
-        let due = self.plan.deadline.map(|deadline| triggered.monotonic + deadline);
+    fn tell(
+        &self,
+        part: Part,
+        (triggered, due): (Moment, Option<Instant>),
+        shot: Option<Shot>,
+        outcome: Outcome<Judged>,
+    ) {
         let image = shot.as_ref().and_then(|shot| self.shown.as_ref()?.take(shot.seq));
         match (outcome, shot) {
             (Outcome::Verdict(judged), Some(shot)) => {
@@ -410,85 +389,30 @@ impl Station {
 
     /// What frames are judged by from now on.
     pub fn recipe(&self) -> Arc<RecipeSpec> {
-        Arc::clone(&self.recipes().current.recipe)
+        self.settings.recipe()
     }
 
-    /// What joins the model's maps from the next frame on.
-    pub fn memory(&self) -> Option<Arc<Memory>> {
-        self.recipes().current.memory.clone()
+    /// The camera is to go on in another way: what it has in hand is finished first, and nothing new is begun.
+    pub fn settle(&self) {
+        let mut book = self.book();
+        let mut output = book.matcher.forget_all();
+        output.extend(book.matcher.camera_lost());
+        self.carry_out(book, output);
     }
 
-    /// What pictures are compared with, if with anything.
-    pub fn baseline(&self) -> Option<Arc<Baseline>> {
-        self.recipes().current.picture.clone()
-    }
-
-    /// All that belongs to the recipe in use.
-    pub fn used(&self) -> Used {
-        self.recipes().current.clone()
-    }
-
-    /// Columns and rows of the last frame, once there was one.
-    pub fn frame_size(&self) -> Option<(u32, u32)> {
-        self.recipes().size
-    }
-
-    /// All of it at once: no frame is judged by one of them and the other's predecessor. `configured` is what the settings say
-    /// now, if they have been read again.
-    pub fn change(&self, used: Used, configured: Option<Used>) {
-        let mut recipes = self.recipes();
-        (recipes.current, recipes.gave_way) = (used, None);
-        if let Some(configured) = configured {
-            recipes.configured = configured;
+    /// Goes on in this way with frame `next_seq`, as soon as all that was in hand is answered and told. False before.
+    pub fn arrange(&self, Arrangement { queue, when_full, trigger }: Arrangement, next_seq: u64) -> bool {
+        let mut book = self.book();
+        let lane = self.queue.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let idle = lane.as_ref().is_none_or(|lane| lane.is_idle()) && book.matcher.counters().open == 0;
+        if !idle || !self.writer.offer_again() {
+            return false;
         }
-    }
-
-    /// What frames are judged by that the engine looks at now.
-    pub fn in_use(&self) -> (Arc<RecipeSpec>, Option<Arc<Memory>>) {
-        let recipes = self.recipes();
-        (Arc::clone(&recipes.current.recipe), recipes.current.memory.clone())
-    }
-
-    /// Whether what came by command has given way to what is configured.
-    pub fn gave_way(&self) -> bool {
-        self.recipes().gave_way.is_some()
-    }
-
-    /// Errors where the memory does not fit the model or the frames, so that there are no verdicts.
-    pub fn judges(&self, model: &ModelInfo) -> Result<(), MemoryError> {
-        let recipes = self.recipes();
-        recipes.current.judges(model, recipes.size)
-    }
-
-    /// What ails what frames are judged by.
-    pub fn troubles(&self, model: &ModelInfo) -> Vec<Trouble> {
-        let recipes = self.recipes();
-        let Recipes { current, size, gave_way, .. } = &*recipes;
-        let unfit = current.judges(model, *size).err();
-        let unfit = unfit.map(|error| format!("camera '{}' gets no verdicts without its memory: {error}", self.camera));
-        let doubt = current.doubt(model).filter(|_| unfit.is_none());
-        let all = [(RECIPES, unfit), (RECIPES, gave_way.clone()), (THRESHOLDS, doubt)];
-        let named = |(kind, message): (_, Option<_>)| {
-            message.map(|message| Trouble { camera: Arc::clone(&self.camera), kind, message })
-        };
-        all.into_iter().filter_map(named).collect()
-    }
-
-    /// Frames of this size come now. A recipe that came by command and does not fit them gives way to the configured one, with
-    /// all that belongs to it.
-    pub fn frames_have(&self, width: u32, height: u32) -> Result<(), RecipeError> {
-        Transform::new(&self.view, (width, height))?;
-        self.locate.as_ref().map_or(Ok(()), |plan| plan.locator.fits((width, height)))?;
-        let mut recipes = self.recipes();
-        recipes.size = Some((width, height));
-        let Recipes { configured, current, .. } = &*recipes;
-        let Err(error) = current.recipe.fits(width, height) else { return Ok(()) };
-        if current.recipe == configured.recipe || configured.recipe.fits(width, height).is_err() {
-            return Err(error);
-        }
-        let text = format!("{error}; the recipe of the settings is used again");
-        tracing::error!(camera = %self.camera, "{text}");
-        (recipes.current, recipes.gave_way) = (recipes.configured.clone(), Some(text));
-        Ok(())
+        lane.iter().for_each(|lane| lane.arrange(queue, when_full));
+        self.writer.can_wait(when_full == WhenFull::Wait);
+        book.matcher.go_on(trigger, next_seq);
+        book.plan = trigger;
+        self.settings.arrive();
+        true
     }
 }

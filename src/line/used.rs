@@ -6,6 +6,7 @@ use super::recipe::RecipeSpec;
 use crate::drift::Baseline;
 use crate::event::ModelInfo;
 use crate::memory::{Memory, MemoryError};
+use crate::view::ViewSpec;
 
 /// See the module.
 #[derive(Clone, Debug)]
@@ -54,11 +55,12 @@ impl Used {
             && memory(self) == memory(other)
     }
 
-    /// Errors where the memory cannot be used with this model or frames of this size: thresholds mean nothing without it, so
-    /// that there is no verdict.
-    pub fn judges(&self, model: &ModelInfo, size: Option<(u32, u32)>) -> Result<(), MemoryError> {
+    /// Errors where the memory cannot be used with this model, this view or frames of this size: thresholds mean nothing without
+    /// it, so that there is no verdict.
+    pub fn judges(&self, model: &ModelInfo, size: Option<(u32, u32)>, view: &ViewSpec) -> Result<(), MemoryError> {
         let Some(memory) = &self.memory else { return Ok(()) };
         memory.fits(model)?;
+        memory.about().fits_view(view)?;
         size.map_or(Ok(()), |size| memory.about().fits_picture(size))
     }
 

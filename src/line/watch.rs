@@ -45,7 +45,7 @@ impl Looks {
         (recipe, memory): (&Arc<RecipeSpec>, &Option<Arc<Memory>>),
     ) {
         // One more look ends the alarms of a baseline that is gone.
-        if self.0.is_full() || (station.baseline().is_none() && !station.writer().is_suspected()) {
+        if self.0.is_full() || (station.settings.baseline().is_none() && !station.writer().is_suspected()) {
             return;
         }
         // Tokens are large, and nothing here asks for them.
@@ -149,7 +149,7 @@ impl WatchThread {
 
     fn look(&mut self, look: Look) {
         let station = Arc::clone(&self.stations[look.camera]);
-        let baseline = station.baseline();
+        let baseline = station.settings.baseline();
         let before = self.cameras[look.camera].as_ref().map(|camera| camera.watch.baseline());
         if !same(before, baseline.as_ref()) {
             self.begin_anew(baseline, &look);

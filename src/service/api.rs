@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::activity::{Activities, give_way};
 use super::commands::Inbox;
+use super::kept::Via;
 use super::metrics::{self, Sources};
 use super::self_test::SelfTests;
 use super::voice::Voice;
@@ -41,7 +42,7 @@ pub struct LineApi {
 
 impl Api for LineApi {
     fn command(&self, name: &str, payload: &[u8], answer: oneshot::Sender<Ack>) {
-        self.inbox.ask(name, payload, move |ack| {
+        self.inbox.ask(Via::Http, name, payload, move |ack| {
             if answer.send(ack).is_err() {
                 tracing::debug!("whoever asked has gone away");
             }

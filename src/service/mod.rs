@@ -45,7 +45,7 @@ use running::Running;
 pub use activity::Pupils;
 pub use commands::CommandSpec;
 pub use error::ServiceError;
-pub use kept::{KeptError, KeptRecipes, memory_in_use, recipe_in_use};
+pub use kept::{Before, By, KeptError, KeptRecipes, Origin, Via, Who, memory_in_use, recipe_history, recipe_in_use};
 pub use pictures::{configure as configure_good_parts, place as place_of_sheet};
 pub use reload::Reload;
 pub use self_test::SelfTestSpec;

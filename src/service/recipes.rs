@@ -7,14 +7,15 @@ use std::{fs, io};
 
 use serde_json::{Value, json};
 
-use super::kept::{KeptError, KeptRecipes, Prepared, Wish};
+use super::kept::{By, KeptError, KeptRecipes, Prepared, Who, Wish};
 use super::pictures;
 use crate::drift::Baseline;
 use crate::error_chain;
 use crate::event::{ModelInfo, RecipeInfo};
-use crate::line::Used;
-use crate::line::control::{Control, ControlError, RecipeChange};
+use crate::line::change::{RecipeChange, Reconfigured};
+use crate::line::control::{Control, ControlError};
 use crate::line::recipe::RecipeSpec;
+use crate::line::{Used, Way};
 use crate::memory::Memory;
 use crate::output;
 
@@ -30,7 +31,7 @@ pub enum ChangeError {
     /// Somebody was faster.
     #[error("{what} of camera '{camera}' was changed meanwhile; nothing was changed, do it again")]
     Changed {
-        /// The recipe, or its memory.
+        /// The recipe, its memory, or the view.
         what: &'static str,
         /// Which camera.
         camera: Arc<str>,
@@ -71,6 +72,19 @@ pub struct Calibrated {
 pub struct Begun<'a> {
     pub recipe: &'a RecipeSpec,
     pub memory: Option<Arc<Memory>>,
+    pub way: Arc<Way>,
+}
+
+/// What the settings, read again, say of a camera.
+pub struct Settings {
+    pub camera: Arc<str>,
+    pub configured: Used,
+    /// How its frames are looked at, where that is another way.
+    pub way: Option<Way>,
+    /// It is opened anew.
+    pub reopened: bool,
+    /// All of it waits until what the camera has in hand is answered.
+    pub waits: bool,
 }
 
 /// Changes recipes of a running line; shared by the threads that may.
@@ -98,6 +112,7 @@ impl Recipes {
         &self,
         control: &Control,
         camera: Option<&str>,
+        who: &Who,
         wish: impl Fn(&RecipeSpec) -> Wish,
     ) -> Result<Value, ChangeError> {
         let mut kept = self.kept();
@@ -107,6 +122,7 @@ impl Recipes {
             let (next, with) = kept.next(&camera, &used, wish(&used.recipe))?;
             changes.push((control.change(&camera, next)?, with));
         }
+        kept.changed_by(By::Command, Some(who));
         kept.keep(changes.iter().map(|(change, with)| (&**change.camera(), change.recipe(), with.clone())))?;
         Ok(changes.into_iter().map(|(change, _)| apply(change)).collect())
     }
@@ -130,10 +146,14 @@ impl Recipes {
         if !used.has_memory(begun.memory.as_ref()) {
             return Err(changed("the memory"));
         }
+        if control.way(camera)? != begun.way {
+            return Err(changed("the view"));
+        }
         let Calibrated { recipe, model, picture, sheets, apply: applied } = found;
         let info = recipe.info.clone();
         let (recipe, picture, found_with) = (Arc::new(recipe), picture.map(Arc::new), Some(model.clone()));
         let change = control.change(camera, Used { recipe, picture, found_with, ..used })?;
+        kept.changed_by(By::Calibration, None);
         let folder = kept.directory().map(Path::to_owned);
         let place = |name: &str| Some(folder.as_ref()?.join(pictures::place(camera, &info, name, !applied)));
         let files: Vec<PathBuf> = sheets.iter().filter_map(|(name, _)| place(name)).collect();
@@ -156,6 +176,7 @@ impl Recipes {
         control: &Control,
         camera: Option<&str>,
         prepared: &Prepared,
+        who: &Who,
     ) -> Result<Value, ChangeError> {
         let mut kept = self.kept();
         let (mut changes, mut all) = (Vec::new(), Vec::new());
@@ -165,28 +186,30 @@ impl Recipes {
             changes.push(control.change(&camera, used)?);
             all.push((camera.to_string(), next));
         }
+        kept.changed_by(By::RecipeFile, Some(who));
         kept.keep_over(all)?;
         Ok(changes.into_iter().map(apply).collect())
     }
 
-    /// Takes what the settings say of each camera now over, in one step for all of them; `true` for a camera that is opened anew.
-    /// Says which recipes are others now.
-    pub fn read_again(
-        &self,
-        control: &Control,
-        settings: Vec<(Arc<str>, Used, bool)>,
-    ) -> Result<Vec<Value>, ChangeError> {
+    /// Takes what the settings say of each camera now over, in one step for all of them. Says which recipes are others now.
+    pub fn read_again(&self, control: &Control, settings: Vec<Settings>, who: &Who) -> Result<Vec<Value>, ChangeError> {
         let mut kept = self.kept();
         let (mut changes, mut all) = (Vec::new(), Vec::new());
-        for (camera, configured, reopened) in settings {
+        for Settings { camera, configured, way, reopened, waits } in settings {
             let before = in_use(&mut kept, control, &camera)?;
             let again = kept.again(&camera, configured)?;
             let same = again.used.is_same(&before);
             let used = if same { before } else { again.used.clone() };
-            let change = control.reconfigure(&camera, used, again.configured.clone(), reopened)?;
-            changes.push((change, same));
+            let configured = again.configured.clone();
+            if way.is_some() && same && used.found_with.is_some() {
+                let RecipeInfo { id, version } = &used.recipe.info;
+                tracing::warn!(%camera, recipe = id, version, "its thresholds were found with another view: calibrate again");
+            }
+            let now = Reconfigured { used, configured, way, reopened, waits };
+            changes.push((control.reconfigure(&camera, now)?, same));
             all.push(again);
         }
+        kept.changed_by(By::Settings, Some(who));
         kept.keep_again(all)?;
         let done = changes.into_iter().map(|(change, same)| (apply(change), same));
         Ok(done.filter(|(_, same)| !same).map(|(done, _)| done).collect())
@@ -194,7 +217,7 @@ impl Recipes {
 
     /// Back to the recipe before with what belonged to it, as a new version where the name is the same: a version never means
     /// two recipes. What cannot be used now is left out, and named.
-    pub fn roll_back(&self, control: &Control, camera: Option<&str>) -> Result<Value, ChangeError> {
+    pub fn roll_back(&self, control: &Control, camera: Option<&str>, who: &Who) -> Result<Value, ChangeError> {
         let mut kept = self.kept();
         let (camera, _) = control.used(camera)?;
         let used = in_use(&mut kept, control, &camera)?;
@@ -220,6 +243,7 @@ impl Recipes {
             };
             match read() {
                 Ok(change) => {
+                    kept.changed_by(By::Rollback, Some(who));
                     kept.roll_back(&camera, left_out.len())?;
                     let mut done = apply(change);
                     done["memory"] = json!(control.used(Some(&camera))?.1.memory.map(|memory| memory.info()));
@@ -255,6 +279,7 @@ impl Recipes {
         let before = used.model(control.model());
         let found_with = used.found_with.clone().or_else(|| Some(before.clone()));
         let change = control.change(camera, Used { memory: Some(Arc::clone(&memory)), found_with, ..used })?;
+        kept.changed_by(By::Learning, None);
         let file = kept.keep_memory(camera, &memory, before, commits)?;
         change.apply();
         Ok(file)

@@ -2,18 +2,23 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::error::ServiceError;
+use super::kept::Who;
 use super::pictures;
 use super::plan;
-use super::recipes::{ChangeError, Recipes};
+use super::recipes::{ChangeError, Recipes, Settings};
 use super::reread::{Reread, RereadError};
 use crate::config::{self, Changes, ConfigError, LineConfig};
-use crate::line::Reopening;
 use crate::line::control::Control;
+use crate::line::{CameraPlan, Open, Reopening};
 use crate::publish::{Broker, Live, OutboxBounds, PublisherSpec};
+
+/// How long whoever asked waits for cameras to finish what they have in hand; they go on with it after that.
+const GOES_ON: Duration = Duration::from_secs(10);
 
 /// The settings cannot be taken over.
 #[derive(Debug, thiserror::Error)]
@@ -54,22 +59,15 @@ impl Reload {
         Self { path, text, config, broker: Broker::of(publisher), live: publisher.live.clone() }
     }
 
-    fn again(&mut self, control: &Control, recipes: &Recipes) -> Result<Value, ReloadError> {
+    fn again(&mut self, control: &Control, recipes: &Recipes, who: &Who) -> Result<Value, ReloadError> {
         let (mut config, text) = config::load_with_text(&self.path)?;
         let Changes { keys, cameras, mut restart } = config::changes(&self.text, &text);
-        for (before, after) in self.config.cameras.iter().zip(&config.cameras) {
-            let (before, after) = (&before.plan, &after.plan);
-            // Another kind of camera has other defaults.
-            let built = |plan: &crate::line::CameraPlan| (plan.trigger, plan.queue, plan.when_full);
-            if before.name == after.name && built(before) != built(after) {
-                restart.insert(format!("camera '{}'.trigger", after.name));
-            }
+        // It follows the deadlines of parts, unless it is set.
+        if config.outbox.fsync != self.config.outbox.fsync {
+            restart.insert("outbox.fsync".into());
         }
         if !restart.is_empty() {
             return Err(ReloadError::Restart { keys: restart.into_iter().collect() });
-        }
-        if let Some(camera) = cameras.iter().find(|camera| !control.can_reopen(camera)) {
-            return Err(ReloadError::Ended { camera: camera.clone() });
         }
         let publisher = plan::publisher(&config).map_err(ServiceError::from)?;
         let broker = Broker::of(&publisher);
@@ -77,18 +75,30 @@ impl Reload {
         for index in 0..config.cameras.len() {
             pictures::configure(&mut config.cameras[index], config.commands.directory.as_deref());
             let camera = &config.cameras[index];
-            let reopened = cameras.contains(&*camera.plan.name);
-            settings.push((Arc::clone(&camera.plan.name), camera.plan.configured(), reopened));
-            if reopened {
-                let (open, (backoff_min, backoff_max)) =
-                    (plan::opening(&config, camera)?.0, (camera.plan.backoff_min, camera.plan.backoff_max));
-                reopenings.push((Arc::clone(&camera.plan.name), Reopening { open, backoff_min, backoff_max }));
+            let CameraPlan { name, backoff_min, backoff_max, .. } = camera.plan.clone();
+            let before = self.config.cameras.iter().map(|camera| &camera.plan).find(|before| before.name == name);
+            let reopened = cameras.contains(&*name);
+            // Another kind of camera has other defaults.
+            let waits = reopened || before.is_none_or(|before| before.arrangement() != camera.plan.arrangement());
+            if waits && !control.can_reopen(&name) {
+                return Err(ReloadError::Ended { camera: name.to_string() });
+            }
+            let way = camera.plan.way();
+            let way = before.is_none_or(|before| before.way() != way).then_some(way);
+            let (configured, arrangement) = (camera.plan.configured(), camera.plan.arrangement());
+            settings.push(Settings { camera: Arc::clone(&name), configured, way, reopened, waits });
+            if waits {
+                let open = || Ok::<_, ServiceError>(plan::opening(&config, camera)?.0);
+                let open = reopened.then(open).transpose()?.map(|open| Open { open, backoff_min, backoff_max });
+                reopenings.push((name, Reopening { open, arrangement }));
             }
         }
         // The last that can fail; from here on everything is taken over.
-        let changed = recipes.read_again(control, settings)?;
+        let changed = recipes.read_again(control, settings, who)?;
+        let mut waiting = Vec::new();
         for (camera, reopening) in reopenings {
             control.reopen(&camera, reopening).map_err(ChangeError::from)?;
+            waiting.push(camera);
         }
         self.live.bound(OutboxBounds::of(&config.outbox));
         if let Some(archive) = config.archive.clone() {
@@ -99,12 +109,20 @@ impl Reload {
             self.live.move_to(broker.clone());
         }
         (self.text, self.config, self.broker) = (text, config, broker);
-        Ok(json!({ "changed": keys, "recipes": changed, "cameras": cameras, "broker": moves }))
+        let waiting = control.gone_on(&waiting, GOES_ON);
+        for camera in &waiting {
+            tracing::warn!(%camera, "still finishes what it had in hand; then it goes on by the new settings");
+        }
+        let mut done = json!({ "changed": keys, "recipes": changed, "cameras": cameras, "broker": moves });
+        if !waiting.is_empty() {
+            done["waiting"] = waiting.iter().map(|camera| Value::from(&**camera)).collect();
+        }
+        Ok(done)
     }
 }
 
 impl Reread for Reload {
-    fn read_again(&mut self, control: &Control, recipes: &Recipes) -> Result<Value, RereadError> {
-        Ok(self.again(control, recipes)?)
+    fn read_again(&mut self, control: &Control, recipes: &Recipes, who: &Who) -> Result<Value, RereadError> {
+        Ok(self.again(control, recipes, who)?)
     }
 }

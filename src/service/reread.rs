@@ -4,6 +4,7 @@ use std::error::Error;
 
 use serde_json::Value;
 
+use super::kept::Who;
 use super::recipes::Recipes;
 use crate::line::control::Control;
 
@@ -20,6 +21,6 @@ pub enum RereadError {
 
 /// Reads the settings of a running line again, all of it or nothing.
 pub trait Reread: Send {
-    /// What was changed, for the one who asked.
-    fn read_again(&mut self, control: &Control, recipes: &Recipes) -> Result<Value, RereadError>;
+    /// What was changed, for the one who asked, `who`.
+    fn read_again(&mut self, control: &Control, recipes: &Recipes, who: &Who) -> Result<Value, RereadError>;
 }

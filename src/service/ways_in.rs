@@ -8,6 +8,7 @@ use uuid::Uuid;
 use super::api::LineApi;
 use super::commands::{CommandSpec, Commander};
 use super::error::ServiceError;
+use super::kept::Via;
 use super::self_test::SelfTests;
 use super::voice::Voice;
 use crate::archive::Archive;
@@ -81,7 +82,7 @@ impl WaysIn {
                 tracing::error!("the settings in use stay: {error}");
             }
         };
-        self.commander.inbox().ask("reload", b"{}", told);
+        self.commander.inbox().ask(Via::Service, "reload", b"{}", told);
     }
 
     /// A thread that has ended though nobody asked it to: commands would be lost in silence.

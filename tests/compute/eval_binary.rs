@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 /// Side of the maps of [`model`], pixels.
 const SIZE: u64 = 56;
-const CLASSES: [&str; 2] = ["cap", "ring <b>&amp;"];
+pub(super) const CLASSES: [&str; 2] = ["cap", "ring <b>&amp;"];
 /// Pictures of each class.
 const GOOD: u32 = 4;
 const BAD: u32 = 3;
@@ -52,7 +52,7 @@ fn save(path: &Path, write: impl Fn(&Path) -> image::ImageResult<()>) {
     write(path).unwrap();
 }
 
-fn mvtec(root: &Path) {
+pub(super) fn mvtec(root: &Path) {
     write(root, |class, number, anomalous| {
         let kind = if anomalous { "spot" } else { "good" };
         (format!("{class}/test/{kind}/{number:03}.png"), format!("{class}/ground_truth/{kind}/{number:03}_mask.png"))
@@ -121,7 +121,7 @@ fn json_of(output: &Output) -> Value {
     value
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(super) fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 

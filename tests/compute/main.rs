@@ -17,6 +17,7 @@ mod dataset_masks;
 mod drift;
 mod eval_binary;
 mod eval_datasets;
+mod eval_recipe;
 #[cfg(all(feature = "gstreamer", feature = "opencv"))]
 mod formats;
 mod golden;

@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::Path;
 
-use crate::support::events::{assert_no_gap, events, is_state};
+use super::reload::{reloaded, write};
+use crate::support::events::{assert_no_gap, events, is_state, is_verdict};
 use crate::support::line::{FOLDER, Line, finished, settings};
-use crate::support::mosquitto::{Mosquitto, Rules, Subscriber};
+use crate::support::mosquitto::{Message, Mosquitto, Rules, Subscriber};
 use serde_json::Value;
 use vcp_line::synth::{Class, FrameRequest, FrameSample, Motion, render_frame};
 
@@ -131,6 +132,37 @@ fn what_a_view_shows_of_a_moved_part_is_told_where_it_was_captured() {
         assert_eq!(events[2]["reason"], "part_not_found", "{more}");
         assert_eq!(events[0]["tiles"]["of"].as_u64(), (!more.is_empty()).then_some(4), "{}", events[0]);
     }
+}
+
+#[test]
+fn looking_for_parts_is_switched_on_while_the_line_runs() {
+    let (folder, [taught, ..]) = stage();
+    let broker = Mosquitto::start(Rules::default());
+    let reader = Subscriber::start(broker.port, "vcp-line/#", &[]);
+    let carousel = format!("{FOLDER}loop = true\nfps = 20.0\n");
+    let text = |locate: &str| settings(broker.port, &format!("{carousel}{locate}"));
+    let mut line = Line::run_in(folder, &text(""), |_| {});
+    line.service.logged("commands can come in");
+    let first = reader.until(is_verdict).last().unwrap().json();
+    assert!(first["location"].is_null(), "{first}");
+    let folder = line.folder.path().to_owned();
+    save(&frame(Class::Keycap, 1, STILL), &folder.join("small.png"));
+    image::open(folder.join("small.png")).unwrap().crop_imm(0, 0, 200, 200).save(folder.join("small.png")).unwrap();
+    let small = table(&taught, "")
+        .replace("good.png", "small.png")
+        .replace(&format!("{:?}", taught.part.bounds), "[40, 40, 120, 120]");
+    write(&folder, &text(&small));
+    let ack = reloaded(broker.port, &reader, "l-1");
+    assert!(ack["error"].as_str().unwrap_or_default().contains("camera 'top': [camera.locate]"), "{ack}");
+    write(&folder, &text(&table(&taught, "")));
+    let ack = reloaded(broker.port, &reader, "l-2");
+    assert_eq!((&ack["ok"], &ack["applied"]["cameras"]), (&true.into(), &serde_json::json!([])), "{ack}");
+    let found = |message: &Message| is_verdict(message) && message.json()["location"]["found"] == true;
+    let missing = |message: &Message| is_verdict(message) && message.json()["reason"] == "part_not_found";
+    reader.until(found);
+    reader.until(missing);
+    line.service.signal("TERM");
+    assert!(line.service.end().success());
 }
 
 #[test]

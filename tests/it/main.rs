@@ -57,6 +57,7 @@ mod publish_mqtt;
 mod publish_secure;
 mod recipes;
 mod reload;
+mod reload_cameras;
 mod remote;
 mod remote_faults;
 mod remote_network;

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::support::commands::{ACK, publish};
 use crate::support::events::is_verdict;
-use crate::support::line::{Line, finished, settings};
+use crate::support::line::{Line, finished, program, settings};
 use crate::support::mosquitto::{Message, Mosquitto, Rules, Subscriber};
 
 const CAMERA: &str = "[[camera]]\nname = \"top\"\nsource = \"synthetic\"\nclasses = [\"pill\"]\nsize = 64\npool = 4\n\
@@ -69,6 +69,31 @@ fn a_line_changes_over_to_what_was_prepared_and_whoever_spoke_last_is_heard() {
     }
     asked(broker.port, &reader, "rollback", "b-1", json!({}));
     assert_eq!(judged_by(&reader, "ring", 10)["defect_threshold"], 0.5);
+    let file = line.folder.path().join("line.toml");
+    let history = |more: &[&str]| {
+        let mut program = program(&[&["recipe", "history", file.to_str().unwrap()], more].concat());
+        program.env("STATE_DIRECTORY", line.folder.path().join("state")).env("TZ", "Asia/Tokyo");
+        let output = program.output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let found: Value = serde_json::from_str(&history(&["--json", "--camera", "top"])).unwrap();
+    let entries = found.as_array().unwrap();
+    let (now, first) = (&entries[0], entries.last().unwrap());
+    assert_eq!((&now["in_use"], &now["recipe"]["info"]), (&true.into(), &json!({ "id": "ring", "version": 10 })));
+    let since = &now["since"];
+    assert_eq!((&since["by"], &since["via"], &since["command"]), (&"rollback".into(), &"mqtt".into(), &"b-1".into()));
+    assert_eq!((&first["in_use"], &first["since"]), (&false.into(), &Value::Null), "that of the settings: {first}");
+    let at: jiff::Timestamp = since["at"].as_str().unwrap().parse().unwrap();
+    let local =
+        at.to_zoned_datetime(jiff::tz::TimeZone::get("Asia/Tokyo").unwrap()).strftime("%Y-%m-%d %H:%M:%S").to_string();
+    let text = history(&[]);
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[0].starts_with("SINCE                CAMERA      RECIPE"), "{text}");
+    assert!(lines[1].starts_with(&format!("{local}  top         ring ")), "{text}");
+    assert!(lines[1].ends_with("10  now  rollback, MQTT, id b-1"), "{text}");
+    assert!(text.contains("recipe file, MQTT, id c-1") && text.contains("command, MQTT, id t-1"), "{text}");
+    assert!(lines.last().unwrap().ends_with("1  -    not noted"), "{text}");
     line.service.signal("TERM");
     assert!(line.service.end().success());
     let text = fs::read_to_string(line.folder.path().join("line.toml")).unwrap();

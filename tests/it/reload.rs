@@ -17,14 +17,14 @@ use crate::support::schema;
 const CAMERA: &str = "[[camera]]\nname = \"top\"\nsource = \"synthetic\"\nclasses = [\"pill\"]\nsize = 64\npool = 4\n\
                       fps = 20.0\n";
 
-fn write(folder: &Path, settings: &str) {
+pub(super) fn write(folder: &Path, settings: &str) {
     let new = folder.join("new.toml");
     fs::write(&new, settings).unwrap();
     fs::rename(new, folder.join("line.toml")).unwrap();
 }
 
 /// The answer to this command over MQTT.
-fn asked(broker: u16, reader: &Subscriber, name: &str, id: &str, mut command: Value) -> Value {
+pub(super) fn asked(broker: u16, reader: &Subscriber, name: &str, id: &str, mut command: Value) -> Value {
     command["correlation_id"] = id.into();
     publish(broker, name, command.to_string().as_bytes(), &[]);
     let is_answer = |message: &Message| message.topic == ACK && message.json()["correlation_id"] == id;
@@ -33,7 +33,7 @@ fn asked(broker: u16, reader: &Subscriber, name: &str, id: &str, mut command: Va
     answer
 }
 
-fn reloaded(broker: u16, reader: &Subscriber, id: &str) -> Value {
+pub(super) fn reloaded(broker: u16, reader: &Subscriber, id: &str) -> Value {
     asked(broker, reader, "reload", id, json!({}))
 }
 
@@ -99,7 +99,13 @@ fn a_wrong_file_or_a_key_that_needs_a_restart_changes_nothing() {
             lower.replace("[mqtt]\n", "[mqtt]\nprefix = \"plant\"\n"),
             "mqtt.prefix cannot change while the line runs",
         ),
-        ("w-4", format!("{lower}[camera.trigger]\nmode = \"software\"\n"), "camera 'top'.trigger"),
+        (
+            "w-4",
+            format!("{lower}[camera.view]\ncrop = [8, 8, 64, 64]\n"),
+            "camera 'top': [camera.view]: crop [8, 8, 64, 64]",
+        ),
+        ("w-7", format!("{lower}[camera.locate]\npicture = \"a.png\"\nrectangle = [0, 0, 32, 32]\n"), "top'.locate"),
+        ("w-8", format!("{lower}[camera.view]\nundistort = \"none.json\"\n"), "camera 'top'.view.undistort"),
         ("w-5", lower.replace("\"top\"", "\"side\""), "camera 'side', camera 'top' cannot change"),
         ("w-6", lower.replace("[recipe]", "[recipe]\nmemory = \"none.memory\""), "none.memory"),
     ] {

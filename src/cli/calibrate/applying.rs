@@ -17,7 +17,7 @@ use crate::line::CameraPlan;
 use crate::line::recipe::RecipeSpec;
 use crate::memory::Memory;
 use crate::publish::outbox::trace::is_used;
-use crate::service::{KeptRecipes, configure_good_parts, place_of_sheet};
+use crate::service::{By, KeptRecipes, Via, Who, configure_good_parts, place_of_sheet};
 
 /// Where recipes of a camera are kept.
 pub struct Place<'a> {
@@ -71,6 +71,7 @@ impl Place<'_> {
     ) -> anyhow::Result<()> {
         // Again: looking at the pictures has taken its time.
         let mut kept = self.open()?;
+        kept.changed_by(By::Calibration, Some(&here()));
         let good_parts = good_parts.map(std::path::absolute).transpose()?;
         let (name, good_parts) = (&self.camera.name, good_parts.as_deref());
         match memory {
@@ -84,6 +85,7 @@ impl Place<'_> {
     pub fn roll_back(&self) -> anyhow::Result<()> {
         let mut kept = self.open()?;
         let used = kept.used(&self.camera.name)?.clone();
+        kept.changed_by(By::Rollback, Some(&here()));
         let back = kept.roll_back(&self.camera.name, 0)?;
         let score = |recipe: &RecipeSpec| recipe.threshold.map_or("none".to_owned(), |threshold| threshold.to_string());
         say!("camera              {}", self.camera.name);
@@ -112,6 +114,10 @@ impl Place<'_> {
             None => Ok(kept),
         }
     }
+}
+
+fn here() -> Who {
+    Who { via: Via::CommandLine, command: None, user: Some(user()) }
 }
 
 /// Who asks: the name in the surroundings, or else the number of the user.

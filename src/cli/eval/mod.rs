@@ -1,16 +1,17 @@
 //! `vcp-line eval`: a labelled data set through the model, and what its answers are worth.
 
+mod display;
+mod recipe;
 mod table;
 
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::Args;
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
+
+use display::{Display, found};
 
 use super::engine_arguments::EngineArguments;
 use super::failure;
@@ -33,16 +34,19 @@ use crate::view::{self, TileSpec, ViewSpec};
 
 /// Version of the JSON; a field that is added does not change it.
 const SCHEMA: u32 = 1;
-/// Without a terminal a line is printed no more often than this, and at each new class.
-const PLAIN_EVERY: Duration = Duration::from_secs(20);
 /// Digits of the hash that a person compares.
 const HASH_DIGITS: usize = 12;
 
 #[derive(Args)]
+#[command(group = clap::ArgGroup::new("of_line").args(["view", "recipe"]))]
 pub struct EvalArguments {
-    /// Model bundle.
-    #[arg(long, value_name = "BUNDLE")]
-    model: PathBuf,
+    /// Model bundle [default: that of --recipe, with its engine and precision]
+    #[arg(long, value_name = "BUNDLE", required_unless_present = "recipe")]
+    model: Option<PathBuf>,
+    /// Count what this line's recipe lets escape and rejects, judged as its camera judges frames: its thresholds, smallest defect,
+    /// regions, view, memory, parts found. A recipe that came to the line by command is not in its settings.
+    #[arg(long, value_name = "LINE.toml", conflicts_with_all = NOT_BY_RECIPES)]
+    recipe: Option<PathBuf>,
     #[command(flatten)]
     engine: EngineArguments,
     /// Root of the data set; with `--layout meta` also the JSON file itself.
@@ -99,8 +103,8 @@ pub struct EvalArguments {
     /// Pictures whose part is not found are left out.
     #[arg(long, value_name = "LINE.toml", conflicts_with_all = NOT_IN_VIEWS, conflicts_with_all = ["tiles", "crop"])]
     view: Option<PathBuf>,
-    /// Whose view, when the line has several cameras.
-    #[arg(long, value_name = "NAME", requires = "view")]
+    /// Whose view or recipe, when the line has several cameras.
+    #[arg(long, value_name = "NAME", requires = "of_line")]
     camera: Option<String>,
     /// Measure a classical baseline on the same pictures: distance from the local median, smoothed.
     #[arg(long)]
@@ -122,6 +126,22 @@ pub struct EvalArguments {
 
 /// What knows pictures as the model sees whole ones alone.
 const NOT_IN_VIEWS: [&str; 6] = ["good", "report", "baseline", "baseline_window", "baseline_sigma", "tune_baseline"];
+
+/// What measures the model, whatever a recipe makes of it.
+const NOT_BY_RECIPES: [&str; 12] = [
+    "good",
+    "report",
+    "baseline",
+    "baseline_window",
+    "baseline_sigma",
+    "tune_baseline",
+    "size_bins",
+    "fail_good",
+    "tiles",
+    "crop",
+    "view",
+    "tune_data",
+];
 
 /// `[x, y, width, height]`; a type of its own, because clap takes a list for several values.
 #[derive(Clone, Copy, Debug)]
@@ -154,7 +174,21 @@ fn percent(text: &str) -> Result<f64, String> {
 }
 
 pub fn run(arguments: &EvalArguments) -> anyhow::Result<()> {
-    failure::bundle_there(&arguments.model)?;
+    if let Some(file) = &arguments.recipe {
+        let data = recipe::Labelled {
+            root: &arguments.data,
+            layout: arguments.layout,
+            split: arguments.split,
+            classes: &arguments.classes,
+            strict: arguments.strict,
+            allow_missing: arguments.allow_missing,
+        };
+        let (model, camera, json) =
+            (arguments.model.as_deref(), arguments.camera.as_deref(), arguments.json.as_deref());
+        return recipe::run(&data, file, camera, (model, &arguments.engine), json);
+    }
+    let Some(model) = &arguments.model else { bail!("no model; name one with --model") };
+    failure::bundle_there(model)?;
     failure::there("--data", &arguments.data)?;
     if let Some(root) = &arguments.tune_data {
         failure::there("--tune-data", root)?;
@@ -177,7 +211,7 @@ pub fn run(arguments: &EvalArguments) -> anyhow::Result<()> {
         output::check_file(path).with_context(|| format!("writing {}", path.display()))?;
     }
     let mut report = arguments.report.as_deref().map(Report::begin).transpose()?;
-    let mut engine = engine::open(&arguments.engine.spec(&arguments.model, 1))?;
+    let mut engine = engine::open(&arguments.engine.spec(model, 1))?;
     let tuned = tuning.map(|data| tuned(&data, &dataset, engine.info().image_size, arguments.strict)).transpose()?;
     let baseline = arguments.baseline(tuned.as_ref());
     let (view, locate) = arguments.view()?;
@@ -222,17 +256,6 @@ pub fn run(arguments: &EvalArguments) -> anyhow::Result<()> {
     if !evaluation.left_out.is_empty() {
         let (left_out, all) = (evaluation.left_out.len(), dataset.len());
         note!("vcp-line: {left_out} of {all} pictures could not be read and count nowhere; they are named above");
-    }
-    Ok(())
-}
-
-/// Says what was found, and refuses when too much of it cannot be used.
-fn found(dataset: &Dataset, allow_missing: bool) -> anyhow::Result<()> {
-    for line in dataset.lines() {
-        note!("{line}");
-    }
-    if !allow_missing {
-        dataset.check_left_out()?;
     }
     Ok(())
 }
@@ -357,62 +380,4 @@ fn class_found(class: &ClassItems) -> serde_json::Value {
         "left_out": class.left_out.iter().map(left_out).collect::<Vec<_>>(),
         "remarks": class.remarks,
     })
-}
-
-/// A bar on a terminal, plain lines otherwise; both on standard error.
-struct Display {
-    bar: Option<ProgressBar>,
-    class: String,
-    printed: Instant,
-}
-
-impl Display {
-    fn new() -> Self {
-        let bar = std::io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::new(0);
-            if let Ok(style) = ProgressStyle::with_template("{msg:24} {bar:32} {pos} of {len}  {eta} left") {
-                bar.set_style(style);
-            }
-            bar.enable_steady_tick(Duration::from_millis(200));
-            bar
-        });
-        Self { bar, class: String::new(), printed: Instant::now() }
-    }
-
-    fn show(&mut self, progress: Progress<'_>) {
-        match progress {
-            Progress::Looked { done, total, class } => self.looked(done, total, class),
-            Progress::LeftOut(missing) => self.say(&format!("vcp-line: {}; left out", missing.reason)),
-        }
-    }
-
-    fn looked(&mut self, done: usize, total: usize, class: &str) {
-        let new_class = self.class != class;
-        if new_class {
-            class.clone_into(&mut self.class);
-        }
-        if let Some(bar) = &self.bar {
-            bar.set_length(total as u64);
-            bar.set_position(done as u64);
-            if new_class {
-                bar.set_message(self.class.clone());
-            }
-        } else if new_class || done == total || self.printed.elapsed() >= PLAIN_EVERY {
-            note!("{done} of {total}: {class}");
-            self.printed = Instant::now();
-        }
-    }
-
-    fn say(&self, line: &str) {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| note!("{line}")),
-            None => note!("{line}"),
-        }
-    }
-
-    fn finish(&self) {
-        if let Some(bar) = &self.bar {
-            bar.finish_and_clear();
-        }
-    }
 }

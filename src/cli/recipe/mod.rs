@@ -11,6 +11,7 @@ use crate::line::recipe::RecipeSpec;
 use crate::service;
 
 mod carry;
+mod history;
 mod text;
 
 use text::lines;
@@ -21,6 +22,8 @@ pub enum RecipeCommand {
     List(OfLine),
     /// Print a recipe as a file of its own would say it.
     Show(OneOf),
+    /// Say what the cameras were judged by, since when, and whose doing that was; the newest first.
+    History(History),
     /// Print the keys in which two recipes differ.
     Diff(TwoOf),
     /// Write a recipe with its memory and calibration into one file, for another line.
@@ -43,6 +46,18 @@ pub struct OneOf {
     /// Name of the recipe.
     #[arg(value_name = "ID")]
     id: String,
+}
+
+#[derive(Args)]
+pub struct History {
+    #[command(flatten)]
+    of: OfLine,
+    /// Of this camera alone.
+    #[arg(long, value_name = "NAME")]
+    camera: Option<String>,
+    /// As JSON, times in UTC.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Args)]
@@ -87,6 +102,9 @@ pub fn run(command: &RecipeCommand) -> anyhow::Result<()> {
         RecipeCommand::Show(OneOf { of, id }) => {
             lines(&find(&config(of)?, id)?).iter().for_each(|(key, value)| say!("{key} = {value}"));
             Ok(())
+        }
+        RecipeCommand::History(History { of, camera, json }) => {
+            history::run(&config(of)?, &of.line, camera.as_deref(), *json)
         }
         RecipeCommand::Diff(TwoOf { of, id, other }) => {
             let config = config(of)?;

@@ -327,6 +327,21 @@ impl<F, V> Matcher<F, V> {
         out
     }
 
+    /// Frames that wait for their command are nobody's.
+    pub fn forget_all(&mut self) -> Vec<Output<F, V>> {
+        let mut out = Vec::new();
+        while !self.spare.is_empty() {
+            self.forget_spare(&mut out);
+        }
+        out
+    }
+
+    /// Parts come in another way from frame `next_seq` on; none is open. What is counted goes on.
+    pub fn go_on(&mut self, plan: TriggerPlan, next_seq: u64) {
+        let Self { lost, paused, finished, counters, .. } = *self;
+        *self = Self { next_seq, lost, paused, finished, counters, ..Self::new(plan) };
+    }
+
     /// The camera delivers again.
     pub fn camera_back(&mut self) {
         self.lost = false;

@@ -135,7 +135,7 @@ fn the_end_of_the_thread_that_compares_pictures_ends_the_line() {
 }
 
 /// A memory of this line's model, made of pictures of this size.
-fn learnt(model: &ModelInfo, size: (u32, u32)) -> Arc<Memory> {
+pub(super) fn learnt(model: &ModelInfo, size: (u32, u32)) -> Arc<Memory> {
     let (now, by) = (Timestamp::UNIX_EPOCH, "test".to_owned());
     let settings = Settings { model: model.clone(), size: 4, sigma: 1.0, pictures_of_tokens: 1, by, now };
     let mut learner = Learner::new(settings);

@@ -8,6 +8,7 @@ use crate::calibrate::Look;
 use crate::line::Handed;
 use crate::memory::{Learner, MemoryError, Settings};
 use crate::verdict::Verdict;
+use crate::view::ViewSpec;
 
 /// Failed parts that are named.
 const MOST_NAMED: usize = 20;
@@ -23,13 +24,13 @@ pub struct Learning {
 }
 
 impl Learning {
-    /// From so many parts of this camera.
-    pub fn new(camera: String, settings: Settings, wanted: usize) -> Self {
+    /// From so many parts of this camera, looked at through this view.
+    pub fn new(camera: String, settings: Settings, view: ViewSpec, wanted: usize) -> Self {
         let engine = settings.model.engine.clone();
         Self {
             camera,
             engine,
-            learner: Learner::new(settings),
+            learner: Learner::new(settings).through(view),
             copies: Copies::new(wanted, std::iter::empty()),
             failed: Vec::new(),
         }

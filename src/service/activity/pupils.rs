@@ -88,7 +88,8 @@ impl Pupils {
             by: BY.into(),
             now: SystemClock.now().wall,
         };
-        let pupil = Box::new(Learning::new(camera.to_string(), settings, wanted as usize));
+        let view = control.way(&camera)?.view.clone();
+        let pupil = Box::new(Learning::new(camera.to_string(), settings, view, wanted as usize));
         Ok(Beginning { kind: ActivityKind::Learn, camera, wanted, pupil, recipe })
     }
 

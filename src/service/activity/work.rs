@@ -9,6 +9,7 @@ use super::super::recipes::{Begun, ChangeError, Recipes};
 use super::job::{Claim, Job};
 use super::pupil::{Outcome, Pupil, Unfit};
 use crate::error_chain;
+use crate::line::Way;
 use crate::line::control::{Control, PartStream};
 use crate::line::recipe::RecipeSpec;
 use crate::memory::Memory;
@@ -38,12 +39,12 @@ pub fn run(
     recipes: &Recipes,
 ) {
     let _alive = Alive(job);
-    let memory = parts.memory();
-    match learn(job, pupil, parts, begun, memory.as_ref()) {
+    let (memory, way) = (parts.memory(), parts.way());
+    match learn(job, pupil, parts, begun, (memory.as_ref(), &way)) {
         Ok(Some(outcome)) => {
             // From here on nobody else can end it: what is told is what is in use.
             if let Some(claim) = job.claim() {
-                let begun = Begun { recipe: begun, memory };
+                let begun = Begun { recipe: begun, memory, way };
                 let done = put(&claim, outcome, &job.camera, &begun, control, recipes);
                 claim.end(done);
             }
@@ -61,7 +62,7 @@ fn learn(
     mut pupil: Box<dyn Pupil>,
     parts: PartStream,
     begun: &Arc<RecipeSpec>,
-    known: Option<&Arc<Memory>>,
+    (known, looked): (Option<&Arc<Memory>>, &Arc<Way>),
 ) -> Result<Option<Outcome>, Unfit> {
     loop {
         if !job.goes_on() {
@@ -69,10 +70,13 @@ fn learn(
         }
         job.pause(parts.is_paused());
         let part = parts.next(LOOK);
-        let (now, memory) = match &part {
-            Some(part) => (Arc::clone(&part.recipe), part.memory.clone()),
-            None => (parts.recipe(), parts.memory()),
+        let (now, memory, way) = match &part {
+            Some(part) => (Arc::clone(&part.recipe), part.memory.clone(), Arc::clone(&part.way)),
+            None => (parts.recipe(), parts.memory(), parts.way()),
         };
+        if way != *looked {
+            return Err(Unfit("the camera looks in another way now; nothing was changed, begin again".into()));
+        }
         if pupil.minds_changes() && known.map(Arc::as_ptr) != memory.as_ref().map(Arc::as_ptr) {
             return Err(Unfit("the memory has changed meanwhile; nothing was changed, begin again".into()));
         }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crossbeam_channel::Sender;
 use serde::Serialize;
 
+use super::super::kept::Via;
 use crate::clock::{Clock, Moment};
 use crate::command::{self, Ack, Refusal, Request};
 use crate::publish::{AckSender, CommandPort};
@@ -19,6 +20,7 @@ pub struct Order {
     pub payload: Vec<u8>,
     pub retained: bool,
     pub at: Moment,
+    pub via: Via,
     pub reply: Reply,
 }
 
@@ -62,11 +64,11 @@ impl Inbox {
         Self { orders, counters, clock }
     }
 
-    fn order(&self, name: &str, payload: &[u8], retained: bool, reply: Reply) {
+    fn order(&self, name: &str, payload: &[u8], retained: bool, (via, reply): (Via, Reply)) {
         // What is too long is refused by its length alone.
         let read = &payload[..payload.len().min(command::MAX_PAYLOAD + 1)];
         let name = name.chars().take(command::MAX_ID).collect();
-        let order = Order { name, payload: read.to_vec(), retained, at: self.clock.now(), reply };
+        let order = Order { name, payload: read.to_vec(), retained, at: self.clock.now(), via, reply };
         if let Err(error) = self.orders.try_send(order) {
             count(&self.counters.busy);
             let Order { payload, reply, .. } = error.into_inner();
@@ -77,8 +79,8 @@ impl Inbox {
         }
     }
 
-    /// A command of the API, which waits for one answer.
-    pub fn ask(&self, name: &str, payload: &[u8], reply: impl FnOnce(Ack) + Send + 'static) {
+    /// A command of the API or of the service itself, which waits for one answer.
+    pub fn ask(&self, via: Via, name: &str, payload: &[u8], reply: impl FnOnce(Ack) + Send + 'static) {
         let reply = Mutex::new(Some(reply));
         let once = move |ack| {
             let reply = reply.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -86,7 +88,7 @@ impl Inbox {
                 reply(ack);
             }
         };
-        self.order(name, payload, false, Arc::new(once));
+        self.order(name, payload, false, (via, Arc::new(once)));
     }
 
     /// How commands are doing.
@@ -106,6 +108,6 @@ impl CommandPort for Inbox {
                 acks.send(&ack);
             }
         };
-        self.order(name, payload, retained, Arc::new(reply));
+        self.order(name, payload, retained, (Via::Mqtt, Arc::new(reply)));
     }
 }

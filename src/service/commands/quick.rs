@@ -6,6 +6,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, select};
 use serde_json::{Value, json};
 
+use super::super::kept::Via;
 use super::answers::{Answer, Keeping};
 use super::orders::{BUSY, Counters, Order, Reply, count};
 use super::repeats::Repeats;
@@ -65,7 +66,7 @@ impl Quick {
     }
 
     fn order(&mut self, order: Order) {
-        let Order { name, payload, retained, at, reply } = order;
+        let Order { name, payload, retained, at, via, reply } = order;
         let request = match command::parse(&name, &payload) {
             Ok(request) => request,
             Err(Refusal { correlation_id, error }) => return self.refuse(correlation_id, &error, reply),
@@ -80,7 +81,7 @@ impl Quick {
         }
         let is_trigger = matches!(request.command, Command::Trigger(_));
         match self.control.get().cloned() {
-            Some(control) => self.carry_out(&control, request, at, false, reply),
+            Some(control) => self.carry_out(&control, request, (at, false), (via, reply)),
             None if is_trigger && self.early.len() < EARLY => self.early.push((request, at, reply)),
             None => {
                 let starting = "the line is starting; send it again when its state is online";
@@ -93,12 +94,18 @@ impl Quick {
     fn answer_early(&mut self) {
         if let Some(control) = self.control.get().cloned() {
             for (request, at, reply) in std::mem::take(&mut self.early) {
-                self.carry_out(&control, request, at, true, reply);
+                self.carry_out(&control, request, (at, true), (Via::Mqtt, reply));
             }
         }
     }
 
-    fn carry_out(&mut self, control: &Control, request: Request, at: Moment, early: bool, reply: Reply) {
+    fn carry_out(
+        &mut self,
+        control: &Control,
+        request: Request,
+        (at, early): (Moment, bool),
+        (via, reply): (Via, Reply),
+    ) {
         let result = match &request.command {
             Command::Threshold(_)
             | Command::Recipe(_)
@@ -107,7 +114,7 @@ impl Quick {
             | Command::Learn(_)
             | Command::Rollback(_)
             | Command::Reload(_)
-            | Command::SelfTest(_) => return self.hand_on(control, request, reply),
+            | Command::SelfTest(_) => return self.hand_on(control, request, (via, reply)),
             _ if let Some((ack, debt)) = self.repeats.answer(&request, self.clock.now().monotonic) => {
                 return self.give(Answer { reply, ack, debt });
             }
@@ -146,8 +153,8 @@ impl Quick {
         Ok((json!({ "camera": accepted.camera, "part": accepted.part }), Some(accepted.debt)))
     }
 
-    fn hand_on(&self, control: &Control, request: Request, reply: Reply) {
-        if let Err(full) = self.slow.try_send(Task { control: control.clone(), request, reply }) {
+    fn hand_on(&self, control: &Control, request: Request, (via, reply): (Via, Reply)) {
+        if let Err(full) = self.slow.try_send(Task { control: control.clone(), request, via, reply }) {
             let Task { request, reply, .. } = full.into_inner();
             self.busy(request.correlation_id, reply);
         }

@@ -8,8 +8,7 @@ use crossbeam_channel::{Receiver, Sender};
 use serde_json::Value;
 
 use super::super::activity::{Activities, ActivityError, PupilError, Pupils};
-use super::super::kept::Prepared;
-use super::super::kept::Wish;
+use super::super::kept::{Prepared, Via, Who, Wish};
 use super::super::recipes::{ChangeError, Recipes};
 use super::super::reread::{Reread, RereadError};
 use super::super::self_test::{SelfTestError, SelfTests};
@@ -68,6 +67,7 @@ enum CannotDo {
 pub struct Task {
     pub control: Control,
     pub request: Request,
+    pub via: Via,
     pub reply: Reply,
 }
 
@@ -108,12 +108,12 @@ impl Slow {
 
     /// Returns when nobody can ask any more.
     pub fn run(mut self, tasks: &Receiver<Task>) {
-        for Task { control, request, reply } in tasks {
+        for Task { control, request, via, reply } in tasks {
             let known = remembered(&self.repeats).answer(&request, self.clock.now().monotonic);
             let ack = match known {
                 Some((ack, _)) => Some(ack),
                 None if begins(&request.command) => self.begin(&control, &request, &reply),
-                None => Some(self.answer(&control, &request)),
+                None => Some(self.answer(&control, &request, via)),
             };
             let Some(ack) = ack else { continue };
             // Behind the answers that wait already; whoever has gone away needs none.
@@ -123,10 +123,11 @@ impl Slow {
         }
     }
 
-    fn answer(&mut self, control: &Control, request: &Request) -> Ack {
+    fn answer(&mut self, control: &Control, request: &Request, via: Via) -> Ack {
         let now = self.clock.now().monotonic;
         let correlation_id = request.correlation_id.clone();
-        match self.carry_out(control, &request.command) {
+        let who = Who { via, command: correlation_id.clone(), user: None };
+        match self.carry_out(control, &request.command, &who) {
             Ok(applied) => {
                 tracing::info!(command = request.command.name(), %applied, "command carried out");
                 let ack = Ack::done(correlation_id, applied);
@@ -214,24 +215,24 @@ impl Slow {
     }
 
     /// To a recipe that is prepared, with all that belongs to it.
-    fn change_over(&self, control: &Control, recipe: &NewRecipe) -> Result<Value, CannotDo> {
+    fn change_over(&self, control: &Control, recipe: &NewRecipe, who: &Who) -> Result<Value, CannotDo> {
         let folder = self.means.library.as_ref().ok_or(CannotDo::NoLibrary)?;
         // What goes into a path is a name, and no way out of the folder.
         RecipeSpec::check_id(&recipe.id).map_err(|source| CannotDo::Name { source })?;
         let file = config::read_recipe(folder, &recipe.id)?;
-        Ok(self.recipes.change_over(control, recipe.camera.as_deref(), &Prepared::read(file)?)?)
+        Ok(self.recipes.change_over(control, recipe.camera.as_deref(), &Prepared::read(file)?, who)?)
     }
 
-    fn carry_out(&mut self, control: &Control, command: &Command) -> Result<Value, CannotDo> {
+    fn carry_out(&mut self, control: &Control, command: &Command, who: &Who) -> Result<Value, CannotDo> {
         match command {
             Command::Threshold(change) => {
-                Ok(self.recipes.change(control, change.camera.as_deref(), |used| changed(used, change))?)
+                Ok(self.recipes.change(control, change.camera.as_deref(), who, |used| changed(used, change))?)
             }
             Command::Recipe(recipe) => match recipe.defect_threshold {
                 Some(threshold) => {
-                    Ok(self.recipes.change(control, recipe.camera.as_deref(), |_| replaced(recipe, threshold))?)
+                    Ok(self.recipes.change(control, recipe.camera.as_deref(), who, |_| replaced(recipe, threshold))?)
                 }
-                None => Ok(self.change_over(control, recipe)?),
+                None => Ok(self.change_over(control, recipe, who)?),
             },
             Command::Snapshot(which) => {
                 let snapshots = self.means.snapshots.as_ref().ok_or(CannotDo::NoFolder)?;
@@ -239,9 +240,9 @@ impl Slow {
             }
             Command::Reload(_) => {
                 let reread = self.means.reread.as_mut().ok_or(RereadError::NoFile)?;
-                Ok(reread.read_again(control, &self.recipes)?)
+                Ok(reread.read_again(control, &self.recipes, who)?)
             }
-            Command::Rollback(which) => Ok(self.recipes.roll_back(control, which.camera.as_deref())?),
+            Command::Rollback(which) => Ok(self.recipes.roll_back(control, which.camera.as_deref(), who)?),
             Command::Calibrate(which) if which.stop => self.stop(control, ActivityKind::Calibrate, command.camera()),
             Command::Learn(which) if which.stop => self.stop(control, ActivityKind::Learn, command.camera()),
             Command::Calibrate(_) | Command::Learn(_) | Command::SelfTest(_) => Err(CannotDo::Begins),

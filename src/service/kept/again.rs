@@ -43,6 +43,7 @@ impl KeptRecipes {
             configured: [(camera.to_owned(), configured.clone())].into(),
             kept: BTreeMap::new(),
             trouble: None,
+            origin: None,
         };
         let used = now.read(camera, &kept.recipe, &kept.with)?;
         let kept = (changed || by_command).then_some(kept);

@@ -6,6 +6,7 @@ use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
 
+use super::origin::Origin;
 use crate::event::ModelInfo;
 use crate::line::recipe::RecipeSpec;
 use crate::output;
@@ -16,6 +17,8 @@ pub const FILE: &str = "recipes.json";
 pub const MEMORIES: &str = "memories";
 /// Recipes of one camera that a way back leads to; the oldest go.
 const MOST_BEFORE: usize = 20;
+/// Entries of one camera's history; the oldest go.
+const MOST_HISTORY: usize = 100;
 
 /// What belongs to a recipe.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -48,10 +51,22 @@ pub struct FromFile {
 /// What was in use together.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Before {
+    /// Thresholds and regions.
     #[serde(flatten)]
     pub recipe: RecipeSpec,
+    /// What belongs to it.
     #[serde(flatten)]
     pub with: With,
+    /// Since when it was in use, and whose doing that was; absent: it is that of the settings, or nobody noted it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Origin>,
+}
+
+impl Before {
+    /// As the settings say it.
+    pub fn of_settings(recipe: &RecipeSpec) -> Self {
+        Self { recipe: recipe.clone(), with: With::default(), since: None }
+    }
 }
 
 /// What belongs to a product whenever it comes back.
@@ -78,10 +93,16 @@ pub struct Kept {
     pub recipe: RecipeSpec,
     #[serde(flatten)]
     pub with: With,
+    /// Since when it is in use, and whose doing that was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Origin>,
     /// The settings have changed since, and somebody was told.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub superseded: bool,
-    /// What was in use before, the latest last.
+    /// All that was in use before, however it was left, the latest last.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<Before>,
+    /// What was in use before and a way back leads to, the latest last.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub before: Vec<Before>,
     /// What belongs to each product, by the recipe's name: no way back is needed to find it again.
@@ -95,7 +116,16 @@ impl Kept {
         // The settings say what belongs to their own.
         products.remove(&configured.info.id);
         let recipe = configured.clone();
-        Self { configured, recipe, with, superseded: false, before: Vec::new(), products }
+        Self {
+            configured,
+            recipe,
+            with,
+            since: None,
+            superseded: false,
+            history: Vec::new(),
+            before: Vec::new(),
+            products,
+        }
     }
 
     pub fn is_used(&self) -> bool {
@@ -104,8 +134,7 @@ impl Kept {
 
     /// This in place of what is in use, which a way back leads to.
     pub fn put(&mut self, recipe: RecipeSpec, with: With) {
-        let before = Before { recipe: self.recipe.clone(), with: self.with.clone() };
-        self.before.push(before);
+        self.before.push(self.now());
         self.before.drain(..self.before.len().saturating_sub(MOST_BEFORE));
         self.set(recipe, with);
     }
@@ -120,7 +149,18 @@ impl Kept {
         let product = self.products.entry(recipe.info.id.clone()).or_default();
         product.with = With { found_with: None, ..with.clone() };
         product.newest = product.newest.max(recipe.info.version);
-        product.last = Some(Before { recipe: recipe.clone(), with: with.clone() });
+        product.last = Some(Before { recipe: recipe.clone(), with: with.clone(), since: None });
+    }
+
+    /// What is in use.
+    pub fn now(&self) -> Before {
+        Before { recipe: self.recipe.clone(), with: self.with.clone(), since: self.since.clone() }
+    }
+
+    /// This was in use before; the oldest go.
+    pub fn remember(&mut self, was: Before) {
+        self.history.push(was);
+        self.history.drain(..self.history.len().saturating_sub(MOST_HISTORY));
     }
 
     /// Names of all memories that may come back.
@@ -156,9 +196,12 @@ pub fn read(directory: &Path) -> (BTreeMap<String, Kept>, Option<String>) {
 /// The file as it is.
 pub fn parse(file: &Path) -> io::Result<BTreeMap<String, Kept>> {
     let mut kept: BTreeMap<String, Kept> = serde_json::from_slice(&fs::read(file)?)?;
+    for kept in kept.values_mut().filter(|kept| kept.history.is_empty()) {
+        kept.history = kept.before.clone();
+    }
     // One that was written before products were told apart says it all the same.
     for kept in kept.values_mut().filter(|kept| kept.products.is_empty()) {
-        for Before { recipe, with } in kept.before.clone() {
+        for Before { recipe, with, .. } in kept.before.clone() {
             kept.know(&recipe, &with);
         }
         let (recipe, with) = (kept.recipe.clone(), kept.with.clone());

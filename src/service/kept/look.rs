@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::file::{FILE, Kept, MEMORIES, parse};
+use super::file::{Before, FILE, Kept, MEMORIES, parse};
 use crate::line::CameraPlan;
 use crate::line::recipe::RecipeSpec;
 
@@ -22,6 +22,20 @@ pub fn memory_in_use(
     let settings = kept.recipe.info.id == camera.recipe.info.id && !kept.with.without_memory;
     let file = kept.with.memory.zip(directory).map(|(name, directory)| directory.join(MEMORIES).join(name));
     Ok(file.or_else(|| configured.filter(|_| settings).map(Path::to_owned)))
+}
+
+/// What a camera was and is judged by, the latest last; a start with these settings uses the last.
+pub fn recipe_history(directory: Option<&Path>, camera: &CameraPlan) -> io::Result<Vec<Before>> {
+    let settings = Before::of_settings(&camera.recipe);
+    let Some(file) = directory.map(|directory| directory.join(FILE)) else { return Ok(vec![settings]) };
+    let mut kept = match parse(&file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(vec![settings]),
+        read => read?,
+    };
+    let Some(kept) = kept.remove(&*camera.name) else { return Ok(vec![settings]) };
+    let used = kept_in_use(directory, camera)?.is_some();
+    let now = kept.now();
+    Ok(kept.history.into_iter().chain([now]).chain((!used).then_some(settings)).collect())
 }
 
 fn kept_in_use(directory: Option<&Path>, camera: &CameraPlan) -> io::Result<Option<Kept>> {

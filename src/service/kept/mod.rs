@@ -4,6 +4,7 @@ mod again;
 mod error;
 mod file;
 mod look;
+mod origin;
 mod prepared;
 #[cfg(test)]
 mod tests;
@@ -24,7 +25,8 @@ use super::pictures;
 
 pub use error::KeptError;
 pub use file::{Before, With};
-pub use look::{memory_in_use, recipe_in_use};
+pub use look::{memory_in_use, recipe_history, recipe_in_use};
+pub use origin::{By, Origin, Via, Who};
 pub use prepared::Prepared;
 
 /// Ending of the files of memories.
@@ -51,6 +53,8 @@ pub struct KeptRecipes {
     kept: BTreeMap<String, Kept>,
     /// Why the recipes of an earlier start are not in use.
     trouble: Option<String>,
+    /// Whose doing the next changes are.
+    origin: Option<(By, Option<Who>)>,
 }
 
 impl KeptRecipes {
@@ -84,7 +88,7 @@ impl KeptRecipes {
         {
             tracing::warn!("{}: {error}; the next start says it again", directory.join(FILE).display());
         }
-        let opened = Self { directory: directory.map(Path::to_owned), configured, kept, trouble };
+        let opened = Self { directory: directory.map(Path::to_owned), configured, kept, trouble, origin: None };
         for plan in cameras {
             let Some(kept) = opened.kept.get(&*plan.name).filter(|kept| kept.is_used()) else { continue };
             let RecipeInfo { id, version } = &kept.recipe.info;
@@ -97,6 +101,11 @@ impl KeptRecipes {
             plan.kept = Some(used);
         }
         opened
+    }
+
+    /// What is changed from now on is this one's doing.
+    pub fn changed_by(&mut self, by: By, who: Option<&Who>) {
+        self.origin = Some((by, who.cloned()));
     }
 
     /// Why recipes that came by command are not in use, for an alarm.
@@ -263,7 +272,12 @@ impl KeptRecipes {
         }
         let with = With { found_with: configured.found_with.clone(), ..With::default() };
         let products = kept.map(|kept| kept.products.clone()).unwrap_or_default();
-        Ok(Kept::new(RecipeSpec::clone(&configured.recipe), with, products))
+        let mut new = Kept::new(RecipeSpec::clone(&configured.recipe), with, products);
+        if let Some(kept) = kept {
+            new.history = kept.history.clone();
+            new.remember(kept.now());
+        }
+        Ok(new)
     }
 
     /// What so many more steps back than one lead to: a recipe as a new version, because a version that was used before has
@@ -271,21 +285,21 @@ impl KeptRecipes {
     pub fn previous(&self, camera: &str, more: usize) -> Result<Before, KeptError> {
         let Kept { recipe: used, mut before, .. } = self.of_camera(camera)?;
         before.truncate(before.len().saturating_sub(more));
-        let Some(Before { recipe, with }) = before.pop() else {
+        let Some(Before { recipe, with, since }) = before.pop() else {
             let RecipeInfo { id, version } = used.info;
             return Err(KeptError::NothingBefore { camera: camera.to_owned(), recipe: id, version });
         };
         if recipe == used {
-            return Ok(Before { recipe, with });
+            return Ok(Before { recipe, with, since });
         }
         let id = recipe.info.id.clone();
         let version = self.newest(camera, &id).max(recipe.info.version).saturating_add(1);
-        Ok(Before { recipe: RecipeSpec { info: RecipeInfo { id, version }, ..recipe }, with })
+        Ok(Before { recipe: RecipeSpec { info: RecipeInfo { id, version }, ..recipe }, with, since })
     }
 
     /// Keeps [`KeptRecipes::previous`]. After an error nothing has changed.
     pub fn roll_back(&mut self, camera: &str, more: usize) -> Result<RecipeSpec, KeptError> {
-        let Before { recipe, with } = self.previous(camera, more)?;
+        let Before { recipe, with, .. } = self.previous(camera, more)?;
         let mut of_camera = self.of_camera(camera)?;
         of_camera.before.truncate(of_camera.before.len().saturating_sub(more + 1));
         of_camera.set(recipe.clone(), with);
@@ -302,6 +316,7 @@ impl KeptRecipes {
         if *self.used(camera)? == recipe {
             return Ok(());
         }
+        self.changed_by(By::GaveWay, None);
         self.keep([(camera, &recipe, With { found_with, ..With::default() })].into_iter())
     }
 
@@ -349,7 +364,20 @@ impl KeptRecipes {
         self.configured.get(camera).ok_or_else(|| KeptError::NoCamera { camera: camera.to_owned() })
     }
 
-    fn replace(&mut self, kept: BTreeMap<String, Kept>) -> Result<(), KeptError> {
+    fn replace(&mut self, mut kept: BTreeMap<String, Kept>) -> Result<(), KeptError> {
+        if let Some((by, who)) = &self.origin {
+            for (camera, kept) in &mut kept {
+                let before = self.kept.get(camera).filter(|kept| kept.is_used());
+                if before.is_some_and(|before| (&before.recipe, &before.with) == (&kept.recipe, &kept.with)) {
+                    continue;
+                }
+                let settings = || Some(Before::of_settings(&self.configured.get(camera)?.recipe));
+                if let Some(was) = before.map(Kept::now).or_else(settings) {
+                    kept.remember(was);
+                }
+                kept.since = Some(Origin::now(*by, who.as_ref()));
+            }
+        }
         if let Some(directory) = &self.directory {
             file::write(directory, &kept).map_err(|source| KeptError::Write { file: directory.join(FILE), source })?;
         }

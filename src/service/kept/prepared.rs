@@ -35,7 +35,7 @@ impl KeptRecipes {
         let mut kept = self.of_camera(camera)?;
         let RecipeInfo { id, version } = &file.recipe.info;
         let known = kept.products.get(id).filter(|product| product.file.as_ref() == Some(file));
-        if let Some(Before { recipe, with }) = known.and_then(|product| product.last.clone()) {
+        if let Some(Before { recipe, with, .. }) = known.and_then(|product| product.last.clone()) {
             let used = self.read(camera, &recipe, &with)?;
             if kept.recipe != recipe {
                 kept.put(recipe, with);

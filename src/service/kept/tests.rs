@@ -89,6 +89,58 @@ fn a_recipe_is_kept_until_the_settings_change() {
 }
 
 #[test]
+fn it_is_noted_since_when_a_recipe_is_used_and_whose_doing_that_was() {
+    let folder = tempfile::tempdir().expect("temp dir");
+    let state = Some(folder.path());
+    let mut kept = KeptRecipes::open(state, &mut [&mut plan(1)]);
+    let who = |command: &str| Who { via: Via::Mqtt, command: Some(command.into()), user: None };
+    let before = crate::clock::Clock::now(&crate::clock::SystemClock).wall;
+    kept.changed_by(By::Command, Some(&who("c-1")));
+    keep(&mut kept, caps(0.6), true).expect("kept");
+    let calibrated = RecipeSpec { info: RecipeInfo { id: "caps".into(), version: 3 }, ..caps(0.7) };
+    kept.changed_by(By::Calibration, None);
+    kept.keep_calibrated("top", &calibrated, &model("fp32"), None).expect("kept");
+    kept.changed_by(By::Rollback, Some(&who("c-2")));
+    kept.roll_back("top", 0).expect("back");
+    // Only what has changed is anybody's doing.
+    let all = kept.kept.clone();
+    kept.changed_by(By::Settings, None);
+    kept.replace(all.clone()).expect("kept");
+    assert_eq!(kept.kept, all);
+
+    let history = recipe_history(state, &plan(1)).expect("read");
+    let told: Vec<_> = history
+        .iter()
+        .map(|was| (was.recipe.info.version, was.since.as_ref().map(ToString::to_string).unwrap_or_default()))
+        .collect();
+    let said = |text: &str| text.to_owned();
+    assert_eq!(
+        told,
+        [
+            (1, said("")),
+            (2, said("command, MQTT, id c-1")),
+            (3, said("calibration")),
+            (4, said("rollback, MQTT, id c-2"))
+        ],
+        "also what a way back has left"
+    );
+    let times: Vec<_> = history.iter().filter_map(|was| was.since.as_ref()).map(|since| since.at).collect();
+    assert!(times.is_sorted() && times[0] >= before, "{times:?}");
+    let text = fs::read_to_string(folder.path().join(FILE)).expect("read");
+    let at = times[2].to_string();
+    assert!(at.ends_with('Z') && text.contains(&format!("\"at\": \"{at}\"")), "{text}");
+    // Other settings are used, and what was before is known.
+    let other = CameraPlan { recipe: RecipeSpec { min_area_px: 7, ..plan(1).recipe }, ..plan(1) };
+    let history = recipe_history(state, &other).expect("read");
+    assert_eq!(history.iter().map(|was| was.recipe.min_area_px).collect::<Vec<_>>(), [1, 1, 1, 1, 7]);
+    let mut other = other;
+    let mut kept = KeptRecipes::open(state, &mut [&mut other]);
+    kept.changed_by(By::Command, None);
+    keep(&mut kept, caps(0.9), true).expect("kept");
+    assert_eq!(recipe_history(state, &other).expect("read").len(), 6, "nothing is forgotten");
+}
+
+#[test]
 fn a_way_back_leads_to_the_recipes_before_as_new_versions() {
     let folder = tempfile::tempdir().expect("temp dir");
     let state = Some(folder.path());

@@ -18,6 +18,7 @@ use crate::line::parts::TriggerPlan;
 use crate::line::queue::WhenFull;
 use crate::line::{CameraPlan, Debt, EventSink, Heartbeat, Line, LineParts, Refused, SourceOpener};
 use crate::memory::{Learner, Settings};
+use crate::service::kept::Via;
 use crate::source::{Source, SourceError};
 use crate::tokens::PatchTokens;
 
@@ -184,7 +185,7 @@ impl Stage {
             by_hand: true,
             without_memory: false,
         };
-        self.recipes.change(&self.control, None, wish)
+        self.recipes.change(&self.control, None, &somebody(), wish)
     }
 
     fn calibrated(&self, version: u32, apply: bool) -> Calibrated {
@@ -197,9 +198,17 @@ impl Stage {
         }
     }
 
+    fn way(&self) -> Arc<Way> {
+        self.control.way("top").expect("a camera")
+    }
+
     fn files(&self) -> usize {
         std::fs::read_dir(self.state.path().join("calibrations/top/caps")).map_or(0, Iterator::count)
     }
+}
+
+fn somebody() -> Who {
+    Who { via: Via::Mqtt, command: None, user: None }
 }
 
 #[test]
@@ -207,9 +216,9 @@ fn a_calibration_of_another_memory_is_not_applied_and_leaves_nothing() {
     let stage = Stage::start(tempfile::tempdir().expect("temp dir"), plan());
     stage.remember((8, 6), 1);
     let used = stage.used();
-    let begun = Begun { recipe: &used.recipe, memory: used.memory.clone() };
+    let begun = Begun { recipe: &used.recipe, memory: used.memory.clone(), way: stage.way() };
     let found = stage.calibrated(2, true);
-    stage.recipes.roll_back(&stage.control, None).expect("only the memory was another");
+    stage.recipes.roll_back(&stage.control, None, &somebody()).expect("only the memory was another");
     assert_eq!(stage.used().recipe, used.recipe);
     let camera = "top".into();
     let put = |found, commits| stage.recipes.calibrated(&stage.control, &camera, &begun, found, &move || commits);
@@ -217,7 +226,7 @@ fn a_calibration_of_another_memory_is_not_applied_and_leaves_nothing() {
     assert!(refused.starts_with("the memory of camera 'top' was changed meanwhile"), "{refused}");
     assert_eq!(stage.files(), 0);
 
-    let begun = Begun { recipe: &used.recipe, memory: None };
+    let begun = Begun { recipe: &used.recipe, memory: None, way: stage.way() };
     let put = |found, commits| stage.recipes.calibrated(&stage.control, &camera, &begun, found, &move || commits);
     assert!(put(stage.calibrated(2, true), false).is_err(), "the service is stopping");
     assert_eq!((stage.files(), stage.used().recipe), (0, used.recipe.clone()));
@@ -235,7 +244,7 @@ fn what_cannot_be_written_is_not_applied() {
     let stage = Stage::start(tempfile::tempdir().expect("temp dir"), plan());
     std::fs::write(stage.state.path().join("calibrations"), "a file").expect("written");
     let used = stage.used();
-    let begun = Begun { recipe: &used.recipe, memory: None };
+    let begun = Begun { recipe: &used.recipe, memory: None, way: stage.way() };
     let found = stage.calibrated(2, true);
     let refused =
         stage.recipes.calibrated(&stage.control, &"top".into(), &begun, found, &|| true).expect_err("no folder");
@@ -260,7 +269,7 @@ fn a_recipe_that_gave_way_is_known_to_have_and_its_version_is_not_used_again() {
     line.stop(Duration::from_secs(5));
     let stage = Stage::start(state, plan());
     assert_eq!(stage.says(), ("caps".into(), 3, None));
-    stage.recipes.roll_back(&stage.control, None).expect("to that of the settings");
+    stage.recipes.roll_back(&stage.control, None, &somebody()).expect("to that of the settings");
     assert_eq!((stage.says(), stage.used().recipe.defect_threshold), (("caps".into(), 4, None), 0.5));
 }
 
@@ -275,15 +284,15 @@ fn a_way_back_leaves_out_what_cannot_be_used_and_says_so() {
     assert_eq!(stage.says(), ("caps".into(), 2, Some(square)));
     let told = stage.line.troubles();
     assert!(told.len() == 1 && told[0].kind == "recipes", "{told:?}");
-    let ack = stage.recipes.roll_back(&stage.control, None).expect("there is one that fits");
+    let ack = stage.recipes.roll_back(&stage.control, None, &somebody()).expect("there is one that fits");
     assert_eq!(ack[0]["left_out"].as_array().map(Vec::len), Some(2), "{ack}");
     assert!(ack[0]["left_out"][0].as_str().expect("a text").contains(&fits), "{ack}");
     assert_eq!(ack[0]["memory"]["parts"], 3, "{ack}");
     let kinds: Vec<_> = stage.line.troubles().into_iter().map(|trouble| trouble.kind).collect();
     assert_eq!(kinds, ["thresholds"], "they were set before it was learnt");
     stage.shows(48, 48);
-    let ack = stage.recipes.roll_back(&stage.control, None).expect("without a memory");
+    let ack = stage.recipes.roll_back(&stage.control, None, &somebody()).expect("without a memory");
     assert_eq!((&ack[0]["memory"], stage.says().2), (&Value::Null, None), "{ack}");
-    let error = stage.recipes.roll_back(&stage.control, None).expect_err("nothing before").to_string();
+    let error = stage.recipes.roll_back(&stage.control, None, &somebody()).expect_err("nothing before").to_string();
     assert!(error.contains("none was before it"), "{error}");
 }
