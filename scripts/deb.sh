@@ -29,7 +29,10 @@ out="$(realpath "$out")"
 
 if [[ -z "$binary" ]]; then
   # The crates inside the program can be read out of it again: cargo audit bin /usr/bin/vcp-line.
-  if cargo auditable --version >/dev/null 2>&1; then cargo auditable build --release --locked; else cargo build --release --locked; fi
+  # Relocations in the short form (glibc from 2.36 on, which Debian 12 has) and equal functions once take 2 MB off.
+  auditable=()
+  if cargo auditable --version >/dev/null 2>&1; then auditable=(auditable); fi
+  cargo "${auditable[@]}" rustc --release --locked --bin vcp-line -- -C link-arg=-Wl,-z,pack-relative-relocs -C link-arg=-Wl,--icf=all
   binary="${CARGO_TARGET_DIR:-target}/release/vcp-line"
 fi
 

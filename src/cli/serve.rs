@@ -27,7 +27,7 @@ pub struct ServeArguments {
     /// Most pictures that are looked at together.
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=64))]
     max_batch: u16,
-    /// How long a batch that is not full waits for more, milliseconds.
+    /// How long a batch that is not full waits for more, milliseconds; where pictures come one at a time, none waits.
     #[arg(long, value_name = "MS", default_value_t = 2, value_parser = clap::value_parser!(u16).range(0..=1000))]
     max_wait_ms: u16,
     /// Pictures that may wait for the engine.

@@ -1,8 +1,8 @@
 //! A large network as OpenVINO reads it: a graph, and its weights in float32 beside it. Writing both takes most of the time before
-//! they are compiled, so that they stay for the next start. Hashes tell whether what stayed is still what was written.
+//! they are compiled, so that they stay for the next start. Checksums tell whether what stayed is still what was written.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::onnx::expanded::{ExpandError, Expanded};
 use super::onnx::{self, Extras, Storage};
+use super::sums::Sums;
 use super::{EngineError, finish, scratch};
 use crate::output::{self, NewFolder, Temporary};
 use crate::weights::bundle::Bundle;
@@ -30,12 +31,12 @@ enum Folder {
     Once(Temporary),
 }
 
-/// Hashes of what was written, lower-case hexadecimal.
+/// Checksums of what was written.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct About {
-    graph_sha256: String,
-    weights_sha256: String,
+    graph: Vec<u32>,
+    weights: Vec<u32>,
 }
 
 impl NetworkFiles {
@@ -111,7 +112,9 @@ fn write(bundle: &Bundle, extras: Extras<'_>, folder: &Path) -> Result<About, En
     let graph = onnx::encode(bundle, &constants, Storage::Expanded(&expanded), extras)?;
     let path = folder.join(GRAPH);
     fs::write(&path, &graph).map_err(failed(&path))?;
-    Ok(About { graph_sha256: hex::encode(Sha256::digest(&graph)), weights_sha256: expanded.sha256 })
+    let mut sums = Sums::default();
+    sums.update(&graph);
+    Ok(About { graph: sums.finish(), weights: expanded.sums })
 }
 
 /// Puts new files at `folder`, in the place of what is there.
@@ -128,8 +131,7 @@ fn is_whole(folder: &Path) -> bool {
     let about = folder.join(ABOUT);
     let Ok(text) = fs::read(&about) else { return false };
     let found = || -> io::Result<About> {
-        let graph_sha256 = sha256(&folder.join(GRAPH))?;
-        Ok(About { graph_sha256, weights_sha256: sha256(&folder.join(Expanded::FILE))? })
+        Ok(About { graph: Sums::of(&folder.join(GRAPH))?, weights: Sums::of(&folder.join(Expanded::FILE))? })
     };
     let whole = match (serde_json::from_slice::<About>(&text), found()) {
         (Ok(written), Ok(found)) => written == found,
@@ -145,17 +147,6 @@ fn is_whole(folder: &Path) -> bool {
         tracing::debug!(folder = %folder.display(), %error, "cannot be marked as used");
     }
     true
-}
-
-fn sha256(path: &Path) -> io::Result<String> {
-    let (mut file, mut hash) = (File::open(path)?, Sha256::new());
-    let mut buffer = vec![0; 1 << 20];
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(hex::encode(hash.finalize())),
-            read => hash.update(&buffer[..read]),
-        }
-    }
 }
 
 /// Removes networks that were not used for longest, and what killed processes have left.

@@ -33,6 +33,7 @@ pub mod scales;
 mod scratch;
 pub mod self_test;
 mod spec;
+mod sums;
 #[cfg(feature = "tensorrt")]
 pub mod tensorrt;
 #[cfg(not(feature = "tensorrt"))]

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use crossbeam_channel::{RecvTimeoutError, bounded};
 
-/// How often the pages are given back; at a few GB/s of reading, some hundred megabytes lie between two rounds.
-const ROUND: Duration = Duration::from_millis(25);
+/// How often the pages are given back; at a few GB/s of reading, some ten megabytes lie between two rounds.
+const ROUND: Duration = Duration::from_millis(5);
 
 /// Runs `work` while the resident pages of every read-only mapping of `file` are given back again and again, and once
 /// more after it. What is read again comes from the page cache, so this changes memory, never results.

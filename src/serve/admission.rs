@@ -14,6 +14,8 @@ use crate::frame::Image;
 const TIMED: usize = 5;
 /// What was measured longer ago keeps nobody out of a server that has nothing to do.
 const FORGOTTEN: Duration = Duration::from_secs(1);
+/// So long after two pictures were here at the same time, another one is worth waiting for.
+const COMPANY: Duration = Duration::from_secs(1);
 
 /// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -56,6 +58,8 @@ struct Inner {
     per_picture: VecDeque<Duration>,
     /// When the newest of them was done.
     done: Instant,
+    /// When two pictures were here at the same time last.
+    together: Option<Instant>,
     closed: bool,
 }
 
@@ -127,6 +131,7 @@ impl Queue {
             running: 0,
             per_picture: VecDeque::new(),
             done: Instant::now(),
+            together: None,
             closed: false,
         };
         Self { inner: Mutex::new(inner), filled: Condvar::new(), most: most.max(1) }
@@ -160,18 +165,23 @@ impl Queue {
             Some((_, lane)) => lane.push_back(job),
             None => inner.lanes.push_back((client, VecDeque::from([job]))),
         }
+        if inner.waiting + inner.running > 0 {
+            inner.together = Some(Instant::now());
+        }
         inner.waiting += 1;
         self.filled.notify_one();
         Ok(())
     }
 
-    /// Waits for a batch: full, or with a picture that has waited for `max_wait`. Empty after `idle` without any; `None` when
-    /// the queue is closed and empty.
+    /// Waits for a batch: full, or with a picture that has waited for `max_wait`; where pictures come one at a time, none waits for
+    /// another. Empty after `idle` without any; `None` when the queue is closed and empty.
     pub fn take(&self, most: usize, max_wait: Duration, idle: Duration) -> Option<Vec<Job>> {
         let begin = Instant::now();
         let mut inner = self.inner();
         loop {
             let now = Instant::now();
+            let company = inner.together.is_some_and(|at| now < at + COMPANY);
+            let max_wait = if company { max_wait } else { Duration::ZERO };
             let full = inner.waiting >= most;
             let waited_out = inner.oldest().is_some_and(|oldest| now >= oldest + max_wait);
             if full || waited_out || (inner.closed && inner.waiting > 0) {
@@ -303,6 +313,31 @@ mod tests {
         offer().expect("nothing to do");
         assert!(matches!(offer(), Err(Refused::Late { .. })));
         answers.clear();
+    }
+
+    #[test]
+    fn a_picture_waits_for_company_only_where_there_is_some() {
+        let queue = Queue::new(100);
+        let hour = Duration::from_secs(3600);
+        let mut answers = Vec::new();
+        let mut offer = |mark| {
+            let (job, answer) = job(mark, None);
+            queue.offer(1, job).expect("room");
+            answers.push(answer);
+        };
+        for mark in [1, 2] {
+            offer(mark);
+            assert_eq!(queue.take(8, hour, hour).map(|batch| marks(&batch)), Some(vec![mark]), "one at a time");
+            queue.done(1, Duration::from_millis(1));
+        }
+        // While the engine looks at one, the next comes: this one waits until the batch is full.
+        offer(3);
+        assert_eq!(marks(&take(&queue, 8)), [3]);
+        offer(4);
+        queue.done(1, Duration::from_millis(1));
+        let began = Instant::now();
+        assert_eq!(queue.take(2, Duration::from_millis(30), hour).map(|batch| marks(&batch)), Some(vec![4]));
+        assert!(began.elapsed() >= Duration::from_millis(25), "it has waited");
     }
 
     #[test]

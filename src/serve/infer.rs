@@ -239,8 +239,6 @@ fn output(name: &str, predictions: &[Prediction]) -> Result<(Tensor, Bytes), Sta
             }
             (tensor::head(name, "FP32", &shape), tensor::floats(&all))
         }
-        _ => {
-            (tensor::head(name, "FP32", &[count, side, side]), tensor::bytes(maps(), f32::to_le_bytes))
-        }
+        _ => (tensor::head(name, "FP32", &[count, side, side]), tensor::bytes(maps(), f32::to_le_bytes)),
     })
 }

@@ -6,10 +6,9 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
-
 use super::names::is_in_graph;
 use crate::engine::scales::Scales;
+use crate::engine::sums::Sums;
 use crate::weights::bundle::{Bundle, BundleError};
 
 /// Alignment of every tensor; a cache line, and enough for any vector instruction.
@@ -20,8 +19,8 @@ pub struct Expanded {
     offsets: HashMap<String, u64>,
     /// Of those in 8 bits, the size of a step of each row.
     steps: HashMap<String, Vec<f32>>,
-    /// Of the written file, lower-case hexadecimal.
-    pub sha256: String,
+    /// Of the written file.
+    pub sums: Vec<u32>,
 }
 
 /// The file could not be written.
@@ -49,9 +48,9 @@ impl Expanded {
         let path = folder.join(Self::FILE);
         let failed = |source| ExpandError::Io { path: path.clone(), source };
         let mut file = BufWriter::with_capacity(1 << 20, File::create(&path).map_err(failed)?);
-        let mut hash = Sha256::new();
+        let mut sums = Sums::default();
         let mut put = |bytes: &[u8]| {
-            hash.update(bytes);
+            sums.update(bytes);
             file.write_all(bytes).map_err(failed)
         };
         let (mut offsets, mut steps) = (HashMap::new(), HashMap::new());
@@ -72,7 +71,7 @@ impl Expanded {
             steps.extend(int8.map(|int8| (name.to_owned(), int8.steps)));
         }
         file.flush().map_err(failed)?;
-        Ok(Self { offsets, steps, sha256: hex::encode(hash.finalize()) })
+        Ok(Self { offsets, steps, sums: sums.finish() })
     }
 
     /// Size of a step of each row of a tensor in 8 bits.
