@@ -77,7 +77,7 @@ box() {
 
 inside() {
   nsenter --target "$leader" --all \
-    env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 SYSTEMD_PAGER= SYSTEMD_COLORS=0 DEBIAN_FRONTEND=noninteractive "$@"
+    env -i HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 SYSTEMD_PAGER= SYSTEMD_COLORS=0 DEBIAN_FRONTEND=noninteractive "$@"
 }
 # A program of this computer in the network of the box.
 beside() { nsenter --target "$leader" --net "$@"; }

@@ -64,17 +64,16 @@ is_set_up() {
   inside systemctl start mosquitto
   inside systemd-run --quiet --unit=camera arv-fake-gv-camera-0.8 -i 127.0.0.1 -s GV01
   listen 'vcp-line/+/+/verdict' "$verdicts"
+  # Recommended with the package, but its unit is static, and such a one deb-systemd-invoke leaves to the next boot.
+  expect "check without a running system bus says what it needs" \
+    "$(inside vcp-line check /etc/vcp-line/synthetic.toml 2>&1 | grep -c 'system bus: apt-get install dbus && systemctl start dbus.socket')" 1
+  inside systemctl start dbus.socket
   local line
   for line in "${lines[@]}"; do
     quoted "$(inside vcp-line check "/etc/vcp-line/$line.toml" 2>&1 || true)" >"$work/said"
     expect "check of $line ends with" "$(tail -n 1 "$work/said" | tr -d ' ')" ready
     grep -q ready "$work/said" || cat "$work/said"
   done
-  # A Debian of the least packages has no bus, and systemd-run does not work without.
-  inside sh -c 'systemctl stop --quiet dbus.socket dbus 2>/dev/null; mv /run/dbus/system_bus_socket /run/dbus/away 2>/dev/null || true'
-  expect "check without a system bus says what it needs" \
-    "$(inside vcp-line check /etc/vcp-line/synthetic.toml 2>&1 | grep -c 'system bus: apt-get install dbus')" 1
-  inside sh -c 'rm -f /run/dbus/away; systemctl start dbus.socket'
 }
 
 starts() {

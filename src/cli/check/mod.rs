@@ -66,7 +66,8 @@ pub fn run(arguments: &CheckArguments) -> anyhow::Result<()> {
         let Difference { missing, command, .. } = other;
         say!("note  not checked as the service runs, which has another {}; as the service:", missing.join(", "));
         if other.needs_the_bus() {
-            say!("      (which needs a system bus: apt-get install dbus)");
+            // Debian 12 installs one without starting it before the next boot.
+            say!("      (which needs a system bus: apt-get install dbus && systemctl start dbus.socket)");
         }
         say!("      {command}");
     }
