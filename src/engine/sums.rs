@@ -1,9 +1,12 @@
 //! Checksums of a large file: whether it still is what was written, at the speed of memory. For files of our own, which nobody
 //! forges; what comes from others has a SHA-256.
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::path::Path;
+#[cfg(any(feature = "openvino", test))]
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::Path,
+};
 
 /// Bytes under one CRC-32.
 const BLOCK: usize = 1 << 20;
@@ -38,6 +41,7 @@ impl Sums {
     }
 
     /// Those of a file.
+    #[cfg(any(feature = "openvino", test))]
     pub fn of(path: &Path) -> io::Result<Vec<u32>> {
         let (mut file, mut sums, mut buffer) = (File::open(path)?, Self::default(), vec![0; BLOCK]);
         loop {
