@@ -18,7 +18,7 @@ const FORGOTTEN: f64 = 0.9;
 /// A camera's way of looking, made for the frames that come.
 ///
 /// While a frame of tiles is looked at, its anomaly map is in memory, 4 bytes for each pixel of the area they cover, and of the rows of
-/// tiles that overlap there (mostly two) 12 bytes for each value of a tile's map, or pixel of the tile where these are fewer.
+/// tiles that overlap there (mostly two) 12 bytes (with a memory 16) for each value of a tile's map, or pixel of the tile where these are fewer.
 pub struct Looker {
     spec: ViewSpec,
     laid: Option<Laid>,

@@ -38,7 +38,7 @@ pub struct Changes {
 }
 
 enum Takes {
-    /// Nothing stops.
+    /// No camera is closed.
     Over,
     /// This camera is opened anew.
     Camera(String),

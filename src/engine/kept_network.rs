@@ -42,18 +42,19 @@ struct About {
 impl NetworkFiles {
     /// Those of an earlier start, if they are whole, else new ones; `cache` is the folder that they stay in.
     pub fn of(bundle: &Bundle, extras: Extras<'_>, cache: Option<PathBuf>) -> Result<Self, EngineError> {
-        if let Some(place) = cache.filter(|_| !extras.watched) {
-            let folder = place.join(key(bundle, extras));
+        let place = cache.filter(|_| !extras.watched);
+        if let Some((place, key)) = place.and_then(|place| Some((place, key(bundle, extras)?))) {
+            let folder = place.join(key);
             if is_whole(&folder) {
                 return Ok(Self(Folder::Kept(folder)));
             }
+            tidy(&place, &folder, MOST - 1);
             match kept(bundle, extras, &folder) {
-                Ok(()) => {
-                    tidy(&place, &folder);
-                    return Ok(Self(Folder::Kept(folder)));
-                }
+                Ok(()) => return Ok(Self(Folder::Kept(folder))),
                 Err(error @ EngineError::Io { .. }) => {
                     tracing::warn!("{error}; the network is not kept for the next start");
+                    // The disk may be the one that is needed now.
+                    tidy(&place, &folder, 0);
                 }
                 Err(error) => return Err(error),
             }
@@ -75,6 +76,11 @@ impl NetworkFiles {
         self.folder().join(GRAPH)
     }
 
+    /// Whether it is there no more: another process has made room for its own.
+    pub fn are_gone(&self) -> bool {
+        !self.graph().exists() || !self.weights().exists()
+    }
+
     /// The weights that it reads.
     pub fn weights(&self) -> PathBuf {
         self.folder().join(Expanded::FILE)
@@ -87,20 +93,20 @@ fn failed(path: &Path) -> impl Fn(io::Error) -> EngineError {
 }
 
 /// Names what the files are made from: model, scales, and this very program, which decides what a graph looks like.
-fn key(bundle: &Bundle, extras: Extras<'_>) -> String {
+/// `None` where that cannot be told.
+fn key(bundle: &Bundle, extras: Extras<'_>) -> Option<String> {
     let mut hash = Sha256::new();
     let mut add = |part: &[u8]| {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);
     };
     add(env!("CARGO_PKG_VERSION").as_bytes());
-    if let Ok(program) = std::env::current_exe().and_then(fs::metadata) {
-        let made = program.modified().ok().and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
-        add(format!("{} {made:?}", program.len()).as_bytes());
-    }
-    add(&serde_json::to_vec(bundle.manifest()).unwrap_or_default());
-    add(&extras.scales.and_then(|scales| serde_json::to_vec(scales).ok()).unwrap_or_default());
-    hex::encode(&hash.finalize()[..8])
+    let program = std::env::current_exe().and_then(fs::metadata).ok()?;
+    let made = program.modified().ok()?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    add(format!("{} {made:?}", program.len()).as_bytes());
+    add(&serde_json::to_vec(bundle.manifest()).ok()?);
+    add(&serde_json::to_vec(&extras.scales).ok()?);
+    Some(hex::encode(&hash.finalize()[..8]))
 }
 
 fn write(bundle: &Bundle, extras: Extras<'_>, folder: &Path) -> Result<About, EngineError> {
@@ -149,8 +155,8 @@ fn is_whole(folder: &Path) -> bool {
     true
 }
 
-/// Removes networks that were not used for longest, and what killed processes have left.
-fn tidy(place: &Path, ours: &Path) {
+/// Removes networks that were not used for longest, so that `most` others stay, and what killed processes have left.
+fn tidy(place: &Path, ours: &Path, most: usize) {
     let Ok(entries) = fs::read_dir(place) else { return };
     let mut others = Vec::new();
     for path in entries.flatten().map(|entry| entry.path()).filter(|path| path != ours) {
@@ -166,8 +172,8 @@ fn tidy(place: &Path, ours: &Path) {
         }
     }
     others.sort();
-    let most = others.len().saturating_sub(MOST - 1);
-    others[..most].iter().for_each(|(_, path)| remove(path));
+    let too_many = others.len().saturating_sub(most);
+    others[..too_many].iter().for_each(|(_, path)| remove(path));
 }
 
 fn remove(folder: &Path) {

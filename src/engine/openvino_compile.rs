@@ -136,13 +136,26 @@ pub(super) fn compile(
         return fix_and_compile(core, &mut model);
     }
     let files = NetworkFiles::of(&bundle, extras, delivery.cache.clone())?;
+    match compile_files(core, &files, &fix_and_compile) {
+        Err(error) if files.are_gone() => {
+            tracing::debug!("{error}: they are written once more");
+            compile_files(core, &NetworkFiles::of(&bundle, extras, None)?, &fix_and_compile)
+        }
+        compiled => compiled,
+    }
+}
+
+fn compile_files(
+    core: &mut Core,
+    files: &NetworkFiles,
+    fix_and_compile: &dyn Fn(&mut Core, &mut Model) -> Result<CompiledModel, EngineError>,
+) -> Result<CompiledModel, EngineError> {
     let weights = files.weights();
     let weights = weights.canonicalize().map_err(|source| EngineError::Io { path: weights, source })?;
-    drop(bundle);
+    let graph = files.graph();
     let mut model = None;
     let compiled = resident::kept_small(&weights, || {
-        let read =
-            core.read_model_from_file(&files.graph().to_string_lossy(), "").map_err(runtime("reading the network"))?;
+        let read = core.read_model_from_file(&graph.to_string_lossy(), "").map_err(runtime("reading the network"))?;
         fix_and_compile(core, model.insert(read))
     });
     // Only now may OpenVINO unmap the file: see `resident`.

@@ -69,13 +69,13 @@ impl CameraThread {
         let mut backoff = self.plan.backoff_min;
         let mut opened = false;
         loop {
-            if let Some(Reopening { open, arrangement }) = self.station.reopen.take() {
+            if let Some((Reopening { open, arrangement }, number)) = self.station.reopen.take() {
                 if let Some(Open { open, backoff_min, backoff_max }) = open {
                     (self.open, self.plan.backoff_min, self.plan.backoff_max) = (open, backoff_min, backoff_max);
                     backoff = backoff_min;
                 }
                 self.state(CameraState::Starting, None);
-                if self.stopped_before(arrangement, next_seq) {
+                if self.stopped_before(arrangement, number, next_seq) {
                     break self.state(CameraState::Stopped, None);
                 }
             }
@@ -134,12 +134,14 @@ impl CameraThread {
             if self.station.reopen.closes() {
                 return Pause::Reopening;
             }
-            if let Some(Reopening { arrangement, .. }) = self.station.reopen.take() {
+            if let Some((Reopening { arrangement, .. }, number)) = self.station.reopen.take() {
                 tracing::info!(camera = %self.plan.name, "the camera's settings have changed: it goes on in another way");
-                if self.stopped_before(arrangement, *next_seq) {
+                if self.stopped_before(arrangement, number, *next_seq) {
                     return Pause::Stopped;
                 }
                 self.station.camera_back();
+                // They may have changed once more meanwhile.
+                continue;
             }
             if let Some(to) = writer.answered_to() {
                 source.answered(to);
@@ -188,9 +190,9 @@ impl CameraThread {
 
     /// What the camera has in hand is answered as it came; from then on frames are taken in this way. True when the line stops
     /// before.
-    fn stopped_before(&self, arrangement: Arrangement, next_seq: u64) -> bool {
+    fn stopped_before(&self, arrangement: Arrangement, number: u64, next_seq: u64) -> bool {
         self.station.settle();
-        while !self.station.arrange(arrangement, next_seq) {
+        while !self.station.arrange(arrangement, number, next_seq) {
             if self.stopped_within(AGAIN) {
                 return true;
             }

@@ -29,6 +29,8 @@ struct All {
     way: Arc<Way>,
     /// For the frames after those that the camera has in hand.
     coming: Option<Coming>,
+    /// Changes that have waited.
+    waited: u64,
     /// Columns and rows of the last frame.
     size: Option<(u32, u32)>,
     /// Why what came by command has given way to what is configured.
@@ -38,6 +40,8 @@ struct All {
 }
 
 struct Coming {
+    /// Of the newest change that made it wait.
+    number: u64,
     used: Used,
     configured: Option<Used>,
     way: Arc<Way>,
@@ -56,8 +60,8 @@ pub(super) struct Change {
 
 impl CameraSettings {
     pub fn new(camera: Arc<str>, configured: Used, current: Used, way: Way) -> Self {
-        let (way, coming, size, gave_way, read_again) = (Arc::new(way), None, None, None, false);
-        Self { camera, all: Mutex::new(All { configured, current, way, coming, size, gave_way, read_again }) }
+        let (way, coming, waited, size, gave_way, read_again) = (Arc::new(way), None, 0, None, None, false);
+        Self { camera, all: Mutex::new(All { configured, current, way, coming, waited, size, gave_way, read_again }) }
     }
 
     fn all(&self) -> MutexGuard<'_, All> {
@@ -109,11 +113,13 @@ impl CameraSettings {
         let mut all = self.all();
         all.read_again |= waits || way.is_some();
         if waits || all.coming.is_some() {
+            all.waited += u64::from(waits);
             let (before, known) = match all.coming.take() {
                 Some(coming) => (coming.configured, coming.way),
                 None => (None, Arc::clone(&all.way)),
             };
-            all.coming = Some(Coming { used, configured: configured.or(before), way: way.unwrap_or(known) });
+            let (number, configured, way) = (all.waited, configured.or(before), way.unwrap_or(known));
+            all.coming = Some(Coming { number, used, configured, way });
             return;
         }
         (all.current, all.gave_way) = (used, None);
@@ -121,10 +127,17 @@ impl CameraSettings {
         all.way = way.unwrap_or_else(|| Arc::clone(&all.way));
     }
 
-    /// What the camera had in hand is answered: what waited for that is in use.
-    pub fn arrive(&self) {
+    /// The number of the newest change that waits, or has waited.
+    pub fn newest(&self) -> u64 {
+        self.all().waited
+    }
+
+    /// What the camera had in hand is answered: what waited for that is in use, unless a change after this `number` waits.
+    pub fn arrive(&self, number: u64) {
         let mut all = self.all();
-        let Some(Coming { used, configured, way }) = all.coming.take() else { return };
+        let Some(Coming { used, configured, way, .. }) = all.coming.take_if(|coming| coming.number <= number) else {
+            return;
+        };
         (all.current, all.gave_way, all.way) = (used, None, way);
         all.configured = configured.unwrap_or_else(|| all.configured.clone());
     }
@@ -141,7 +154,9 @@ impl CameraSettings {
 
     /// Whether what came by command has given way to what is configured.
     pub fn gave_way(&self) -> bool {
-        self.all().gave_way.is_some()
+        let all = self.all();
+        // What waits takes its place.
+        all.gave_way.is_some() && all.coming.is_none()
     }
 
     /// Errors where the memory does not fit the model, the frames or the view, so that there are no verdicts.

@@ -85,7 +85,9 @@ impl Control {
             false => counted(station, used)?,
         };
         let way = way.map(Arc::new);
-        let size = station.settings.frame_size().filter(|_| !reopened);
+        // One that is still to be opened in another way may have frames of another size, too; the first one tells.
+        let known = !reopened && !station.settings.is_coming();
+        let size = station.settings.frame_size().filter(|_| known);
         if let (Some(way), Some(size)) = (&way, size) {
             let fits = way.fits_with(size, &used.recipe);
             fits.map_err(|source| ControlError::Recipe { camera: camera(), source })?;
@@ -102,13 +104,15 @@ impl Control {
     /// What the camera has in hand is answered, then it goes on in this way, with what [waits](Reconfigured::waits) for that; the
     /// other cameras are not touched.
     pub fn reopen(&self, camera: &str, reopening: Reopening) -> Result<(), ControlError> {
-        self.one(Some(camera)).map(|station| station.reopen.put(reopening))
+        self.one(Some(camera)).map(|station| station.reopen.put(reopening, station.settings.newest()))
     }
 
     /// Waits until all these cameras go on, `timeout` at most; says which do not yet.
     pub fn gone_on(&self, cameras: &[Arc<str>], timeout: Duration) -> Vec<Arc<str>> {
         let until = Instant::now() + timeout;
-        let waits = |camera: &&Arc<str>| self.one(Some(camera)).is_ok_and(|station| station.settings.is_coming());
+        // One whose source has ended goes on no more.
+        let goes_on = |station: &Arc<Station>| station.is_open() && station.settings.is_coming();
+        let waits = |camera: &&Arc<str>| self.one(Some(camera)).is_ok_and(goes_on);
         loop {
             let left: Vec<Arc<str>> = cameras.iter().filter(waits).cloned().collect();
             if left.is_empty() || Instant::now() >= until {

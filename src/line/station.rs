@@ -4,6 +4,7 @@
 //! does so outside the lock: frames are pushed after it, because a queue that waits for the engine would otherwise keep the
 //! engine's answers waiting; and a camera that can wait offers again, in its own thread, what the sink had no room for.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -59,6 +60,8 @@ pub(super) struct Station {
     pub golden: Golden,
     /// For the archive, where there is one.
     shown: Option<Shown>,
+    /// Frames that got their part and are not in the queue yet.
+    served: AtomicUsize,
 }
 
 /// A command could not name a part here.
@@ -91,6 +94,7 @@ impl Station {
             reopen: Reopen::default(),
             golden: Golden::default(),
             shown: context.archive.as_ref().map(|_| Shown::default()),
+            served: AtomicUsize::new(0),
         }
     }
 
@@ -338,6 +342,8 @@ impl Station {
                 }
             }
         }
+        // Told while the book is held: see `arrange`.
+        self.served.fetch_add(served.len(), Ordering::AcqRel);
         let due = book.matcher.next_due();
         let sooner = due.is_some_and(|due| book.due.is_none_or(|known| due < known));
         book.due = due;
@@ -348,6 +354,7 @@ impl Station {
         let mut taken = true;
         for frame in served {
             taken &= self.push(frame);
+            self.served.fetch_sub(1, Ordering::AcqRel);
         }
         taken
     }
@@ -400,11 +407,13 @@ impl Station {
         self.carry_out(book, output);
     }
 
-    /// Goes on in this way with frame `next_seq`, as soon as all that was in hand is answered and told. False before.
-    pub fn arrange(&self, Arrangement { queue, when_full, trigger }: Arrangement, next_seq: u64) -> bool {
+    /// Goes on in this way with frame `next_seq` and by the settings up to change `number`, as soon as all that was in hand is answered and told. False before.
+    pub fn arrange(&self, Arrangement { queue, when_full, trigger }: Arrangement, number: u64, next_seq: u64) -> bool {
         let mut book = self.book();
         let lane = self.queue.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let idle = lane.as_ref().is_none_or(|lane| lane.is_idle()) && book.matcher.counters().open == 0;
+        let idle = lane.as_ref().is_none_or(|lane| lane.is_idle())
+            && book.matcher.counters().open == 0
+            && self.served.load(Ordering::Acquire) == 0;
         if !idle || !self.writer.offer_again() {
             return false;
         }
@@ -412,7 +421,7 @@ impl Station {
         self.writer.can_wait(when_full == WhenFull::Wait);
         book.matcher.go_on(trigger, next_seq);
         book.plan = trigger;
-        self.settings.arrive();
+        self.settings.arrive(number);
         true
     }
 }

@@ -266,14 +266,18 @@ impl Recipes {
         &self,
         control: &Control,
         camera: &Arc<str>,
-        product: &str,
+        begun: &Begun<'_>,
         memory: Memory,
         commits: &dyn Fn() -> bool,
     ) -> Result<PathBuf, ChangeError> {
         let mut kept = self.kept();
         let used = in_use(&mut kept, control, camera)?;
-        if used.recipe.info.id != product {
-            return Err(ChangeError::Changed { what: "the recipe", camera: Arc::clone(camera) });
+        let changed = |what| ChangeError::Changed { what, camera: Arc::clone(camera) };
+        if used.recipe.info.id != begun.recipe.info.id {
+            return Err(changed("the recipe"));
+        }
+        if control.way(camera)? != begun.way {
+            return Err(changed("the view"));
         }
         let memory = Arc::new(memory);
         let before = used.model(control.model());

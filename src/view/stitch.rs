@@ -16,7 +16,7 @@ const NONE: usize = usize::MAX;
 ///
 /// A row of the stitched map is computed once, when the last tile that shows it has been answered. In memory are the stitched map,
 /// 4 bytes for each pixel of the layout's area, and the answers that are still needed: when tiles come in their order, those of the
-/// rows of tiles that overlap (mostly two), 12 bytes for each value of a tile's map or pixel of the tile, whichever are fewer. Of both
+/// rows of tiles that overlap (mostly two), 12 bytes (with a memory 16) for each value of a tile's map or pixel of the tile, whichever are fewer. Of both
 /// paths only the values are kept that count.
 pub struct Mosaic<'a> {
     layout: &'a TileLayout,

@@ -123,7 +123,7 @@ fn put(
         }
     }
     if let Some(memory) = memory {
-        let file = recipes.remember(control, camera, &begun.recipe.info.id, memory, &commits).map_err(said)?;
+        let file = recipes.remember(control, camera, begun, memory, &commits).map_err(said)?;
         applied["file"] = file.to_string_lossy().into();
         applied["next"] =
             "its thresholds and what pictures are compared with were found without this memory: calibrate".into();

@@ -367,6 +367,9 @@ impl KeptRecipes {
     fn replace(&mut self, mut kept: BTreeMap<String, Kept>) -> Result<(), KeptError> {
         if let Some((by, who)) = &self.origin {
             for (camera, kept) in &mut kept {
+                if self.kept.get(camera) == Some(&*kept) {
+                    continue;
+                }
                 let before = self.kept.get(camera).filter(|kept| kept.is_used());
                 if before.is_some_and(|before| (&before.recipe, &before.with) == (&kept.recipe, &kept.with)) {
                     continue;

@@ -174,7 +174,10 @@ impl Stage {
     fn remember(&self, size: (u32, u32), seed: u8) -> String {
         let memory = self.memory(size, seed);
         let id = memory.about().id.clone();
-        self.recipes.remember(&self.control, &"top".into(), "caps", memory, &|| true).expect("remembered");
+        let (_, used) = self.control.used(Some("top")).expect("a camera");
+        let way = self.control.way("top").expect("a camera");
+        let begun = Begun { recipe: &used.recipe, memory: used.memory.clone(), way };
+        self.recipes.remember(&self.control, &"top".into(), &begun, memory, &|| true).expect("remembered");
         id
     }
 
