@@ -148,7 +148,7 @@ fn is_whole(folder: &Path) -> bool {
         return false;
     }
     // Which one was used last: see `tidy`.
-    let used = File::options().append(true).open(about).and_then(|file| file.set_modified(SystemTime::now()));
+    let used = fs::write(&about, &text);
     if let Err(error) = used {
         tracing::debug!(folder = %folder.display(), %error, "cannot be marked as used");
     }
