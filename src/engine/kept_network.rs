@@ -1,7 +1,7 @@
 //! A large network as OpenVINO reads it: a graph, and its weights in float32 beside it. Writing both takes most of the time before
 //! they are compiled, so that they stay for the next start. Checksums tell whether what stayed is still what was written.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
