@@ -100,3 +100,41 @@ fn a_view_that_does_not_fit_frames_or_memory_is_refused_and_nothing_changes() {
     assert!(control.change("a", Used { memory, ..used }).is_err(), "it was made with another view");
     line.stop(LONG);
 }
+
+/// Settings that are read again while the camera still finishes what it had in hand wait for their own turn: the way of the first
+/// ones does not come with the thresholds of the second.
+#[test]
+fn settings_read_twice_in_a_row_are_not_mixed() {
+    let (feed, plan) = camera("a", 4, WhenFull::Reject);
+    let ((seen, open), inner) = gate();
+    let (line, notebook) = start(vec![plan], Some(inner));
+    feed.send(Ok(frame("a", 0, 20))).expect("room");
+    seen.recv_timeout(LONG).expect("the engine has frame 0");
+    let control = line.control();
+    let arrangement = |trigger| Arrangement { queue: 2, when_full: WhenFull::Reject, trigger };
+    reconfigured(&line, None, true).expect("nothing has changed");
+    let first = arrangement(TriggerPlan::hardware(None));
+    control.reopen("a", Reopening { open: None, arrangement: first }).expect("a camera");
+    until("the camera takes no more", || !line.stations[0].reopen.is_due());
+    // The second ones are taken over, and the camera does not know yet how frames are taken under them.
+    let (_, used) = control.used(Some("a")).expect("a camera");
+    let recipe = Arc::new(RecipeSpec { defect_threshold: 0.75, ..RecipeSpec::clone(&used.recipe) });
+    let used = Used { recipe, ..used };
+    let settings = Reconfigured { configured: used.clone(), used, way: None, reopened: false, waits: true };
+    _ = control.reconfigure("a", settings).expect("it fits").apply();
+    open.send(()).expect("open");
+    until("the first way is gone", || control.cameras()[0].trigger == TriggerMode::Hardware);
+    let threshold = || control.recipe(Some("a")).expect("a camera").1.defect_threshold;
+    assert_eq!((threshold(), line.stations[0].settings.is_coming()), (0.5, true), "not under the first way");
+    let second = arrangement(TriggerPlan::free());
+    control.reopen("a", Reopening { open: None, arrangement: second }).expect("a camera");
+    assert!(control.gone_on(&["a".into()], LONG).is_empty());
+    assert_eq!((threshold(), control.cameras()[0].trigger), (0.75, TriggerMode::Free));
+    feed.send(Ok(frame("a", 1, 20))).expect("room");
+    seen.recv_timeout(LONG).expect("the engine has frame 1");
+    open.send(()).expect("open");
+    until("two events", || notebook.events().len() == 2);
+    let told: Vec<_> = notebook.events().iter().map(|event| event.defect_threshold).collect();
+    assert_eq!(told, [0.5, 0.75]);
+    line.stop(LONG);
+}

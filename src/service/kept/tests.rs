@@ -141,6 +141,30 @@ fn it_is_noted_since_when_a_recipe_is_used_and_whose_doing_that_was() {
 }
 
 #[test]
+fn what_happens_to_one_camera_is_not_in_the_history_of_another() {
+    let folder = tempfile::tempdir().expect("temp dir");
+    let state = Some(folder.path());
+    let side = || CameraPlan { name: "side".into(), ..plan(1) };
+    let mut kept = KeptRecipes::open(state, &mut [&mut plan(1), &mut side()]);
+    kept.changed_by(By::Command, None);
+    keep(&mut kept, caps(0.6), true).expect("kept");
+    // The settings of this camera are others now, and win over what came by command.
+    let mut other = CameraPlan { recipe: RecipeSpec { min_area_px: 7, ..plan(1).recipe }, ..plan(1) };
+    let mut kept = KeptRecipes::open(state, &mut [&mut other, &mut side()]);
+    let before = recipe_history(state, &other).expect("read");
+    for defect_threshold in [0.7, 0.8] {
+        let used = Used { recipe: Arc::new(kept.used("side").expect("a camera").clone()), ..side().configured() };
+        let wish = Wish { recipe: caps(defect_threshold), version: false, by_hand: true, without_memory: false };
+        let (used, with) = kept.next("side", &used, wish).expect("fits");
+        kept.changed_by(By::Command, None);
+        kept.keep([("side", &*used.recipe, with)].into_iter()).expect("kept");
+    }
+    let after = recipe_history(state, &other).expect("read");
+    let said = |history: &[Before]| serde_json::to_value(history).expect("JSON");
+    assert_eq!(said(&after), said(&before));
+}
+
+#[test]
 fn a_way_back_leads_to_the_recipes_before_as_new_versions() {
     let folder = tempfile::tempdir().expect("temp dir");
     let state = Some(folder.path());
