@@ -85,7 +85,9 @@ def bill(meta, tree, packages, hashes):
 def texts(package):
     folder = pathlib.Path(package["manifest_path"]).parent
     names = sorted(path for path in folder.iterdir() if path.is_file() and LICENCE.match(path.name))
-    return [path.read_text("utf-8", "replace").replace("\r\n", "\n").strip() for path in names]
+    whole = [path.read_text("utf-8", "replace").replace("\r\n", "\n") for path in names]
+    # Behind the terms of the Apache licence stands who has given it.
+    return [part.strip() for text in whole for part in re.split("(?<=END OF TERMS AND CONDITIONS)", text) if part.strip()]
 
 
 def debian(text):
@@ -107,8 +109,8 @@ def copyright_file(meta, tree, packages):
         licence = (package.get("license") or "see the text").replace("/", " OR ").replace(" OR ", " or ").replace(" AND ", " and ")
         said = []
         for text in texts(package):
-            # Hundreds of crates have the same text: it stands where it comes first.
-            first = known.setdefault(text, f"{package['name']} {package['version']}")
+            # Hundreds of crates have the same words, in lines of another length: they stand where they come first.
+            first = known.setdefault(" ".join(text.split()), f"{package['name']} {package['version']}")
             own = f"{package['name']} {package['version']}"
             said.append(debian(text if first == own else f"The text is that of {first}."))
         authors = ", ".join(package.get("authors") or []) or f"the authors of {package['name']}"
