@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::failure::{there, wrong_arguments};
 use super::inspect::judge::chosen;
+use super::rectangle;
 use super::terminal::{self, say};
 use crate::config;
 use crate::line::locating::{LocateSettings, Missing};
@@ -26,7 +27,7 @@ pub struct LocateArguments {
     #[arg(long, value_name = "FILE", requires = "rectangle")]
     picture: Option<PathBuf>,
     /// The piece of it that is looked for, pixels [default: that of the settings]
-    #[arg(long, value_name = "X,Y,W,H", value_parser = rectangle, requires = "picture")]
+    #[arg(long, value_name = "X,Y,W,H", value_parser = rectangle::parse, requires = "picture")]
     rectangle: Option<[u32; 4]>,
     /// Largest shift along either axis, pixels [default: that of the settings, else 40]
     #[arg(long, value_name = "PX")]
@@ -40,12 +41,6 @@ pub struct LocateArguments {
     /// Pictures in which to look for the part.
     #[arg(value_name = "PICTURE")]
     pictures: Vec<PathBuf>,
-}
-
-fn rectangle(text: &str) -> Result<[u32; 4], String> {
-    let numbers: Result<Vec<u32>, _> = text.split(',').map(|number| number.trim().parse()).collect();
-    let wrong = "write X,Y,WIDTH,HEIGHT in whole pixels".to_owned();
-    numbers.ok().and_then(|numbers| numbers.try_into().ok()).ok_or(wrong)
 }
 
 pub fn run(arguments: &LocateArguments) -> anyhow::Result<()> {

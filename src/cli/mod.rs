@@ -33,6 +33,7 @@ mod model;
 mod outbox;
 mod quantize;
 mod recipe;
+mod rectangle;
 mod run;
 mod serve;
 mod synth;

@@ -20,6 +20,7 @@ pub mod parameters;
 pub mod pictures;
 mod samples;
 pub mod tape;
+pub mod tiles;
 pub mod validation;
 pub mod vcp;
 pub mod vcp_file;

@@ -3,12 +3,15 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::LearnError;
 use super::augment::{self, Augmentation, Picture};
-use crate::dataset::{Dataset, DatasetError, Item, Layout, Split, most_left_out};
+use super::tiles::{Opened, Tile, TilePlan};
+use crate::dataset::{Dataset, DatasetError, Item, Layout, Mask, Split, most_left_out};
 use crate::dice::Dice;
+use crate::frame::Image;
 use crate::vcp_clip::preprocess::Preprocessor;
 
 /// What the hold-out's dice are for; tells them from others of the same seed.
@@ -25,6 +28,21 @@ pub struct Pictures {
 struct Labelled {
     class: String,
     item: Item,
+    /// The tile of it that is learned from, and whether that shows a defect; without one it is the whole picture.
+    tile: Option<Tile>,
+}
+
+impl Labelled {
+    fn anomalous(&self) -> bool {
+        self.tile.map_or(self.item.anomalous, |tile| tile.anomalous)
+    }
+
+    fn load(&self, opened: &mut Opened) -> Result<(Image, Option<Mask>), LearnError> {
+        match self.tile {
+            Some(tile) => opened.tile(&self.item, tile.rect),
+            None => Ok(self.item.load()?),
+        }
+    }
 }
 
 /// A picture as the network takes it.
@@ -65,7 +83,7 @@ impl Pictures {
                     reasons.push(reason);
                     left_out += count;
                 }
-                items.extend(known.into_iter().map(|item| Labelled { class: class.name.clone(), item }));
+                items.extend(known.into_iter().map(|item| Labelled { class: class.name.clone(), item, tile: None }));
             }
         }
         let total = items.len() + left_out;
@@ -93,7 +111,7 @@ impl Pictures {
 
     /// How many of them are anomalous.
     pub fn anomalous(&self) -> usize {
-        self.items.iter().filter(|labelled| labelled.item.anomalous).count()
+        self.items.iter().filter(|labelled| labelled.anomalous()).count()
     }
 
     /// Class names, each once.
@@ -105,7 +123,7 @@ impl Pictures {
 
     /// Class of a picture, and whether it is anomalous.
     pub fn label(&self, at: usize) -> (&str, bool) {
-        (&self.items[at].class, self.items[at].item.anomalous)
+        (&self.items[at].class, self.items[at].anomalous())
     }
 
     /// Takes a share of the good and of the anomalous pictures of every class away, at random by `seed`; returns what
@@ -113,7 +131,7 @@ impl Pictures {
     pub fn hold_out(self, share: f64, seed: u64) -> (Self, Self) {
         let mut groups: Vec<(String, bool, Vec<Labelled>)> = Vec::new();
         for labelled in self.items {
-            let anomalous = labelled.item.anomalous;
+            let anomalous = labelled.anomalous();
             match groups.iter_mut().find(|(class, other, _)| *class == labelled.class && *other == anomalous) {
                 Some((_, _, group)) => group.push(labelled),
                 None => groups.push((labelled.class.clone(), anomalous, vec![labelled])),
@@ -130,12 +148,31 @@ impl Pictures {
         (Self { items: left, found: self.found }, Self { items: taken, found: Vec::new() })
     }
 
-    /// SHA-256 over classes, labels and files: names below `root`, and lengths.
+    /// The tiles of every picture that `plan` learns from, in place of the whole pictures, for a model of this side. Those of one
+    /// picture follow each other.
+    pub fn tiled(self, plan: &TilePlan, image_size: usize, seed: u64) -> Result<Self, LearnError> {
+        let cut = |(number, labelled): (usize, &Labelled)| {
+            let tiles = plan.tiles(&labelled.item, image_size, seed, number as u64)?;
+            Ok(tiles.into_iter().map(|tile| Labelled { tile: Some(tile), ..labelled.clone() }).collect())
+        };
+        let items: Result<Vec<Vec<Labelled>>, LearnError> = self.items.par_iter().enumerate().map(cut).collect();
+        Ok(Self { items: items?.concat(), found: self.found })
+    }
+
+    /// These and others, class by class.
+    pub fn with(mut self, other: Self) -> Self {
+        self.items.extend(other.items);
+        self.items.sort_by(|a, b| a.class.cmp(&b.class));
+        self.found.extend(other.found);
+        self
+    }
+
+    /// SHA-256 over classes, labels and files: names below `root`, and lengths. Before pictures are cut into tiles.
     pub fn identity(&self, root: &Path) -> String {
         // With the list itself as root, paths lie beside it.
         let root = if root.is_file() { root.parent().unwrap_or(root) } else { root };
         let mut hasher = Sha256::new();
-        for Labelled { class, item } in &self.items {
+        for Labelled { class, item, .. } in &self.items {
             let file = |path: &Path| {
                 let length = std::fs::metadata(path).map_or(0, |data| data.len());
                 format!("{}:{length}", path.strip_prefix(root).unwrap_or(path).display())
@@ -153,42 +190,49 @@ impl Pictures {
         augmentation: &Augmentation,
         dice: &mut Dice,
         preprocessor: &mut Preprocessor,
+        opened: &mut Opened,
     ) -> Result<Input, LearnError> {
         let size = preprocessor.size();
         let mut planes = vec![0.0; 3 * size * size];
         if augmentation.is_none() {
             // As it is, in its own mode, as the engines take it.
-            let (image, mask) = self.items[at].item.load()?;
+            let (image, mask) = self.items[at].load(opened)?;
             preprocessor.run(&image, &mut planes);
             let mask = mask.map_or_else(|| vec![0; size * size], |mask| bytes(&mask.resized(size)));
             return Ok(Input { planes, mask });
         }
-        let picture = match self.mosaic(at, augmentation, dice)? {
+        let picture = match self.mosaic(at, augmentation, dice, opened)? {
             Some(mosaic) => mosaic,
-            None => self.picture(at)?,
+            None => self.picture(at, opened)?,
         };
         let (image, mask) = augmentation.apply(picture, dice).into_parts();
         preprocessor.run(&image, &mut planes);
         Ok(Input { planes, mask: bytes(&mask.resized(size)) })
     }
 
-    fn picture(&self, at: usize) -> Result<Picture, LearnError> {
-        let (image, mask) = self.items[at].item.load()?;
+    fn picture(&self, at: usize, opened: &mut Opened) -> Result<Picture, LearnError> {
+        let (image, mask) = self.items[at].load(opened)?;
         Ok(Picture::new(&image, mask))
     }
 
     /// With its probability, four anomalous pictures of the same class; a class without any has no mosaics.
-    fn mosaic(&self, at: usize, augmentation: &Augmentation, dice: &mut Dice) -> Result<Option<Picture>, LearnError> {
+    fn mosaic(
+        &self,
+        at: usize,
+        augmentation: &Augmentation,
+        dice: &mut Dice,
+        opened: &mut Opened,
+    ) -> Result<Option<Picture>, LearnError> {
         if !dice.chance(augmentation.mosaic) {
             return Ok(None);
         }
         let class = &self.items[at].class;
-        let same = |other: &usize| self.items[*other].item.anomalous && self.items[*other].class == *class;
+        let same = |other: &usize| self.items[*other].anomalous() && self.items[*other].class == *class;
         let candidates: Vec<usize> = (0..self.items.len()).filter(same).collect();
         if candidates.is_empty() {
             return Ok(None);
         }
-        let mut one = || self.picture(candidates[dice.below(candidates.len())]);
+        let mut one = || self.picture(candidates[dice.below(candidates.len())], opened);
         Ok(Some(augment::mosaic(&[one()?, one()?, one()?, one()?])))
     }
 }
@@ -211,6 +255,7 @@ mod tests {
                 anomalous,
                 kind: None,
             },
+            tile: None,
         };
         let mut items: Vec<_> = (0..10).map(|at| labelled("bolt", false, at)).collect();
         items.extend((0..5).map(|at| labelled("bolt", true, at)));

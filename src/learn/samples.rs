@@ -10,6 +10,7 @@ use super::augment::Augmentation;
 use super::event::Event;
 use super::features::{Cache, Kept, Sample, Tower};
 use super::pictures::Pictures;
+use super::tiles::Opened;
 use super::validation::{Validated, Validation};
 use super::vcp_settings::VcpSettings;
 use super::vcp_training::VcpTraining;
@@ -138,10 +139,10 @@ impl Looker {
         augmentation: &Augmentation,
         seed: u64,
     ) -> Result<Vec<Sample>, LearnError> {
-        let preprocessor = || Preprocessor::new(self.size, self.mean, self.std);
-        let inputs = wanted.par_iter().map_init(preprocessor, |preprocessor, &(round, at)| {
+        let reader = || (Preprocessor::new(self.size, self.mean, self.std), Opened::default());
+        let inputs = wanted.par_iter().map_init(reader, |(preprocessor, opened), &(round, at)| {
             let mut dice = Dice::new(seed, [CHANGES, round as u64, at as u64]);
-            pictures.input(at, augmentation, &mut dice, preprocessor)
+            pictures.input(at, augmentation, &mut dice, preprocessor, opened)
         });
         let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
         let (planes, masks): (Vec<_>, Vec<_>) = inputs.into_iter().map(|input| (input.planes, input.mask)).unzip();

@@ -55,6 +55,8 @@ pub struct VcpRequest {
     pub start: Option<PathBuf>,
     /// Pictures to learn from.
     pub data: DataRequest,
+    /// With [`VcpSettings::tiles`]: pictures to learn from whole, beside the tiles of the others.
+    pub whole: Option<DataRequest>,
     /// Pictures to validate with after every epoch, instead of a share of those to learn from.
     pub validate: Option<DataRequest>,
     /// What decides the result.
@@ -121,14 +123,7 @@ pub fn run(request: &VcpRequest, report: &mut dyn FnMut(Event<'_>)) -> Result<Bu
     }
     let _lock = request.checkpoint.as_ref().map(|kept| checkpoint::lock(&kept.folder)).transpose()?;
 
-    let all = request.data.open()?;
-    all.found().iter().for_each(|line| report(Event::Found(line)));
-    let data = all.identity(&request.data.root);
-    let (pictures, mut validation) = all.hold_out(settings.hold_out, settings.seed);
-    if let Some(other) = &request.validate {
-        validation = other.open()?;
-        validation.found().iter().for_each(|line| report(Event::Found(line)));
-    }
+    let (pictures, validation, data) = pictures(request, report)?;
     if pictures.is_empty() {
         return Err(LearnError::Settings(
             "the hold-out leaves no picture to learn from: give a smaller share".to_owned(),
@@ -182,6 +177,38 @@ pub fn run(request: &VcpRequest, report: &mut dyn FnMut(Event<'_>)) -> Result<Bu
         run.epochs(report)?;
     }
     finish(request, &training, &bundle, temporary.path(), report)
+}
+
+/// What is learned from, what is kept for validation, and SHA-256 over all that is learned from or kept from it.
+fn pictures(
+    request: &VcpRequest,
+    report: &mut dyn FnMut(Event<'_>),
+) -> Result<(Pictures, Pictures, String), LearnError> {
+    let settings = &request.settings;
+    let mut open = |data: &DataRequest| {
+        let pictures = data.open()?;
+        pictures.found().iter().for_each(|line| report(Event::Found(line)));
+        let identity = pictures.identity(&data.root);
+        Ok::<_, LearnError>((pictures, identity))
+    };
+    let (all, mut data) = open(&request.data)?;
+    // Before they are cut: no tile for validation is of a picture that is learned from.
+    let (mut pictures, mut validation) = all.hold_out(settings.hold_out, settings.seed);
+    if let Some(other) = &request.validate {
+        (validation, _) = open(other)?;
+    }
+    if let Some(plan) = &settings.tiles {
+        let tiled = |pictures: Pictures| pictures.tiled(plan, settings.image_size, settings.seed);
+        (pictures, validation) = (tiled(pictures)?, tiled(validation)?);
+    }
+    if let Some(whole) = &request.whole {
+        let (all, identity) = open(whole)?;
+        let (left, taken) = all.hold_out(settings.hold_out, settings.seed);
+        pictures = pictures.with(left);
+        validation = validation.with(taken);
+        data = format!("{data}+{identity}");
+    }
+    Ok((pictures, validation, data))
 }
 
 /// The loop over epochs and steps.

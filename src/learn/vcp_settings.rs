@@ -7,6 +7,7 @@ use super::adam::Adam;
 use super::augment::Augmentation;
 use super::features::Kept;
 use super::map_loss::LossRule;
+use super::tiles::TilePlan;
 use super::vcp_training::Rates;
 use crate::vcp_clip::{Architecture, Constants, LARGEST_SIGMA};
 use crate::weights::ClipSizes;
@@ -57,6 +58,9 @@ pub struct VcpSettings {
     pub loss: LossRule,
     /// Share of the prompt tokens' numbers that are left out at random.
     pub prompt_dropout: f32,
+    /// The tiles that are learned from in place of whole pictures, if any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tiles: Option<TilePlan>,
     /// How pictures are changed.
     pub augmentation: Augmentation,
     /// Changed copies of each picture that are made once and taken in turn; `None` changes them anew each time.
@@ -104,6 +108,7 @@ impl VcpSettings {
         if !(0.0..=LARGEST_SIGMA).contains(&sigma) {
             return fail(format!("--sigma {sigma}: give pixels from 0 to {LARGEST_SIGMA}"));
         }
+        self.tiles.as_ref().map_or(Ok(()), TilePlan::check)?;
         self.adam.check().and_then(|()| self.loss.check()).map_err(LearnError::Settings)
     }
 
@@ -172,6 +177,7 @@ mod tests {
             adam: Adam::RELEASED,
             loss: LossRule::default(),
             prompt_dropout: 0.1,
+            tiles: None,
             augmentation: Augmentation::released(false),
             copies: None,
             kept: Kept::F16,

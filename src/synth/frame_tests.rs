@@ -86,6 +86,24 @@ fn defects_have_the_size_asked_for_and_change_nothing_outside_of_their_masks() {
     assert!(near * 10 > all * 9 && single * 10 > all * 9, "{near} near, {single} single of {all}");
 }
 
+/// At the first places tried nothing of this print differs from what it lies on.
+#[test]
+fn a_defect_that_was_asked_for_is_there() {
+    let defect = Defect { kind: DefectKind::Misprint, difficulty: 0.041 };
+    let made = render_frame(&FrameRequest {
+        class: Class::PrintedBoard,
+        width: 2448,
+        height: 2048,
+        product: 65_000_026,
+        part: 65_000_026,
+        defect: Some(SizedDefect { defect, size_px: 28.3 }),
+        motion: BELT,
+    });
+    let defect = made.defects.first().expect("a defect");
+    assert!((14.0..57.0).contains(&defect.size_px), "{defect:?}");
+    assert!(made.mask.iter().any(|&pixel| pixel > 0));
+}
+
 #[test]
 fn one_product_comes_along_again_and_again_lying_otherwise() {
     let request = FrameRequest {

@@ -254,6 +254,33 @@ fn weights_of_an_earlier_training_are_a_start() {
     assert!(text.contains("--validate") && text.contains("--hold-out"), "the two exclude each other: {text}");
 }
 
+/// In tiles of 20 pixels, three across and two down, the four on the left show the defect, and all of those of a good picture are good.
+#[test]
+fn tiles_are_learned_from_in_place_of_pictures_and_beside_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let pictures = folder.path().join("data");
+    data(&pictures);
+    let tiles = ["--tiles", "20", "--good-tiles", "1", "--epochs", "1", "--hold-out", "0"];
+    let said = finish(train(folder.path(), &pictures, &tiles).spawn().unwrap());
+    assert!(said.contains("\n24 pictures, 16 of them anomalous\n"), "{said}");
+    let learned = std::fs::read(folder.path().join("vcp.safetensors")).unwrap();
+
+    let whole = pictures.to_str().unwrap();
+    let other = train(folder.path(), &pictures, &[&tiles[..], &["--whole-data", whole]].concat()).output().unwrap();
+    let said = String::from_utf8_lossy(&other.stderr);
+    assert!(!other.status.success() && said.contains("data"), "a run of other pictures went on: {said}");
+
+    let beside = folder.path().join("beside");
+    std::fs::create_dir(&beside).unwrap();
+    let said = finish(train(&beside, &pictures, &[&tiles[..], &["--whole-data", whole]].concat()).spawn().unwrap());
+    assert!(said.contains("\n32 pictures, 20 of them anomalous\n"), "{said}");
+    assert_ne!(std::fs::read(beside.join("vcp.safetensors")).unwrap(), learned);
+
+    let error = train(&beside, &pictures, &["--tiles", "4"]).output().unwrap();
+    let said = String::from_utf8_lossy(&error.stderr);
+    assert!(!error.status.success() && said.contains("--tiles: ") && said.contains("16 pixels"), "{said}");
+}
+
 #[test]
 fn values_that_run_away_end_the_training() {
     let folder = tempfile::tempdir().unwrap();

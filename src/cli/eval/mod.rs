@@ -17,6 +17,7 @@ use super::engine_arguments::EngineArguments;
 use super::failure;
 use super::inspect::judge;
 use super::json_file;
+use super::rectangle;
 use super::terminal::{self, note};
 use crate::clock::{Clock, SystemClock};
 use crate::dataset::{ClassItems, Dataset, Layout, LeftOut, Split};
@@ -97,8 +98,8 @@ pub struct EvalArguments {
     #[arg(long, value_name = "SHARE", default_value_t = view::USUAL_OVERLAP, requires = "tiles")]
     overlap: f32,
     /// Look at this rectangle of every picture alone, as `crop` in [camera.view] does.
-    #[arg(long, value_name = "X,Y,W,H", value_parser = rectangle, conflicts_with_all = NOT_IN_VIEWS)]
-    crop: Option<Rectangle>,
+    #[arg(long, value_name = "X,Y,W,H", value_parser = rectangle::parse, conflicts_with_all = NOT_IN_VIEWS)]
+    crop: Option<[u32; 4]>,
     /// Look as a camera in this line's settings does: at its part as it was taught ([camera.locate]), through its view, in its tiles.
     /// Pictures whose part is not found are left out.
     #[arg(long, value_name = "LINE.toml", conflicts_with_all = NOT_IN_VIEWS, conflicts_with_all = ["tiles", "crop"])]
@@ -142,16 +143,6 @@ const NOT_BY_RECIPES: [&str; 12] = [
     "view",
     "tune_data",
 ];
-
-/// `[x, y, width, height]`; a type of its own, because clap takes a list for several values.
-#[derive(Clone, Copy, Debug)]
-struct Rectangle([u32; 4]);
-
-fn rectangle(text: &str) -> Result<Rectangle, String> {
-    let numbers: Option<Vec<u32>> = text.split(',').map(|number| number.trim().parse().ok()).collect();
-    let numbers = numbers.and_then(|numbers| <[u32; 4]>::try_from(numbers).ok());
-    numbers.map(Rectangle).ok_or_else(|| "write X,Y,WIDTH,HEIGHT in pixels of the pictures".to_owned())
-}
 
 fn odd(text: &str) -> Result<usize, String> {
     let window: usize = text.parse().map_err(|_| "not a whole number".to_owned())?;
@@ -288,7 +279,7 @@ impl EvalArguments {
             return Ok((judge.view, judge.locate));
         }
         let tiles = self.tiles.map(|size_px| TileSpec::Size { size_px, overlap: self.overlap });
-        let view = ViewSpec { crop: self.crop.map(|Rectangle(crop)| crop), tiles, ..ViewSpec::default() };
+        let view = ViewSpec { crop: self.crop, tiles, ..ViewSpec::default() };
         view.check().map_err(|error| failure::wrong_arguments(error.to_string()))?;
         Ok((view, None))
     }

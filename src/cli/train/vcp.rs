@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use super::checkpoint;
-use super::vcp_settings::{AugmentArguments, LearnArguments, ModelArguments};
+use super::vcp_settings::{AugmentArguments, LearnArguments, ModelArguments, TileArguments};
 use crate::cli::failure::{self, wrong_arguments};
 use crate::cli::interrupt::Interrupts;
 use crate::cli::model;
@@ -55,6 +55,8 @@ pub struct VcpArguments {
     start: Option<PathBuf>,
     #[command(flatten)]
     model: ModelArguments,
+    #[command(flatten)]
+    tiles: TileArguments,
     #[command(flatten)]
     learn: LearnArguments,
     #[command(flatten)]
@@ -127,9 +129,10 @@ impl VcpArguments {
         Ok(VcpRequest {
             clip: self.clip.clone(),
             start: self.start.clone(),
+            whole: self.tiles.whole_data.as_ref().map(|root| data(root, &self.classes, splits.clone())),
             data: data(&self.data, &self.classes, splits),
             validate: self.validate.as_ref().map(|root| data(root, &self.validate_classes, vec![Split::Test])),
-            settings: self.learn.settings(&self.model, self.augment.augmentation(layout), &self.augment),
+            settings: self.learn.settings(&self.model, &self.tiles, self.augment.augmentation(layout), &self.augment),
             device: self.device,
             checkpoint,
             most_memory: (self.cache_memory * GIB) as u64,
@@ -145,6 +148,7 @@ pub fn run(arguments: &VcpArguments, interrupts: &Interrupts) -> anyhow::Result<
     for (name, path) in [
         ("--clip", Some(&arguments.clip)),
         ("--data", Some(&arguments.data)),
+        ("--whole-data", arguments.tiles.whole_data.as_ref()),
         ("--validate", arguments.validate.as_ref()),
         ("--start", arguments.start.as_ref()),
     ] {

@@ -1,14 +1,19 @@
 //! The settings of `train vcp` that decide the result, as arguments.
 
+use std::path::PathBuf;
+
 use clap::Args;
 
+use crate::cli::rectangle;
 use crate::dataset::Layout;
 use crate::learn::adam::Adam;
 use crate::learn::augment::Augmentation;
 use crate::learn::features::Kept;
 use crate::learn::map_loss::LossRule;
+use crate::learn::tiles::TilePlan;
 use crate::learn::vcp_settings::{Schedule, VcpSettings};
 use crate::vcp_clip::Constants;
+use crate::view::USUAL_OVERLAP;
 
 /// What the model is.
 #[derive(Args)]
@@ -88,6 +93,39 @@ pub struct LearnArguments {
     seed: u64,
 }
 
+/// Which pieces of the pictures are learned from.
+#[derive(Args)]
+#[command(next_help_heading = "Tiles")]
+pub struct TileArguments {
+    /// Learn from overlapping tiles of these sides, pixels of the pictures, as a line with `tiles` in [camera.view] looks at them:
+    /// from all that show a defect, and some that show none.
+    #[arg(long, value_name = "PX,…", value_delimiter = ',')]
+    tiles: Vec<u32>,
+    /// Least share of a tile that it has in common with the next one.
+    #[arg(long, value_name = "SHARE", default_value_t = USUAL_OVERLAP, requires = "tiles")]
+    overlap: f32,
+    /// Cut tiles of this rectangle of every picture alone.
+    #[arg(long, value_name = "X,Y,W,H", value_parser = rectangle::parse, requires = "tiles")]
+    crop: Option<[u32; 4]>,
+    /// Tiles without a defect that are learned from, of each picture; drawn by --seed.
+    #[arg(long, value_name = "N", default_value_t = 2, requires = "tiles")]
+    good_tiles: usize,
+    /// Another data set, arranged in the same way, whose pictures are learned from whole, beside the tiles.
+    #[arg(long, value_name = "ROOT", requires = "tiles")]
+    pub whole_data: Option<PathBuf>,
+}
+
+impl TileArguments {
+    fn plan(&self) -> Option<TilePlan> {
+        (!self.tiles.is_empty()).then(|| TilePlan {
+            sizes_px: self.tiles.clone(),
+            overlap: self.overlap,
+            crop: self.crop,
+            good: self.good_tiles,
+        })
+    }
+}
+
 /// How pictures are changed.
 #[derive(Args)]
 #[command(next_help_heading = "Changed pictures")]
@@ -155,6 +193,7 @@ impl LearnArguments {
     pub fn settings(
         &self,
         model: &ModelArguments,
+        tiles: &TileArguments,
         augmentation: Augmentation,
         copies: &AugmentArguments,
     ) -> VcpSettings {
@@ -178,6 +217,7 @@ impl LearnArguments {
                 dice_smooth: self.dice_smooth,
             },
             prompt_dropout: self.prompt_dropout,
+            tiles: tiles.plan(),
             augmentation,
             copies: copies.cache_copies,
             kept: copies.cache_precision,

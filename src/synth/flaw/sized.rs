@@ -9,6 +9,10 @@ use crate::dice::Dice;
 
 /// Places tried until one gives the size.
 const PLACES: u64 = 5;
+/// Places tried until one gives a defect that is no further off than by a factor of two: at the first ones a faint misprint may
+/// not differ at all from what it lies on.
+const MOST_PLACES: u64 = 64;
+const FACTOR_OF_TWO: f32 = 1.0;
 /// Sides of the close-up tried at one place.
 const SIDES: usize = 4;
 /// Sides of a close-up, pixels.
@@ -33,7 +37,10 @@ pub(in crate::synth) fn draw(
     seed: u64,
 ) -> Option<Change> {
     let mut best: Option<(f32, Change)> = None;
-    for attempt in 0..PLACES {
+    for attempt in 0..MOST_PLACES {
+        if attempt >= PLACES && best.as_ref().is_some_and(|(miss, _)| *miss < FACTOR_OF_TWO) {
+            break;
+        }
         let seed = seed.wrapping_add(attempt << 40);
         let mut dice = Dice::labelled(&["place", labels[0], labels[1]], seed);
         let room = 0.7 * size_px * region.pixel();
