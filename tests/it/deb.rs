@@ -59,6 +59,7 @@ fn the_package_holds_what_the_papers_name_and_its_scripts_do_what_they_say() {
         ("/usr/share/bash-completion/completions/vcp-line", "-rw-r--r--"),
         ("/usr/share/zsh/vendor-completions/_vcp-line", "-rw-r--r--"),
         ("/usr/share/fish/vendor_completions.d/vcp-line.fish", "-rw-r--r--"),
+        ("/usr/share/doc/vcp-line/SECURITY.md", "-rw-r--r--"),
         ("/usr/share/doc/vcp-line/copyright", "-rw-r--r--"),
         ("/usr/share/doc/vcp-line/vcp-line.cdx.json.gz", "-rw-r--r--"),
     ] {
