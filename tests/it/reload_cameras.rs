@@ -134,11 +134,6 @@ fn a_trigger_and_a_queue_change_when_what_the_camera_has_in_hand_is_answered() {
     let without = |event: &&Value| event["verdict"] == "no_verdict" && !is_overrun(event);
     let lost: Vec<&Value> = top.iter().filter(without).collect();
     assert!(lost.iter().all(|event| event["reason"] == "camera_lost"), "{lost:?}");
-    println!(
-        "{} reloads, {} and {} parts, 0 lost, {} without a verdict",
-        3 * rounds,
-        side.len(),
-        top.len(),
-        lost.len()
-    );
+    let (overrun, parts) = (late.len() + top.iter().filter(|event| is_overrun(event)).count(), [side.len(), top.len()]);
+    println!("{} reloads, {parts:?} parts, 0 lost, {} camera_lost, {overrun} overrun", 3 * rounds, lost.len());
 }
