@@ -123,7 +123,8 @@ get() {
   said=$(inside sh -c 'umask 077; exec apt-get --yes --quiet "$@"' get "$@" 2>&1) || code=$?
   [[ $code -eq 0 ]] || quoted "$said"
   expect "apt-get $1 ${*: -1} ends with" "$code" 0
-  answer=$said
+  # apt lets scripts speak to a terminal of its own.
+  answer=${said//$'\r'/}
 }
 # shellcheck disable=SC2016  # dpkg-query's own format
 version() { inside dpkg-query -W -f '${db:Status-Abbrev} ${Version}' vcp-line | tr -s ' '; }
