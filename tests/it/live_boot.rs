@@ -13,8 +13,8 @@ use serde_json::Value;
 
 use crate::support::package::{package, repository, runtime};
 
-/// Seconds after which a boot that hangs is ended; it takes 60 to 90.
-const PATIENCE: &str = "300";
+/// Seconds after which a life that hangs is ended; it takes 60 to 90, and on a bare Debian 400 packages more.
+const PATIENCE: &str = "900";
 /// Exit code of a script that misses something.
 const MISSING: i32 = 77;
 /// Starts of the service in one life of the box, each a session: by hand, by the watchdog, after a kill, with settings put
