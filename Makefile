@@ -6,7 +6,7 @@ with_openvino = libs="$$(scripts/openvino.sh)" && LD_LIBRARY_PATH="$$libs$${LD_L
 with_all = libs="$$(scripts/openvino.sh)" && plans="$$(scripts/tensorrt.sh)" && nvrtc="$$(scripts/cuda-nvrtc.sh)" && \
 	LD_LIBRARY_PATH="$$libs:$$plans:$$nvrtc$${LD_LIBRARY_PATH:+:$$LD_LIBRARY_PATH}"
 
-.PHONY: help setup demo test package-test lint bench soak live-boot package-boot full-size deb
+.PHONY: help setup demo test package-test lint bench soak package-boot full-size deb
 .DEFAULT_GOAL := help
 
 help: ## this list
@@ -42,12 +42,9 @@ lint: ## format and clippy, warnings denied, for each set of features
 SOAK ?= 30
 soak: setup ## the long form of the fault tests: 200 kills, outages of a minute, then half an hour under random faults
 	@$(with_openvino) VCP_LINE_SOAK=$(SOAK) cargo test --test it -- --nocapture --test-threads 1 \
-		outbox_faults:: reload:: disk_faults:: line_faults:: camera_faults:: remote_faults:: remote_network:: soak::
+		outbox_faults:: reload:: reload_cameras:: disk_faults:: line_faults:: camera_faults:: remote_faults:: remote_network:: soak::
 
-live-boot: setup ## the service under a real systemd on a minimal Debian, made for it (root; 1 GB of disk, four minutes)
-	@$(with_openvino) cargo test --test it live_boot:: -- --ignored --nocapture
-
-package-boot: setup ## the packages on a bare Debian under a real systemd: GigE camera, page, upgrade, downgrade, removal (root; 2 GB of disk)
+package-boot: setup ## the packages on a bare Debian under a real systemd: faults, reboot, GigE camera, page, upgrade, downgrade, removal (root; 2 GB of disk)
 	@scripts/cargo-deb.sh >/dev/null
 	@$(with_openvino) cargo test --test it package_boot:: -- --ignored --nocapture
 

@@ -97,7 +97,8 @@ def debian(text):
 def copyright_file(meta, tree, packages):
     root = meta["resolve"]["root"]
     parts = [
-        "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\nUpstream-Name: vcp-line",
+        "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\nUpstream-Name: vcp-line\n"
+        "Upstream-Contact: no address; /usr/share/doc/vcp-line/SECURITY.md says where to report",
         f"Files: *\nCopyright: 2026 the authors of vcp-line\nLicense: {packages[root]['license']}\n"
         " The full text is in /usr/share/common-licenses/Apache-2.0.",
     ]

@@ -39,7 +39,7 @@ fn every_example_resolves() {
         let path = entry.expect("entry").path();
         let text = std::fs::read_to_string(&path).expect("text");
         let config = parse(&text, &path).unwrap_or_else(|error| panic!("{error}"));
-        // The folder that README and the example line name as well, or the model that install.sh brings.
+        // The folder that README and the example line name as well, or the model that the package brings.
         let shipped = path.ends_with("synthetic.toml");
         let bundle = if shipped { "/usr/share/vcp-line/engines/vcp-demo" } else { "/var/lib/vcp-line/models/vcp-clip" };
         assert_eq!(config.engine.bundle, Path::new(bundle), "{}", path.display());

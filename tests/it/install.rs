@@ -1,4 +1,5 @@
-//! What the scripts of deploy/ leave on a computer: every file that a text names, in one place, with rights that work.
+//! What the package and the scripts of deploy/ leave on a computer: every file that a text names, in one place, with rights
+//! that work.
 // Clippy knows only functions marked as tests for tests, not what they share.
 
 use std::collections::BTreeSet;
@@ -7,19 +8,15 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use crate::support::package::{newer, package, place, repository, text};
+
 /// The user and group that own nothing.
 const NOBODY: u32 = 65534;
-
-fn repository(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
-}
+/// Exit code of a script that misses something.
+const MISSING: i32 = 77;
 
 fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
-
-fn text(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 /// Files in this folder, not in those below.
@@ -31,7 +28,7 @@ fn files(folder: &str) -> Vec<PathBuf> {
 #[test]
 fn every_script_can_be_run() {
     let mut scripts = 0;
-    for file in ["deploy", "scripts", "tests", "tests/support", ".ci"].into_iter().flat_map(files) {
+    for file in ["deploy", "deploy/debian", "scripts", "tests", "tests/support", ".ci"].into_iter().flat_map(files) {
         if fs::read(&file).unwrap().starts_with(b"#!") {
             scripts += 1;
             let mode = fs::metadata(&file).unwrap().permissions().mode();
@@ -41,18 +38,13 @@ fn every_script_can_be_run() {
     assert!(scripts >= 8, "{scripts} scripts");
 }
 
-/// Installed below a folder, with a program that does nothing.
-fn installed(prefix: &str) -> (tempfile::TempDir, PathBuf) {
-    let folder = tempfile::tempdir().unwrap();
-    let (root, binary) = (folder.path().join("root"), folder.path().join("vcp-line"));
-    fs::write(&binary, "#!/bin/sh\n").unwrap();
-    let output = Command::new(repository("deploy/install.sh"))
-        .args([format!("--destdir={}", root.display()), format!("--binary={}", binary.display())])
-        .arg(format!("--prefix={prefix}"))
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", text(&output));
-    (folder, root)
+/// What systemd-tmpfiles makes of the package's line for this folder: its rights, owner and group.
+fn folder_made(folder: &str) -> Option<(u32, String)> {
+    let lines = read(&repository("deploy/debian/tmpfiles.conf"));
+    lines.lines().find_map(|line| {
+        let ["d", path, mode, owner, group, "-"] = *line.split(' ').collect::<Vec<_>>() else { return None };
+        (path == folder).then(|| (u32::from_str_radix(mode, 8).unwrap(), format!("{owner}:{group}")))
+    })
 }
 
 /// Words of a text that begin so, without the punctuation around them.
@@ -64,33 +56,40 @@ fn paths(text: &str, start: &str) -> Vec<String> {
 
 #[test]
 fn what_texts_and_settings_name_is_there_after_installing() {
-    for prefix in ["/usr", "/opt/plant"] {
-        let (_folder, root) = installed(prefix);
-        let share = format!("{prefix}/share/vcp-line");
-        let mut texts = vec![
-            root.join(format!("{prefix}/lib/systemd/system/vcp-line@.service").trim_start_matches('/')),
-            root.join("etc/vcp-line/example.toml.sample"),
-            root.join(format!("{share}/RUNBOOK.md").trim_start_matches('/')),
-        ];
-        let examples = root.join(format!("{share}/pipelines").trim_start_matches('/'));
-        texts.extend(fs::read_dir(&examples).unwrap().map(|entry| entry.unwrap().path()));
-        assert_eq!(texts.len(), 3 + files("pipelines").len());
-        let mut named = 0;
-        for file in &texts {
-            let said = read(file);
-            assert!(prefix == "/usr" || !said.contains("/usr/share/vcp-line"), "{}", file.display());
-            for path in paths(&said, &share) {
-                assert!(root.join(&path[1..]).exists(), "{} names {path}", file.display());
-                named += 1;
-            }
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    place(root);
+    let share = "/usr/share/vcp-line";
+    let mut texts = vec![
+        root.join("usr/lib/systemd/system/vcp-line@.service"),
+        root.join("etc/vcp-line/example.toml.sample"),
+        root.join("usr/share/vcp-line/RUNBOOK.md"),
+        root.join("usr/share/vcp-line/operate.md"),
+        repository("README.md"),
+        repository("SECURITY.md"),
+        repository("deploy/debian/postinst"),
+    ];
+    let others = texts.len();
+    let examples = fs::read_dir(root.join("usr/share/vcp-line/pipelines")).unwrap();
+    texts.extend(examples.map(|entry| entry.unwrap().path()));
+    assert_eq!(texts.len(), others + files("pipelines").len());
+    let mut named = 0;
+    for file in &texts {
+        let said = read(file);
+        let kinds = [share, "/usr/share/doc/vcp-line", "/usr/bin/vcp-line", "/usr/lib/sys", "/usr/lib/udev"];
+        for path in kinds.iter().flat_map(|start| paths(&said, start)) {
+            assert!(root.join(&path[1..]).exists(), "{} names {path}", file.display());
+            named += usize::from(path.starts_with(share));
         }
-        assert!(named >= texts.len() - 2, "{named} names");
     }
-    let (_folder, root) = installed("/usr");
-    let named = paths(&read(&repository("deploy/operate.md")), "/usr/share/vcp-line");
-    assert!(!named.is_empty());
-    for path in named {
-        assert!(root.join(&path[1..]).exists(), "operate.md names {path}");
+    assert!(named >= files("pipelines").len() + 4, "{named} names");
+    let mode = |path: &str| fs::metadata(root.join(path)).unwrap().permissions().mode() & 0o7777;
+    assert_eq!(mode("usr/bin/vcp-line"), 0o755);
+    // Every line of them is one that systemd knows.
+    for (program, file) in [("systemd-sysusers", "sysusers.d"), ("systemd-tmpfiles", "tmpfiles.d")] {
+        let shown =
+            Command::new(program).arg("--cat-config").arg(format!("--root={}", root.display())).output().unwrap();
+        assert!(text(&shown).contains(&format!("/usr/lib/{file}/vcp-line.conf")), "{}", text(&shown));
     }
 }
 
@@ -102,17 +101,36 @@ fn a_model_has_one_place() {
         places.extend(paths(&read(&file), "/var/lib/vcp-line").into_iter().filter(|path| path.ends_with("/vcp-clip")));
     }
     assert_eq!(Vec::from_iter(places), ["/var/lib/vcp-line/models/vcp-clip"]);
-    let (_folder, root) = installed("/usr");
-    assert!(root.join("var/lib/vcp-line/models").is_dir());
+    assert_eq!(folder_made("/var/lib/vcp-line/models"), Some((0o755, "root:root".into())));
 }
 
 #[test]
 fn what_is_put_into_the_folder_of_settings_belongs_to_the_services_group() {
-    let (_folder, root) = installed("/usr");
-    let mode = |path: &str| fs::metadata(root.join(path)).unwrap().permissions().mode() & 0o7777;
-    assert_eq!((mode("etc/vcp-line"), mode("etc/vcp-line/example.toml.sample")), (0o2750, 0o640));
+    assert_eq!(folder_made("/etc/vcp-line"), Some((0o2750, "root:vcp-line".into())));
     // systemd complains of a folder that is not as the unit says.
     assert!(read(&repository("deploy/vcp-line@.service")).contains("\nConfigurationDirectoryMode=2750\n"));
+    let manifest = read(&repository("Cargo.toml"));
+    assert!(manifest.contains("[\"deploy/example-line.toml\", \"etc/vcp-line/example.toml.sample\", \"640\"]"));
+}
+
+#[test]
+fn installed_twice_settings_stay_and_removed_they_are_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let older = package(folder.path());
+    judged(&older, &newer(&older));
+}
+
+/// What deb.sh finds of these packages; without root it is said that it was not tried.
+pub fn judged(older: &Path, newer: &Path) {
+    let output = Command::new(repository("tests/support/deb.sh")).args([older, newer]).output().unwrap();
+    println!("{}", text(&output));
+    match output.status.code() {
+        Some(MISSING) => {
+            let root = fs::metadata("/proc/self").unwrap().uid() == 0;
+            assert!(!root || std::env::var_os("CI").is_none(), "{}", text(&output));
+        }
+        code => assert_eq!(code, Some(0), "{}", text(&output)),
+    }
 }
 
 #[test]

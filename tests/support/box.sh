@@ -115,3 +115,44 @@ power_off() {
   wait "$nspawn" || true
   nspawn=''
 }
+
+# By apt, from what lies on the box alone: it has no network. What it has said is in `answer`.      get ARGUMENTS…
+answer=''
+get() {
+  local said code=0
+  said=$(inside sh -c 'umask 077; exec apt-get --yes --quiet "$@"' get "$@" 2>&1) || code=$?
+  [[ $code -eq 0 ]] || quoted "$said"
+  expect "apt-get $1 ${*: -1} ends with" "$code" 0
+  # apt lets scripts speak to a terminal of its own.
+  answer=${said//$'\r'/}
+}
+# shellcheck disable=SC2016  # dpkg-query's own format
+version() { inside dpkg-query -W -f '${db:Status-Abbrev} ${Version}' vcp-line | tr -s ' '; }
+
+finds_its_libraries() {
+  expect "libraries that are missing" "$(inside ldd /usr/bin/vcp-line | grep -c 'not found' || true)" 0
+  local element
+  for element in v4l2src rtspsrc aravissrc filesrc videotestsrc decodebin rtph264depay h264parse avdec_h264 avdec_h265 \
+    jpegdec qtdemux bayer2rgb videoconvert appsink; do
+    inside gst-inspect-1.0 "$element" >/dev/null 2>&1 || expect "GStreamer element $element" missing there
+  done
+}
+
+# What the package's script could not do here is said in `answer`, with what brings it about; its last words make the settings
+# of a line that the service can read, also for a root whose files nobody else may read.      is_set_up_as_told LINE EXAMPLE
+is_set_up_as_told() {
+  local last sysctl=/usr/lib/sysctl.d/60-vcp-line-gige.conf said=0 key value
+  while read -r key _ value; do
+    [[ $(inside sysctl -n "$key" 2>/dev/null || echo 0) -ge $value ]] || said=$((said + 1))
+  done < <(inside sed -n '/^net/p' "$sysctl")
+  expect "kernel settings that cannot be made are said" "$(grep -c '^vcp-line: GigE Vision needs .*set it on the host' <<<"$answer" || true)" "$said"
+  if ! inside udevadm control --reload >/dev/null 2>&1; then
+    expect "rules that cannot be read yet are said" "$(grep -c '^vcp-line: .udevadm control .*plugged in again' <<<"$answer" || true)" 1
+  fi
+  expect "it says how the line is started" "$(grep -c 'vcp-line check /etc/vcp-line/NAME.toml && systemctl enable --now vcp-line@NAME' <<<"$answer")" 1
+  last=$(sed -n 's/^ *\(install -m .*\)$/\1/p' <<<"$answer")
+  last=${last//NAME/$1}
+  last=${last/\/etc\/vcp-line\/example.toml.sample/\/usr\/share\/vcp-line\/pipelines\/$2}
+  inside sh -c "umask 077; $last" || true
+  expect "the settings of $1 belong to" "$(inside stat -c %U:%G:%a "/etc/vcp-line/$1.toml" || true)" root:vcp-line:640
+}

@@ -1,11 +1,10 @@
 #!/usr/bin/env bash
 # An edge box: boots a real systemd over a throw-away copy of a root file system, installs vcp-line in it as its
 # instructions say, and lets happen to the service what happens on a plant floor.
-#   live_boot.sh REPOSITORY BINARY OPENVINO VERDICTS [ROOT]
-# OPENVINO is the folder that scripts/openvino.sh prints; VERDICTS is the file that gets every verdict a reader has seen;
-# ROOT (default /) is copied by overlayfs with its upper layer in memory: nothing below it is written to, no service of
-# this computer is touched, and nothing is loaded from a network. Each finding is a line that begins with "ok" or "FAIL".
-# Exit code 1 after a FAIL, 77 after "MISSING …" where this cannot be tried.
+#   live_boot.sh PACKAGE OPENVINO VERDICTS [ROOT]
+# VERDICTS is the file that gets every verdict a reader has seen. ROOT is what minimal_root.sh has made with these packages; where
+# none is named it is this computer's own, which has to have the libraries of cameras. Nothing below it is written to, no service
+# of this computer is touched, and nothing is loaded from a network. Findings, FAIL and MISSING as in box.sh.
 # shellcheck disable=SC2317  # the functions that wait are given to until_true by name
 set -euo pipefail
 
@@ -13,10 +12,11 @@ set -euo pipefail
 . "$(dirname "$0")/box.sh"
 alone "$0" "$@"
 
-repository=$1 binary=$2 openvino=$3 verdicts=$4 below=${5:-/}
+verdicts=$3 below=${4:-/}
 : >"$verdicts"
+packages=(/srv/vcp-line.deb /srv/vcp-line-openvino.deb)
 # shellcheck disable=SC2034  # what `boot` shows to the box
-binds=("$repository:/srv/repository" "$binary:/srv/vcp-line" "$openvino:/srv/openvino")
+binds=("$1:${packages[0]}" "$2:${packages[1]}")
 
 shows() { inside systemctl show -P "$1" vcp-line@demo; }
 state() { echo "$(shows ActiveState)/$(shows SubState)/$(shows NRestarts)"; }
@@ -34,39 +34,24 @@ verdicts_come_again() {
   expect "verdicts come again" "$(more_events_than "$before" && echo yes)" yes
 }
 
-# install.sh does all that can be done here, says what cannot, and its last words make a line that the service can read,
-# also for a root whose files nobody else may read.
+# Over this computer's files without apt, which would want all that the package asks for and this computer may lack.
 is_installed() {
-  local said line last
-  expect "install.sh can be run" "$(test -x "$repository/deploy/install.sh" && echo yes)" yes
-  said=$(inside sh -c 'umask 077; exec /srv/repository/deploy/install.sh --binary=/srv/vcp-line --openvino=/srv/openvino' 2>&1) ||
-    said="exit code $?: $said"
-  while read -r line; do echo "      $line"; done <<<"$said"
-  expect "install.sh comes to its end" "$(grep -c '^vcp-line installed' <<<"$said")" 1
-  if ! inside sh -c 'sysctl -q -p /usr/lib/sysctl.d/60-vcp-line-gige.conf' >/dev/null 2>&1; then
-    expect "kernel settings that cannot be made are said" "$(grep -c '^install.sh: `sysctl' <<<"$said")" 1
+  if [[ $below == / ]]; then
+    answer=$(inside sh -c 'umask 077; exec dpkg --force-depends -i "$@"' dpkg "${packages[@]}" 2>&1) || answer="exit code $?: $answer"
+  else
+    get install "${packages[@]}" mosquitto gstreamer1.0-tools procps
+    inside systemctl start dbus.socket
   fi
-  last=$(sed -n 's/^ *\(install -m .*\)$/\1/p' <<<"$said")
-  last=${last//NAME/demo}
-  last=${last/\/etc\/vcp-line\/example.toml.sample/\/usr\/share\/vcp-line\/pipelines\/synthetic.toml}
-  inside sh -c "umask 077; $last"
+  quoted "$(grep -A5 '^vcp-line: ' <<<"$answer")"
+  expect "installed" "$(version | cut -d' ' -f1)" ii
+  is_set_up_as_told demo synthetic.toml
   inside sed -i 's/^line = .*/line = "demo"/' /etc/vcp-line/demo.toml
   inside sh -c 'printf "fps = 10.0\n[commands]\nsnapshots = \"snapshots\"\n" >>/etc/vcp-line/demo.toml'
-  expect "the line's settings belong to" "$(inside stat -c %U:%G:%a /etc/vcp-line/demo.toml)" root:vcp-line:640
   expect "settings copied without a thought" \
     "$(inside sh -c 'umask 027; cp /etc/vcp-line/demo.toml /etc/vcp-line/more.toml; stat -c %G:%a /etc/vcp-line/more.toml')" \
     vcp-line:640
   expect "every key is shown on the box" \
     "$(inside sh -c 'grep -c "^bundle = \"/var/lib/vcp-line/models/vcp-clip\"" /usr/share/vcp-line/pipelines/reference.toml')" 1
-}
-
-finds_its_libraries() {
-  expect "libraries that are missing" "$(inside ldd /usr/bin/vcp-line | grep -c 'not found' || true)" 0
-  local element
-  for element in v4l2src rtspsrc aravissrc filesrc videotestsrc decodebin rtph264depay h264parse avdec_h264 avdec_h265 \
-    jpegdec qtdemux bayer2rgb videoconvert appsink; do
-    inside gst-inspect-1.0 "$element" >/dev/null 2>&1 || expect "GStreamer element $element" missing there
-  done
 }
 
 starts() {
@@ -260,8 +245,8 @@ keeps_across_a_reboot() {
 }
 
 is_removed() {
-  inside systemctl stop vcp-line@demo
-  inside sh -c '/srv/repository/deploy/install.sh --uninstall' >/dev/null 2>&1 || expect "install.sh --uninstall" "$?" 0
+  inside dpkg --force-depends -r vcp-line vcp-line-openvino >/dev/null 2>&1 || expect "dpkg -r" "$?" 0
+  expect "the line has ended" "$(shows ActiveState)" inactive
   expect "no file of the program is left" \
     "$(inside sh -c 'ls -d /usr/bin/vcp-line /usr/lib/vcp-line /usr/share/vcp-line /usr/lib/systemd/system/vcp-line@.service \
       /etc/systemd/system/multi-user.target.wants/vcp-line@demo.service 2>/dev/null' | wc -l)" 0

@@ -18,6 +18,7 @@ pub mod kernels;
 pub mod line;
 pub mod mosquitto;
 pub mod netns;
+pub mod package;
 pub mod remote_line;
 pub mod rtsp_server;
 pub mod schema;

@@ -9,10 +9,10 @@ use std::process::Command;
 
 /// Where the unit looks for `NAME.toml`.
 const SETTINGS: &str = "/etc/vcp-line";
-/// Where `install.sh` has put OpenVINO for the unit.
+/// Where the package vcp-line-openvino has put it for the unit.
 const LIBRARIES: &str = "/usr/lib/vcp-line/openvino";
 const USER: &str = "vcp-line";
-/// Where `install.sh` has put the program for the unit.
+/// Where the package has put the program for the unit.
 const PROGRAM: &str = "/usr/bin/vcp-line";
 /// Folders of the unit, each with one for every line.
 const FOLDERS: [(&str, &str); 2] = [("StateDirectory", "/var/lib"), ("CacheDirectory", "/var/cache")];
