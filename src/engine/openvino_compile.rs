@@ -42,7 +42,7 @@ impl Arithmetic {
                 }
                 exact(usual_precision())
             }
-            precision @ Precision::Fp16 => Err(EngineError::Precision {
+            precision @ (Precision::Fp16 | Precision::Fp8) => Err(EngineError::Precision {
                 engine: EngineChoice::Openvino,
                 precision,
                 available: "fp32, int8 with scales and, where the CPU has it, bf16",

@@ -10,6 +10,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use super::expected::Expected;
 use crate::output;
@@ -81,6 +82,22 @@ pub struct Gate {
     pub figures: Vec<Figure>,
 }
 
+impl Gate {
+    /// A map's largest deviation may be so many times the mean that is allowed.
+    const WORST: f32 = 20.0;
+    /// A score's, because it is a sum of two means of maps and goes to 2.
+    const SCORE: f32 = 2.0;
+
+    /// Whether what was found is allowed; what is no number is not.
+    pub fn holds(&self) -> bool {
+        let lost = |figure: &Figure| figure.fp32 - figure.int8;
+        self.map <= self.allowed
+            && self.score <= Self::SCORE * self.allowed
+            && self.worst <= Self::WORST * self.allowed
+            && self.figures.iter().all(|figure| lost(figure) <= f64::from(self.allowed))
+    }
+}
+
 /// A figure of a labelled data set, mean of its classes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -117,7 +134,9 @@ pub struct Scales {
 #[derive(Debug, thiserror::Error)]
 pub enum ScalesError {
     /// There is none.
-    #[error("precision 'int8' needs {path}; `vcp-line model quantize {bundle} --data GOOD_PICTURES` makes it")]
+    #[error(
+        "precisions 'int8' and 'fp8' need {path}; `vcp-line model quantize {bundle} --data GOOD_PICTURES` makes it"
+    )]
     Absent {
         /// Where it was looked for.
         path: PathBuf,
@@ -216,9 +235,18 @@ impl Scales {
 
     /// Writes the file; it appears whole or not at all.
     pub fn write(&self, path: &Path) -> std::io::Result<()> {
+        output::write(path, &self.bytes()?)
+    }
+
+    /// SHA-256 of the file as [`Self::write`] writes it, hexadecimal.
+    pub fn sha256(&self) -> std::io::Result<String> {
+        Ok(hex::encode(Sha256::digest(self.bytes()?)))
+    }
+
+    fn bytes(&self) -> std::io::Result<Vec<u8>> {
         let mut bytes = serde_json::to_vec(self).map_err(std::io::Error::other)?;
         bytes.push(b'\n');
-        output::write(path, &bytes)
+        Ok(bytes)
     }
 
     fn check(&self, bundle: &Bundle) -> Result<(), String> {
@@ -232,6 +260,9 @@ impl Scales {
                 short(&self.model_sha256),
                 short(bundle.sha256())
             ));
+        }
+        if !self.gate.holds() {
+            return Err("its maps are further from float32's than its own gate allows".to_owned());
         }
         let candidates = candidates(&bundle.manifest().architecture);
         for (name, layer) in &self.layers {

@@ -1,7 +1,7 @@
 //! All layers in 8 bits, and where that costs too much as many as the gate allows.
 
 use super::error::QuantizeError;
-use super::gate::{self, Distance, Figured, Reference, holds};
+use super::gate::{self, Distance, Figured, Reference};
 use super::outcome::{Outcome, Times};
 use crate::engine::scales::{Gate, Kept, Scales};
 use crate::engine::{self, EngineSpec, trial};
@@ -29,11 +29,11 @@ pub(super) fn search(
             times.int8 = answers.time;
             let found = reference.distance(&answers);
             scales.gate = Gate { map: found.map, worst: found.worst, score: found.score, ..scales.gate };
-            let mut passed = holds(&scales.gate);
+            let mut passed = scales.gate.holds();
             if passed && let Some(figured) = figured {
                 tell("measuring the labelled data set", 0, 1);
                 scales.gate.figures = figured.compare(engine.as_mut())?;
-                passed = holds(&scales.gate);
+                passed = scales.gate.holds();
             }
             Ok((scales, passed))
         };

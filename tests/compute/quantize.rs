@@ -211,3 +211,27 @@ fn what_does_not_hold_the_gate_is_not_written() {
     assert!(fine.status.success(), "{}", String::from_utf8_lossy(&fine.stderr));
     assert!(engine::scales::default_path(&bundle).exists());
 }
+
+/// The published sizes with seeded weights, as `tests/gpu` times them: one step for each layer, no migration. Three GB of memory, some
+/// minutes; prints what belongs into the fixture.
+#[test]
+#[ignore = "takes minutes; run it with `cargo test --test compute quantize:: -- --ignored --nocapture`"]
+fn steps_alone_do_for_the_full_size() {
+    let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+    let path = folder.path().join("full");
+    vcp_line::weights::random(&path, &Architecture::vit_l_14_336_at_518(), 7).unwrap();
+    let pictures = pictures(folder.path(), 8);
+    let outcome = quantize::run(&Request { allowed: 1.0, ..request(&path, &pictures) }, &mut |_, _, _| {}).unwrap();
+    let found = outcome.scales;
+    println!("with migration: {:?}", found.gate);
+    let bundle = Bundle::open(&path).unwrap();
+    let widest = |layer: &Layer| layer.migration.iter().fold(0.0_f32, |most, m| most.max(m * layer.step));
+    let steps = candidates(&bundle.manifest().architecture).iter().map(|name| widest(&found.layers[name])).collect();
+    let steps = tiny::Steps { gate: found.gate, steps };
+    println!("{}", serde_json::to_string(&steps).unwrap());
+    let engine = |scales| OpenvinoEngine::with_scales(&spec(&path, Precision::Int8), scales).unwrap();
+    let off = map_off(&path, &mut engine(tiny::scales_of_steps(&bundle, steps)));
+    let kept = map_off(&path, &mut engine(tiny::scales_of_steps(&bundle, tiny::full_size_steps())));
+    println!("mean deviation of the map: {off} by these steps, {kept} by those of the fixture");
+    assert!(off < 0.02 && kept < 0.02, "{off} {kept}");
+}

@@ -7,12 +7,14 @@ use std::path::{Path, PathBuf};
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 use vcp_line::clock::{Clock, SystemClock};
+use vcp_line::engine::scales::{FORMAT, Gate, Layer, Pictures, Scales, candidates};
+use vcp_line::engine::self_test::Expected;
 use vcp_line::engine::{EngineChoice, EngineSpec, Precision};
 use vcp_line::frame::{Frame, Image};
 use vcp_line::source::image_file;
 use vcp_line::vcp_clip::Constants;
 use vcp_line::vcp_clip::preprocess::Preprocessor;
-use vcp_line::weights::{ImportRequest, import};
+use vcp_line::weights::{Bundle, ImportRequest, import};
 
 /// Side of the model's input, pixels.
 pub const SIZE: usize = 98;
@@ -34,6 +36,44 @@ pub fn root() -> PathBuf {
 /// A file of the reference data.
 pub fn fixture(name: &str) -> PathBuf {
     root().join("tests/fixtures/oracle/tiny").join(name)
+}
+
+/// Scales for 8 bits of the tiny model, `tiny`, or of the shipped one, `vcp-demo`: what `model quantize` found on synthetic products
+/// (24 and 64 good pictures of `vcp-line synth`, gates of 1 and 0.5 points).
+pub fn scales(model: &str) -> PathBuf {
+    root().join(format!("tests/fixtures/scales/{model}.json"))
+}
+
+/// A step for each layer of the published sizes with seeded weights (seed 7), in the order of `candidates`, and what they were seen to
+/// cost; `compute quantize::steps_alone_do_for_the_full_size` finds them.
+#[derive(serde::Serialize, serde::Deserialize)]
+pub struct Steps {
+    pub gate: Gate,
+    pub steps: Vec<f32>,
+}
+
+/// Those in the fixtures.
+pub fn full_size_steps() -> Steps {
+    serde_json::from_slice(&std::fs::read(scales("full-size-steps")).unwrap()).unwrap()
+}
+
+/// Scales without a migration: seeded weights have no large channels.
+pub fn scales_of_steps(bundle: &Bundle, steps: Steps) -> Scales {
+    let layers = candidates(&bundle.manifest().architecture);
+    assert_eq!(layers.len(), steps.steps.len());
+    let layer = |(name, step): (String, f32)| {
+        let columns = bundle.tensor(&name).unwrap().shape[1];
+        (name, Layer { migration: vec![1.0; columns], step, alpha: 0.0, error: 0.0 })
+    };
+    Scales {
+        format: FORMAT,
+        model_sha256: bundle.sha256().to_owned(),
+        pictures: Pictures { calibrated: 6, held_out: 2, sha256: String::new() },
+        layers: layers.into_iter().zip(steps.steps).map(layer).collect(),
+        kept: Vec::new(),
+        gate: steps.gate,
+        expected: Expected::default(),
+    }
 }
 
 /// Files of the tiny sizes, to be imported to `out`.

@@ -1,9 +1,10 @@
 //! Linear layers in 8 bits, and what is watched of them while their scales are being found.
 
+use crate::engine::eight_bits::EightBits;
 use crate::engine::scales::{Int8, Layer, Watched, candidates};
 
 use super::expanded::Expanded;
-use super::proto::{FLOAT, INT8, INT64, Tensor};
+use super::proto::{FLOAT, FLOAT8, INT8, INT64, Tensor};
 use super::recorder::{Recorder, Storage, Value, int, ints};
 
 /// Rows of every layer's input that a watching graph hands out for each picture.
@@ -11,26 +12,20 @@ const ROWS: usize = 24;
 
 impl Recorder<'_> {
     /// `x · Wᵀ + b` with x and W rounded to 8 bits; see [`crate::engine::scales`]. Written as QuantizeLinear and DequantizeLinear,
-    /// which OpenVINO's CPU plug-in and TensorRT fuse into a product of integers.
+    /// which OpenVINO's CPU plug-in fuses into a product of integers and TensorRT into one of the numbers that they round to.
     pub(super) fn linear_in_8_bits(&mut self, x: &Value, weight: &str, bias: Option<&str>, layer: &Layer) -> Value {
         let [out, columns] = self.matrix_shape(weight);
+        // Also in a typed graph: a step may be too small for float16, and sums, GELU and rounding come from float32.
         let kind = FLOAT;
         let x = self.convert(x, kind);
         let flat = self.shape(&[-1, columns as i64]);
         let flat = self.node("Reshape", &[&x.name, &flat], vec![], [x.rows, columns], kind);
-
-        let steps = self.floats(&[columns], &layer.steps());
-        let zeros = self.inline("constant", &[columns], INT8, vec![0; columns]);
-        let rounded =
-            self.node("QuantizeLinear", &[&flat.name, &steps, &zeros], vec![int("axis", 1)], [x.rows, columns], INT8);
-        let step = self.floats(&[], &[layer.step]);
-        let zero = self.inline("constant", &[], INT8, vec![0]);
-        let x8 = self.node("DequantizeLinear", &[&rounded.name, &step, &zero], vec![], [x.rows, columns], kind);
-
-        let (stored, steps) = self.stored_in_8_bits(weight, [out, columns], layer);
-        let steps = self.floats(&[out], &steps);
-        let zeros = self.inline("constant", &[out], INT8, vec![0; out]);
-        let w8 = self.node("DequantizeLinear", &[&stored, &steps, &zeros], vec![int("axis", 0)], [out, columns], kind);
+        let typed = self.placement.is_some();
+        let [x8, w8] = if typed {
+            self.rounded_as_written(&flat, weight, [out, columns], layer)
+        } else {
+            self.rounded_integers(&flat, weight, [out, columns], layer)
+        };
 
         let mut inputs = vec![x8.name, w8.name];
         inputs.extend(bias.map(|bias| self.stored(bias, &[out], kind)));
@@ -38,6 +33,68 @@ impl Recorder<'_> {
         let y = self.node("Gemm", &inputs, vec![int("transB", 1)], [x.rows, out], kind);
         let whole = self.shape(&[-1, x.rows as i64, out as i64]);
         self.node("Reshape", &[&y.name, &whole], vec![], [x.rows, out], kind)
+    }
+
+    /// x / m and W · m, rounded to integers. The migration of x lies in steps of its own for each channel.
+    fn rounded_integers(
+        &mut self,
+        flat: &Value,
+        weight: &str,
+        [out, columns]: [usize; 2],
+        layer: &Layer,
+    ) -> [Value; 2] {
+        let (kind, rows) = (FLOAT, flat.rows);
+        let steps = self.floats(&[columns], &layer.steps());
+        let zeros = self.inline("constant", &[columns], INT8, vec![0; columns]);
+        let rounded =
+            self.node("QuantizeLinear", &[&flat.name, &steps, &zeros], vec![int("axis", 1)], [rows, columns], INT8);
+        let step = self.floats(&[], &[layer.step]);
+        let zero = self.inline("constant", &[], INT8, vec![0]);
+        let x8 = self.node("DequantizeLinear", &[&rounded.name, &step, &zero], vec![], [rows, columns], kind);
+
+        let (stored, steps) = self.stored_in_8_bits(weight, [out, columns], layer);
+        let steps = self.floats(&[out], &steps);
+        let zeros = self.inline("constant", &[out], INT8, vec![0; out]);
+        let w8 = self.node("DequantizeLinear", &[&stored, &steps, &zeros], vec![int("axis", 0)], [out, columns], kind);
+        [x8, w8]
+    }
+
+    /// The same for TensorRT, which fuses a rounding only where both of its sides have one step: the migration is a product of its
+    /// own.
+    fn rounded_as_written(
+        &mut self,
+        flat: &Value,
+        weight: &str,
+        [out, columns]: [usize; 2],
+        layer: &Layer,
+    ) -> [Value; 2] {
+        let (eight_bits, shape) = (self.eight_bits, [flat.rows, columns]);
+        let kind = match eight_bits {
+            EightBits::Integers => INT8,
+            EightBits::Floats => FLOAT8,
+        };
+        let shares: Vec<f32> = layer.migration.iter().map(|m| m.recip()).collect();
+        let shares = self.floats(&[columns], &shares);
+        let moved = self.node("Mul", &[&flat.name, &shares], vec![], shape, FLOAT);
+        let step = self.floats(&[], &[eight_bits.step(layer)]);
+        // Zero has the same byte in both.
+        let zero = self.inline("constant", &[], kind, vec![0]);
+        let rounded = self.node("QuantizeLinear", &[&moved.name, &step, &zero], vec![], shape, kind);
+        let x8 = self.node("DequantizeLinear", &[&rounded.name, &step, &zero], vec![], shape, FLOAT);
+
+        let steps = match self.bundle.f32(weight) {
+            Ok((_, values)) => eight_bits.weight(layer, &values).steps,
+            Err(error) => {
+                self.failed = self.failed.take().or(Some(error));
+                vec![1.0; out]
+            }
+        };
+        let stored = self.stored(weight, &[out, columns], kind);
+        let steps = self.floats(&[out], &steps);
+        let zeros = self.inline("constant", &[out], kind, vec![0; out]);
+        let along = vec![int("axis", 0)];
+        let w8 = self.node("DequantizeLinear", &[&stored, &steps, &zeros], along, [out, columns], FLOAT);
+        [x8, w8]
     }
 
     /// The weight in 8 bits, and the size of a step of each of its rows.
