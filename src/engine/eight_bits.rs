@@ -13,9 +13,10 @@ const NOT_A_NUMBER: u8 = 0x7f;
 const ROOM: f32 = 2.0;
 
 /// Which numbers of 8 bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum EightBits {
     /// −127 … 127, steps of one size.
+    #[default]
     Integers,
     /// ±448, three bits of mantissa.
     Floats,

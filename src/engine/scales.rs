@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::choice::Precision;
 use super::expected::Expected;
 use crate::output;
 use crate::vcp_clip::Architecture;
@@ -126,6 +127,9 @@ pub struct Scales {
     pub kept: Vec<Kept>,
     /// What was allowed and found.
     pub gate: Gate,
+    /// The same with floats of 8 bits in the same layers, which nothing was chosen by; `None` where that was not measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fp8: Option<Gate>,
     /// What float32 says about the picture of the self-test.
     pub expected: Expected,
 }
@@ -247,6 +251,28 @@ impl Scales {
         let mut bytes = serde_json::to_vec(self).map_err(std::io::Error::other)?;
         bytes.push(b'\n');
         Ok(bytes)
+    }
+
+    /// As [`Self::load`], for a precision of 8 bits of which the gate has to hold.
+    pub fn load_for(precision: Precision, bundle: &Bundle, path: Option<&Path>) -> Result<Self, ScalesError> {
+        let scales = Self::load(bundle, path)?;
+        if precision == Precision::Fp8 && !scales.floats_hold() {
+            let reason = match &scales.fp8 {
+                None => "nothing was measured with floats of 8 bits".to_owned(),
+                Some(gate) => format!(
+                    "with floats of 8 bits maps are off by {:.4} on average, {:.4} at most, scores by {:.4}; {} was allowed: take int8",
+                    gate.map, gate.worst, gate.score, gate.allowed
+                ),
+            };
+            let path = path.map_or_else(|| default_path(bundle.path()), Path::to_owned);
+            return Err(ScalesError::Damaged { path, reason, bundle: bundle.path().to_owned() });
+        }
+        Ok(scales)
+    }
+
+    /// Whether the gate has held with floats of 8 bits.
+    pub fn floats_hold(&self) -> bool {
+        self.fp8.as_ref().is_some_and(Gate::holds)
     }
 
     fn check(&self, bundle: &Bundle) -> Result<(), String> {

@@ -227,7 +227,7 @@ fn steps_alone_do_for_the_full_size() {
     let bundle = Bundle::open(&path).unwrap();
     let widest = |layer: &Layer| layer.migration.iter().fold(0.0_f32, |most, m| most.max(m * layer.step));
     let steps = candidates(&bundle.manifest().architecture).iter().map(|name| widest(&found.layers[name])).collect();
-    let steps = tiny::Steps { gate: found.gate, steps };
+    let steps = tiny::Steps { gate: found.gate, fp8: found.fp8, steps };
     println!("{}", serde_json::to_string(&steps).unwrap());
     let engine = |scales| OpenvinoEngine::with_scales(&spec(&path, Precision::Int8), scales).unwrap();
     let off = map_off(&path, &mut engine(tiny::scales_of_steps(&bundle, steps)));

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use half::f16;
 
 use super::expanded::ExpandError;
-use super::file::{Operators, file_with, value_info};
+use super::file::{file_with, value_info};
 use super::names::{INPUT, OutputNames};
 use super::placement::{ALIGNMENT, Placement, bytes};
 use super::proto::{BFLOAT16, FLOAT, FLOAT8, FLOAT16, INT8};
@@ -85,11 +85,7 @@ pub fn write(
     let edges = edges(precision);
     let mut recorder = Recorder::typed(bundle, products(precision), edges);
     if let Some(eight_bits) = EightBits::of(precision) {
-        recorder.scales = scales;
-        recorder.eight_bits = eight_bits;
-        if eight_bits == EightBits::Floats {
-            recorder.operators = Operators::V19;
-        }
+        recorder.compute_in(scales, eight_bits);
     }
     let operators = recorder.operators;
     let outputs = network::forward(&mut recorder, arch, constants);

@@ -115,7 +115,7 @@ pub(super) fn scales(
     if EightBits::of(precision).is_none() {
         return Ok(None);
     }
-    let scales = Scales::load(bundle, path)?;
+    let scales = Scales::load_for(precision, bundle, path)?;
     let hash = scales.sha256().map_err(|source| EngineError::Io { path: bundle.path().to_owned(), source })?;
     Ok(Some((scales, hash)))
 }

@@ -137,18 +137,19 @@ fn choose(spec: &EngineSpec, bundle: &Bundle) -> Result<(Precision, Option<Strin
         return Ok((spec.precision, hash(spec.precision)?));
     }
     // As every engine: scales that are there and cannot be used are no reason to compute otherwise in silence.
-    let scales = match hash(Precision::Int8) {
-        Err(EngineError::Scales(ScalesError::Absent { .. })) if spec.scales.is_none() => None,
-        found => found?,
+    let (scales, floats) = match build::scales(bundle, Precision::Int8, spec.scales.as_deref()) {
+        Err(EngineError::Scales(ScalesError::Absent { .. })) if spec.scales.is_none() => (None, false),
+        found => found?.map_or((None, false), |(scales, hash)| (Some(hash), scales.floats_hold())),
     };
-    // Floats of 8 bits are asked for by name: no gate has been measured with them.
-    let fastest_first = [Precision::Int8, Precision::Fp16, Precision::Bf16, Precision::Fp32];
+    let int8 = scales.is_some().then_some(Precision::Int8);
+    let eight_bits = int8.into_iter().chain(floats.then_some(Precision::Fp8));
+    let fastest_first = eight_bits.chain([Precision::Fp16, Precision::Bf16, Precision::Fp32]);
     let identities = |precision| {
         let scales_sha256 = EightBits::of(precision).and(scales.as_deref());
         let places = plan_places(spec, Arithmetic { precision, scales_sha256 });
         places.into_iter().filter_map(|place| PlanIdentity::read(&place, "").ok())
     };
-    let found = fastest_first.into_iter().flat_map(identities).next();
+    let found = fastest_first.flat_map(identities).next();
     let precision = found.map_or(Precision::Fp16, |identity| identity.precision);
     if scales.is_some() && EightBits::of(precision).is_none() {
         let build = plan::build_command(&spec.bundle, Path::new("PLAN"), Precision::Int8, None, spec.scales.as_deref());
