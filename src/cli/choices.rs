@@ -41,7 +41,7 @@ words!(Precision {
     Fp16 => "fp16", "float16 (TensorRT)";
     Int8 => "int8",
         "8-bit products where they held the gate, the rest as bf16 (OpenVINO) or fp16 (TensorRT); see `vcp-line model quantize`";
-    Fp8 => "fp8", "The same in floats of 8 bits, by the same scales (TensorRT, SM 8.9 and later)";
+    Fp8 => "fp8", "The same in floats of 8 bits, where they held the gate as well (TensorRT, SM 8.9 and later)";
 });
 
 words!(Layout {
