@@ -223,11 +223,11 @@ fn steps_alone_do_for_the_full_size() {
     let pictures = pictures(folder.path(), 8);
     let outcome = quantize::run(&Request { allowed: 1.0, ..request(&path, &pictures) }, &mut |_, _, _| {}).unwrap();
     let found = outcome.scales;
-    println!("with migration: {:?}", found.gate);
+    println!("with migration: {:?}, in fp8 {:?}", found.gate, found.fp8);
     let bundle = Bundle::open(&path).unwrap();
     let widest = |layer: &Layer| layer.migration.iter().fold(0.0_f32, |most, m| most.max(m * layer.step));
-    let steps = candidates(&bundle.manifest().architecture).iter().map(|name| widest(&found.layers[name])).collect();
-    let steps = tiny::Steps { gate: found.gate, fp8: found.fp8, steps };
+    let names = candidates(&bundle.manifest().architecture);
+    let steps: Vec<f32> = names.iter().map(|name| widest(&found.layers[name])).collect();
     println!("{}", serde_json::to_string(&steps).unwrap());
     let engine = |scales| OpenvinoEngine::with_scales(&spec(&path, Precision::Int8), scales).unwrap();
     let off = map_off(&path, &mut engine(tiny::scales_of_steps(&bundle, steps)));
