@@ -184,7 +184,7 @@ fn full_size() -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
     let bundle = folder.path().join("full");
     vcp_line::weights::random(&bundle, &Architecture::vit_l_14_336_at_518(), 7).unwrap();
-    let scales = tiny::scales_of_steps(&Bundle::open(&bundle).unwrap(), tiny::full_size_steps());
+    let scales = tiny::scales_of_seeded_weights(&Bundle::open(&bundle).unwrap());
     scales.write(&scales::default_path(&bundle)).unwrap();
     (folder, bundle)
 }

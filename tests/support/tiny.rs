@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 use vcp_line::clock::{Clock, SystemClock};
-use vcp_line::engine::scales::{FORMAT, Gate, Layer, Pictures, Scales, candidates};
+use vcp_line::engine::scales::{FORMAT, Gate, LARGEST, Layer, Pictures, Scales, candidates};
 use vcp_line::engine::self_test::Expected;
 use vcp_line::engine::{EngineChoice, EngineSpec, Precision};
 use vcp_line::frame::{Frame, Image};
@@ -44,27 +44,37 @@ pub fn scales(model: &str) -> PathBuf {
     root().join(format!("tests/fixtures/scales/{model}.json"))
 }
 
-/// A step for each layer of the published sizes with seeded weights (seed 7), in the order of `candidates`: the widest of those that
-/// `model quantize` found on eight pictures of the self-test's kind.
-pub fn full_size_steps() -> Vec<f32> {
-    serde_json::from_slice(&std::fs::read(scales("full-size-steps")).unwrap()).unwrap()
-}
-
-/// Scales without a migration: seeded weights have no large channels. Their gates are open, as maps of such weights mean nothing: they
+/// Scales of seeded weights (`weights::random`) without pictures: such weights have no large channels, and six times the deviation that
+/// a layer's input has behind its normalisation is as far as it goes. Their gates are open, as maps of such weights mean nothing: they
 /// are for what a network takes, not for what it says.
-pub fn scales_of_steps(bundle: &Bundle, steps: Vec<f32>) -> Scales {
-    let layers = candidates(&bundle.manifest().architecture);
-    assert_eq!(layers.len(), steps.len());
-    let layer = |(name, step): (String, f32)| {
-        let columns = bundle.tensor(&name).unwrap().shape[1];
+pub fn scales_of_seeded_weights(bundle: &Bundle) -> Scales {
+    const WIDEST: f32 = 6.0;
+    let rms = |name: &str| {
+        let values = bundle.f32(name).unwrap().1;
+        (values.iter().map(|value| value * value).sum::<f32>() / values.len() as f32).sqrt()
+    };
+    let arch = &bundle.manifest().architecture;
+    let spread = (arch.vision_width as f32).sqrt();
+    let deviation = |name: &str| {
+        let (block, layer) = name.split_at(name.find("attn.").or_else(|| name.find("mlp.")).unwrap());
+        let of = |layer: &str| rms(&format!("{block}{layer}"));
+        match layer {
+            "attn.in_proj_weight" => of("ln_1.weight"),
+            "attn.out_proj.weight" => of("ln_1.weight") * of("attn.in_proj_weight") * spread,
+            "mlp.c_fc.weight" => of("ln_2.weight"),
+            _ => of("ln_2.weight") * of("mlp.c_fc.weight") * spread,
+        }
+    };
+    let layer = |name: String| {
+        let (columns, step) = (bundle.tensor(&name).unwrap().shape[1], WIDEST * deviation(&name) / LARGEST);
         (name, Layer { migration: vec![1.0; columns], step, alpha: 0.0, error: 0.0 })
     };
     let open = Gate { allowed: 1.0, map: 0.0, worst: 0.0, score: 0.0, figures: Vec::new() };
     Scales {
         format: FORMAT,
         model_sha256: bundle.sha256().to_owned(),
-        pictures: Pictures { calibrated: 6, held_out: 2, sha256: String::new() },
-        layers: layers.into_iter().zip(steps).map(layer).collect(),
+        pictures: Pictures { calibrated: 0, held_out: 0, sha256: String::new() },
+        layers: candidates(arch).into_iter().map(layer).collect(),
         kept: Vec::new(),
         gate: open.clone(),
         fp8: Some(open),
