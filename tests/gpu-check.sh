@@ -30,10 +30,11 @@ command -v nvidia-smi >/dev/null || die "no nvidia-smi: install the NVIDIA drive
 command -v python3 >/dev/null || die "no python3: it writes the report"
 card="$(nvidia-smi --query-gpu=name,compute_cap,driver_version,memory.total --format=csv,noheader | head -n 1)" ||
   die "nvidia-smi does not answer: load the driver"
+capability="$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -n 1)"
 mkdir -p "$out"
 out="$(cd "$out" && pwd)"
 # Nothing of an earlier run may look like a result of this one.
-rm -f "$out"/*.log "$out"/bench-kernels.json "$out"/baseline.json "$out"/gpu-check.{json,md} "$out/parts.tsv"
+rm -f "$out"/*.log "$out"/bench-*.json "$out"/baseline.json "$out"/gpu-check.{json,md} "$out/parts.tsv"
 parts="$out/parts.tsv"
 : >"$parts"
 
@@ -103,6 +104,24 @@ sanitize() {
 export -f sanitize
 export test_program
 
+# The shipped model in one precision: a plan, what a frame takes alone, and what a part takes on a line. The plan goes, the figures stay.
+# shellcheck disable=SC2317 # `part` calls it through bash -c
+bench_model() {
+  local precision="$1" model="$root/engines/vcp-demo" folder status=0
+  folder="$(mktemp -d)"
+  local scales="$root/tests/fixtures/scales/vcp-demo.json" plan="$folder/$precision.plan"
+  local engine=(--engine tensorrt --precision "$precision" --plan "$plan" --scales "$scales")
+  {
+    "$program" model build "$model" --precision "$precision" --scales "$scales" --sm "$capability" -o "$plan" &&
+      "$program" bench engine --model "$model" "${engine[@]}" --frames 200 --json "$out/bench-engine-$precision.json" &&
+      "$program" bench pipeline --model "$model" "${engine[@]}" --seconds 5
+  } || status=$?
+  rm -rf "$folder"
+  return "$status"
+}
+export -f bench_model
+export root out program capability
+
 # One test at a time: timings and free memory belong to one.
 run_tests=("$test_program" --test-threads=1 --nocapture)
 
@@ -119,11 +138,22 @@ part baseline 90 python3 tests/gpu-baseline.py --json "$out/baseline.json"
 if "$test_program" --exact engine::this_tensorrt_makes_plans_for_this_card >"$out/covers.log" 2>&1; then
   part engine 240 "${run_tests[@]}" engine::
   part line 60 "${run_tests[@]}" line::
+  part eight-bits 150 "${run_tests[@]}" eight_bits::
+  for precision in fp16 int8 fp8; do
+    name="bench-engine-$precision"
+    # Floats of 8 bits are there from Ada on.
+    if [[ "$precision" == fp8 ]] && awk -v sm="$capability" 'BEGIN { exit !(sm + 0 < 8.9) }'; then
+      note "$name" "not run" 0 "compute capability $capability has no floats of 8 bits"
+    elif [[ -x "$program" ]]; then
+      part "$name" 60 bash -c "bench_model $precision"
+    else
+      note "$name" "not run" 0 "GPU_PROGRAM names no vcp-line"
+    fi
+  done
 else
   reason="$(sed -n 's/^not covered: //p' "$out/covers.log" | head -n 1)"
   if [[ -n "$reason" ]]; then
-    note engine "not run" 0 "$reason"
-    note line "not run" 0 "$reason"
+    for name in engine line eight-bits bench-engine-{fp16,int8,fp8}; do note "$name" "not run" 0 "$reason"; done
   else
     note engine failed 0 "TensorRT's part could not start; see covers.log"
   fi

@@ -39,7 +39,9 @@ words!(Precision {
     Fp32 => "fp32", "float32";
     Bf16 => "bf16", "bfloat16 matrix products";
     Fp16 => "fp16", "float16 (TensorRT)";
-    Int8 => "int8", "8-bit products where they held the gate, the rest as bf16; see `vcp-line model quantize`";
+    Int8 => "int8",
+        "8-bit products where they held the gate, the rest as bf16 (OpenVINO) or fp16 (TensorRT); see `vcp-line model quantize`";
+    Fp8 => "fp8", "The same in floats of 8 bits, where they held the gate as well (TensorRT, SM 8.9 and later)";
 });
 
 words!(Layout {

@@ -29,7 +29,7 @@ pub struct EngineArguments {
     /// Authorities that may have signed the servers' certificates, PEM [default: those of the system]
     #[arg(long = "endpoint-ca", value_name = "FILE", requires = "endpoints")]
     endpoint_ca: Option<PathBuf>,
-    /// Scales for int8 [default: where `model quantize` puts them, in the bundle's folder]
+    /// Scales for int8 and fp8 [default: where `model quantize` puts them, in the bundle's folder]
     #[arg(long, value_name = "FILE")]
     scales: Option<PathBuf>,
 }

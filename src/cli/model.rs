@@ -83,12 +83,15 @@ pub struct BuildArguments {
     #[arg(long, value_enum, default_value_t = EngineChoice::Tensorrt)]
     engine: EngineChoice,
     /// Architectures of the cards, compute capability as 8.9 or 89 [default: 8.0, 8.6, 8.9 and
-    /// 12.0; with TensorRT enterprise the card that is there]
+    /// 12.0, of fp8 the last two; with TensorRT enterprise the card that is there]
     #[arg(long, value_name = "SM,…", value_delimiter = ',', value_parser = architecture)]
     sm: Vec<u32>,
     /// Arithmetic of the network; the engine must be asked for the same.
     #[arg(long, value_enum, default_value_t = Precision::Fp16)]
     precision: Precision,
+    /// Scales for int8 and fp8 [default: where `model quantize` puts them, in the bundle's folder]
+    #[arg(long, value_name = "FILE")]
+    scales: Option<PathBuf>,
     /// Most frames in one inference, 1 to 64.
     #[arg(long, value_name = "N", default_value_t = plan::MAX_BATCH, value_parser = batch)]
     max_batch: usize,
@@ -219,6 +222,7 @@ fn build(arguments: &BuildArguments) -> anyhow::Result<()> {
         precision: arguments.precision,
         max_batch: arguments.max_batch,
         output: arguments.output.clone(),
+        scales: arguments.scales.clone(),
     };
     let start = Instant::now();
     let (path, identity) = tensorrt::build(&request, Box::new(progress()))?;
@@ -228,6 +232,9 @@ fn build(arguments: &BuildArguments) -> anyhow::Result<()> {
     say!("built by      {} {}", identity.flavour, identity.version);
     say!("runs on       SM {}", sms.join(", "));
     say!("precision     {}, batches of 1 to {}", identity.precision, identity.max_batch);
+    if let Some(scales) = &identity.scales_sha256 {
+        say!("scales        {scales}");
+    }
     say!("size          {:.1} MB, {:.1} s", identity.plan_bytes as f64 / 1e6, start.elapsed().as_secs_f64());
     Ok(())
 }

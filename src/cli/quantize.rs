@@ -115,6 +115,14 @@ fn report(outcome: &Outcome) {
     for figure in &gate.figures {
         say!("{:<13} {:.2} %, {:.2} % in 8 bits", figure.name, 100.0 * figure.fp32, 100.0 * figure.int8);
     }
+    if let Some(fp8) = &scales.fp8 {
+        let word = if fp8.holds() { "holds the gate" } else { "does not hold the gate: take int8" };
+        let (map, worst, score) = (fp8.map, fp8.worst, fp8.score);
+        say!("fp8           map off by {map:.5} on average, {worst:.4} at most, score by {score:.5}: {word}");
+        for figure in &fp8.figures {
+            say!("{:<13} {:.2} %, {:.2} % in fp8", figure.name, 100.0 * figure.fp32, 100.0 * figure.int8);
+        }
+    }
     let times = outcome.times;
     say!(
         "network       {:.1} ms a frame in fp32, {:.1} ms without scales, {:.1} ms with them, on this machine",
@@ -142,6 +150,7 @@ fn json(outcome: &Outcome) -> serde_json::Value {
         "holds": outcome.holds,
         "pictures": scales.pictures,
         "gate": scales.gate,
+        "fp8": scales.fp8,
         "layers": layers,
         "kept": scales.kept,
         "costs": outcome.costs,

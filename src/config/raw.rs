@@ -59,7 +59,7 @@ pub struct RawModel {
     pub bundle: Key<PathBuf>,
     /// `auto`, `reference`, `openvino`, `tensorrt` or `remote`.
     pub engine: Key<EngineChoice>,
-    /// `auto`, `fp32`, `bf16`, `fp16` or `int8`.
+    /// `auto`, `fp32`, `bf16`, `fp16`, `int8` or `fp8`.
     pub precision: Key<Precision>,
     /// Most frames in one inference.
     pub max_batch: Key<usize>,

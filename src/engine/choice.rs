@@ -24,7 +24,7 @@ pub enum EngineChoice {
 #[serde(rename_all = "lowercase")]
 pub enum Precision {
     /// The fastest that is right here: int8 where the bundle has scales that held the gate, else bf16, else fp32, as the processor
-    /// has them; with TensorRT that of the plan that is there. Which one is logged and shown in every event.
+    /// has them; with TensorRT that of the plan that is there, int8 only by such scales. Which one is logged and shown in every event.
     #[default]
     Auto,
     /// float32.
@@ -33,9 +33,11 @@ pub enum Precision {
     Bf16,
     /// float16.
     Fp16,
-    /// 8-bit products in the vision tower's linear layers, by the scales of `vcp-line model quantize`; the rest in bfloat16, or
-    /// float32 where the processor has none.
+    /// 8-bit products in the vision tower's linear layers, by the scales of `vcp-line model quantize`; the rest in bfloat16 with
+    /// OpenVINO, or float32 where the processor has none, in float16 with TensorRT.
     Int8,
+    /// The same in floats of 8 bits (E4M3), by the same scales, the rest in float16; with TensorRT on cards from SM 8.9 on.
+    Fp8,
 }
 
 impl fmt::Display for EngineChoice {
@@ -58,6 +60,7 @@ impl fmt::Display for Precision {
             Self::Bf16 => "bf16",
             Self::Fp16 => "fp16",
             Self::Int8 => "int8",
+            Self::Fp8 => "fp8",
         })
     }
 }

@@ -106,12 +106,13 @@ fn key(bundle: &Bundle, extras: Extras<'_>) -> Option<String> {
     add(format!("{} {made:?}", program.len()).as_bytes());
     add(&serde_json::to_vec(bundle.manifest()).ok()?);
     add(&serde_json::to_vec(&extras.scales).ok()?);
+    add(format!("{:?}", extras.eight_bits).as_bytes());
     Some(hex::encode(&hash.finalize()[..8]))
 }
 
 fn write(bundle: &Bundle, extras: Extras<'_>, folder: &Path) -> Result<About, EngineError> {
     let constants = finish::text_constants(bundle)?;
-    let expanded = Expanded::write(bundle, extras.scales, folder).map_err(|error| match error {
+    let expanded = Expanded::write(bundle, extras.scales, extras.eight_bits, folder).map_err(|error| match error {
         ExpandError::Bundle(error) => EngineError::Bundle(error),
         ExpandError::Io { path, source } => EngineError::Io { path, source },
     })?;

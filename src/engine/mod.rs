@@ -5,6 +5,7 @@ use std::time::Duration;
 
 mod choice;
 mod contract;
+mod eight_bits;
 mod error;
 mod expected;
 pub mod finish;

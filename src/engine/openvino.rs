@@ -59,9 +59,11 @@ impl OpenvinoEngine {
         Ok(engine)
     }
 
-    /// With scales that are being tried: however far it is from float32.
+    /// With scales that are being tried: however far it is from float32. In int8 unless `spec` says fp8, in which only the rounding
+    /// is that of floats of 8 bits and nothing is faster.
     pub fn with_scales(spec: &EngineSpec, scales: Scales) -> Result<Self, EngineError> {
-        let arithmetic = Arithmetic { precision: Precision::Int8, scales: Some(scales) };
+        let precision = if spec.precision == Precision::Fp8 { Precision::Fp8 } else { Precision::Int8 };
+        let arithmetic = Arithmetic { precision, scales: Some(scales) };
         Self::compute(spec, Bundle::open(&spec.bundle)?, arithmetic, &Delivery::usual())
     }
 
@@ -85,7 +87,8 @@ impl OpenvinoEngine {
         let preprocessor = prepare::preprocessor(&bundle);
 
         let shape = [1, 3, size, size];
-        let mut compiled = compile(&mut core, bundle, delivery, &shape, extras(arithmetic.scales.as_ref()))?;
+        let mut compiled =
+            compile(&mut core, bundle, delivery, &shape, extras(arithmetic.scales.as_ref(), arithmetic.precision))?;
         let taken = compiled
             .get_property(&PropertyKey::Rw(RwPropertyKey::HintInferencePrecision))
             .map_err(runtime("reading the precision"))?
@@ -167,7 +170,13 @@ impl OpenvinoEngine {
         };
         set(RwPropertyKey::HintPerformanceMode, "THROUGHPUT")?;
         set(RwPropertyKey::NumStreams, &streams.count().to_string())?;
-        let mut own = compile(&mut self.core, bundle, &Delivery::usual(), &shape, extras(self.scales.as_ref()))?;
+        let mut own = compile(
+            &mut self.core,
+            bundle,
+            &Delivery::usual(),
+            &shape,
+            extras(self.scales.as_ref(), self.info.precision),
+        )?;
         let lanes = Lanes::new(&mut own, streams, &shape)?;
         Ok(lanes.with(own))
     }

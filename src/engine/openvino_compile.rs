@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use openvino::{CompiledModel, Core, DeviceType, Model, PartialShape, RwPropertyKey, Tensor};
 
+use super::eight_bits::EightBits;
 use super::finish;
 use super::kept_network::NetworkFiles;
 use super::onnx::{self, Extras, INLINE_LIMIT, Storage};
@@ -42,7 +43,7 @@ impl Arithmetic {
                 }
                 exact(usual_precision())
             }
-            precision @ Precision::Fp16 => Err(EngineError::Precision {
+            precision @ (Precision::Fp16 | Precision::Fp8) => Err(EngineError::Precision {
                 engine: EngineChoice::Openvino,
                 precision,
                 available: "fp32, int8 with scales and, where the CPU has it, bf16",
@@ -55,6 +56,7 @@ impl Arithmetic {
         match self.precision {
             Precision::Bf16 => "bf16",
             Precision::Int8 if bfloat16() => "bf16",
+            // Fp8 is tried for TensorRT, which computes the rest in float16: float32 is nearer to that.
             _ => "f32",
         }
     }
@@ -163,9 +165,9 @@ fn compile_files(
     compiled
 }
 
-/// A graph with these scales, if any.
-pub(super) fn extras(scales: Option<&Scales>) -> Extras<'_> {
-    Extras { scales, watched: false }
+/// A graph with these scales, if any, in the 8 bits of this precision.
+pub(super) fn extras(scales: Option<&Scales>, precision: Precision) -> Extras<'_> {
+    Extras { scales, eight_bits: EightBits::of(precision).unwrap_or_default(), watched: false }
 }
 
 /// The values of an output.

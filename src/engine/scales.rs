@@ -10,7 +10,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
+use super::choice::Precision;
 use super::expected::Expected;
 use crate::output;
 use crate::vcp_clip::Architecture;
@@ -81,6 +83,22 @@ pub struct Gate {
     pub figures: Vec<Figure>,
 }
 
+impl Gate {
+    /// A map's largest deviation may be so many times the mean that is allowed.
+    const WORST: f32 = 20.0;
+    /// A score's, because it is a sum of two means of maps and goes to 2.
+    const SCORE: f32 = 2.0;
+
+    /// Whether what was found is allowed; what is no number is not.
+    pub fn holds(&self) -> bool {
+        let lost = |figure: &Figure| figure.fp32 - figure.int8;
+        self.map <= self.allowed
+            && self.score <= Self::SCORE * self.allowed
+            && self.worst <= Self::WORST * self.allowed
+            && self.figures.iter().all(|figure| lost(figure) <= f64::from(self.allowed))
+    }
+}
+
 /// A figure of a labelled data set, mean of its classes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -109,6 +127,9 @@ pub struct Scales {
     pub kept: Vec<Kept>,
     /// What was allowed and found.
     pub gate: Gate,
+    /// The same with floats of 8 bits in the same layers, which nothing was chosen by; `None` where that was not measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fp8: Option<Gate>,
     /// What float32 says about the picture of the self-test.
     pub expected: Expected,
 }
@@ -117,7 +138,9 @@ pub struct Scales {
 #[derive(Debug, thiserror::Error)]
 pub enum ScalesError {
     /// There is none.
-    #[error("precision 'int8' needs {path}; `vcp-line model quantize {bundle} --data GOOD_PICTURES` makes it")]
+    #[error(
+        "precisions 'int8' and 'fp8' need {path}; `vcp-line model quantize {bundle} --data GOOD_PICTURES` makes it"
+    )]
     Absent {
         /// Where it was looked for.
         path: PathBuf,
@@ -216,9 +239,40 @@ impl Scales {
 
     /// Writes the file; it appears whole or not at all.
     pub fn write(&self, path: &Path) -> std::io::Result<()> {
+        output::write(path, &self.bytes()?)
+    }
+
+    /// SHA-256 of the file as [`Self::write`] writes it, hexadecimal.
+    pub fn sha256(&self) -> std::io::Result<String> {
+        Ok(hex::encode(Sha256::digest(self.bytes()?)))
+    }
+
+    fn bytes(&self) -> std::io::Result<Vec<u8>> {
         let mut bytes = serde_json::to_vec(self).map_err(std::io::Error::other)?;
         bytes.push(b'\n');
-        output::write(path, &bytes)
+        Ok(bytes)
+    }
+
+    /// As [`Self::load`], for a precision of 8 bits of which the gate has to hold.
+    pub fn load_for(precision: Precision, bundle: &Bundle, path: Option<&Path>) -> Result<Self, ScalesError> {
+        let scales = Self::load(bundle, path)?;
+        if precision == Precision::Fp8 && !scales.floats_hold() {
+            let reason = match &scales.fp8 {
+                None => "nothing was measured with floats of 8 bits".to_owned(),
+                Some(gate) => format!(
+                    "with floats of 8 bits maps are off by {:.4} on average, {:.4} at most, scores by {:.4}; {} was allowed: take int8",
+                    gate.map, gate.worst, gate.score, gate.allowed
+                ),
+            };
+            let path = path.map_or_else(|| default_path(bundle.path()), Path::to_owned);
+            return Err(ScalesError::Damaged { path, reason, bundle: bundle.path().to_owned() });
+        }
+        Ok(scales)
+    }
+
+    /// Whether the gate has held with floats of 8 bits.
+    pub fn floats_hold(&self) -> bool {
+        self.fp8.as_ref().is_some_and(Gate::holds)
     }
 
     fn check(&self, bundle: &Bundle) -> Result<(), String> {
@@ -232,6 +286,9 @@ impl Scales {
                 short(&self.model_sha256),
                 short(bundle.sha256())
             ));
+        }
+        if !self.gate.holds() {
+            return Err("its maps are further from float32's than its own gate allows".to_owned());
         }
         let candidates = candidates(&bundle.manifest().architecture);
         for (name, layer) in &self.layers {

@@ -33,6 +33,8 @@ pub fn tolerance(precision: Precision) -> f32 {
         Precision::Bf16 => 4e-2,
         // Beside bfloat16's, of which an engine's rest is; what the maps lose is held by the gate of the scales.
         Precision::Int8 => 1e-1,
+        // Three bits of mantissa: twice the steps of integers near the largest value.
+        Precision::Fp8 => 2e-1,
     }
 }
 

@@ -35,6 +35,8 @@ pub struct BuildRequest {
     pub max_batch: usize,
     /// The plan's file.
     pub output: Option<PathBuf>,
+    /// Scales for 8 bits.
+    pub scales: Option<PathBuf>,
 }
 
 /// Told the phase, steps done and steps in all.

@@ -5,15 +5,10 @@ use std::time::Duration;
 use super::error::QuantizeError;
 use crate::clock::{Clock, SystemClock};
 use crate::dataset::Dataset;
-use crate::engine::scales::{Figure, Gate};
+use crate::engine::scales::Figure;
 use crate::engine::{Engine, EngineError};
 use crate::eval::{self, Options};
 use crate::frame::{Frame, Image};
-
-/// A map's largest deviation may be so many times the mean that is allowed.
-const WORST: f32 = 20.0;
-/// A score's, because it is a sum of two means of maps and goes to 2.
-const SCORE: f32 = 2.0;
 
 /// An engine's answers on the pictures that were held out.
 pub(super) struct Answers {
@@ -127,18 +122,10 @@ fn figures(data: &Dataset, engine: &mut dyn Engine) -> Result<Vec<(&'static str,
     Ok(all.into_iter().filter(|(_, value)| value.is_finite()).collect())
 }
 
-/// Whether what was found is allowed.
-pub(super) fn holds(gate: &Gate) -> bool {
-    let lost = |figure: &Figure| figure.fp32 - figure.int8;
-    gate.map <= gate.allowed
-        && gate.score <= SCORE * gate.allowed
-        && gate.worst <= WORST * gate.allowed
-        && gate.figures.iter().all(|figure| lost(figure) <= f64::from(gate.allowed))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::scales::Gate;
 
     fn answers(values: &[f32], score: f32) -> Answers {
         Answers { maps: vec![values.to_vec()], scores: vec![score], time: Duration::ZERO }
@@ -158,10 +145,10 @@ mod tests {
             score: found.score,
             figures: vec![Figure { name: "AP".into(), fp32: 0.7, int8: 0.696 }],
         };
-        assert!(holds(&gate(near)));
-        assert!(!holds(&gate(distance(&answers(&[f32::NAN, 0.2], 0.5), &exact))));
-        assert!(!holds(&gate(distance(&answers(&[0.1, 0.2], f32::NAN), &exact))));
+        assert!(gate(near).holds());
+        assert!(!gate(distance(&answers(&[f32::NAN, 0.2], 0.5), &exact)).holds());
+        assert!(!gate(distance(&answers(&[0.1, 0.2], f32::NAN), &exact)).holds());
         let lost = vec![Figure { name: "AP".into(), fp32: 0.7, int8: 0.69 }];
-        assert!(!holds(&Gate { figures: lost, ..gate(near) }));
+        assert!(!Gate { figures: lost, ..gate(near) }.holds());
     }
 }

@@ -98,6 +98,7 @@ pub fn run(request: &Request<'_>, tell: &mut dyn FnMut(&str, usize, usize)) -> R
         layers: chosen,
         kept: Vec::new(),
         gate,
+        fp8: None,
         expected,
     };
     drop(bundle);

@@ -1,16 +1,42 @@
 //! All layers in 8 bits, and where that costs too much as many as the gate allows.
 
 use super::error::QuantizeError;
-use super::gate::{self, Distance, Figured, Reference, holds};
+use super::gate::{self, Distance, Figured, Reference};
 use super::outcome::{Outcome, Times};
 use crate::engine::scales::{Gate, Kept, Scales};
-use crate::engine::{self, EngineSpec, trial};
+use crate::engine::{self, EngineSpec, Precision, trial};
 
 /// Pictures that are held out in the comparison of single layers.
 const FEW: usize = 6;
 
-/// The scales with as many layers as pass.
+/// The scales with as many layers as pass, and what floats of 8 bits cost in the same layers.
 pub(super) fn search(
+    spec: &EngineSpec,
+    draft: Scales,
+    reference: &Reference,
+    figured: Option<&Figured<'_>>,
+    tell: &mut dyn FnMut(&str, usize, usize),
+) -> Result<Outcome, QuantizeError> {
+    let mut outcome = choose(spec, draft, reference, figured, tell)?;
+    if outcome.holds {
+        tell("comparing maps in fp8", 0, 1);
+        let floats = EngineSpec { precision: Precision::Fp8, ..spec.clone() };
+        let mut engine = trial::with_scales(&floats, outcome.scales.clone())?;
+        let found = reference.distance(&reference.look(engine.as_mut(), usize::MAX)?);
+        let allowed = outcome.scales.gate.allowed;
+        let mut gate = Gate { allowed, map: found.map, worst: found.worst, score: found.score, figures: Vec::new() };
+        if gate.holds()
+            && let Some(figured) = figured
+        {
+            tell("measuring the labelled data set in fp8", 0, 1);
+            gate.figures = figured.compare(engine.as_mut())?;
+        }
+        outcome.scales.fp8 = Some(gate);
+    }
+    Ok(outcome)
+}
+
+fn choose(
     spec: &EngineSpec,
     draft: Scales,
     reference: &Reference,
@@ -29,11 +55,11 @@ pub(super) fn search(
             times.int8 = answers.time;
             let found = reference.distance(&answers);
             scales.gate = Gate { map: found.map, worst: found.worst, score: found.score, ..scales.gate };
-            let mut passed = holds(&scales.gate);
+            let mut passed = scales.gate.holds();
             if passed && let Some(figured) = figured {
                 tell("measuring the labelled data set", 0, 1);
                 scales.gate.figures = figured.compare(engine.as_mut())?;
-                passed = holds(&scales.gate);
+                passed = scales.gate.holds();
             }
             Ok((scales, passed))
         };

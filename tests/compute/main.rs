@@ -15,6 +15,8 @@ mod dataset;
 mod dataset_layouts;
 mod dataset_masks;
 mod drift;
+#[cfg(all(feature = "tensorrt", not(feature = "tensorrt-enterprise")))]
+mod eight_bit_plans;
 mod eval_binary;
 mod eval_datasets;
 mod eval_recipe;

@@ -211,3 +211,19 @@ fn what_does_not_hold_the_gate_is_not_written() {
     assert!(fine.status.success(), "{}", String::from_utf8_lossy(&fine.stderr));
     assert!(engine::scales::default_path(&bundle).exists());
 }
+
+/// What `tests/gpu` times the published sizes with.
+#[test]
+fn seeded_weights_have_scales_without_pictures() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bundle");
+    let wider = Architecture { vision_layers: 4, taps: vec![1, 2, 3, 4], ..Architecture::smallest() };
+    vcp_line::weights::random(&path, &wider, 7).unwrap();
+    let scales = tiny::scales_of_seeded_weights(&Bundle::open(&path).unwrap());
+    for precision in [Precision::Int8, Precision::Fp8] {
+        let mut engine = OpenvinoEngine::with_scales(&spec(&path, precision), scales.clone()).unwrap();
+        let off = map_off(&path, &mut engine);
+        println!("mean deviation of the map in {precision}: {off}");
+        assert!(off > 1e-6 && off < GENEROUS, "{precision}: {off}");
+    }
+}

@@ -16,7 +16,14 @@ use vcp_line::weights::Bundle;
 const SMS: [u32; 4] = [80, 86, 89, 120];
 
 fn build(bundle: &Path, precision: Precision, sms: &[u32]) -> (PathBuf, PlanIdentity) {
-    let request = BuildRequest { bundle: bundle.to_owned(), sms: sms.to_vec(), precision, max_batch: 2, output: None };
+    let request = BuildRequest {
+        bundle: bundle.to_owned(),
+        sms: sms.to_vec(),
+        precision,
+        max_batch: 2,
+        output: None,
+        scales: None,
+    };
     tensorrt::build(&request, tensorrt::unwatched()).unwrap()
 }
 
@@ -47,8 +54,14 @@ fn a_plan_of_the_tiny_model_is_built_identified_and_refused_where_it_does_not_fi
 
     let phases = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&phases);
-    let request =
-        BuildRequest { bundle: bundle.clone(), sms: vec![], precision: Precision::Fp16, max_batch: 2, output: None };
+    let request = BuildRequest {
+        bundle: bundle.clone(),
+        sms: vec![],
+        precision: Precision::Fp16,
+        max_batch: 2,
+        output: None,
+        scales: None,
+    };
     let progress = move |phase: &str, done: u64, total: u64| {
         assert!(done <= total, "{phase}: {done} of {total}");
         seen.lock().unwrap().push(phase.to_owned());
@@ -116,6 +129,7 @@ fn a_plan_of_the_shipped_model_is_built() {
         precision: Precision::Fp16,
         max_batch: 4,
         output: Some(output.clone()),
+        scales: None,
     };
     let (path, identity) = tensorrt::build(&request, tensorrt::unwatched()).unwrap();
     assert_eq!((path, identity.sms.as_slice(), identity.max_batch), (output.clone(), &[89][..], 4));
@@ -147,12 +161,15 @@ fn the_typed_graph_is_the_network() {
     use half::f16;
     use openvino::{Core, DeviceType, ElementType, RwPropertyKey, Shape, Tensor};
     use vcp_line::engine::onnx::OutputNames;
+    use vcp_line::engine::scales::Scales;
 
-    for (precision, tolerance) in [(Precision::Fp32, 1e-4), (Precision::Fp16, 5e-3), (Precision::Bf16, 4e-2)] {
+    let exact = [(Precision::Fp32, 1e-4), (Precision::Fp16, 5e-3), (Precision::Bf16, 4e-2)];
+    for (precision, tolerance) in exact.into_iter().chain([(Precision::Int8, 1e-1), (Precision::Fp8, 2e-1)]) {
         let (folder, path) = tiny::bundle();
         let bundle = Bundle::open(&path).unwrap();
+        let scales = Scales::load(&bundle, Some(&tiny::scales("tiny"))).unwrap();
         let constants = finish::text_constants(&bundle).unwrap();
-        let graph = typed::write(&bundle, &constants, precision, folder.path()).unwrap();
+        let graph = typed::write(&bundle, &constants, precision, Some(&scales), folder.path()).unwrap();
         let mut core = Core::new().unwrap();
         core.set_property(&DeviceType::CPU, &RwPropertyKey::HintInferencePrecision, "f32").unwrap();
         let model = core.read_model_from_file(graph.to_str().unwrap(), "").unwrap();
@@ -293,7 +310,8 @@ fn a_plan_of_the_full_size() {
             phase.clone_into(&mut last);
         }
     };
-    let request = BuildRequest { bundle, sms: vec![89], precision: Precision::Fp16, max_batch: 4, output: None };
+    let request =
+        BuildRequest { bundle, sms: vec![89], precision: Precision::Fp16, max_batch: 4, output: None, scales: None };
     let (_, identity) = tensorrt::build(&request, Box::new(progress)).unwrap();
     println!("{:6.1} s, a plan of {:.0} MB", start.elapsed().as_secs_f64(), identity.plan_bytes as f64 / 1e6);
     // The vision tower alone has 304 million weights of two bytes.

@@ -30,7 +30,8 @@ fn without_the_library_it_is_named_with_its_version_and_where_it_comes_from() {
         assert!(!said.contains("scripts/tensorrt.sh"), "{said}");
     };
     let precision = Precision::Fp16;
-    let request = BuildRequest { bundle: bundle.clone(), sms: vec![90], precision, max_batch: 1, output: None };
+    let request =
+        BuildRequest { bundle: bundle.clone(), sms: vec![90], precision, max_batch: 1, output: None, scales: None };
     said(tensorrt::build(&request, tensorrt::unwatched()).unwrap_err());
     let spec = vcp_line::engine::EngineSpec::new(&bundle);
     said(tensorrt::check_plan(&spec, Card { name: "H100", sm: 90, driver: "13.0" }).unwrap_err());

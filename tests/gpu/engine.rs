@@ -31,26 +31,27 @@ fn this_tensorrt_makes_plans_for_this_card() {
     }
 }
 
-fn build(bundle: &Path, precision: Precision, max_batch: usize) -> (PathBuf, PlanIdentity) {
+pub fn build(bundle: &Path, precision: Precision, max_batch: usize) -> (PathBuf, PlanIdentity) {
     let sm = Machine::properties(&*Gpu::open(0).unwrap()).sm;
-    let request = BuildRequest { bundle: bundle.to_owned(), sms: vec![sm], precision, max_batch, output: None };
+    let request =
+        BuildRequest { bundle: bundle.to_owned(), sms: vec![sm], precision, max_batch, output: None, scales: None };
     tensorrt::build(&request, tensorrt::unwatched()).unwrap()
 }
 
-fn spec(bundle: &Path, precision: Precision, max_batch: usize) -> EngineSpec {
+pub fn spec(bundle: &Path, precision: Precision, max_batch: usize) -> EngineSpec {
     EngineSpec { engine: EngineChoice::Tensorrt, precision, max_batch, ..EngineSpec::new(bundle) }
 }
 
-fn open(spec: &EngineSpec) -> TensorrtEngine {
+pub fn open(spec: &EngineSpec) -> TensorrtEngine {
     TensorrtEngine::open(spec, &|_| {}).unwrap()
 }
 
-fn infer(engine: &mut TensorrtEngine, frames: &[Frame]) -> Vec<Prediction> {
+pub fn infer(engine: &mut TensorrtEngine, frames: &[Frame]) -> Vec<Prediction> {
     let frames: Vec<&Frame> = frames.iter().collect();
     engine.infer(&frames).unwrap()
 }
 
-fn golden_frames() -> Vec<Frame> {
+pub fn golden_frames() -> Vec<Frame> {
     tiny::IMAGES.iter().map(|name| tiny::frame(tiny::picture(name))).collect()
 }
 
@@ -248,7 +249,7 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-fn time(name: &str, bundle: &Path, precision: Precision, batches: &[usize]) {
+pub fn time(name: &str, bundle: &Path, precision: Precision, batches: &[usize]) {
     let start = Instant::now();
     let most = batches.iter().copied().max().unwrap();
     let (_, identity) = build(bundle, precision, most);

@@ -115,8 +115,14 @@ fn with_a_memory_they_stay_there_too() {
 fn check(how: &str, memory: impl Fn(&mut dyn Engine, &[Frame]) -> Option<Arc<Memory>>) {
     let (_folder, bundle) = tiny::bundle();
     let sm = Machine::properties(&*Gpu::open(0).unwrap()).sm;
-    let request =
-        BuildRequest { bundle: bundle.clone(), sms: vec![sm], precision: Precision::Fp16, max_batch: 2, output: None };
+    let request = BuildRequest {
+        bundle: bundle.clone(),
+        sms: vec![sm],
+        precision: Precision::Fp16,
+        max_batch: 2,
+        output: None,
+        scales: None,
+    };
     tensorrt::build(&request, tensorrt::unwatched()).unwrap();
     let spec = EngineSpec {
         engine: EngineChoice::Tensorrt,

@@ -8,6 +8,7 @@
 
 #[path = "../support/kernels/mod.rs"]
 mod cases;
+mod eight_bits;
 mod engine;
 mod kernels;
 mod line;

@@ -7,12 +7,14 @@ use std::path::{Path, PathBuf};
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 use vcp_line::clock::{Clock, SystemClock};
+use vcp_line::engine::scales::{FORMAT, Gate, LARGEST, Layer, Pictures, Scales, candidates};
+use vcp_line::engine::self_test::Expected;
 use vcp_line::engine::{EngineChoice, EngineSpec, Precision};
 use vcp_line::frame::{Frame, Image};
 use vcp_line::source::image_file;
 use vcp_line::vcp_clip::Constants;
 use vcp_line::vcp_clip::preprocess::Preprocessor;
-use vcp_line::weights::{ImportRequest, import};
+use vcp_line::weights::{Bundle, ImportRequest, import};
 
 /// Side of the model's input, pixels.
 pub const SIZE: usize = 98;
@@ -34,6 +36,50 @@ pub fn root() -> PathBuf {
 /// A file of the reference data.
 pub fn fixture(name: &str) -> PathBuf {
     root().join("tests/fixtures/oracle/tiny").join(name)
+}
+
+/// Scales for 8 bits of the tiny model, `tiny`, or of the shipped one, `vcp-demo`: what `model quantize` found on synthetic products
+/// (24 and 64 good pictures of `vcp-line synth`, gates of 1 and 0.5 points). The tiny one's fp8 is allowed 5, which random numbers need.
+pub fn scales(model: &str) -> PathBuf {
+    root().join(format!("tests/fixtures/scales/{model}.json"))
+}
+
+/// Scales of seeded weights (`weights::random`) without pictures: such weights have no large channels, and six times the deviation that
+/// a layer's input has behind its normalisation is as far as it goes. Their gates are open, as maps of such weights mean nothing: they
+/// are for what a network takes, not for what it says.
+pub fn scales_of_seeded_weights(bundle: &Bundle) -> Scales {
+    const WIDEST: f32 = 6.0;
+    let rms = |name: &str| {
+        let values = bundle.f32(name).unwrap().1;
+        (values.iter().map(|value| value * value).sum::<f32>() / values.len() as f32).sqrt()
+    };
+    let arch = &bundle.manifest().architecture;
+    let spread = (arch.vision_width as f32).sqrt();
+    let deviation = |name: &str| {
+        let (block, layer) = name.split_at(name.find("attn.").or_else(|| name.find("mlp.")).unwrap());
+        let of = |layer: &str| rms(&format!("{block}{layer}"));
+        match layer {
+            "attn.in_proj_weight" => of("ln_1.weight"),
+            "attn.out_proj.weight" => of("ln_1.weight") * of("attn.in_proj_weight") * spread,
+            "mlp.c_fc.weight" => of("ln_2.weight"),
+            _ => of("ln_2.weight") * of("mlp.c_fc.weight") * spread,
+        }
+    };
+    let layer = |name: String| {
+        let (columns, step) = (bundle.tensor(&name).unwrap().shape[1], WIDEST * deviation(&name) / LARGEST);
+        (name, Layer { migration: vec![1.0; columns], step, alpha: 0.0, error: 0.0 })
+    };
+    let open = Gate { allowed: 1.0, map: 0.0, worst: 0.0, score: 0.0, figures: Vec::new() };
+    Scales {
+        format: FORMAT,
+        model_sha256: bundle.sha256().to_owned(),
+        pictures: Pictures { calibrated: 0, held_out: 0, sha256: String::new() },
+        layers: candidates(arch).into_iter().map(layer).collect(),
+        kept: Vec::new(),
+        gate: open.clone(),
+        fp8: Some(open),
+        expected: Expected::default(),
+    }
 }
 
 /// Files of the tiny sizes, to be imported to `out`.

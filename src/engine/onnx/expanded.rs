@@ -7,6 +7,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use super::names::is_in_graph;
+use crate::engine::eight_bits::EightBits;
 use crate::engine::scales::Scales;
 use crate::engine::sums::Sums;
 use crate::weights::bundle::{Bundle, BundleError};
@@ -44,7 +45,12 @@ impl Expanded {
     pub const FILE: &'static str = "weights.f32";
 
     /// Writes the tensors that the graph reads into `folder`, those that have scales in 8 bits.
-    pub fn write(bundle: &Bundle, scales: Option<&Scales>, folder: &Path) -> Result<Self, ExpandError> {
+    pub fn write(
+        bundle: &Bundle,
+        scales: Option<&Scales>,
+        eight_bits: EightBits,
+        folder: &Path,
+    ) -> Result<Self, ExpandError> {
         let path = folder.join(Self::FILE);
         let failed = |source| ExpandError::Io { path: path.clone(), source };
         let mut file = BufWriter::with_capacity(1 << 20, File::create(&path).map_err(failed)?);
@@ -61,14 +67,15 @@ impl Expanded {
             put(&[0; ALIGNMENT as usize][..padding as usize])?;
             at += padding;
             offsets.insert(name.to_owned(), at);
-            let int8 = scales.and_then(|scales| scales.layers.get(name)).map(|layer| layer.weight(&values));
-            let bytes: &[u8] = match &int8 {
-                Some(int8) => bytemuck::cast_slice(&int8.values),
+            let layer = scales.and_then(|scales| scales.layers.get(name));
+            let rounded = layer.map(|layer| eight_bits.weight(layer, &values));
+            let bytes: &[u8] = match &rounded {
+                Some(matrix) => &matrix.bytes,
                 None => bytemuck::cast_slice(&values),
             };
             put(bytes)?;
             at += bytes.len() as u64;
-            steps.extend(int8.map(|int8| (name.to_owned(), int8.steps)));
+            steps.extend(rounded.map(|matrix| (name.to_owned(), matrix.steps)));
         }
         file.flush().map_err(failed)?;
         Ok(Self { offsets, steps, sums: sums.finish() })

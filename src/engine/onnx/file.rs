@@ -5,20 +5,46 @@ use prost::Message;
 use super::proto::{Dimension, Entry, Graph, Model, OperatorSet, Shape, TensorType, Type, ValueInfo};
 use crate::weights::bundle::Bundle;
 
-/// Version of the ONNX file format that belongs to [`OPSET`].
-const IR_VERSION: i64 = 8;
-/// The first operator set with LayerNormalization.
-const OPSET: i64 = 17;
+/// An operator set of ONNX, by its version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Operators {
+    /// The first with LayerNormalization.
+    V17,
+    /// The first with floats of 8 bits.
+    V19,
+}
 
-/// The bytes of an `.onnx` file.
-pub(super) fn file(bundle: &Bundle, mut graph: Graph) -> Vec<u8> {
+impl Operators {
+    fn version(self) -> i64 {
+        match self {
+            Self::V17 => 17,
+            Self::V19 => 19,
+        }
+    }
+
+    /// Version of the ONNX file format that belongs to it.
+    fn format(self) -> i64 {
+        match self {
+            Self::V17 => 8,
+            Self::V19 => 9,
+        }
+    }
+}
+
+/// The bytes of an `.onnx` file with the first of the operator sets.
+pub(super) fn file(bundle: &Bundle, graph: Graph) -> Vec<u8> {
+    file_with(Operators::V17, bundle, graph)
+}
+
+/// The same with the set that a graph was recorded for.
+pub(super) fn file_with(operators: Operators, bundle: &Bundle, mut graph: Graph) -> Vec<u8> {
     graph.name = bundle.manifest().name.clone();
     Model {
-        ir_version: IR_VERSION,
+        ir_version: operators.format(),
         producer_name: env!("CARGO_PKG_NAME").into(),
         producer_version: env!("CARGO_PKG_VERSION").into(),
         graph: Some(graph),
-        opset_import: vec![OperatorSet { domain: String::new(), version: OPSET }],
+        opset_import: vec![OperatorSet { domain: String::new(), version: operators.version() }],
         metadata_props: vec![Entry { key: "model_sha256".into(), value: bundle.sha256().into() }],
     }
     .encode_to_vec()

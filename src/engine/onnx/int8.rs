@@ -1,35 +1,33 @@
 //! Linear layers in 8 bits, and what is watched of them while their scales are being found.
 
-use crate::engine::scales::{Int8, Layer, Watched, candidates};
+use crate::engine::eight_bits::{EightBits, Matrix};
+use crate::engine::scales::{Layer, Scales, Watched, candidates};
 
 use super::expanded::Expanded;
-use super::proto::{FLOAT, INT8, INT64, Tensor};
+use super::file::Operators;
+use super::proto::{FLOAT, FLOAT8, INT8, INT64, Tensor};
 use super::recorder::{Recorder, Storage, Value, int, ints};
 
 /// Rows of every layer's input that a watching graph hands out for each picture.
 const ROWS: usize = 24;
 
-impl Recorder<'_> {
+impl<'a> Recorder<'a> {
     /// `x · Wᵀ + b` with x and W rounded to 8 bits; see [`crate::engine::scales`]. Written as QuantizeLinear and DequantizeLinear,
-    /// which OpenVINO's CPU plug-in and TensorRT fuse into a product of integers.
+    /// which OpenVINO's CPU plug-in fuses into a product of integers and TensorRT into one of the numbers that they round to.
     pub(super) fn linear_in_8_bits(&mut self, x: &Value, weight: &str, bias: Option<&str>, layer: &Layer) -> Value {
         let [out, columns] = self.matrix_shape(weight);
+        // Also in a typed graph: a step may be too small for float16, and sums, GELU and rounding come from float32.
         let kind = FLOAT;
         let x = self.convert(x, kind);
         let flat = self.shape(&[-1, columns as i64]);
         let flat = self.node("Reshape", &[&x.name, &flat], vec![], [x.rows, columns], kind);
-
-        let steps = self.floats(&[columns], &layer.steps());
-        let zeros = self.inline("constant", &[columns], INT8, vec![0; columns]);
-        let rounded =
-            self.node("QuantizeLinear", &[&flat.name, &steps, &zeros], vec![int("axis", 1)], [x.rows, columns], INT8);
-        let step = self.floats(&[], &[layer.step]);
-        let zero = self.inline("constant", &[], INT8, vec![0]);
-        let x8 = self.node("DequantizeLinear", &[&rounded.name, &step, &zero], vec![], [x.rows, columns], kind);
+        // OpenVINO fuses the one form, TensorRT the other; floats of 8 bits are fused by TensorRT alone.
+        let as_written = self.placement.is_some() || self.eight_bits == EightBits::Floats;
+        let x8 = if as_written { self.rounded_as_written(&flat, layer) } else { self.rounded_integers(&flat, layer) };
 
         let (stored, steps) = self.stored_in_8_bits(weight, [out, columns], layer);
         let steps = self.floats(&[out], &steps);
-        let zeros = self.inline("constant", &[out], INT8, vec![0; out]);
+        let zeros = self.inline("constant", &[out], self.element_in_8_bits(), vec![0; out]);
         let w8 = self.node("DequantizeLinear", &[&stored, &steps, &zeros], vec![int("axis", 0)], [out, columns], kind);
 
         let mut inputs = vec![x8.name, w8.name];
@@ -40,30 +38,75 @@ impl Recorder<'_> {
         self.node("Reshape", &[&y.name, &whole], vec![], [x.rows, out], kind)
     }
 
+    /// Layers that have scales are computed by them from here on, in these numbers.
+    pub(super) fn compute_in(&mut self, scales: Option<&'a Scales>, eight_bits: EightBits) {
+        self.scales = scales;
+        self.eight_bits = eight_bits;
+        if scales.is_some() && eight_bits == EightBits::Floats {
+            self.operators = Operators::V19;
+        }
+    }
+
+    fn element_in_8_bits(&self) -> i32 {
+        match self.eight_bits {
+            EightBits::Integers => INT8,
+            EightBits::Floats => FLOAT8,
+        }
+    }
+
+    /// x / m, rounded to integers. The migration lies in steps of its own for each channel.
+    fn rounded_integers(&mut self, flat: &Value, layer: &Layer) -> Value {
+        let shape = [flat.rows, flat.columns];
+        let steps = self.floats(&[flat.columns], &layer.steps());
+        let zeros = self.inline("constant", &[flat.columns], INT8, vec![0; flat.columns]);
+        let rounded = self.node("QuantizeLinear", &[&flat.name, &steps, &zeros], vec![int("axis", 1)], shape, INT8);
+        let step = self.floats(&[], &[layer.step]);
+        let zero = self.inline("constant", &[], INT8, vec![0]);
+        self.node("DequantizeLinear", &[&rounded.name, &step, &zero], vec![], shape, FLOAT)
+    }
+
+    /// The same for TensorRT, which fuses a rounding only where both of its sides have one step: the migration is a product of its
+    /// own.
+    fn rounded_as_written(&mut self, flat: &Value, layer: &Layer) -> Value {
+        let (kind, shape) = (self.element_in_8_bits(), [flat.rows, flat.columns]);
+        let shares: Vec<f32> = layer.migration.iter().map(|m| m.recip()).collect();
+        let shares = self.floats(&[flat.columns], &shares);
+        let moved = self.node("Mul", &[&flat.name, &shares], vec![], shape, FLOAT);
+        let step = self.floats(&[], &[self.eight_bits.step(layer)]);
+        // Zero has the same byte in both.
+        let zero = self.inline("constant", &[], kind, vec![0]);
+        let rounded = self.node("QuantizeLinear", &[&moved.name, &step, &zero], vec![], shape, kind);
+        self.node("DequantizeLinear", &[&rounded.name, &step, &zero], vec![], shape, FLOAT)
+    }
+
     /// The weight in 8 bits, and the size of a step of each of its rows.
     fn stored_in_8_bits(&mut self, name: &str, [out, columns]: [usize; 2], layer: &Layer) -> (String, Vec<f32>) {
+        let kind = self.element_in_8_bits();
         if let Storage::Expanded(expanded) = self.storage
             && let Some(steps) = expanded.steps(name)
         {
-            let value = format!("{name}/int8");
-            let mut tensor = Tensor {
-                dims: vec![out as i64, columns as i64],
-                data_type: INT8,
-                name: value.clone(),
-                ..Tensor::default()
-            };
+            let value = format!("{name}/8 bits");
+            let dims = vec![out as i64, columns as i64];
+            let mut tensor = Tensor { dims, data_type: kind, name: value.clone(), ..Tensor::default() };
             tensor.place(Expanded::FILE, expanded.offset(name), out * columns);
             self.graph.initializer.push(tensor);
             return (value, steps.to_vec());
         }
-        let Int8 { values, steps } = match self.bundle.f32(name) {
-            Ok((_, values)) => layer.weight(&values),
+        let Matrix { bytes, steps } = match self.bundle.f32(name) {
+            Ok((_, values)) => self.eight_bits.weight(layer, &values),
             Err(error) => {
                 self.failed = self.failed.take().or(Some(error));
-                Int8 { values: vec![0; out * columns], steps: vec![1.0; out] }
+                Matrix { bytes: vec![0; out * columns], steps: vec![1.0; out] }
             }
         };
-        (self.inline("int8", &[out, columns], INT8, bytemuck::cast_vec(values)), steps)
+        // The file beside a typed graph is written later.
+        let typed = self.placement.is_some();
+        let stored = if typed {
+            self.stored(name, &[out, columns], kind)
+        } else {
+            self.inline("8 bits", &[out, columns], kind, bytes)
+        };
+        (stored, steps)
     }
 
     /// Hands out what goes into a layer that may be computed in 8 bits, where the graph is one that watches.

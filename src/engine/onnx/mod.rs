@@ -1,4 +1,4 @@
-//! The network as an ONNX graph (opset 17), recorded from the one description in `vcp_clip`.
+//! The network as an ONNX graph (opset 17; 19 where it has floats of 8 bits), recorded from the one description in `vcp_clip`.
 //!
 //! Input `image` `[batch, 3, S, S]`; outputs `tokens.L` `[batch, N, Cv]` and `raw.L` `[batch, N, 2]` for every tapped
 //! layer L, and `text` `[batch, 2, Ct]`. Post-VCP and the maps are not in the graph: they are our own code.
@@ -25,8 +25,9 @@ pub mod typed;
 pub use names::{FEATURE, OutputNames, is_in_graph};
 pub use recorder::Storage;
 
+use super::eight_bits::EightBits;
 use super::scales::Scales;
-use file::{file, unbatched, value_info};
+use file::{file, file_with, unbatched, value_info};
 use names::INPUT;
 use proto::FLOAT;
 use recorder::Recorder;
@@ -39,6 +40,8 @@ pub const INLINE_LIMIT: u64 = 64 << 20;
 pub struct Extras<'a> {
     /// Layers that these scales have are computed in 8 bits.
     pub scales: Option<&'a Scales>,
+    /// Which 8 bits.
+    pub eight_bits: EightBits,
     /// Layers that may be computed in 8 bits are watched: outputs beside the others, see [`Watched`](super::scales::Watched).
     pub watched: bool,
 }
@@ -53,7 +56,8 @@ pub fn encode(
     let manifest = bundle.manifest();
     let arch = &manifest.architecture;
     let mut recorder = Recorder::new(bundle, storage);
-    recorder.scales = extras.scales;
+    recorder.compute_in(extras.scales, extras.eight_bits);
+    let operators = recorder.operators;
     recorder.watched = extras.watched.then(Vec::new);
     let outputs = network::forward(&mut recorder, arch, constants);
     let names = OutputNames::new(&arch.taps);
@@ -73,7 +77,7 @@ pub fn encode(
     graph.output.extend(names.raw.iter().map(|n| value_info(n, FLOAT, &[arch.patches(), 2])));
     graph.output.extend(watched.iter().map(|(name, [rows, columns])| unbatched(name, FLOAT, &[*rows, *columns])));
 
-    Ok(file(bundle, graph))
+    Ok(file_with(operators, bundle, graph))
 }
 
 /// The network behind the vision tower alone, from `feature` `[batch, 1, Ct]` and `tokens.L`: what `bench` times.

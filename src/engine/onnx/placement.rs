@@ -2,7 +2,7 @@
 
 use half::{bf16, f16};
 
-use super::proto::{BFLOAT16, FLOAT, FLOAT16};
+use super::proto::{BFLOAT16, FLOAT, FLOAT8, FLOAT16, INT8};
 
 /// Name of that file.
 pub const WEIGHTS_FILE: &str = "weights.typed";
@@ -30,7 +30,12 @@ impl Placement {
     /// Offset and length in bytes of a tensor's place.
     pub fn place(&mut self, name: &str, elements: usize, kind: i32) -> (u64, usize) {
         let offset = self.end.next_multiple_of(ALIGNMENT);
-        let length = elements * if kind == FLOAT { size_of::<f32>() } else { size_of::<f16>() };
+        let length = elements
+            * match kind {
+                FLOAT => size_of::<f32>(),
+                INT8 | FLOAT8 => 1,
+                _ => size_of::<f16>(),
+            };
         self.tensors.push((name.to_owned(), kind));
         self.end = offset + length as u64;
         (offset, length)
@@ -47,6 +52,8 @@ mod tests {
         assert_eq!(placement.place("a", 3, FLOAT), (0, 12));
         assert_eq!(placement.place("b", 3, FLOAT16), (64, 6));
         assert_eq!(placement.place("c", 1, BFLOAT16), (128, 2));
+        assert_eq!(placement.place("d", 65, INT8), (192, 65));
+        assert_eq!(placement.place("e", 2, FLOAT8), (320, 2));
         assert_eq!(bytes(&[1.0, -2.0], FLOAT16), [0x00, 0x3c, 0x00, 0xc0]);
         assert_eq!(bytes(&[1.0], BFLOAT16), [0x80, 0x3f]);
     }

@@ -14,6 +14,8 @@ pub const INT64: i32 = 7;
 pub const FLOAT16: i32 = 10;
 /// `TensorProto.DataType` BFLOAT16.
 pub const BFLOAT16: i32 = 16;
+/// `TensorProto.DataType` FLOAT8E4M3FN, of operator set 19.
+pub const FLOAT8: i32 = 17;
 /// `TensorProto.DataLocation` EXTERNAL.
 const EXTERNAL: i32 = 1;
 /// `AttributeProto.AttributeType` FLOAT.

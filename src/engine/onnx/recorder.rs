@@ -2,11 +2,13 @@
 
 use std::collections::{HashMap, HashSet};
 
+use crate::engine::eight_bits::EightBits;
 use crate::engine::scales::Scales;
 use crate::vcp_clip::ops::Ops;
 use crate::weights::bundle::{Bundle, BundleError, Dtype};
 
 use super::expanded::Expanded;
+use super::file::Operators;
 use super::names::INPUT;
 use super::placement::{Placement, WEIGHTS_FILE, bytes};
 use super::proto::{
@@ -54,6 +56,10 @@ pub struct Recorder<'a> {
     pub(super) placement: Option<Placement>,
     /// Layers that are computed in 8 bits.
     pub(super) scales: Option<&'a Scales>,
+    /// In which numbers.
+    pub(super) eight_bits: EightBits,
+    /// Operator set.
+    pub(super) operators: Operators,
     /// Outputs that watch layers, with their dimensions; `None` where nobody asked for them.
     pub(super) watched: Option<Vec<(String, [usize; 2])>>,
     /// The first weight that could not be read: no operation can fail, so the graph does at its end.
@@ -88,6 +94,8 @@ impl<'a> Recorder<'a> {
             converted: HashMap::new(),
             placement: None,
             scales: None,
+            eight_bits: EightBits::Integers,
+            operators: Operators::V17,
             watched: None,
             failed: None,
         }
@@ -155,9 +163,12 @@ impl<'a> Recorder<'a> {
         }
     }
 
-    /// The graph so far, and where its weights belong.
-    pub fn into_typed(self) -> (Graph, Placement) {
-        (self.graph, self.placement.unwrap_or_default())
+    /// The graph so far, and where its weights belong; an error when one of its weights could not be read.
+    pub fn into_typed(self) -> Result<(Graph, Placement), BundleError> {
+        match self.failed {
+            Some(error) => Err(error),
+            None => Ok((self.graph, self.placement.unwrap_or_default())),
+        }
     }
 
     /// The same value with elements of another type.
@@ -413,8 +424,14 @@ impl Ops for Recorder<'_> {
 
     fn l2_normalize(&mut self, x: &Value) -> Value {
         let x = self.convert(x, FLOAT);
-        let attributes = vec![ints("axes", &[-1]), int("keepdims", 1)];
-        let length = self.node("ReduceL2", &[&x.name], attributes, [x.rows, 1], FLOAT);
+        let keep = int("keepdims", 1);
+        let length = match self.operators {
+            Operators::V17 => self.node("ReduceL2", &[&x.name], vec![ints("axes", &[-1]), keep], [x.rows, 1], FLOAT),
+            Operators::V19 => {
+                let axes = self.shape(&[-1]);
+                self.node("ReduceL2", &[&x.name, &axes], vec![keep], [x.rows, 1], FLOAT)
+            }
+        };
         self.node("Div", &[&x.name, &length.name], vec![], [x.rows, x.columns], FLOAT)
     }
 

@@ -43,6 +43,9 @@ pub struct PlanIdentity {
     pub card: Option<String>,
     /// Arithmetic.
     pub precision: Precision,
+    /// SHA-256 of the scales that the layers in 8 bits are computed by, hexadecimal; `None` where there are none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scales_sha256: Option<String>,
     /// Batches of 1 to this many.
     pub max_batch: usize,
     /// Bytes of the plan.
@@ -78,29 +81,52 @@ pub struct Wanted<'a> {
     /// Where it is to run.
     pub card: Card<'a>,
     /// Arithmetic asked for.
-    pub precision: Precision,
+    pub arithmetic: Arithmetic<'a>,
 }
 
-/// Where a plan lies when nobody says otherwise: in the bundle's folder.
-pub fn default_path(bundle: &Path, flavour: Flavour, precision: Precision) -> PathBuf {
-    bundle.join(format!("{flavour}-{precision}.plan"))
+/// What a plan computes in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Arithmetic<'a> {
+    /// Which numbers.
+    pub precision: Precision,
+    /// SHA-256 of the scales of a precision of 8 bits, hexadecimal.
+    pub scales_sha256: Option<&'a str>,
+}
+
+impl From<Precision> for Arithmetic<'_> {
+    fn from(precision: Precision) -> Self {
+        Self { precision, scales_sha256: None }
+    }
+}
+
+/// As much of a hash as a person compares.
+fn short(hash: &str) -> &str {
+    hash.get(..12).unwrap_or(hash)
+}
+
+/// Where a plan lies when nobody says otherwise: in the bundle's folder. Plans of other scales have other names.
+pub fn default_path<'a>(bundle: &Path, flavour: Flavour, arithmetic: impl Into<Arithmetic<'a>>) -> PathBuf {
+    let Arithmetic { precision, scales_sha256 } = arithmetic.into();
+    let scales = scales_sha256.map(|hash| format!("-{}", short(hash))).unwrap_or_default();
+    bundle.join(format!("{flavour}-{precision}{scales}.plan"))
 }
 
 /// Where a plan is looked for, in this order; it is built at the last of them. A service may write to its `state` folder
 /// alone, and each of its bundles has a plan of its own there.
-pub fn places(
+pub fn places<'a>(
     file: Option<&Path>,
     bundle: &Path,
     flavour: Flavour,
-    precision: Precision,
+    arithmetic: impl Into<Arithmetic<'a>>,
     state: Option<&Path>,
 ) -> Vec<PathBuf> {
     if let Some(file) = file {
         return vec![file.to_owned()];
     }
-    let beside = default_path(bundle, flavour, precision);
+    let arithmetic = arithmetic.into();
+    let beside = default_path(bundle, flavour, arithmetic);
     let own = state.zip(bundle.file_name()).map(|(state, name)| state.join("plans").join(name));
-    let own = own.map(|folder| default_path(&folder, flavour, precision));
+    let own = own.map(|folder| default_path(&folder, flavour, arithmetic));
     [beside].into_iter().chain(own).collect()
 }
 
@@ -111,17 +137,23 @@ pub fn identity_path(plan: &Path) -> PathBuf {
     name.into()
 }
 
-/// The command that builds a plan, as it is typed.
-pub fn build_command(bundle: &Path, plan: &Path, precision: Precision, sm: Option<u32>) -> String {
+/// The command that builds a plan, as it is typed; `scales` where they lie elsewhere than beside the bundle.
+pub fn build_command(
+    bundle: &Path,
+    plan: &Path,
+    precision: Precision,
+    sm: Option<u32>,
+    scales: Option<&Path>,
+) -> String {
     let sm = sm.map(|sm| format!(" --sm {sm}")).unwrap_or_default();
+    let scales = scales.map(|scales| format!(" --scales {}", scales.display())).unwrap_or_default();
     let (bundle, plan) = (bundle.display(), plan.display());
-    format!("`vcp-line model build {bundle} --engine tensorrt --precision {precision}{sm} -o {plan}`")
+    format!("`vcp-line model build {bundle} --engine tensorrt --precision {precision}{scales}{sm} -o {plan}`")
 }
 
 impl PlanIdentity {
     /// Why the plan is of no use for `wanted`; `None` when it is.
     pub fn misfit(&self, wanted: &Wanted<'_>) -> Option<String> {
-        let short = |hash: &str| hash.get(..12).unwrap_or(hash).to_owned();
         if self.model_sha256 != wanted.model_sha256 {
             let (found, wanted) = (short(&self.model_sha256), short(wanted.model_sha256));
             return Some(format!("it was built from model {found}…, the bundle holds {wanted}…"));
@@ -130,8 +162,14 @@ impl PlanIdentity {
             let (found, wanted) = (self.graph_version, wanted.graph_version);
             return Some(format!("it was built from graph version {found}, this program continues from {wanted}"));
         }
-        if self.precision != wanted.precision {
-            return Some(format!("it computes in {}, {} is asked for", self.precision, wanted.precision));
+        let Arithmetic { precision, scales_sha256 } = wanted.arithmetic;
+        if self.precision != precision {
+            return Some(format!("it computes in {}, {precision} is asked for", self.precision));
+        }
+        if self.scales_sha256.as_deref() != scales_sha256 {
+            let words = |hash: Option<&str>| hash.map_or_else(|| "none".to_owned(), |hash| format!("{}…", short(hash)));
+            let (found, wanted) = (words(self.scales_sha256.as_deref()), words(scales_sha256));
+            return Some(format!("it was built with the scales {found}, those of the bundle are now {wanted}"));
         }
         if self.flavour != wanted.flavour || self.version != wanted.version {
             let (flavour, version) = (wanted.flavour, wanted.version);
@@ -256,6 +294,7 @@ mod tests {
             driver: None,
             card: None,
             precision: Precision::Fp16,
+            scales_sha256: None,
             max_batch: 4,
             plan_bytes: 3,
             plan_sha256: sha256(b"abc"),
@@ -270,7 +309,7 @@ mod tests {
             flavour: Flavour::TensorrtRtx,
             version: "1.7.1",
             card: Card { name: "A", sm: 89, driver: "13.0" },
-            precision: Precision::Fp16,
+            arithmetic: Precision::Fp16.into(),
         }
     }
 
@@ -282,7 +321,9 @@ mod tests {
         let other = "b".repeat(64);
         assert!(misfit(wanted(&other)).contains("model aaaaaaaaaaaa…, the bundle holds bbbbbbbbbbbb…"));
         assert!(misfit(Wanted { graph_version: 2, ..wanted(&hash) }).contains("graph version 1"));
-        assert!(misfit(Wanted { precision: Precision::Fp32, ..wanted(&hash) }).contains("fp16, fp32 is asked for"));
+        assert!(
+            misfit(Wanted { arithmetic: Precision::Fp32.into(), ..wanted(&hash) }).contains("fp16, fp32 is asked for")
+        );
         assert!(misfit(Wanted { version: "1.6.1", ..wanted(&hash) }).contains("tensorrt-rtx 1.7.1 built it"));
         assert!(misfit(Wanted { flavour: Flavour::Tensorrt, ..wanted(&hash) }).contains("tensorrt 1.7.1 is loaded"));
         let card = Card { name: "A", sm: 120, driver: "13.0" };
@@ -294,10 +335,33 @@ mod tests {
     }
 
     #[test]
+    fn a_plan_of_other_scales_has_another_name_and_is_refused_under_any() {
+        let (hash, scales, others) = ("a".repeat(64), "c".repeat(64), "d".repeat(64));
+        let of = |scales_sha256| Arithmetic { precision: Precision::Int8, scales_sha256 };
+        let name = |scales| default_path(Path::new("b"), Flavour::TensorrtRtx, of(scales));
+        assert_eq!(name(Some(&scales)), Path::new("b/tensorrt-rtx-int8-cccccccccccc.plan"));
+        assert_ne!(name(Some(&scales)), name(Some(&others)));
+        let plan = PlanIdentity { precision: Precision::Int8, scales_sha256: Some(scales.clone()), ..identity() };
+        let misfit = |scales| plan.misfit(&Wanted { arithmetic: of(scales), ..wanted(&hash) });
+        assert_eq!(misfit(Some(&scales)), None);
+        let said = misfit(Some(&others)).expect("other scales");
+        assert_eq!(said, "it was built with the scales cccccccccccc…, those of the bundle are now dddddddddddd…");
+        assert!(misfit(None).expect("no scales").ends_with("now none"));
+        let scales = Some(Path::new("s.json"));
+        let said = build_command(Path::new("B"), Path::new("P"), Precision::Fp8, Some(89), scales);
+        let wanted = "`vcp-line model build B --engine tensorrt --precision fp8 --scales s.json --sm 89 -o P`";
+        assert_eq!(said, wanted);
+        // What an earlier version wrote has no scales, and neither has what is written without.
+        let text = serde_json::to_string(&identity()).expect("text");
+        assert!(!text.contains("scales"), "{text}");
+        assert_eq!(serde_json::from_str::<PlanIdentity>(&text).expect("read"), identity());
+    }
+
+    #[test]
     fn a_plan_is_read_back_and_damage_is_seen() {
         let folder = tempfile::tempdir().expect("folder");
         let path = folder.path().join("x.plan");
-        let build = build_command(Path::new("B"), &path, Precision::Fp16, Some(89));
+        let build = build_command(Path::new("B"), &path, Precision::Fp16, Some(89), None);
         assert!(matches!(PlanIdentity::read(&path, &build), Err(PlanError::Absent { .. })));
         identity().write(&path, b"abc").expect("written");
         assert_eq!(PlanIdentity::read(&path, &build).expect("read"), identity());

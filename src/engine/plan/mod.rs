@@ -10,5 +10,6 @@ pub use architectures::RTX_SMS;
 pub use error::PlanError;
 pub use flavour::Flavour;
 pub use identity::{
-    Card, FORMAT, MAX_BATCH, PlanIdentity, Wanted, build_command, default_path, identity_path, places, sha256,
+    Arithmetic, Card, FORMAT, MAX_BATCH, PlanIdentity, Wanted, build_command, default_path, identity_path, places,
+    sha256,
 };

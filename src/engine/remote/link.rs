@@ -66,7 +66,7 @@ impl Trouble {
 
 /// What a server says of its own arithmetic; one that says nothing is held to float32.
 fn stated(platform: &str) -> Precision {
-    let known = [Precision::Bf16, Precision::Fp16, Precision::Int8];
+    let known = [Precision::Bf16, Precision::Fp16, Precision::Int8, Precision::Fp8];
     let word = model::precision_word(platform);
     known.into_iter().find(|precision| word == Some(&precision.to_string())).unwrap_or(Precision::Fp32)
 }

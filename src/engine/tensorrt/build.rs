@@ -9,10 +9,13 @@ use trtx::interfaces::MonitorProgress;
 use trtx::trtx_sys::Dims;
 use trtx::{Builder, OnnxParser, OptProfileSelector};
 
+use super::super::eight_bits::EightBits;
 use super::super::onnx::expanded::ExpandError;
 use super::super::onnx::typed::{self, TypedError};
+use super::super::plan::Arithmetic;
 use super::super::plan::{self, PlanError, PlanIdentity};
 use super::super::reference::ReferenceEngine;
+use super::super::scales::Scales;
 use super::super::{EngineChoice, EngineError, EngineSpec, Precision, finish, scratch, self_test};
 use super::failure::{ENGINE, forget, logger, runtime};
 use super::library::{self, FLAVOUR};
@@ -21,6 +24,8 @@ use crate::weights::bundle::Bundle;
 
 /// Architectures of a plan when none are named: what TensorRT-RTX builds for from Ampere on.
 pub const USUAL_SMS: [u32; 4] = [80, 86, 89, 120];
+/// The first architecture that multiplies floats of 8 bits: Ada.
+const FIRST_WITH_FLOATS: u32 = 89;
 /// TensorRT's verbosity from which the parser logs: warnings.
 const VERBOSITY: i32 = 2;
 
@@ -37,6 +42,8 @@ pub struct BuildRequest {
     pub max_batch: usize,
     /// The plan's file; `None` is [`plan::default_path`].
     pub output: Option<PathBuf>,
+    /// Scales for 8 bits; `None` is [`super::super::scales::default_path`].
+    pub scales: Option<PathBuf>,
 }
 
 /// Told the phase, steps done and steps in all.
@@ -46,18 +53,17 @@ pub type Progress = Box<dyn FnMut(&str, u64, u64) + Send>;
 pub fn build(request: &BuildRequest, mut progress: Progress) -> Result<(PathBuf, PlanIdentity), EngineError> {
     let request = &match request.precision {
         Precision::Auto => BuildRequest { precision: Precision::Fp16, ..request.clone() },
-        Precision::Int8 => {
-            let precision = request.precision;
-            return Err(EngineError::Precision { engine: ENGINE, precision, available: "fp32, fp16 and bf16" });
-        }
         _ => request.clone(),
     };
     let version = library::load()?;
     library::load_parser()?;
-    let target = Target::choose(&request.sms)?;
+    let target = Target::choose(&request.sms, request.precision)?;
     let bundle = Bundle::open(&request.bundle)?;
+    let scales = scales(&bundle, request.precision, request.scales.as_deref())?;
+    let scales_sha256 = scales.as_ref().map(|(_, hash)| hash.clone());
+    let arithmetic = Arithmetic { precision: request.precision, scales_sha256: scales_sha256.as_deref() };
     let asked = request.output.clone();
-    let output = asked.unwrap_or_else(|| plan::default_path(&request.bundle, FLAVOUR, request.precision));
+    let output = asked.unwrap_or_else(|| plan::default_path(&request.bundle, FLAVOUR, arithmetic));
     let write = |source| PlanError::Io { action: "write", path: output.clone(), source };
     // Tried before the minutes of work, not after them.
     output::check_file(&output).map_err(write)?;
@@ -65,7 +71,9 @@ pub fn build(request: &BuildRequest, mut progress: Progress) -> Result<(PathBuf,
     progress("writing the graph", 0, 1);
     let constants = finish::text_constants(&bundle)?;
     let files = scratch::folder()?;
-    let graph = typed::write(&bundle, &constants, request.precision, files.path()).map_err(|error| match error {
+    let scales = scales.as_ref().map(|(scales, _)| scales);
+    let graph = typed::write(&bundle, &constants, request.precision, scales, files.path());
+    let graph = graph.map_err(|error| match error {
         TypedError::Write(ExpandError::Bundle(error)) => EngineError::Bundle(error),
         TypedError::Write(ExpandError::Io { path, source }) => EngineError::Io { path, source },
         error @ TypedError::Range { .. } => {
@@ -88,6 +96,7 @@ pub fn build(request: &BuildRequest, mut progress: Progress) -> Result<(PathBuf,
         driver: target.driver,
         card: target.card,
         precision: request.precision,
+        scales_sha256,
         max_batch: request.max_batch,
         plan_bytes: plan.len() as u64,
         plan_sha256: plan::sha256(&plan),
@@ -95,6 +104,20 @@ pub fn build(request: &BuildRequest, mut progress: Progress) -> Result<(PathBuf,
     };
     identity.write(&output, &plan)?;
     Ok((output, identity))
+}
+
+/// The scales of a precision of 8 bits, with their hash.
+pub(super) fn scales(
+    bundle: &Bundle,
+    precision: Precision,
+    path: Option<&Path>,
+) -> Result<Option<(Scales, String)>, EngineError> {
+    if EightBits::of(precision).is_none() {
+        return Ok(None);
+    }
+    let scales = Scales::load_for(precision, bundle, path)?;
+    let hash = scales.sha256().map_err(|source| EngineError::Io { path: bundle.path().to_owned(), source })?;
+    Ok(Some((scales, hash)))
 }
 
 /// Parses the graph and builds it for the target; the bytes of the plan.
@@ -135,6 +158,19 @@ fn compile(
     Ok(plan.to_vec())
 }
 
+/// Whether an architecture multiplies the numbers of a precision.
+fn multiplies(sm: u32, precision: Precision) -> bool {
+    precision != Precision::Fp8 || sm >= FIRST_WITH_FLOATS
+}
+
+fn check_precision(sm: u32, precision: Precision) -> Result<(), EngineError> {
+    if multiplies(sm, precision) {
+        return Ok(());
+    }
+    let available = "fp32, bf16, fp16 and int8 for cards before SM 8.9";
+    Err(EngineError::Precision { engine: ENGINE, precision, available })
+}
+
 /// What a plan is built for.
 struct Target {
     sms: Vec<u32>,
@@ -144,12 +180,14 @@ struct Target {
 
 #[cfg(not(feature = "tensorrt-enterprise"))]
 impl Target {
-    fn choose(sms: &[u32]) -> Result<Self, EngineError> {
-        let mut sms = if sms.is_empty() { USUAL_SMS.to_vec() } else { sms.to_vec() };
+    fn choose(sms: &[u32], precision: Precision) -> Result<Self, EngineError> {
+        let usual = || USUAL_SMS.into_iter().filter(|&sm| multiplies(sm, precision)).collect();
+        let mut sms = if sms.is_empty() { usual() } else { sms.to_vec() };
         sms.sort_unstable();
         sms.dedup();
         for &sm in &sms {
             capability(sm)?;
+            check_precision(sm, precision)?;
         }
         Ok(Self { sms, driver: None, card: None })
     }
@@ -185,13 +223,14 @@ fn capability(sm: u32) -> Result<trtx::ComputeCapability, EngineError> {
 #[cfg(feature = "tensorrt-enterprise")]
 impl Target {
     /// TensorRT tunes on the card that is there.
-    fn choose(sms: &[u32]) -> Result<Self, EngineError> {
+    fn choose(sms: &[u32], precision: Precision) -> Result<Self, EngineError> {
         let gpu = super::gpu::open()?;
         let properties = super::gpu::properties(&gpu);
         if let Some(&sm) = sms.iter().find(|&&sm| sm != properties.sm) {
             let hint = format!("it builds for the card that is there, which is SM {}", properties.sm);
             return Err(PlanError::Architecture { flavour: FLAVOUR, sm, hint }.into());
         }
+        check_precision(properties.sm, precision)?;
         let driver = Some(super::gpu::driver(&properties));
         Ok(Self { sms: vec![properties.sm], driver, card: Some(properties.name) })
     }

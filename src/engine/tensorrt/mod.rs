@@ -28,7 +28,9 @@ pub use build::{BuildRequest, Progress, USUAL_SMS, build, unwatched};
 pub use library::FLAVOUR;
 pub use pipeline::GpuTimes;
 
-use super::plan::{self, Card, PlanError, PlanIdentity, Wanted};
+use super::eight_bits::EightBits;
+use super::plan::{self, Arithmetic, Card, PlanError, PlanIdentity, Wanted};
+use super::scales::ScalesError;
 use super::{Engine, EngineError, EngineInfo, EngineSpec, Precision, scratch, self_test};
 use crate::anomaly::{AnomalyMap, Prediction, StageTimes};
 use crate::engine::onnx::typed;
@@ -55,22 +57,24 @@ impl TensorrtEngine {
     /// Finds the card, checks the plan against it (building it if the line says so), loads it and passes the self-test.
     /// `tell` hears of a build.
     pub fn open(spec: &EngineSpec, tell: &dyn Fn(&str)) -> Result<Self, EngineError> {
-        let spec = &EngineSpec { precision: precision(spec)?, ..spec.clone() };
         let gpu = gpu::open()?;
         let properties = gpu::properties(&gpu);
         // Before a command is named that could not succeed.
         FLAVOUR.covers(properties.sm)?;
         let version = library::load()?;
         let bundle = Bundle::open(&spec.bundle)?;
+        let (precision, scales_sha256) = choose(spec, &bundle)?;
+        let arithmetic = Arithmetic { precision, scales_sha256: scales_sha256.as_deref() };
+        let spec = &EngineSpec { precision, ..spec.clone() };
         let driver = gpu::driver(&properties);
-        let places = plan_places(spec);
+        let places = plan_places(spec, arithmetic);
         let wanted = Wanted {
             model_sha256: bundle.sha256(),
             graph_version: typed::GRAPH_VERSION,
             flavour: FLAVOUR,
             version: &version,
             card: Card { name: &properties.name, sm: properties.sm, driver: &driver },
-            precision: spec.precision,
+            arithmetic,
         };
         let (identity, plan) = match (first_fitting(spec, &places, &wanted), places.last()) {
             (
@@ -123,31 +127,42 @@ impl TensorrtEngine {
     }
 }
 
-/// What was asked for; with `auto` that of the first plan that is there, the fastest first, else what plans are built in unless
-/// asked otherwise.
-fn precision(spec: &EngineSpec) -> Result<Precision, EngineError> {
-    match spec.precision {
-        Precision::Auto => {
-            let fastest_first = [Precision::Fp16, Precision::Bf16, Precision::Fp32];
-            let identities = |precision| {
-                let places = plan_places(&EngineSpec { precision, ..spec.clone() });
-                places.into_iter().filter_map(|place| PlanIdentity::read(&place, "").ok())
-            };
-            let found = fastest_first.into_iter().flat_map(identities).next();
-            Ok(found.map_or(Precision::Fp16, |identity| identity.precision))
-        }
-        Precision::Int8 => {
-            Err(EngineError::Precision { engine: ENGINE, precision: spec.precision, available: "fp32, fp16 and bf16" })
-        }
-        precision => Ok(precision),
+/// What was asked for, and the hash of its scales where it is one of 8 bits; with `auto` that of the first plan that is there, the
+/// fastest first, else what plans are built in unless asked otherwise.
+fn choose(spec: &EngineSpec, bundle: &Bundle) -> Result<(Precision, Option<String>), EngineError> {
+    let hash = |precision| -> Result<Option<String>, EngineError> {
+        Ok(build::scales(bundle, precision, spec.scales.as_deref())?.map(|(_, hash)| hash))
+    };
+    if spec.precision != Precision::Auto {
+        return Ok((spec.precision, hash(spec.precision)?));
     }
+    // As every engine: scales that are there and cannot be used are no reason to compute otherwise in silence.
+    let (scales, floats) = match build::scales(bundle, Precision::Int8, spec.scales.as_deref()) {
+        Err(EngineError::Scales(ScalesError::Absent { .. })) if spec.scales.is_none() => (None, false),
+        found => found?.map_or((None, false), |(scales, hash)| (Some(hash), scales.floats_hold())),
+    };
+    let int8 = scales.is_some().then_some(Precision::Int8);
+    let eight_bits = int8.into_iter().chain(floats.then_some(Precision::Fp8));
+    let fastest_first = eight_bits.chain([Precision::Fp16, Precision::Bf16, Precision::Fp32]);
+    let identities = |precision| {
+        let scales_sha256 = EightBits::of(precision).and(scales.as_deref());
+        let places = plan_places(spec, Arithmetic { precision, scales_sha256 });
+        places.into_iter().filter_map(|place| PlanIdentity::read(&place, "").ok())
+    };
+    let found = fastest_first.flat_map(identities).next();
+    let precision = found.map_or(Precision::Fp16, |identity| identity.precision);
+    if scales.is_some() && EightBits::of(precision).is_none() {
+        let build = plan::build_command(&spec.bundle, Path::new("PLAN"), Precision::Int8, None, spec.scales.as_deref());
+        tracing::info!(%precision, "the bundle has scales for 8 bits and no plan of them; to build one: {build}");
+    }
+    Ok((precision, hash(precision)?))
 }
 
 /// Where the plan may be; systemd's state folder is the service's own.
-fn plan_places(spec: &EngineSpec) -> Vec<PathBuf> {
+fn plan_places(spec: &EngineSpec, arithmetic: Arithmetic<'_>) -> Vec<PathBuf> {
     let state = std::env::var_os("STATE_DIRECTORY").filter(|folders| !folders.is_empty());
     let state = state.and_then(|folders| std::env::split_paths(&folders).next());
-    plan::places(spec.plan.file.as_deref(), &spec.bundle, FLAVOUR, spec.precision, state.as_deref())
+    plan::places(spec.plan.file.as_deref(), &spec.bundle, FLAVOUR, arithmetic, state.as_deref())
 }
 
 /// Reads the first plan that fits; else the error says what is wrong with one that is there.
@@ -158,7 +173,8 @@ fn first_fitting(
 ) -> Result<(PlanIdentity, Vec<u8>), PlanError> {
     let mut wrong = None;
     for place in places {
-        let build = plan::build_command(&spec.bundle, place, spec.precision, Some(wanted.card.sm));
+        let (precision, sm) = (wanted.arithmetic.precision, Some(wanted.card.sm));
+        let build = plan::build_command(&spec.bundle, place, precision, sm, spec.scales.as_deref());
         match fitting_plan(place, &build, wanted) {
             Err(error) => {
                 let absent = |error: &PlanError| matches!(error, PlanError::Absent { .. });
@@ -189,6 +205,7 @@ fn rebuild(spec: &EngineSpec, path: &Path, sm: u32) -> Result<(), EngineError> {
         precision: spec.precision,
         max_batch: spec.max_batch.max(1),
         output: Some(path.to_owned()),
+        scales: spec.scales.clone(),
     };
     if let Some(folder) = path.parent() {
         let write = |source| PlanError::Io { action: "make", path: folder.to_owned(), source };
@@ -209,19 +226,20 @@ fn rebuild(spec: &EngineSpec, path: &Path, sm: u32) -> Result<(), EngineError> {
 
 /// Checks the plan that `spec` names against this program and `card`, which need not be there; what tests ask.
 pub fn check_plan(spec: &EngineSpec, card: Card<'_>) -> Result<PlanIdentity, EngineError> {
-    let spec = &EngineSpec { precision: precision(spec)?, ..spec.clone() };
     FLAVOUR.covers(card.sm)?;
     let version = library::load()?;
     let bundle = Bundle::open(&spec.bundle)?;
+    let (precision, scales_sha256) = choose(spec, &bundle)?;
+    let arithmetic = Arithmetic { precision, scales_sha256: scales_sha256.as_deref() };
     let wanted = Wanted {
         model_sha256: bundle.sha256(),
         graph_version: typed::GRAPH_VERSION,
         flavour: FLAVOUR,
         version: &version,
         card,
-        precision: spec.precision,
+        arithmetic,
     };
-    Ok(first_fitting(spec, &plan_places(spec), &wanted)?.0)
+    Ok(first_fitting(spec, &plan_places(spec, arithmetic), &wanted)?.0)
 }
 
 /// Where compiled kernels of this plan on this card are kept.
