@@ -45,6 +45,8 @@ strip -o "$stage/vcp-line" "$binary"
 gzip -9n "$stage"/man/*.1
 scripts/bill.py "$stage" >&2
 gzip -9nk "$stage/vcp-line.cdx.json"
+# Packages of an earlier version would be installed with them.
+rm -f "$out"/vcp-line_*.deb "$out"/vcp-line-openvino_*.deb
 "$(scripts/cargo-deb.sh)" deb --no-build --no-strip --quiet --compress-system "${fast[@]}" --output "$out/"
 
 [[ $openvino == no ]] || scripts/openvino-deb.sh "${fast[@]}" "$out"

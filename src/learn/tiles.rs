@@ -39,7 +39,7 @@ impl TilePlan {
     pub fn check(&self) -> Result<(), LearnError> {
         for spec in self.specs() {
             let view = ViewSpec { crop: self.crop, tiles: Some(spec), ..ViewSpec::default() };
-            view.check().map_err(|error| LearnError::Settings(format!("--tiles: {error}")))?;
+            view.check().map_err(|error| LearnError::Settings(format!("--tiles, --overlap, --crop: {error}")))?;
         }
         Ok(())
     }
@@ -92,7 +92,8 @@ impl Shows {
     }
 }
 
-/// The last picture that was read: the tiles of one come one after another, and are cut from what was read once.
+/// The last picture that was read: where features are kept, the tiles of one come one after another, and are cut from what was
+/// read once.
 #[derive(Default)]
 pub struct Opened(Option<Open>);
 
@@ -205,7 +206,7 @@ mod tests {
     #[test]
     fn senseless_tiles_are_named() {
         let small = TilePlan { sizes_px: vec![256, 4], ..PLAN }.check().unwrap_err().to_string();
-        assert!(small.starts_with("--tiles: ") && small.contains('4'), "{small}");
+        assert!(small.starts_with("--tiles, ") && small.contains('4'), "{small}");
         let overlap = TilePlan { sizes_px: vec![256], overlap: 0.9, ..PLAN }.check().unwrap_err().to_string();
         assert!(overlap.contains("0.9"), "{overlap}");
     }

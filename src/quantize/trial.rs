@@ -20,20 +20,35 @@ pub(super) fn search(
     let mut outcome = choose(spec, draft, reference, figured, tell)?;
     if outcome.holds {
         tell("comparing maps in fp8", 0, 1);
-        let floats = EngineSpec { precision: Precision::Fp8, ..spec.clone() };
-        let mut engine = trial::with_scales(&floats, outcome.scales.clone())?;
-        let found = reference.distance(&reference.look(engine.as_mut(), usize::MAX)?);
-        let allowed = outcome.scales.gate.allowed;
-        let mut gate = Gate { allowed, map: found.map, worst: found.worst, score: found.score, figures: Vec::new() };
-        if gate.holds()
-            && let Some(figured) = figured
-        {
-            tell("measuring the labelled data set in fp8", 0, 1);
-            gate.figures = figured.compare(engine.as_mut())?;
+        // What was found for int8 stands, whatever becomes of this.
+        match floats(spec, &outcome.scales, reference, figured, tell) {
+            Ok(gate) => outcome.scales.fp8 = Some(gate),
+            Err(error) => tracing::warn!(%error, "fp8 could not be measured: the scales are for int8 alone"),
         }
-        outcome.scales.fp8 = Some(gate);
     }
     Ok(outcome)
+}
+
+/// What floats of 8 bits cost in the layers of these scales.
+fn floats(
+    spec: &EngineSpec,
+    scales: &Scales,
+    reference: &Reference,
+    figured: Option<&Figured<'_>>,
+    tell: &mut dyn FnMut(&str, usize, usize),
+) -> Result<Gate, QuantizeError> {
+    let spec = EngineSpec { precision: Precision::Fp8, ..spec.clone() };
+    let mut engine = trial::with_scales(&spec, scales.clone())?;
+    let found = reference.distance(&reference.look(engine.as_mut(), usize::MAX)?);
+    let allowed = scales.gate.allowed;
+    let mut gate = Gate { allowed, map: found.map, worst: found.worst, score: found.score, figures: Vec::new() };
+    if gate.holds()
+        && let Some(figured) = figured
+    {
+        tell("measuring the labelled data set in fp8", 0, 1);
+        gate.figures = figured.compare(engine.as_mut())?;
+    }
+    Ok(gate)
 }
 
 fn choose(

@@ -130,7 +130,16 @@ fn auto_takes_8_bits_only_where_there_is_a_plan_of_the_scales_that_are_there() {
     assert_eq!(took(), Precision::Fp8);
     build(&bundle, Precision::Int8, &[89]).unwrap();
     assert_eq!(took(), Precision::Int8);
+    // Neither floats of 8 bits nor a plan for another card stand in the way of one that fits.
+    let older = Card { name: "an older card", sm: 86, driver: "13.0" };
+    assert!(
+        matches!(tensorrt::check_plan(&auto, older), Err(EngineError::Plan(PlanError::Misfit { .. }))),
+        "none fits"
+    );
+    build(&bundle, Precision::Fp16, &[86]).unwrap();
+    assert_eq!(tensorrt::check_plan(&auto, older).unwrap().precision, Precision::Fp16);
     let file = scales::default_path(&bundle);
+    build(&bundle, Precision::Fp16, &[89]).unwrap();
     let text = fs::read(&file).unwrap();
     change(&file, |scales| scales.pictures.calibrated += 1);
     assert_eq!(took(), Precision::Fp16, "the plan is of other scales");

@@ -278,7 +278,7 @@ fn tiles_are_learned_from_in_place_of_pictures_and_beside_them() {
 
     let error = train(&beside, &pictures, &["--tiles", "4"]).output().unwrap();
     let said = String::from_utf8_lossy(&error.stderr);
-    assert!(!error.status.success() && said.contains("--tiles: ") && said.contains("16 pixels"), "{said}");
+    assert!(!error.status.success() && said.contains("--tiles, ") && said.contains("16 pixels"), "{said}");
 }
 
 #[test]

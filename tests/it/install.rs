@@ -85,7 +85,7 @@ fn what_texts_and_settings_name_is_there_after_installing() {
     assert!(named >= files("pipelines").len() + 4, "{named} names");
     let mode = |path: &str| fs::metadata(root.join(path)).unwrap().permissions().mode() & 0o7777;
     assert_eq!(mode("usr/bin/vcp-line"), 0o755);
-    // Every line of them is one that systemd knows.
+    // Both lie where systemd looks for them; what is in them is tried by `deb.sh` and on a booted root.
     for (program, file) in [("systemd-sysusers", "sysusers.d"), ("systemd-tmpfiles", "tmpfiles.d")] {
         let shown =
             Command::new(program).arg("--cat-config").arg(format!("--root={}", root.display())).output().unwrap();

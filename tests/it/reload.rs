@@ -80,6 +80,7 @@ impl Asked {
         // What follows a part has its box elsewhere; a part without a verdict has none.
         event["threshold"] == self.threshold
             && event["defect_threshold"] == self.threshold
+            && (event["reason"] != "part_not_found" || self.locates)
             && (!event["reason"].is_null() || event["location"].is_null() != self.locates)
             && (self.locates || !event["reason"].is_null() || boxes())
     }

@@ -68,7 +68,7 @@ pub struct Card<'a> {
 }
 
 /// The machine and the wish a plan must fit.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Wanted<'a> {
     /// SHA-256 of the bundle's weights.
     pub model_sha256: &'a str,

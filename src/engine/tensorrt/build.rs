@@ -159,7 +159,7 @@ fn compile(
 }
 
 /// Whether an architecture multiplies the numbers of a precision.
-fn multiplies(sm: u32, precision: Precision) -> bool {
+pub(super) fn multiplies(sm: u32, precision: Precision) -> bool {
     precision != Precision::Fp8 || sm >= FIRST_WITH_FLOATS
 }
 

@@ -63,19 +63,14 @@ impl TensorrtEngine {
         FLAVOUR.covers(properties.sm)?;
         let version = library::load()?;
         let bundle = Bundle::open(&spec.bundle)?;
-        let (precision, scales_sha256) = choose(spec, &bundle)?;
-        let arithmetic = Arithmetic { precision, scales_sha256: scales_sha256.as_deref() };
-        let spec = &EngineSpec { precision, ..spec.clone() };
         let driver = gpu::driver(&properties);
+        let card = Card { name: &properties.name, sm: properties.sm, driver: &driver };
+        let wanted = wanted(&bundle, &version, card);
+        let (precision, scales_sha256) = choose(spec, &bundle, &wanted)?;
+        let arithmetic = Arithmetic { precision, scales_sha256: scales_sha256.as_deref() };
+        let wanted = Wanted { arithmetic, ..wanted };
+        let spec = &EngineSpec { precision, ..spec.clone() };
         let places = plan_places(spec, arithmetic);
-        let wanted = Wanted {
-            model_sha256: bundle.sha256(),
-            graph_version: typed::GRAPH_VERSION,
-            flavour: FLAVOUR,
-            version: &version,
-            card: Card { name: &properties.name, sm: properties.sm, driver: &driver },
-            arithmetic,
-        };
         let (identity, plan) = match (first_fitting(spec, &places, &wanted), places.last()) {
             (
                 Err(error @ (PlanError::Absent { .. } | PlanError::Damaged { .. } | PlanError::Misfit { .. })),
@@ -127,9 +122,16 @@ impl TensorrtEngine {
     }
 }
 
-/// What was asked for, and the hash of its scales where it is one of 8 bits; with `auto` that of the first plan that is there, the
-/// fastest first, else what plans are built in unless asked otherwise.
-fn choose(spec: &EngineSpec, bundle: &Bundle) -> Result<(Precision, Option<String>), EngineError> {
+/// What a plan must fit; its arithmetic is still to be chosen.
+fn wanted<'a>(bundle: &'a Bundle, version: &'a str, card: Card<'a>) -> Wanted<'a> {
+    let arithmetic = Arithmetic { precision: Precision::Fp16, scales_sha256: None };
+    let (model_sha256, graph_version) = (bundle.sha256(), typed::GRAPH_VERSION);
+    Wanted { model_sha256, graph_version, flavour: FLAVOUR, version, card, arithmetic }
+}
+
+/// What was asked for, and the hash of its scales where it is one of 8 bits; with `auto` that of the first plan that fits, the
+/// fastest first, else of the first that is there, else what plans are built in unless asked otherwise.
+fn choose(spec: &EngineSpec, bundle: &Bundle, wanted: &Wanted<'_>) -> Result<(Precision, Option<String>), EngineError> {
     let hash = |precision| -> Result<Option<String>, EngineError> {
         Ok(build::scales(bundle, precision, spec.scales.as_deref())?.map(|(_, hash)| hash))
     };
@@ -142,18 +144,30 @@ fn choose(spec: &EngineSpec, bundle: &Bundle) -> Result<(Precision, Option<Strin
         found => found?.map_or((None, false), |(scales, hash)| (Some(hash), scales.floats_hold())),
     };
     let int8 = scales.is_some().then_some(Precision::Int8);
+    let floats = floats && build::multiplies(wanted.card.sm, Precision::Fp8);
     let eight_bits = int8.into_iter().chain(floats.then_some(Precision::Fp8));
     let fastest_first = eight_bits.chain([Precision::Fp16, Precision::Bf16, Precision::Fp32]);
-    let identities = |precision| {
+    let arithmetic = |precision| {
         let scales_sha256 = EightBits::of(precision).and(scales.as_deref());
-        let places = plan_places(spec, Arithmetic { precision, scales_sha256 });
+        Arithmetic { precision, scales_sha256 }
+    };
+    let identities = |precision| {
+        let places = plan_places(spec, arithmetic(precision));
         places.into_iter().filter_map(|place| PlanIdentity::read(&place, "").ok())
     };
-    let found = fastest_first.flat_map(identities).next();
-    let precision = found.map_or(Precision::Fp16, |identity| identity.precision);
-    if scales.is_some() && EightBits::of(precision).is_none() {
-        let build = plan::build_command(&spec.bundle, Path::new("PLAN"), Precision::Int8, None, spec.scales.as_deref());
-        tracing::info!(%precision, "the bundle has scales for 8 bits and no plan of them; to build one: {build}");
+    let found: Vec<PlanIdentity> = fastest_first.flat_map(identities).collect();
+    let fits = |identity: &&PlanIdentity| {
+        let wanted = Wanted { arithmetic: arithmetic(identity.precision), ..*wanted };
+        identity.misfit(&wanted).is_none()
+    };
+    let best = found.iter().find(fits).or(found.first());
+    let precision = best.map_or(Precision::Fp16, |identity| identity.precision);
+    if scales.is_some() && EightBits::of(precision).is_none() && spec.plan.file.is_none() {
+        let places = plan_places(spec, arithmetic(Precision::Int8));
+        let place = places.last().map_or(Path::new("PLAN"), PathBuf::as_path);
+        let build =
+            plan::build_command(&spec.bundle, place, Precision::Int8, Some(wanted.card.sm), spec.scales.as_deref());
+        tracing::info!(%precision, "the bundle has scales for 8 bits and no plan of them for this card; to build one: {build}");
     }
     Ok((precision, hash(precision)?))
 }
@@ -229,16 +243,10 @@ pub fn check_plan(spec: &EngineSpec, card: Card<'_>) -> Result<PlanIdentity, Eng
     FLAVOUR.covers(card.sm)?;
     let version = library::load()?;
     let bundle = Bundle::open(&spec.bundle)?;
-    let (precision, scales_sha256) = choose(spec, &bundle)?;
+    let wanted = wanted(&bundle, &version, card);
+    let (precision, scales_sha256) = choose(spec, &bundle, &wanted)?;
     let arithmetic = Arithmetic { precision, scales_sha256: scales_sha256.as_deref() };
-    let wanted = Wanted {
-        model_sha256: bundle.sha256(),
-        graph_version: typed::GRAPH_VERSION,
-        flavour: FLAVOUR,
-        version: &version,
-        card,
-        arithmetic,
-    };
+    let wanted = Wanted { arithmetic, ..wanted };
     Ok(first_fitting(spec, &plan_places(spec, arithmetic), &wanted)?.0)
 }
 

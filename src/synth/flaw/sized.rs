@@ -9,8 +9,8 @@ use crate::dice::Dice;
 
 /// Places tried until one gives the size.
 const PLACES: u64 = 5;
-/// Places tried until one gives a defect that is no further off than by a factor of two: at the first ones a faint misprint may
-/// not differ at all from what it lies on.
+/// Places tried until one gives a defect that is no further off than by a factor of two, where that is possible: at the first ones
+/// a faint misprint may not differ at all from what it lies on.
 const MOST_PLACES: u64 = 64;
 const FACTOR_OF_TWO: f32 = 1.0;
 /// Sides of the close-up tried at one place.
@@ -37,8 +37,9 @@ pub(in crate::synth) fn draw(
     seed: u64,
 ) -> Option<Change> {
     let mut best: Option<(f32, Change)> = None;
+    let out_of_reach = size_px / share(defect.kind) > SIDE.1;
     for attempt in 0..MOST_PLACES {
-        if attempt >= PLACES && best.as_ref().is_some_and(|(miss, _)| *miss < FACTOR_OF_TWO) {
+        if attempt >= PLACES && best.as_ref().is_some_and(|(miss, _)| *miss < FACTOR_OF_TWO || out_of_reach) {
             break;
         }
         let seed = seed.wrapping_add(attempt << 40);
