@@ -104,6 +104,15 @@ pub enum ControlError {
         /// Why.
         source: MemoryError,
     },
+    /// Tokens of all tiles of a frame may be more than there is memory for.
+    #[error(
+        "camera '{camera}' looks in tiles, of which a running line hands out no tokens: make the memory with `vcp-line learn --view \
+         LINE.toml` from pictures of good parts, and name it as `memory` in [recipe]"
+    )]
+    Tiled {
+        /// Which camera.
+        camera: Arc<str>,
+    },
     /// A stored picture was not judged.
     #[error("camera '{camera}': a stored part cannot be judged: {reason}")]
     NotJudged {
@@ -304,9 +313,12 @@ impl Control {
 
     /// The parts of this camera that are captured from then on and judged, handed over to one taker at a time: whoever
     /// asked before gets no more.
-    /// `tokens`: the engine is to hand out its tokens with them.
+    /// `tokens`: the engine is to hand out its tokens with them, which cameras with tiles refuse.
     pub fn hand_over(&self, camera: &str, since: Instant, tokens: bool) -> Result<PartStream, ControlError> {
         let station = Arc::clone(self.one(Some(camera))?);
+        if tokens && station.settings.way().view.tiles.is_some() {
+            return Err(ControlError::Tiled { camera: Arc::clone(station.camera()) });
+        }
         Ok(PartStream { parts: station.hand_over.begin(since, tokens), station })
     }
 

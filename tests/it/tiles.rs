@@ -4,9 +4,10 @@ use std::fs;
 use std::path::Path;
 
 use image::RgbImage;
-use serde_json::Value;
+use serde_json::{Value, json};
 use vcp_line::synth::{Class, Defect, DefectKind, FrameRequest, Motion, SizedDefect, render_frame};
 
+use crate::support::commands::{ACK, publish};
 use crate::support::events::{events, is_verdict};
 use crate::support::line::{FOLDER, Line, finished, settings};
 use crate::support::mosquitto::{Mosquitto, Rules, Subscriber, free_port};
@@ -133,6 +134,24 @@ fn what_tiles_cannot_do_in_time_is_overrun() {
         let reason = event["reason"].as_str().unwrap_or_default();
         assert!(event["verdict"] == "no_verdict" && ["overrun", "deadline"].contains(&reason), "{event}");
     }
+}
+
+/// It would wait for tokens that never come.
+#[test]
+fn a_memory_of_tiles_is_not_learnt_on_the_line_and_the_refusal_says_how() {
+    let broker = Mosquitto::start(Rules::default());
+    let reader = Subscriber::start(broker.port, "vcp-line/#", &[]);
+    let camera = "[[camera]]\nname = \"top\"\nsource = \"synthetic\"\nclasses = [\"pill\"]\nsize = 64\nfps = 5.0\n[camera.view]\ntiles = { grid = [2, 1] }\n";
+    let mut line = Line::run(&settings(broker.port, camera));
+    reader.until(is_verdict);
+    let command = json!({ "camera": "top", "parts": 3, "correlation_id": "l-1" });
+    publish(broker.port, "learn", command.to_string().as_bytes(), &[]);
+    let ack = reader.until(|message| message.topic == ACK).last().unwrap().json();
+    let error = ack["error"].as_str().unwrap_or_default();
+    assert!(ack["ok"] == false && error.starts_with("camera 'top' looks in tiles"), "{ack}");
+    assert!(error.contains("`vcp-line learn --view LINE.toml`"), "{ack}");
+    line.service.signal("TERM");
+    assert_eq!(line.service.end().code(), Some(0), "{}", line.service.stderr());
 }
 
 #[test]
