@@ -23,7 +23,7 @@
 //! {cli} → serve → {engine, oip, web}; {engine, serve} → oip → vocabulary
 //! {publish, engine, serve} → tls → vocabulary
 //! ```
-//! where the vocabulary is [`frame`], [`levels`], [`anomaly`], [`overlay`], [`verdict`], [`event`], [`camera`], [`command`],
+//! where the vocabulary is [`frame`], [`levels`], [`anomaly`], [`overlay`], [`lettering`], [`verdict`], [`event`], [`camera`], [`command`],
 //! [`secret`], [`clock`], [`dice`], [`printable`] and [`error_chain`]: no I/O. [`output`] puts results on disk, whole or not at all;
 //! [`archive`] keeps what became of every part, and pictures; [`view`] says what of a frame is looked at, and how closely, and
 //! [`look`] looks so; [`synth`] makes pictures of products whose truth is known; [`drift`] tells whether pictures still look like those of the good
@@ -40,6 +40,7 @@ pub mod dice;
 pub mod error_chain;
 pub mod event;
 pub mod frame;
+pub mod lettering;
 pub mod levels;
 pub mod overlay;
 pub mod printable;

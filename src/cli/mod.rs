@@ -36,6 +36,7 @@ mod recipe;
 mod rectangle;
 mod run;
 mod serve;
+mod shipped_model;
 mod synth;
 mod terminal;
 mod train;

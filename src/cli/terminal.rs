@@ -60,7 +60,31 @@ pub fn is_terminal() -> bool {
     io::stdout().is_terminal()
 }
 
-/// One line whose first ` word ` is coloured where standard output is a terminal that shows colours and NO_COLOR
+/// What is read on a screen is no wider than this, columns.
+const COLUMNS: usize = 80;
+
+/// `text` in lines of at most 80 columns, broken between words; from the second on `indent` columns are left free. A word that is
+/// longer has a line of its own.
+pub fn wrapped(text: &str, indent: usize) -> Vec<String> {
+    let width = |text: &str| text.chars().count();
+    let mut lines = vec![String::new()];
+    let mut empty = true;
+    for word in text.split(' ') {
+        let last = lines.len() - 1;
+        if !empty && width(&lines[last]) + 1 + width(word) > COLUMNS {
+            lines.push(" ".repeat(indent) + word);
+            continue;
+        }
+        if !empty {
+            lines[last].push(' ');
+        }
+        lines[last].push_str(word);
+        empty = false;
+    }
+    lines
+}
+
+/// One line whose first word, or first ` word `, is coloured where standard output is a terminal that shows colours and NO_COLOR
 /// (no-color.org) is not set; control characters in it are spelled out.
 pub fn line_with(text: &str, word: &str, colour: Colour) {
     let wanted = |name: &str| std::env::var_os(name).is_none_or(|value| value.is_empty());
@@ -71,14 +95,17 @@ pub fn line_with(text: &str, word: &str, colour: Colour) {
 
 fn coloured(text: &str, word: &str, colour: Option<Colour>) -> String {
     let text = printable(text);
-    let spaced = format!(" {word} ");
     let code = match colour {
         Some(Colour::Green) => "32",
         Some(Colour::Red) => "1;31",
         Some(Colour::Yellow) => "33",
         None => return text.into_owned(),
     };
-    text.replacen(&spaced, &format!(" \x1b[{code}m{word}\x1b[0m "), 1)
+    let painted = format!("\x1b[{code}m{word}\x1b[0m");
+    match text.strip_prefix(word) {
+        Some(rest) if rest.starts_with(' ') => painted + rest,
+        _ => text.replacen(&format!(" {word} "), &format!(" {painted} "), 1),
+    }
 }
 
 /// Several lines, such as a table; control characters within each are spelled out.
@@ -142,5 +169,17 @@ mod tests {
         let said = coloured("12:00 FAIL a\x1b[2J FAIL b", "FAIL", Some(Colour::Red));
         assert_eq!(said, "12:00 \x1b[1;31mFAIL\x1b[0m a\\u{1b}[2J FAIL b");
         assert_eq!(coloured("12:00 pass a", "pass", None), "12:00 pass a");
+        assert_eq!(coloured("FAIL  a", "FAIL", Some(Colour::Red)), "\x1b[1;31mFAIL\x1b[0m  a");
+    }
+
+    #[test]
+    fn long_lines_are_broken_between_words_and_nothing_is_lost() {
+        let text = format!("FAIL  {:12} {}", "broker", "four words of thirty letters, ".repeat(9).trim_end());
+        let lines = wrapped(&text, 19);
+        assert!(lines.len() > 3 && lines.iter().all(|line| line.chars().count() <= COLUMNS), "{lines:#?}");
+        assert!(lines[1..].iter().all(|line| line.starts_with(&" ".repeat(19)) && !line[19..].starts_with(' ')));
+        let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(words(&lines.join(" ")), words(&text));
+        assert_eq!(wrapped("ok    model", 19), ["ok    model"]);
     }
 }

@@ -185,13 +185,25 @@ fn tables_are_aligned_and_classes_can_be_chosen() {
     let out = text(&output.stdout);
     let lines: Vec<&str> = out.lines().collect();
     assert!(lines[0].starts_with("as published (percent"), "{out}");
-    let header = "class  good  bad  AUROC  AUPRO     AP  F1-max    IoU  threshold  img AUROC  img AP  img F1-max";
+    let header = "pixels AUROC AUPRO AP F1-max IoU threshold";
     let names = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
-    assert_eq!(names(lines[1]), names(header));
+    assert_eq!(names(lines[1]), header);
+    assert!(lines.iter().all(|line| line.chars().count() <= 80), "{out}");
+    for line in lines.iter().filter(|line| ["pixels ", "pictures ", "one "].iter().any(|first| line.starts_with(first)))
+    {
+        let mut columns: Vec<&str> = line.split("  ").map(str::trim).filter(|column| !column.is_empty()).collect();
+        let count = columns.len();
+        columns.sort_unstable();
+        columns.dedup();
+        assert_eq!(columns.len(), count, "two columns of one name: {line}");
+    }
     let columns = |line: &str| line.chars().count();
     assert!(lines[1..=5].iter().all(|line| columns(line) == columns(lines[1])), "{out}");
     assert!(lines[3].starts_with("cap ") && lines[5].starts_with("mean "), "{out}");
-    assert!(out.contains("raw (percent; no normalisation") && out.contains("\npooled "), "{out}");
+    assert!(
+        out.contains("\npictures ") && out.contains("raw (percent; no normalisation") && out.contains("\npooled "),
+        "{out}"
+    );
     let written: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
     assert_valid(&schema::eval(), &written);
     assert_eq!(written["methods"][0]["classes"].as_array().unwrap().len(), 1);

@@ -187,7 +187,10 @@ fn a_contact_sheet_shows_every_class_and_defect() {
     assert_eq!(code, Some(0));
     assert!(stdout.contains("2 rows: mesh, hex-nut\ncolumns: good, scratch, dent, "), "{stdout}");
     let sheet = rgb(&file);
-    assert_eq!(sheet.dimensions(), (10 * 68 + 4, 2 * 68 + 4));
+    // Each picture has its name above it.
+    assert_eq!(sheet.dimensions(), (10 * 68 + 4, 2 * (68 + 10) + 4));
+    let named = |x: u32, y: u32| (x..x + 64).any(|x| (y..y + 8).any(|y| sheet.get_pixel(x, y).0 == [0; 3]));
+    assert!((0..10).all(|column| [4, 82].into_iter().all(|y| named(4 + 68 * column, y))));
 }
 
 #[test]

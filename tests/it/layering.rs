@@ -61,6 +61,7 @@ const VOCABULARY: &[&str] = &[
     "anomaly",
     "tokens",
     "overlay",
+    "lettering",
     "verdict",
     "event",
     "camera",

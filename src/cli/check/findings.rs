@@ -5,9 +5,12 @@ use serde::Serialize;
 
 use super::as_service::Difference;
 use crate::cli::failure::{self, ChecksFailed};
-use crate::cli::terminal::{self, say};
+use crate::cli::terminal::{self, Colour, say};
 use crate::config::ConfigError;
 use crate::error_chain;
+
+/// Where the detail of a check begins, columns.
+const DETAIL: usize = 19;
 
 /// All checks so far, each printed at once unless they come as JSON.
 pub struct Findings {
@@ -55,7 +58,17 @@ impl Findings {
             }
         };
         if !self.json {
-            say!("{}{name:12} {detail}", if ok { "ok    " } else { "FAIL  " });
+            let (word, colour) = if ok { ("ok", Colour::Green) } else { ("FAIL", Colour::Red) };
+            let text = format!("{word:6}{name:12} {detail}");
+            // Who reads it in a pipe wants a line for each check.
+            let text = if terminal::is_terminal() { terminal::wrapped(&text, DETAIL) } else { vec![text] };
+            for (at, line) in text.iter().enumerate() {
+                if at == 0 {
+                    terminal::line_with(line, word, colour);
+                } else {
+                    terminal::line(line);
+                }
+            }
         }
         self.checks.push(Check { name: name.to_owned(), ok, detail });
     }

@@ -15,6 +15,7 @@ use clap::Args;
 
 use super::engine_arguments::EngineArguments;
 use super::failure::{self, wrong_arguments};
+use super::shipped_model;
 use super::terminal::say;
 use crate::archive::ArchiveSpec;
 use crate::event::RecipeInfo;
@@ -123,7 +124,8 @@ impl DemoArguments {
         match &self.model {
             Some(model) => Ok(model.clone()),
             None if self.random_model => model::random(folder, SEED),
-            None => model::find(),
+            None => shipped_model::find()
+                .context("no model for the demo; --random-model shows the line at work without a trained one"),
         }
     }
 

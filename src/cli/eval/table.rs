@@ -12,24 +12,30 @@ const GAP: &str = "  ";
 /// A figure that is not defined.
 const NONE: &str = "–";
 
-/// Per method the paper's columns, then the raw ones.
+/// Per method the paper's columns, then the raw ones; 80 columns wide where names of classes have up to 16.
 pub fn tables(evaluation: &Evaluation) -> String {
     let mut text = String::new();
     let several = evaluation.methods.len() > 1;
     for method in evaluation.methods.iter().map(|method| &method.figures) {
         let whose = if several { format!("{}: ", method.method) } else { String::new() };
-        text.push_str(&format!("{whose}as published (percent; values normalised over each class's pictures)\n"));
-        text.push_str(&published(method));
-        text.push_str(&format!("\n{whose}raw (percent; no normalisation; shared = one threshold for all classes)\n"));
-        text.push_str(&raw(method));
+        text += &format!("{whose}as published (percent; values normalised over each class's pictures)\n");
+        text += &pixels(method, |class| &class.normalised, None);
+        text.push('\n');
+        text += &pictures(method, |class| &class.normalised, None);
+        text += &format!("\n{whose}raw (percent; no normalisation)\n");
+        text += &pixels(method, |class| &class.raw, Some(&method.pooled));
+        text.push('\n');
+        text += &pictures(method, |class| &class.raw, Some(&method.pooled));
+        text.push('\n');
+        text += &shared(method);
         text.push('\n');
         if !method.by_size.all.is_empty() {
             let good = shortest(method.by_size.settings.good_failing * 100.0);
-            text.push_str(&format!(
-                "{whose}by size of the defect (percent; diameter of the circle with its area, pixels of the picture; thresholds that \
-                 {good} % of each class's good pictures exceed)\n"
-            ));
-            text.push_str(&by_size(&method.by_size));
+            text += &format!(
+                "{whose}by size of the defect (percent; size: diameter in pixels of the picture of the\n\
+                 circle with its area; thresholds that {good} % of each class's good pictures exceed)\n"
+            );
+            text += &by_size(&method.by_size);
             text.push('\n');
         }
     }
@@ -54,66 +60,47 @@ pub fn tuned(tuned: &Tuned) -> String {
     text
 }
 
-fn published(method: &MethodFigures) -> String {
-    let header = row([
-        "class",
-        "good",
-        "bad",
-        "AUROC",
-        "AUPRO",
-        "AP",
-        "F1-max",
-        "IoU",
-        "threshold",
-        "img AUROC",
-        "img AP",
-        "img F1-max",
-    ]);
-    let line = |class: &ClassFigures| {
-        let Figures { pixel, image } = &class.normalised;
-        let mut cells = vec![class.class.clone(), class.good.to_string(), class.anomalous.to_string()];
-        cells.extend([pixel.auroc, pixel.aupro, pixel.ap, pixel.f1, pixel.iou].map(percent));
-        cells.push(threshold(pixel.threshold));
-        cells.extend([image.auroc, image.ap, image.f1].map(percent));
-        cells
-    };
-    aligned(&header, &lines(method, line), 1)
+/// A table of its classes, their mean and, where it is asked for, all their pictures together.
+fn table(
+    method: &MethodFigures,
+    header: &[&str],
+    of: impl Fn(&ClassFigures) -> &Figures,
+    pooled: Option<&Figures>,
+    cells: impl Fn(&Figures) -> Vec<String>,
+) -> String {
+    let line = |name: &str, figures: &Figures| [vec![name.to_owned()], cells(figures)].concat();
+    let mut all = lines(method, |class| line(&class.class, of(class)));
+    all.extend(pooled.map(|figures| line("pooled", figures)));
+    aligned(&header.iter().map(ToString::to_string).collect::<Vec<_>>(), &all, 1 + usize::from(pooled.is_some()))
 }
 
-fn raw(method: &MethodFigures) -> String {
-    let header = row([
-        "class",
-        "AUROC",
-        "AUPRO",
-        "AP",
-        "F1-max",
-        "IoU",
-        "threshold",
-        "F1 shared",
-        "IoU shared",
-        "img AUROC",
-        "img AP",
-        "img F1-max",
-        "threshold",
-        "img F1 shared",
-    ]);
-    let cells = |name: &str, figures: &Figures, shared: [String; 3]| {
-        let Figures { pixel, image } = figures;
-        let [pixel_f1, pixel_iou, image_f1] = shared;
-        let mut cells = vec![name.to_owned()];
-        cells.extend([pixel.auroc, pixel.aupro, pixel.ap, pixel.f1, pixel.iou].map(percent));
-        cells.extend([threshold(pixel.threshold), pixel_f1, pixel_iou]);
-        cells.extend([image.auroc, image.ap, image.f1].map(percent));
-        cells.extend([threshold(image.threshold), image_f1]);
+fn pixels(method: &MethodFigures, of: impl Fn(&ClassFigures) -> &Figures, pooled: Option<&Figures>) -> String {
+    let header = ["pixels", "AUROC", "AUPRO", "AP", "F1-max", "IoU", "threshold"];
+    table(method, &header, of, pooled, |Figures { pixel, .. }| {
+        let mut cells = [pixel.auroc, pixel.aupro, pixel.ap, pixel.f1, pixel.iou].map(percent).to_vec();
+        cells.push(threshold(pixel.threshold));
+        cells
+    })
+}
+
+fn pictures(method: &MethodFigures, of: impl Fn(&ClassFigures) -> &Figures, pooled: Option<&Figures>) -> String {
+    let header = ["pictures", "AUROC", "AP", "F1-max", "threshold"];
+    table(method, &header, of, pooled, |Figures { image, .. }| {
+        let mut cells = [image.auroc, image.ap, image.f1].map(percent).to_vec();
+        cells.push(threshold(image.threshold));
+        cells
+    })
+}
+
+/// With one threshold for all classes, and how many pictures there are.
+fn shared(method: &MethodFigures) -> String {
+    let line = |class: &ClassFigures| {
+        let mut cells = vec![class.class.clone(), class.good.to_string(), class.anomalous.to_string()];
+        cells.extend([class.shared.pixel_f1, class.shared.pixel_iou, class.shared.image_f1].map(percent));
         cells
     };
-    let line = |class: &ClassFigures| {
-        let shared = [class.shared.pixel_f1, class.shared.pixel_iou, class.shared.image_f1].map(percent);
-        cells(&class.class, &class.raw, shared)
-    };
-    let mut all = lines(method, line);
-    all.push(cells("pooled", &method.pooled, [String::new(), String::new(), String::new()]));
-    aligned(&header, &all, 2)
+    let header = row(["one threshold", "good", "bad", "pixel F1", "pixel IoU", "picture F1"]);
+    aligned(&header, &lines(method, line), 1)
 }
 
 fn by_size(sizes: &BySize) -> String {

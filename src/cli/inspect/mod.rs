@@ -16,6 +16,7 @@ use clap::Args;
 use super::engine_arguments::EngineArguments;
 use super::failure::{self, wrong_arguments};
 use super::levels_argument;
+use super::shipped_model;
 use super::terminal::{self, note};
 use crate::clock::{Clock, SystemClock};
 use crate::engine;
@@ -24,14 +25,15 @@ use crate::line::locating::{NotPlaced, Placed};
 use crate::line::recipe::no_verdict;
 use crate::look::{Asked, LookError, Looker};
 use crate::memory::Memory;
-use crate::overlay;
+use crate::overlay::{self, Caption};
 use crate::source::image_file::{self, ImageFileError};
 use report::{Found, report};
 
 #[derive(Args)]
 pub struct InspectArguments {
-    /// Model bundle [default: that of --recipe, with its engine and precision]
-    #[arg(long, value_name = "BUNDLE", required_unless_present = "recipe")]
+    /// Model bundle [default: that of --recipe, with its engine and precision; without one vcp-demo, which ships with the program
+    /// and knows synthetic products alone]
+    #[arg(long, value_name = "BUNDLE")]
     model: Option<PathBuf>,
     /// Judge by the recipe in this line's settings: verdict, defects and their area, as the line gives them. A recipe that
     /// came to the line by command is not in its settings.
@@ -77,7 +79,10 @@ pub fn run(arguments: &InspectArguments) -> anyhow::Result<()> {
     let spec = match (&arguments.model, config) {
         (Some(bundle), _) => arguments.engine.spec(bundle, 1),
         (None, Some(config)) => arguments.engine.over(config.engine),
-        (None, None) => bail!("no model; name one with --model"),
+        (None, None) => {
+            note!("model vcp-demo, which knows synthetic products alone; name yours with --model BUNDLE");
+            arguments.engine.spec(&shipped_model::find()?, 1)
+        }
     };
     failure::bundle_there(&spec.bundle)?;
     let (images, unreadable) = images::find(&arguments.images)?;
@@ -158,7 +163,9 @@ pub fn run(arguments: &InspectArguments) -> anyhow::Result<()> {
         }
         if let Some(folder) = &arguments.overlays {
             let file = output(folder, name, ".png")?;
-            overlay::draw(&frame.image, &map, outline)
+            let verdict = inspection.as_ref().map(|inspection| inspection.verdict);
+            let caption = Caption { verdict, score: prediction.score, peak: prediction.map.peak(), outline };
+            overlay::captioned(&overlay::draw(&frame.image, &map, outline), &caption)
                 .save(&file)
                 .with_context(|| format!("writing {}", file.display()))?;
         }

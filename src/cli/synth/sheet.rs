@@ -3,18 +3,22 @@
 use std::path::Path;
 
 use anyhow::Context;
+use image::{Rgb, RgbImage};
 use rayon::prelude::*;
 
 use super::png_file;
 use crate::cli::failure::wrong_arguments;
+use crate::lettering;
 use crate::synth::{Class, Defect, DefectKind, Request, Sample, render};
 
 /// Pixels between the pictures.
 const GAP: usize = 4;
+/// Rows above each for its name.
+const NAME: usize = lettering::SIDE as usize + 2;
 /// A larger sheet is more than viewers open and memory should hold.
 const MOST_PIXELS: usize = 200_000_000;
 
-/// A row for each class: good, then every kind of defect on the very same product.
+/// A row for each class: good, under its name, then every kind of defect on the very same product.
 pub fn write(
     file: &Path,
     classes: &[Class],
@@ -24,7 +28,7 @@ pub fn write(
     seed: u64,
 ) -> anyhow::Result<()> {
     let side = size as usize + GAP;
-    let (width, height) = ((kinds.len() + 1) * side + GAP, classes.len() * side + GAP);
+    let (width, height) = ((kinds.len() + 1) * side + GAP, classes.len() * (side + NAME) + GAP);
     if width * height > MOST_PIXELS {
         return Err(wrong_arguments(format!(
             "a contact sheet of {width}x{height} pixels is too large; choose a smaller --size or fewer --classes"
@@ -40,12 +44,16 @@ pub fn write(
         .collect();
     let samples: Vec<(usize, usize, Sample)> =
         cells.par_iter().map(|(row, column, request)| (*row, *column, render(request))).collect();
-    let mut sheet = vec![u8::MAX; width * height * 3];
+    let mut sheet = RgbImage::from_pixel(width as u32, height as u32, Rgb([u8::MAX; 3]));
     for (row, column, sample) in &samples {
-        let (left, top) = (GAP + column * side, GAP + row * side);
-        for (y, line) in sample.rgb.chunks_exact(size as usize * 3).enumerate() {
-            let at = ((top + y) * width + left) * 3;
-            sheet[at..at + line.len()].copy_from_slice(line);
+        let (left, top) = ((GAP + column * side) as u32, (GAP + row * (side + NAME)) as u32);
+        let name = column.checked_sub(1).map_or(classes[*row].name(), |defect| kinds[defect].name());
+        let fits = size as usize / lettering::SIDE as usize;
+        let name: String = name.chars().take(fits).collect();
+        lettering::write(&mut sheet, &name, (left, top), 1, Rgb([0; 3]));
+        for (pixel, rgb) in sample.rgb.as_chunks::<3>().0.iter().enumerate() {
+            let (x, y) = ((pixel % size as usize) as u32, (pixel / size as usize + NAME) as u32);
+            sheet.put_pixel(left + x, top + y, Rgb(*rgb));
         }
     }
     let bytes = png_file::encode(&sheet, width as u32, png::ColorType::Rgb)?;

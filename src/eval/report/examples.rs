@@ -94,7 +94,7 @@ pub(super) fn draw(
         };
         examples.push(Example {
             sort,
-            name: item.image.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            name: with_folder(&item.image),
             kind: item.kind.clone(),
             ap,
             score: score(picture),
@@ -102,6 +102,13 @@ pub(super) fn draw(
         });
     }
     Ok(examples)
+}
+
+/// A picture's name with its folder: `000.png` is there once for each kind of defect.
+fn with_folder(image: &Path) -> String {
+    let name = image.file_name().unwrap_or_default();
+    let folder = image.parent().and_then(Path::file_name);
+    folder.map_or_else(|| Path::new(name).to_owned(), |folder| Path::new(folder).join(name)).display().to_string()
 }
 
 /// The pictures to show: best first, then worst, then the good ones that look most anomalous; none twice.

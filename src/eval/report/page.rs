@@ -265,6 +265,12 @@ fn class_section(class: usize, methods: &[Outcome], examples: &[Example]) -> Res
                 span { "AUROC " (percent(figures.normalised.pixel.auroc)) } span { "AUPRO " (percent(figures.normalised.pixel.aupro)) }
                 span { "AP " (percent(figures.normalised.pixel.ap)) } span { "image AUROC " (percent(figures.normalised.image.auroc)) }
             }
+            @if !examples.is_empty() {
+                p.legend {
+                    "On the pictures: " span.key.truth {} " turquoise line: the true defect. White line with a black one around it: \
+                     where the map reaches the threshold. Colours from yellow over red to purple: the map, low to high."
+                }
+            }
             @for (title, sort) in [
                 ("Found best", Sort::Best), ("Found worst", Sort::Worst), ("Good, and most suspicious", Sort::Alarm),
             ] {

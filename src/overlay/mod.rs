@@ -1,16 +1,23 @@
 //! The picture an operator looks at: the frame with its anomaly map over it.
 
+mod caption;
+
+pub use caption::{Caption, captioned};
+
 use image::{Rgb, RgbImage, Rgba, RgbaImage};
 
 use crate::anomaly::AnomalyMap;
 use crate::frame::Image;
 
-/// Share of the outlined value below which the picture stays untouched; above, colour grows in.
-const CLEAR: f32 = 0.7;
+/// Share of the outlined value below which the picture stays untouched; above, colour grows in, fast at first: what did not reach the
+/// threshold is to be seen as well.
+const CLEAR: f32 = 0.4;
 /// Share of the colour where the map is 1.
 const STRONGEST: f32 = 0.65;
-/// Outline of regions.
-const OUTLINE: Rgb<u8> = Rgb([255, 255, 255]);
+/// Outline of regions within and around them: one of the two is seen on any part.
+const OUTLINE: [Rgb<u8>; 2] = [Rgb([255, 255, 255]), Rgb([0, 0, 0])];
+/// The shorter side of a picture on which each of both lines is one pixel wide.
+const FINE: u32 = 400;
 
 /// Anchor colours of the scale from 0 to 1: yellow over orange to magenta, readable with colour-blind eyes on grey parts.
 const SCALE: [[f32; 3]; 4] = [[255.0, 230.0, 80.0], [250.0, 150.0, 30.0], [220.0, 50.0, 60.0], [190.0, 0.0, 140.0]];
@@ -22,12 +29,37 @@ pub fn draw(image: &Image, map: &AnomalyMap, outline: f32) -> RgbImage {
     let mut picture = RgbImage::from_fn(image.width, image.height, |x, y| {
         let here = value(x, y);
         let colour = colour(here);
-        let share = STRONGEST * ((here - clear) / (1.0 - clear)).clamp(0.0, 1.0);
+        let share = STRONGEST * ((here - clear) / (1.0 - clear)).clamp(0.0, 1.0).sqrt();
         let pixel = image.rgb_at(x, y);
         Rgb(std::array::from_fn(|c| (f32::from(pixel[c]) * (1.0 - share) + colour[c] * share).round() as u8))
     });
-    draw_outline(&mut picture, OUTLINE, |x, y| value(x, y) >= outline);
+    draw_both_outlines(&mut picture, |x, y| value(x, y) >= outline);
     picture
+}
+
+/// A light line within the border of where `inside` is true, a dark one around it.
+fn draw_both_outlines(picture: &mut RgbImage, inside: impl Fn(u32, u32) -> bool) {
+    let (width, height) = picture.dimensions();
+    let thick = (width.min(height) / FINE).max(1);
+    let marked: Vec<bool> =
+        (0..height).flat_map(|y| (0..width).map(move |x| (x, y))).map(|(x, y)| inside(x, y)).collect();
+    let marked = |x: u32, y: u32| marked[(y * width + x) as usize];
+    let differs = |x: u32, y: u32, (dx, dy): (i32, i32)| match (x.checked_add_signed(dx), y.checked_add_signed(dy)) {
+        (Some(x), Some(y)) => x < width && y < height && !marked(x, y),
+        _ => false,
+    };
+    for (x, y) in (0..height).flat_map(|y| (0..width).map(move |x| (x, y))) {
+        if !marked(x, y) || ![(1, 0), (-1, 0), (0, 1), (0, -1)].into_iter().any(|step| differs(x, y, step)) {
+            continue;
+        }
+        for y in y.saturating_sub(thick)..=(y + thick).min(height - 1) {
+            for x in x.saturating_sub(thick)..=(x + thick).min(width - 1) {
+                let within = marked(x, y);
+                // Around it the whole square is dark, within it the line has the width that it has outside.
+                picture.put_pixel(x, y, OUTLINE[usize::from(!within)]);
+            }
+        }
+    }
 }
 
 /// The colours of [`draw`] for a frame of size `of`, alone and `width × height`, to be laid over the picture by whoever shows
