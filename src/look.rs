@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use crate::anomaly::{AnomalyMap, Prediction, StageTimes};
-use crate::engine::{Engine, EngineError, Tiles};
+use crate::engine::{Engine, EngineError, Tiles, nothing_comes};
 use crate::frame::Frame;
 use crate::memory::{Memory, MemoryError};
 use crate::verdict::TileCount;
@@ -164,7 +164,7 @@ impl Looker {
             return self.look_at_tiles(engine, frame, asked, seen);
         }
         let view = self.cut(frame)?;
-        let answers = engine.infer_until(&[&view], &[asked.until], &Vec::new)?;
+        let answers = engine.infer_until(&[&view], &[asked.until], &nothing_comes)?;
         let answer = answers.into_iter().next().ok_or_else(|| no_answer(engine))??;
         if let Some(seen) = &mut seen {
             seen(&answer, size);

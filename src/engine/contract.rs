@@ -9,20 +9,24 @@ use crate::event::ModelInfo;
 use crate::frame::{Frame, Image};
 use crate::weights::bundle::Bundle;
 
+/// Answers with pictures of the next frames in turn, at most so many, which the engine will be asked for next in this order: nothing
+/// newer takes their place, but a part that nobody waits for any longer may leave a gap.
+pub type Coming<'a> = dyn Fn(usize) -> Vec<Image> + 'a;
+
+/// The [`Coming`] of those who know of no next frame.
+pub fn nothing_comes(_: usize) -> Vec<Image> {
+    Vec::new()
+}
+
 /// Runs the model. Opened inside the thread that uses it; not `Send`.
 ///
 /// Implemented by the four engines, by the bench's engine that replays one map, and by those that tests break.
 pub trait Engine {
     /// One prediction per frame, in order. Takes at most [`EngineInfo::max_batch`] frames.
     fn infer(&mut self, frames: &[&Frame]) -> Result<Vec<Prediction>, EngineError>;
-    /// As [`Self::infer`]. An engine with memory of its own may ask `coming`, while the answer is computed, for pictures
-    /// that will probably be next, at most a batch of them, and bring them there. Whatever is asked for next is answered
-    /// all the same.
-    fn infer_looking_ahead(
-        &mut self,
-        frames: &[&Frame],
-        _coming: &dyn Fn() -> Vec<Image>,
-    ) -> Result<Vec<Prediction>, EngineError> {
+    /// As [`Self::infer`]. While the answers are computed, an engine may ask `coming` for pictures that are next, as often as it has
+    /// room for them, and begin with them. Whatever is asked for next is answered all the same.
+    fn infer_looking_ahead(&mut self, frames: &[&Frame], _coming: &Coming<'_>) -> Result<Vec<Prediction>, EngineError> {
         self.infer(frames)
     }
     /// As [`Self::infer_looking_ahead`]; the answer for each frame counts until its `due` and no longer. An engine that asks other
@@ -31,7 +35,7 @@ pub trait Engine {
         &mut self,
         frames: &[&Frame],
         _due: &[Option<Instant>],
-        coming: &dyn Fn() -> Vec<Image>,
+        coming: &Coming<'_>,
     ) -> Result<Vec<Result<Prediction, EngineError>>, EngineError> {
         Ok(self.infer_looking_ahead(frames, coming)?.into_iter().map(Ok).collect())
     }
@@ -46,7 +50,7 @@ pub trait Engine {
             }
             let batch: Vec<Frame> = (first..count.min(first + most)).map(|at| tiles.cut(at)).collect();
             let due = vec![tiles.until(); batch.len()];
-            let answers = self.infer_until(&batch.iter().collect::<Vec<_>>(), &due, &Vec::new)?;
+            let answers = self.infer_until(&batch.iter().collect::<Vec<_>>(), &due, &nothing_comes)?;
             if answers.len() != batch.len() {
                 let reason = format!("{} predictions for {} tiles", answers.len(), batch.len());
                 return Err(EngineError::Runtime { engine: self.info().engine, step: "inference", reason });

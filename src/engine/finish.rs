@@ -5,7 +5,7 @@ use crate::vcp_clip::Architecture;
 use crate::vcp_clip::eager::Eager;
 use crate::vcp_clip::maps::{Fused, MapFusion};
 use crate::vcp_clip::network::TextConstants;
-use crate::vcp_clip::post_vcp::PostVcp;
+use crate::vcp_clip::post_vcp::{PostVcp, TokenValue};
 use crate::weights::bundle::{Bundle, BundleError};
 
 /// The part of the model behind the graph.
@@ -40,7 +40,7 @@ impl Finish {
 
     /// One image's network outputs → maps and score. `tokens` are N×Cv per tapped layer, `text` 2×Ct, `raw` N×2 per
     /// tapped layer.
-    pub fn run(&self, tokens: &[&[f32]], text: &[f32], raw: &[&[f32]]) -> Fused {
+    pub fn run<T: TokenValue>(&self, tokens: &[&[T]], text: &[f32], raw: &[&[f32]]) -> Fused {
         let new = self.post_vcp.difference_maps(tokens, text);
         let raw: Vec<Vec<f32>> =
             raw.iter().map(|logits| logits.chunks_exact(2).map(|pair| pair[1] - pair[0]).collect()).collect();

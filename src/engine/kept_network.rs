@@ -76,6 +76,14 @@ impl NetworkFiles {
         self.folder().join(GRAPH)
     }
 
+    /// The folder, where they stay for the next start.
+    pub fn stay_in(&self) -> Option<&Path> {
+        match &self.0 {
+            Folder::Kept(folder) => Some(folder),
+            Folder::Once(_) => None,
+        }
+    }
+
     /// Whether it is there no more: another process has made room for its own.
     pub fn are_gone(&self) -> bool {
         !self.graph().exists() || !self.weights().exists()

@@ -40,10 +40,12 @@ pub mod tensorrt;
 #[cfg(not(feature = "tensorrt"))]
 #[path = "tensorrt_absent.rs"]
 pub mod tensorrt;
+#[cfg(feature = "openvino")]
+mod tested;
 pub mod trial;
 
 pub use choice::{EngineChoice, Precision};
-pub use contract::{Engine, EngineInfo, Tiles};
+pub use contract::{Coming, Engine, EngineInfo, Tiles, nothing_comes};
 pub use error::EngineError;
 pub use spec::{EngineSpec, PlanSpec};
 

@@ -1,43 +1,58 @@
 //! The OpenVINO engine: the network compiled for this CPU from the recorded ONNX graph, the rest as our own code.
 
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::time::Instant;
 
-use openvino::{CompiledModel, Core, DeviceType, InferRequest, PropertyKey, RwPropertyKey, Tensor};
+use bytemuck::Pod;
+use half::bf16;
+use openvino::{Core, DeviceType, PropertyKey, RwPropertyKey};
 
 use crate::anomaly::{Prediction, StageTimes};
 use crate::frame::{Frame, Image};
 use crate::tokens::PatchTokens;
 use crate::vcp_clip::Architecture;
+use crate::vcp_clip::post_vcp::TokenValue;
 use crate::vcp_clip::preprocess::Preprocessor;
 use crate::weights::bundle::Bundle;
 
 use super::finish::Finish;
 use super::onnx::OutputNames;
-use super::openvino_compile::{Arithmetic, Delivery, compile, core, extras, floats, slices};
-use super::openvino_lanes::{Lanes, Streams, runtime, tensor};
+use super::openvino_compile::{Arithmetic, Compiled, Delivery, compile, core, extras, floats, slices};
+use super::openvino_lanes::{About, Ended, Lanes, Streams, runtime};
 use super::scales::Scales;
-use super::{Engine, EngineChoice, EngineError, EngineInfo, EngineSpec, Precision, Tiles, prepare, self_test};
+use super::tested::Tested;
+use super::{
+    Coming, Engine, EngineChoice, EngineError, EngineInfo, EngineSpec, Precision, Tiles, nothing_comes, prepare,
+    self_test,
+};
 
 pub use super::openvino_compile::usual_precision;
 pub use super::openvino_probe::{network_tail, watch};
 
 /// Runs on the CPU. A frame alone has every core; frames that wait together, and tiles, go side by side where the network is so
 /// small that one of them leaves cores idle. A large one takes one frame at a time: a CPU gains nothing from its batch, every frame
-/// of one would wait for the last, and one compiled shape is one copy of the weights in memory.
+/// of one would wait for the last, and one compiled shape is one copy of the weights in memory. What comes next begins as soon as
+/// the network has room for it, while answers are still being made of what it has said.
 pub struct OpenvinoEngine {
-    // Field order is drop order: the request goes before the model it belongs to, the core last.
-    lanes: Option<Lanes>,
-    request: InferRequest,
-    compiled: CompiledModel,
+    // Field order is drop order: requests and what they belong to go before the core.
+    side_by_side: Option<Lanes>,
+    alone: Lanes,
     core: Core,
-    input: Tensor,
-    names: OutputNames,
-    finish: Finish,
-    preprocessor: Preprocessor,
-    architecture: Architecture,
+    ends: Ends,
+    streams: Streams,
     info: EngineInfo,
     spec: EngineSpec,
     scales: Option<Scales>,
+}
+
+/// What lies before and behind the network.
+struct Ends {
+    preprocessor: Preprocessor,
+    names: OutputNames,
+    finish: Finish,
+    architecture: Architecture,
+    /// Tokens come in bfloat16, which the network computes in.
+    tokens_are_narrow: bool,
     hands_out_tokens: bool,
     hands_out_paths: bool,
 }
@@ -45,16 +60,21 @@ pub struct OpenvinoEngine {
 impl OpenvinoEngine {
     /// Compiles the network for the CPU. Takes seconds for a ViT-L/14.
     pub fn open(spec: &EngineSpec) -> Result<Self, EngineError> {
-        Self::open_with(spec, &Delivery::usual())
+        Self::open_with(spec, Delivery::usual())
     }
 
-    fn open_with(spec: &EngineSpec, delivery: &Delivery) -> Result<Self, EngineError> {
+    fn open_with(spec: &EngineSpec, delivery: Delivery) -> Result<Self, EngineError> {
         let bundle = Bundle::open(&spec.bundle)?;
         let arithmetic = Arithmetic::choose(spec, &bundle)?;
-        let mut engine = Self::compute(spec, bundle, arithmetic, delivery)?;
+        let (mut engine, stays_in) = Self::compute(spec, bundle, arithmetic, delivery)?;
         // Products of integers depend on the processor more than others do: some saturate on their way.
         if let Some(expected) = engine.scales.as_ref().map(|scales| scales.expected.clone()) {
-            self_test::check(&mut engine, &expected)?;
+            let runtime = format!("{} {:?}", openvino::version().build_number, spec.threads);
+            let tested = stays_in.and_then(|folder| Tested::of(&folder, &runtime));
+            if !tested.as_ref().is_some_and(Tested::was_right) {
+                self_test::check(&mut engine, &expected)?;
+                tested.iter().for_each(Tested::is_right);
+            }
         }
         Ok(engine)
     }
@@ -64,32 +84,37 @@ impl OpenvinoEngine {
     pub fn with_scales(spec: &EngineSpec, scales: Scales) -> Result<Self, EngineError> {
         let precision = if spec.precision == Precision::Fp8 { Precision::Fp8 } else { Precision::Int8 };
         let arithmetic = Arithmetic { precision, scales: Some(scales) };
-        Self::compute(spec, Bundle::open(&spec.bundle)?, arithmetic, &Delivery::usual())
+        Ok(Self::compute(spec, Bundle::open(&spec.bundle)?, arithmetic, Delivery::usual())?.0)
     }
 
+    /// Also where the network stays for the next start.
     fn compute(
         spec: &EngineSpec,
         bundle: Bundle,
         arithmetic: Arithmetic,
-        delivery: &Delivery,
-    ) -> Result<Self, EngineError> {
+        delivery: Delivery,
+    ) -> Result<(Self, Option<PathBuf>), EngineError> {
         let mut core = core(spec, arithmetic.hint())?;
         let architecture = bundle.manifest().architecture.clone();
         let size = architecture.image_size as i64;
-        let names = OutputNames::new(&architecture.taps);
-        let finish = Finish::new(&bundle)?;
-        let info = EngineInfo::new(
-            &bundle,
-            EngineChoice::Openvino,
-            arithmetic.precision,
-            Streams::choose(bundle.manifest().weights.bytes, spec.threads).count().min(spec.max_batch),
-        );
-        let preprocessor = prepare::preprocessor(&bundle);
+        let streams = Streams::choose(bundle.manifest().weights.bytes, spec.threads);
+        let most = streams.count().min(spec.max_batch);
+        let info = EngineInfo::new(&bundle, EngineChoice::Openvino, arithmetic.precision, most);
+        let ends = Ends {
+            preprocessor: prepare::preprocessor(&bundle),
+            names: OutputNames::new(&architecture.taps),
+            finish: Finish::new(&bundle)?,
+            architecture,
+            tokens_are_narrow: arithmetic.hint() == "bf16",
+            hands_out_tokens: false,
+            hands_out_paths: false,
+        };
 
         let shape = [1, 3, size, size];
-        let mut compiled =
-            compile(&mut core, bundle, delivery, &shape, extras(arithmetic.scales.as_ref(), arithmetic.precision))?;
-        let taken = compiled
+        let extras = extras(arithmetic.scales.as_ref(), arithmetic.precision);
+        let delivery = Delivery { narrow: ends.narrow(), ..delivery };
+        let Compiled { network, stays_in } = compile(&mut core, bundle, &delivery, &shape, extras)?;
+        let taken = network
             .get_property(&PropertyKey::Rw(RwPropertyKey::HintInferencePrecision))
             .map_err(runtime("reading the precision"))?
             .into_owned();
@@ -100,163 +125,167 @@ impl OpenvinoEngine {
                 available: "only fp32 on this CPU",
             });
         }
-        let request = compiled.create_infer_request().map_err(runtime("creating a request"))?;
-        let input = tensor(&shape)?;
-        Ok(Self {
-            lanes: None,
-            request,
-            compiled,
-            core,
-            input,
-            names,
-            finish,
-            preprocessor,
-            architecture,
-            info,
-            spec: spec.clone(),
-            scales: arithmetic.scales,
-            hands_out_tokens: false,
-            hands_out_paths: false,
-        })
+        let alone = Lanes::new(network, 1, shape);
+        let (spec, scales) = (spec.clone(), arithmetic.scales);
+        Ok((Self { side_by_side: None, alone, core, ends, streams, info, spec, scales }, stays_in))
     }
 
-    fn look(&mut self, image: &Image) -> Result<Prediction, EngineError> {
-        let start = Instant::now();
-        let data = self.input.get_data_mut::<f32>().map_err(runtime("input tensor"))?;
-        self.preprocessor.run(image, data);
-        self.request.set_input_tensor(&self.input).map_err(runtime("input tensor"))?;
-        let preprocessed = Instant::now();
-        self.request.infer().map_err(runtime("inference"))?;
-        let inferred = Instant::now();
-
-        let times = StageTimes {
-            preprocess: preprocessed - start,
-            inference: inferred - preprocessed,
-            postprocess: Duration::ZERO,
-        };
-        self.answer(&self.request, times)
-    }
-
-    /// What the outputs of a request that has ended say.
-    fn answer(&self, request: &InferRequest, times: StageTimes) -> Result<Prediction, EngineError> {
-        let begin = Instant::now();
-        let output = |name: &String| request.get_tensor(name).map_err(runtime("reading an output"));
-        let tokens = self.names.tokens.iter().map(output).collect::<Result<Vec<_>, _>>()?;
-        let raw = self.names.raw.iter().map(output).collect::<Result<Vec<_>, _>>()?;
-        let text = output(&self.names.text)?;
-        let taps = slices(&tokens)?;
-        let fused = self.finish.run(&taps, floats(&text)?, &slices(&raw)?);
-        let (grid, width) = (self.architecture.grid(), self.architecture.vision_width);
-        let handed_out = || PatchTokens::new(grid, width, taps.iter().map(|tap| tap.to_vec()).collect());
-        let tokens = self.hands_out_tokens.then(handed_out);
-        let times = StageTimes { postprocess: begin.elapsed(), ..times };
-        let score = fused.score;
-        Ok(Prediction { map: fused.into_map(&self.architecture, self.hands_out_paths), score, times, tokens })
-    }
-
-    /// Requests that run side by side. A small network leaves cores idle when one request has them all, so that it gets a thread
-    /// for each; a large one fills them, and has its weights in memory only once.
-    fn make_lanes(&mut self) -> Result<Lanes, EngineError> {
-        let bundle = Bundle::open(&self.spec.bundle)?;
-        let size = self.architecture.image_size as i64;
-        let shape = [1, 3, size, size];
-        let bytes = bundle.manifest().weights.bytes;
-        let streams = Streams::choose(bytes, self.spec.threads);
-        if !streams.side_by_side() {
-            return Lanes::new(&mut self.compiled, streams, &shape);
+    /// A small network leaves cores idle when one request has them all, so that it gets a thread for each; a large one fills them,
+    /// and has its weights in memory only once.
+    fn has_side_by_side(&mut self) -> Result<bool, EngineError> {
+        if self.side_by_side.is_some() || !self.streams.side_by_side() {
+            return Ok(self.side_by_side.is_some());
         }
+        let bundle = Bundle::open(&self.spec.bundle)?;
+        let size = self.ends.architecture.image_size as i64;
+        let shape = [1, 3, size, size];
         let mut set = |key: RwPropertyKey, value: &str| {
             self.core.set_property(&DeviceType::CPU, &key, value).map_err(runtime("setting a CPU property"))
         };
         set(RwPropertyKey::HintPerformanceMode, "THROUGHPUT")?;
-        set(RwPropertyKey::NumStreams, &streams.count().to_string())?;
-        let mut own = compile(
-            &mut self.core,
-            bundle,
-            &Delivery::usual(),
-            &shape,
-            extras(self.scales.as_ref(), self.info.precision),
-        )?;
-        let lanes = Lanes::new(&mut own, streams, &shape)?;
-        Ok(lanes.with(own))
+        set(RwPropertyKey::NumStreams, &self.streams.count().to_string())?;
+        let extras = extras(self.scales.as_ref(), self.info.precision);
+        let delivery = Delivery { narrow: self.ends.narrow(), ..Delivery::usual() };
+        let compiled = compile(&mut self.core, bundle, &delivery, &shape, extras)?.network;
+        self.side_by_side = Some(Lanes::new(compiled, self.streams.count(), shape));
+        Ok(true)
     }
+}
 
-    fn run_tiles(&mut self, lanes: &mut Lanes, tiles: &mut dyn Tiles) -> Result<(), EngineError> {
-        let (count, mut next) = (tiles.count(), 0);
-        loop {
-            while next < count && tiles.wanted() {
-                let Some(lane) = lanes.free() else { break };
-                let begin = Instant::now();
-                let frame = tiles.cut(next);
-                self.preprocessor.run(&frame.image, lane.input()?);
-                lane.start(next, begin.elapsed())?;
-                next += 1;
+impl Ends {
+    /// Begins to look at `frames` and, when all are on their way, at what is coming; answers about the frames as they end.
+    fn look(
+        &mut self,
+        lanes: &mut Lanes,
+        frames: &[&Frame],
+        coming: &Coming<'_>,
+    ) -> Result<Vec<Prediction>, EngineError> {
+        let mut answers: Vec<Option<Prediction>> = frames.iter().map(|_| None).collect();
+        let mut to_begin = frames.iter().map(|frame| &frame.image);
+        while answers.iter().any(Option::is_none) {
+            self.begin(lanes, &mut to_begin, coming)?;
+            if !lanes.wait()? {
+                break;
             }
-            let Some((at, request, times)) = lanes.oldest()? else { return Ok(()) };
-            let wanted = tiles.wanted();
-            if wanted {
-                let answer = self.answer(request, times)?;
-                tiles.take(at, answer);
+            // While this answer is made, the network has something to do.
+            self.begin(lanes, &mut to_begin, coming)?;
+            let Some(ended) = lanes.ended() else { break };
+            if let About::Picture(image) = ended.about {
+                let mut wanted =
+                    frames.iter().zip(&mut answers).filter(|(frame, _)| frame.image.is_same(image)).map(|(_, at)| at);
+                if let Some(first) = wanted.next() {
+                    let answer = first.insert(self.answer(&ended)?);
+                    wanted.for_each(|other| *other = Some(answer.clone()));
+                }
             }
             lanes.give_back();
         }
-    }
-}
-
-/// Frames as if they were tiles of one.
-struct SideBySide<'a> {
-    frames: &'a [&'a Frame],
-    answers: Vec<Option<Prediction>>,
-}
-
-impl Tiles for SideBySide<'_> {
-    fn count(&self) -> usize {
-        self.frames.len()
-    }
-
-    fn cut(&mut self, at: usize) -> Frame {
-        self.frames[at].clone()
-    }
-
-    fn take(&mut self, at: usize, answer: Prediction) {
-        self.answers[at] = Some(answer);
-    }
-}
-
-impl Engine for OpenvinoEngine {
-    fn infer(&mut self, frames: &[&Frame]) -> Result<Vec<Prediction>, EngineError> {
-        self.info.check_batch(frames.len())?;
-        if let [frame] = frames {
-            return Ok(vec![self.look(&frame.image)?]);
-        }
-        let mut side_by_side = SideBySide { frames, answers: frames.iter().map(|_| None).collect() };
-        self.infer_tiles(&mut side_by_side)?;
-        side_by_side.answers.into_iter().collect::<Option<Vec<_>>>().ok_or_else(|| EngineError::Runtime {
+        answers.into_iter().collect::<Option<Vec<_>>>().ok_or_else(|| EngineError::Runtime {
             engine: EngineChoice::Openvino,
             step: "inference",
             reason: "a frame was not answered".into(),
         })
     }
 
-    fn infer_tiles(&mut self, tiles: &mut dyn Tiles) -> Result<(), EngineError> {
-        let mut lanes = match self.lanes.take() {
-            Some(lanes) => lanes,
-            None => self.make_lanes()?,
-        };
-        let run = self.run_tiles(&mut lanes, tiles);
-        // After an error requests may still be on their way: they go with their lanes, which wait for them.
-        if run.is_ok() {
-            self.lanes = Some(lanes);
+    /// Sends pictures on their way that are not yet, for as long as the network has room.
+    fn begin(
+        &mut self,
+        lanes: &mut Lanes,
+        asked: &mut dyn Iterator<Item = &Image>,
+        coming: &Coming<'_>,
+    ) -> Result<(), EngineError> {
+        while lanes.has_room(0) {
+            let image = match asked.next() {
+                Some(image) if lanes.looks_at(image) => continue,
+                Some(image) => image.clone(),
+                None => match coming(1).pop() {
+                    Some(image) if !lanes.looks_at(&image) => image,
+                    _ => break,
+                },
+            };
+            lanes.start(About::Picture(image.clone()), |input| self.preprocessor.run(&image, input))?;
         }
-        run
+        Ok(())
+    }
+
+    fn look_at_tiles(&mut self, lanes: &mut Lanes, tiles: &mut dyn Tiles) -> Result<(), EngineError> {
+        let (count, mut next) = (tiles.count(), 0);
+        loop {
+            while next < count && lanes.has_room(1) && tiles.wanted() {
+                lanes.start(About::Tile(next), |input| self.preprocessor.run(&tiles.cut(next).image, input))?;
+                next += 1;
+            }
+            if !lanes.wait()? {
+                return Ok(());
+            }
+            if let Some(ended) = lanes.ended()
+                && let &About::Tile(at) = ended.about
+                && tiles.wanted()
+            {
+                tiles.take(at, self.answer(&ended)?);
+            }
+            lanes.give_back();
+        }
+    }
+
+    /// Outputs in bfloat16.
+    fn narrow(&self) -> Vec<String> {
+        if self.tokens_are_narrow { self.names.tokens.clone() } else { Vec::new() }
+    }
+
+    /// What the outputs of a request say that has ended.
+    fn answer(&self, ended: &Ended<'_>) -> Result<Prediction, EngineError> {
+        if self.tokens_are_narrow { self.answer_of::<bf16>(ended) } else { self.answer_of::<f32>(ended) }
+    }
+
+    /// The same, with tokens of this type.
+    fn answer_of<T: TokenValue + Pod>(&self, ended: &Ended<'_>) -> Result<Prediction, EngineError> {
+        let begin = Instant::now();
+        let Ended { request, times, .. } = *ended;
+        let output = |name: &String| request.get_tensor(name).map_err(runtime("reading an output"));
+        let tokens = self.names.tokens.iter().map(output).collect::<Result<Vec<_>, _>>()?;
+        let raw = self.names.raw.iter().map(output).collect::<Result<Vec<_>, _>>()?;
+        let text = output(&self.names.text)?;
+        let taps = slices::<T>(&tokens)?;
+        let fused = self.finish.run(&taps, floats(&text)?, &slices(&raw)?);
+        let (grid, width) = (self.architecture.grid(), self.architecture.vision_width);
+        let handed_out = || PatchTokens::new(grid, width, taps.iter().map(|tap| T::floats(tap).into_owned()).collect());
+        let tokens = self.hands_out_tokens.then(handed_out);
+        let times = StageTimes { postprocess: begin.elapsed(), ..times };
+        let score = fused.score;
+        Ok(Prediction { map: fused.into_map(&self.architecture, self.hands_out_paths), score, times, tokens })
+    }
+}
+
+impl Engine for OpenvinoEngine {
+    fn infer(&mut self, frames: &[&Frame]) -> Result<Vec<Prediction>, EngineError> {
+        self.infer_looking_ahead(frames, &nothing_comes)
+    }
+
+    fn infer_looking_ahead(&mut self, frames: &[&Frame], coming: &Coming<'_>) -> Result<Vec<Prediction>, EngineError> {
+        self.info.check_batch(frames.len())?;
+        // A frame alone has every core, unless it is being looked at already.
+        let begun = |lanes: &Lanes| frames.iter().any(|frame| lanes.looks_at(&frame.image));
+        let apart = frames.len() > 1 || self.side_by_side.as_ref().is_some_and(begun);
+        let apart = apart && self.has_side_by_side()?;
+        // Frames that come while one has every core go side by side after it.
+        let coming: &Coming<'_> = if apart || !self.streams.side_by_side() { coming } else { &nothing_comes };
+        let lanes = self.side_by_side.as_mut().filter(|_| apart).unwrap_or(&mut self.alone);
+        self.ends.look(lanes, frames, coming).inspect_err(|_| lanes.clear())
+    }
+
+    fn infer_tiles(&mut self, tiles: &mut dyn Tiles) -> Result<(), EngineError> {
+        let apart = self.has_side_by_side()?;
+        let lanes = self.side_by_side.as_mut().filter(|_| apart).unwrap_or(&mut self.alone);
+        self.ends.look_at_tiles(lanes, tiles).inspect_err(|_| lanes.clear())
     }
 
     fn hand_out_paths(&mut self, wanted: bool) {
-        self.hands_out_paths = wanted;
+        self.ends.hands_out_paths = wanted;
     }
 
     fn hand_out_tokens(&mut self, wanted: bool) {
-        self.hands_out_tokens = wanted;
+        self.ends.hands_out_tokens = wanted;
     }
 
     fn info(&self) -> &EngineInfo {
@@ -266,8 +295,6 @@ impl Engine for OpenvinoEngine {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use super::*;
     use crate::clock::{Clock, SystemClock};
     use crate::frame::PixelFormat;
@@ -302,6 +329,79 @@ mod tests {
     }
 
     #[test]
+    fn pictures_that_came_before_they_were_asked_for_get_the_same_answers() {
+        let folder = tempfile::tempdir().unwrap();
+        let bundle = folder.path().join("bundle");
+        crate::weights::random(&bundle, &small(), 7).unwrap();
+        let engine = EngineChoice::Openvino;
+        let picture = |seed: u32| {
+            let data = (0..60 * 40 * 3).map(|i: u32| (i * i % (200 + seed)) as u8).collect();
+            Frame { image: Image::new(60, 40, PixelFormat::Rgb8, data).unwrap(), ..frame() }
+        };
+        let frames: Vec<Frame> = (0..9).map(picture).collect();
+        for threads in [1, 2] {
+            let spec = EngineSpec { engine, max_batch: 2, threads: Some(threads), ..EngineSpec::new(bundle.clone()) };
+            let mut engine = OpenvinoEngine::open(&spec).unwrap();
+            let alone: Vec<Prediction> = frames.iter().map(|frame| engine.infer(&[frame]).unwrap().remove(0)).collect();
+            let same = |found: &Prediction, at: usize| {
+                let off = found.map.values().iter().zip(alone[at].map.values()).map(|(a, b)| (a - b).abs());
+                off.fold((found.score - alone[at].score).abs(), f32::max) < 1e-5
+            };
+            let most = engine.info().max_batch;
+            let told = std::cell::Cell::new(0);
+            let mut at = 0;
+            while at < frames.len() {
+                // The fifth is not asked for, as a part that nobody waits for any longer, and the sixth comes twice.
+                let batch = if at == 4 { 5..6 } else { at..(at + most).min(frames.len()) };
+                let mut asked: Vec<&Frame> = frames[batch.clone()].iter().collect();
+                if at == 4 && most > 1 {
+                    asked.push(&frames[5]);
+                }
+                let coming = |max: usize| {
+                    let begin = told.get().max(batch.end);
+                    let images: Vec<Image> =
+                        frames[begin..].iter().take(max).map(|frame| frame.image.clone()).collect();
+                    told.set(begin + images.len());
+                    images
+                };
+                let answers = engine.infer_looking_ahead(&asked, &coming).unwrap();
+                assert_eq!(answers.len(), asked.len());
+                for (which, answer) in answers.iter().enumerate() {
+                    assert!(same(answer, batch.start + which.min(batch.len() - 1)), "{threads} threads, {batch:?}");
+                }
+                at = batch.end;
+            }
+            assert_eq!(told.get(), frames.len(), "what comes is begun with");
+            // One that was begun with does not get in the way of others.
+            let ahead = frames[1].image.clone();
+            engine.infer_looking_ahead(&[&frames[0]], &|_| vec![ahead.clone()]).unwrap();
+            let mut tiles = SideBySide { frames: &frames, answers: frames.iter().map(|_| None).collect() };
+            engine.infer_tiles(&mut tiles).unwrap();
+            assert!(tiles.answers.iter().enumerate().all(|(at, answer)| same(answer.as_ref().unwrap(), at)));
+        }
+    }
+
+    /// Frames as if they were tiles of one.
+    struct SideBySide<'a> {
+        frames: &'a [Frame],
+        answers: Vec<Option<Prediction>>,
+    }
+
+    impl Tiles for SideBySide<'_> {
+        fn count(&self) -> usize {
+            self.frames.len()
+        }
+
+        fn cut(&mut self, at: usize) -> Frame {
+            self.frames[at].clone()
+        }
+
+        fn take(&mut self, at: usize, answer: Prediction) {
+            self.answers[at] = Some(answer);
+        }
+    }
+
+    #[test]
     fn weights_beside_the_graph_give_what_weights_inside_give() {
         let folder = tempfile::tempdir().unwrap();
         let bundle = folder.path().join("bundle");
@@ -309,7 +409,8 @@ mod tests {
         let engine = EngineChoice::Openvino;
         let spec = EngineSpec { engine, ..EngineSpec::new(bundle) };
         let map = |inline_limit: u64, cache: Option<PathBuf>| {
-            let mut engine = OpenvinoEngine::open_with(&spec, &Delivery { inline_limit, cache }).unwrap();
+            let mut engine =
+                OpenvinoEngine::open_with(&spec, Delivery { inline_limit, cache, narrow: Vec::new() }).unwrap();
             engine.infer(&[&frame()]).unwrap().remove(0).map
         };
         let (inside, beside) = (map(u64::MAX, None), map(0, None));

@@ -1,8 +1,12 @@
 //! How the network is computed with OpenVINO, and its graph compiled for this CPU.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use openvino::{CompiledModel, Core, DeviceType, Model, PartialShape, RwPropertyKey, Tensor};
+use bytemuck::Pod;
+use openvino::prepostprocess::Pipeline;
+use openvino::{
+    CompiledModel, Core, DeviceType, ElementType, InferenceError, Model, PartialShape, RwPropertyKey, Tensor,
+};
 
 use super::eight_bits::EightBits;
 use super::finish;
@@ -103,18 +107,29 @@ pub(super) fn core(spec: &EngineSpec, hint: &str) -> Result<Core, EngineError> {
 }
 
 /// How the network gets to OpenVINO.
+#[derive(Clone)]
 pub(super) struct Delivery {
     /// Weights up to so many bytes travel inside the graph.
     pub inline_limit: u64,
     /// Folder in which graphs with their weights beside them stay for the next start; `None`: they are deleted when they have been
     /// compiled.
     pub cache: Option<PathBuf>,
+    /// Outputs that are handed over in bfloat16: half of the memory.
+    pub narrow: Vec<String>,
 }
 
 impl Delivery {
     pub fn usual() -> Self {
-        Self { inline_limit: INLINE_LIMIT, cache: scratch::cache().map(|cache| cache.join("openvino")) }
+        let cache = scratch::cache().map(|cache| cache.join("openvino"));
+        Self { inline_limit: INLINE_LIMIT, cache, narrow: Vec::new() }
     }
+}
+
+/// A network that is ready for requests.
+pub(super) struct Compiled {
+    pub network: CompiledModel,
+    /// Where it stays for the next start.
+    pub stays_in: Option<PathBuf>,
 }
 
 /// Reads and compiles the network. Large weights lie beside the graph in a file that OpenVINO maps, and are kept from filling
@@ -125,26 +140,43 @@ pub(super) fn compile(
     delivery: &Delivery,
     input: &[i64; 4],
     extras: Extras<'_>,
-) -> Result<CompiledModel, EngineError> {
+) -> Result<Compiled, EngineError> {
     let input = PartialShape::new_static(4, input).map_err(runtime("input shape"))?;
     let fix_and_compile = |core: &mut Core, model: &mut Model| {
         model.reshape_single_input(&input).map_err(runtime("input shape"))?;
+        let narrowed = narrowed(model, &delivery.narrow).map_err(runtime("setting the type of an output"))?;
+        let model = narrowed.as_ref().unwrap_or(model);
         core.compile_model(model, DeviceType::CPU).map_err(runtime("compiling the network"))
     };
     if bundle.manifest().weights.bytes <= delivery.inline_limit {
         let constants = finish::text_constants(&bundle)?;
         let graph = onnx::encode(&bundle, &constants, Storage::Inline, extras)?;
         let mut model = core.read_model_from_buffer(&graph, None).map_err(runtime("reading the network"))?;
-        return fix_and_compile(core, &mut model);
+        return Ok(Compiled { network: fix_and_compile(core, &mut model)?, stays_in: None });
     }
     let files = NetworkFiles::of(&bundle, extras, delivery.cache.clone())?;
-    match compile_files(core, &files, &fix_and_compile) {
+    let compiled = match compile_files(core, &files, &fix_and_compile) {
         Err(error) if files.are_gone() => {
             tracing::debug!("{error}: they are written once more");
             compile_files(core, &NetworkFiles::of(&bundle, extras, None)?, &fix_and_compile)
         }
         compiled => compiled,
+    };
+    let compiled = Compiled { network: compiled?, stays_in: files.stay_in().map(Path::to_owned) };
+    resident::give_back_freed();
+    Ok(compiled)
+}
+
+/// The model with these outputs in bfloat16, if there are any.
+fn narrowed(model: &Model, outputs: &[String]) -> Result<Option<Model>, InferenceError> {
+    if outputs.is_empty() {
+        return Ok(None);
     }
+    let pipeline = Pipeline::new(model)?;
+    for name in outputs {
+        pipeline.get_output_info_by_name(name)?.get_tensor_info()?.set_element_type(ElementType::Bf16)?;
+    }
+    pipeline.build_new_model().map(Some)
 }
 
 fn compile_files(
@@ -175,7 +207,7 @@ pub(super) fn floats(tensor: &Tensor) -> Result<&[f32], EngineError> {
     tensor.get_data().map_err(runtime("reading an output"))
 }
 
-/// The values of several outputs.
-pub(super) fn slices(tensors: &[Tensor]) -> Result<Vec<&[f32]>, EngineError> {
-    tensors.iter().map(floats).collect()
+/// The values of several outputs, which are of this type.
+pub(super) fn slices<T: Pod>(tensors: &[Tensor]) -> Result<Vec<&[T]>, EngineError> {
+    tensors.iter().map(|tensor| tensor.get_data().map_err(runtime("reading an output"))).collect()
 }

@@ -1,4 +1,4 @@
-//! Requests to OpenVINO that are on their way at the same time, so that the tiles of a frame keep every core busy.
+//! Requests to OpenVINO that are on their way while others are read, so that every core stays busy.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -7,6 +7,7 @@ use openvino::{CompiledModel, ElementType, InferRequest, Shape, Tensor};
 
 use super::{EngineChoice, EngineError};
 use crate::anomaly::StageTimes;
+use crate::frame::Image;
 
 /// Networks with weights up to this many bytes get a thread for each request: their matrices are too small for several.
 const SMALL: u64 = 64 << 20;
@@ -47,30 +48,24 @@ impl Streams {
     }
 }
 
-/// A request with its input, and which tile it is about.
-pub(super) struct Lane {
-    request: InferRequest,
-    input: Tensor,
-    tile: usize,
-    preprocess: Duration,
-    begun: Instant,
-    busy: bool,
+/// What a request looks at.
+pub(super) enum About {
+    /// A tile of a frame, by its place among them.
+    Tile(usize),
+    /// A picture that was asked for, or will be.
+    Picture(Image),
 }
 
-impl Lane {
-    /// The network's input, 3×S×S.
-    pub fn input(&mut self) -> Result<&mut [f32], EngineError> {
-        self.input.get_data_mut::<f32>().map_err(runtime("input tensor"))
-    }
-
-    /// Sends the input on its way; comes back at once.
-    pub fn start(&mut self, tile: usize, preprocess: Duration) -> Result<(), EngineError> {
-        self.request.set_input_tensor(&self.input).map_err(runtime("input tensor"))?;
-        (self.tile, self.preprocess, self.begun) = (tile, preprocess, Instant::now());
-        self.request.infer_async().map_err(runtime("inference"))?;
-        self.busy = true;
-        Ok(())
-    }
+/// A request with its input, and what it looks at.
+struct Lane {
+    // Field order is drop order: the input stays for as long as the request.
+    request: InferRequest,
+    input: Tensor,
+    about: About,
+    preprocess: Duration,
+    begun: Instant,
+    inference: Duration,
+    busy: bool,
 }
 
 impl Drop for Lane {
@@ -82,50 +77,89 @@ impl Drop for Lane {
     }
 }
 
-/// All lanes; those on their way in the order in which they began.
+/// A request that has ended.
+pub(super) struct Ended<'a> {
+    pub about: &'a About,
+    pub request: &'a InferRequest,
+    pub times: StageTimes,
+}
+
+/// The requests of a compiled network; those on their way in the order in which they began.
 pub(super) struct Lanes {
     // Field order is drop order: requests go before the model they belong to.
     free: Vec<Lane>,
     on_their_way: VecDeque<Lane>,
-    _own: Option<CompiledModel>,
+    compiled: CompiledModel,
+    streams: usize,
+    shape: [i64; 4],
+    /// The oldest has ended; its outputs are being read.
+    ended: usize,
 }
 
 impl Lanes {
-    /// One request more than compute at the same time: while they do, the next input is prepared.
-    pub fn new(compiled: &mut CompiledModel, streams: Streams, shape: &[i64; 4]) -> Result<Self, EngineError> {
-        let lane = |_| {
-            let request = compiled.create_infer_request().map_err(runtime("creating a request"))?;
-            let (tile, preprocess, begun, busy) = (0, Duration::ZERO, Instant::now(), false);
-            Ok(Lane { request, input: tensor(shape)?, tile, preprocess, begun, busy })
+    /// Requests are made when they are needed: their outputs take memory.
+    pub fn new(compiled: CompiledModel, streams: usize, shape: [i64; 4]) -> Self {
+        Self { free: Vec::new(), on_their_way: VecDeque::new(), compiled, streams, shape, ended: 0 }
+    }
+
+    /// Whether another request would find at most `queue` others waiting for those that are computed.
+    pub fn has_room(&self, queue: usize) -> bool {
+        self.on_their_way.len() - self.ended < self.streams + queue
+    }
+
+    /// Whether a request looks at this picture.
+    pub fn looks_at(&self, image: &Image) -> bool {
+        self.on_their_way.iter().any(|lane| matches!(&lane.about, About::Picture(picture) if picture.is_same(image)))
+    }
+
+    /// Lets `fill` write the network's input, 3×S×S, and sends it on its way; comes back at once.
+    pub fn start(&mut self, about: About, fill: impl FnOnce(&mut [f32])) -> Result<(), EngineError> {
+        let begin = Instant::now();
+        let mut lane = match self.free.pop() {
+            Some(lane) => lane,
+            None => {
+                let request = self.compiled.create_infer_request().map_err(runtime("creating a request"))?;
+                let (input, about, none) = (tensor(&self.shape)?, About::Tile(0), Duration::ZERO);
+                Lane { request, input, about, preprocess: none, begun: begin, inference: none, busy: false }
+            }
         };
-        let free = (0..=streams.count()).map(lane).collect::<Result<Vec<_>, EngineError>>()?;
-        Ok(Self { free, on_their_way: VecDeque::new(), _own: None })
-    }
-
-    /// The same, with the model that the requests belong to.
-    pub fn with(self, own: CompiledModel) -> Self {
-        Self { _own: Some(own), ..self }
-    }
-
-    /// A lane for the next tile, if one is free; it counts as on its way.
-    pub fn free(&mut self) -> Option<&mut Lane> {
-        let lane = self.free.pop()?;
+        fill(lane.input.get_data_mut::<f32>().map_err(runtime("input tensor"))?);
+        lane.request.set_input_tensor(&lane.input).map_err(runtime("input tensor"))?;
+        (lane.about, lane.preprocess, lane.begun) = (about, begin.elapsed(), Instant::now());
+        lane.request.infer_async().map_err(runtime("inference"))?;
+        lane.busy = true;
         self.on_their_way.push_back(lane);
-        self.on_their_way.back_mut()
+        Ok(())
     }
 
-    /// Waits for the one that began first: its tile, its request and where its time went. `None` when none is on its way.
-    pub fn oldest(&mut self) -> Result<Option<(usize, &InferRequest, StageTimes)>, EngineError> {
-        let Some(lane) = self.on_their_way.front_mut() else { return Ok(None) };
-        lane.request.wait(LOOK_MS).map_err(runtime("inference"))?;
-        lane.busy = false;
-        let times =
-            StageTimes { preprocess: lane.preprocess, inference: lane.begun.elapsed(), postprocess: Duration::ZERO };
-        Ok(Some((lane.tile, &lane.request, times)))
+    /// Waits until the one that began first has ended; whether there is one.
+    pub fn wait(&mut self) -> Result<bool, EngineError> {
+        let Some(lane) = self.on_their_way.front_mut() else { return Ok(false) };
+        if lane.busy {
+            lane.request.wait(LOOK_MS).map_err(runtime("inference"))?;
+            (lane.busy, lane.inference) = (false, lane.begun.elapsed());
+        }
+        self.ended = 1;
+        Ok(true)
     }
 
-    /// The oldest is free again.
+    /// The one that [`Self::wait`] has waited for.
+    pub fn ended(&self) -> Option<Ended<'_>> {
+        let lane = self.on_their_way.front().filter(|_| self.ended > 0)?;
+        let &Lane { preprocess, inference, .. } = lane;
+        let times = StageTimes { preprocess, inference, postprocess: Duration::ZERO };
+        Some(Ended { about: &lane.about, request: &lane.request, times })
+    }
+
+    /// After an error: waits for those on their way, and nobody reads what they say.
+    pub fn clear(&mut self) {
+        self.on_their_way.clear();
+        self.ended = 0;
+    }
+
+    /// Its outputs have been read.
     pub fn give_back(&mut self) {
         self.free.extend(self.on_their_way.pop_front());
+        self.ended = 0;
     }
 }

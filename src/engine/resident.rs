@@ -1,5 +1,5 @@
 //! Keeps a file that a runtime maps from counting as this process's memory longer than it is being read.
-#![allow(unsafe_code)] // one call of madvise, see below
+#![allow(unsafe_code)] // calls of madvise and malloc_trim, see below
 
 use std::path::Path;
 use std::time::Duration;
@@ -29,6 +29,15 @@ pub fn kept_small<R>(file: &Path, work: impl FnOnce() -> R) -> R {
         drop(done);
         result
     })
+}
+
+/// Gives memory back that was freed and that the C library keeps for later: what compiling a large network leaves is never needed again.
+pub fn give_back_freed() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: malloc_trim touches free memory alone, under the allocator's own locks.
+    unsafe {
+        libc::malloc_trim(0);
+    }
 }
 
 /// Drops the resident pages of read-only mappings of `file`.

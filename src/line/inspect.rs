@@ -23,7 +23,7 @@ use super::watch::Looks;
 use super::way::Way;
 use crate::anomaly::Prediction;
 use crate::clock::Clock;
-use crate::engine::{Engine, EngineError, EngineInfo};
+use crate::engine::{Coming, Engine, EngineError, EngineInfo, nothing_comes};
 use crate::frame::{Frame, Image, PixelFormat};
 use crate::look::{Asked, Looker};
 use crate::verdict::{Inspection, NoVerdictReason, Verdict};
@@ -107,6 +107,11 @@ impl InUse {
     }
 }
 
+/// Whether frames are looked at as they were captured.
+fn is_whole(way: &Way) -> bool {
+    way.locate.is_none() && way.view.is_captured()
+}
+
 /// A frame on its way through the engine.
 pub(super) struct Taken {
     pub camera: usize,
@@ -141,21 +146,21 @@ pub(super) struct Inspector<'a> {
 impl Inspector<'_> {
     fn run(mut self, collector: &Collector) {
         let max_batch = self.engine.info().max_batch;
+        let stations = self.post.stations.clone();
+        // What is cut or found first is no picture that the engine can look at before.
+        let seen = || stations.iter().map(|station| is_whole(&station.settings.way())).collect::<Vec<_>>();
         loop {
             match collector.take_batch(max_batch, IDLE) {
                 Batch::Frames(frames) if self.too_late() => {
                     frames.iter().for_each(|(camera, frame)| self.give_up(*camera, frame, NoVerdictReason::Deadline));
                 }
-                Batch::Frames(frames) => self.inspect(frames, &|| {
-                    let coming = collector.coming(max_batch);
-                    coming.into_iter().filter(|image| !image.damaged).collect()
-                }),
+                Batch::Frames(frames) => self.inspect(frames, &|most| collector.coming(most, &seen())),
                 Batch::Idle => {}
                 Batch::Closed => break,
             }
             self.heartbeat.step();
             self.look_again();
-            self.judge_golden(&|| !collector.coming(1).is_empty());
+            self.judge_golden(&|| collector.is_waiting());
         }
         // Every camera has ended: what the sink had no room for keeps nobody waiting but the end.
         while !self.too_late() && !self.all_said() {
@@ -210,7 +215,7 @@ impl Inspector<'_> {
         batch.into_iter().map(take).collect()
     }
 
-    fn inspect(&mut self, mut batch: Vec<(usize, Frame)>, coming: &dyn Fn() -> Vec<Image>) {
+    fn inspect(&mut self, mut batch: Vec<(usize, Frame)>, coming: &Coming<'_>) {
         // Parts that were given up while their frames waited cost the engine nothing.
         batch.retain(|(camera, frame)| self.post.stations[*camera].wants(frame));
         let batch = self.take(batch);
@@ -218,7 +223,6 @@ impl Inspector<'_> {
         if batch.is_empty() {
             return;
         }
-        let is_whole = |way: &Way| way.locate.is_none() && way.view.is_captured();
         let whole = batch.iter().all(|taken| is_whole(&taken.judge.way));
         let views: Vec<Frame> = match whole {
             true => Vec::new(),
@@ -233,10 +237,9 @@ impl Inspector<'_> {
         let learnt = batch.iter().any(|taken| self.post.stations[taken.camera].hand_over.wants_tokens());
         self.ask_for_tokens(learnt || batch.iter().any(|taken| taken.judge.memory.is_some()));
         let begun = self.clock.now().monotonic;
-        let nothing: &dyn Fn() -> Vec<Image> = &Vec::new;
         let due_of = |taken: &Taken| until(&self.post.stations[taken.camera], &taken.placed.frame);
         let due: Vec<_> = batch.iter().filter(|taken| taken.is_seen()).map(due_of).collect();
-        let answer = infer(self.engine, &frames, &due, if whole { coming } else { nothing });
+        let answer = infer(self.engine, &frames, &due, if whole { coming } else { &nothing_comes });
         self.count_batch(answer.as_ref().map_or(true, |answers| answers.iter().any(Result::is_err)));
         match answer {
             Ok(predictions) => {
@@ -442,7 +445,7 @@ fn warm_up(engine: &mut dyn Engine, clock: &dyn Clock) -> Result<(), LineError> 
     let image = Image::new(pixels, pixels, PixelFormat::Gray8, vec![128; side * side])
         .map_err(|_| LineError::WarmUp { side })?;
     let frame = Frame::alone("warm-up", clock.now(), image);
-    let answers = infer(engine, &[&frame], &[None], &Vec::new).map_err(LineError::Engine)?;
+    let answers = infer(engine, &[&frame], &[None], &nothing_comes).map_err(LineError::Engine)?;
     answers.into_iter().try_for_each(|answer| answer.map(|_| ())).map_err(LineError::Engine)
 }
 
@@ -451,7 +454,7 @@ fn infer(
     engine: &mut dyn Engine,
     frames: &[&Frame],
     due: &[Option<Instant>],
-    coming: &dyn Fn() -> Vec<Image>,
+    coming: &Coming<'_>,
 ) -> Result<Vec<Result<Prediction, EngineError>>, EngineError> {
     let predictions = engine.infer_until(frames, due, coming)?;
     if predictions.len() != frames.len() {

@@ -69,6 +69,8 @@ struct Lane {
 
 struct Inner {
     lanes: Vec<Lane>,
+    /// Frames that the engine has been told of, each with the index of its camera: the next that are taken, whatever comes.
+    told: VecDeque<(usize, Frame)>,
     /// The camera that is asked first next time.
     turn: usize,
     /// Lanes whose camera may still push.
@@ -123,7 +125,8 @@ pub fn lanes(cameras: &[(usize, WhenFull)]) -> (Vec<FrameQueue>, Collector) {
         taken: 0,
         dropped: 0,
     };
-    let inner = Inner { lanes: cameras.iter().map(lane).collect(), turn: 0, open: cameras.len(), closed: false };
+    let lanes = cameras.iter().map(lane).collect();
+    let inner = Inner { lanes, told: VecDeque::new(), turn: 0, open: cameras.len(), closed: false };
     let shared = Arc::new(SharedLanes { inner: Mutex::new(inner), arrived: Condvar::new(), room: Condvar::new() });
     let queues = (0..cameras.len()).map(|lane| FrameQueue { shared: Arc::clone(&shared), lane }).collect();
     (queues, Collector { shared })
@@ -167,7 +170,7 @@ impl FrameQueue {
     pub fn is_idle(&self) -> bool {
         let inner = self.shared.lock();
         let lane = &inner.lanes[self.lane];
-        lane.frames.is_empty() && !lane.with_engine
+        lane.frames.is_empty() && !lane.with_engine && inner.told_of(self.lane) == 0
     }
 
     /// Takes so many frames (0 counts as 1) from now on, with this policy when it is full.
@@ -210,10 +213,20 @@ impl Collector {
         }
     }
 
-    /// Pictures of the frames that [`Self::take_batch`] would take now; they stay where they are, and may go before
-    /// their turn comes.
-    pub fn coming(&self, max: usize) -> Vec<Image> {
-        self.shared.lock().coming(max)
+    /// Pictures of the next frames in turn, at most `max`, up to the first that is damaged or of a camera that is not `seen`. From
+    /// now on no newer frame takes their place: [`Self::take_batch`] hands them over next.
+    pub fn coming(&self, max: usize, seen: &[bool]) -> Vec<Image> {
+        let images = self.shared.lock().tell(max, seen);
+        if !images.is_empty() {
+            self.shared.room.notify_all();
+        }
+        images
+    }
+
+    /// Whether a frame could be taken now.
+    pub fn is_waiting(&self) -> bool {
+        let inner = self.shared.lock();
+        !inner.told.is_empty() || inner.lanes.iter().any(|lane| !lane.frames.is_empty())
     }
 
     /// A look at the counters that outlives the collector.
@@ -236,38 +249,54 @@ impl QueueWatch {
 
     /// One entry per camera.
     pub fn counters(&self) -> Vec<LaneCounters> {
-        let counters =
-            |lane: &Lane| LaneCounters { waiting: lane.frames.len(), taken: lane.taken, dropped: lane.dropped };
-        self.shared.lock().lanes.iter().map(counters).collect()
+        let inner = self.shared.lock();
+        let counters = |(at, lane): (usize, &Lane)| {
+            let waiting = lane.frames.len() + inner.told_of(at);
+            LaneCounters { waiting, taken: lane.taken, dropped: lane.dropped }
+        };
+        inner.lanes.iter().enumerate().map(counters).collect()
     }
 }
 
 impl Inner {
-    /// What [`Self::take`] would answer.
-    fn coming(&self, max: usize) -> Vec<Image> {
+    /// Frames of a camera that the engine has been told of.
+    fn told_of(&self, camera: usize) -> usize {
+        self.told.iter().filter(|(of, _)| *of == camera).count()
+    }
+
+    /// The camera whose frame is next.
+    fn next_camera(&self) -> Option<usize> {
         let cameras = self.lanes.len();
-        let longest = self.lanes.iter().map(|lane| lane.frames.len()).max().unwrap_or(0);
-        // In turn: the first frame of each camera, then the second of each.
-        let places = (0..longest).flat_map(|depth| (0..cameras).map(move |step| (depth, step)));
-        let frames = places.filter_map(|(depth, step)| self.lanes[(self.turn + step) % cameras].frames.get(depth));
-        frames.take(max).map(|frame| frame.image.clone()).collect()
+        (0..cameras).map(|step| (self.turn + step) % cameras).find(|&camera| !self.lanes[camera].frames.is_empty())
+    }
+
+    fn next(&mut self) -> Option<(usize, Frame)> {
+        let camera = self.next_camera()?;
+        self.turn = (camera + 1) % self.lanes.len();
+        Some((camera, self.lanes[camera].frames.pop_front()?))
+    }
+
+    fn tell(&mut self, max: usize, seen: &[bool]) -> Vec<Image> {
+        let mut images = Vec::new();
+        while images.len() < max {
+            let is_whole = |camera: usize| self.lanes[camera].frames.front().is_some_and(|next| !next.image.damaged);
+            if !self.next_camera().is_some_and(|camera| seen[camera] && is_whole(camera)) {
+                break;
+            }
+            if let Some((camera, frame)) = self.next() {
+                images.push(frame.image.clone());
+                self.told.push_back((camera, frame));
+            }
+        }
+        images
     }
 
     fn take(&mut self, max: usize) -> Vec<(usize, Frame)> {
-        let cameras = self.lanes.len();
         let mut batch = Vec::new();
-        let mut empty = 0;
-        while batch.len() < max && empty < cameras {
-            let camera = self.turn;
-            self.turn = (self.turn + 1) % cameras;
-            match self.lanes[camera].frames.pop_front() {
-                Some(frame) => {
-                    self.lanes[camera].with_engine = true;
-                    batch.push((camera, frame));
-                    empty = 0;
-                }
-                None => empty += 1,
-            }
+        while batch.len() < max {
+            let Some((camera, frame)) = self.told.pop_front().or_else(|| self.next()) else { break };
+            self.lanes[camera].with_engine = true;
+            batch.push((camera, frame));
         }
         batch
     }
@@ -361,13 +390,44 @@ mod tests {
             (0..count).for_each(|seq| assert!(matches!(queues[lane].push(frame("x", seq)), Pushed::Taken)));
         }
         for _ in 0..3 {
-            let coming = collector.coming(2);
+            let coming = collector.coming(2, &[true; 3]);
             let Batch::Frames(taken) = collector.take_batch(2, Duration::ZERO) else { panic!("frames came") };
             assert_eq!((coming.len(), taken.len()), (2, 2));
             assert!(coming.iter().zip(&taken).all(|(image, (_, frame))| image.is_same(&frame.image)));
         }
-        assert!(collector.coming(2).is_empty());
+        assert!(collector.coming(2, &[true; 3]).is_empty());
         assert!(matches!(collector.take_batch(2, Duration::ZERO), Batch::Idle));
+    }
+
+    #[test]
+    fn what_the_engine_was_told_of_is_not_dropped() {
+        let (queues, collector) = lanes(&[(1, WhenFull::DropOldest), (1, WhenFull::Reject)]);
+        queues[0].push(frame("a", 0));
+        queues[1].push(frame("b", 0));
+        assert_eq!(collector.coming(1, &[true, true]).len(), 1);
+        assert!(matches!(queues[0].push(frame("a", 1)), Pushed::Taken), "there is room for another");
+        assert!(matches!(queues[0].push(frame("a", 2)), Pushed::Dropped(frame) if frame.seq == 1));
+        assert_eq!(collector.watch().counters()[0], LaneCounters { waiting: 2, taken: 3, dropped: 1 });
+        assert!(collector.coming(4, &[true, false]).is_empty(), "b is next, and is not seen");
+        assert_eq!(seqs(collector.take_batch(2, Duration::ZERO)), [(0, 0), (1, 0)]);
+        assert!(!queues[0].is_idle() && collector.is_waiting());
+        assert_eq!(collector.coming(4, &[true, true]).len(), 1);
+        assert!(matches!(collector.take_batch(2, Duration::ZERO), Batch::Frames(_)));
+        assert!(matches!(collector.take_batch(2, Duration::ZERO), Batch::Idle));
+        assert!(queues.iter().all(FrameQueue::is_idle) && !collector.is_waiting());
+
+        let mut damaged = frame("a", 3);
+        damaged.image.damaged = true;
+        queues[0].push(damaged);
+        assert!(collector.coming(1, &[true, true]).is_empty());
+        queues[1].push(frame("b", 1));
+        queues[0].push(frame("a", 4));
+        assert_eq!(collector.coming(3, &[true, true]).len(), 2);
+        queues[0].push(frame("a", 5));
+        collector.watch().close();
+        assert_eq!(seqs(collector.take_batch(2, Duration::ZERO)).len(), 2, "told of before the line stops");
+        assert_eq!(seqs(collector.take_batch(2, Duration::ZERO)), [(0, 5)]);
+        assert!(matches!(collector.take_batch(2, Duration::ZERO), Batch::Closed));
     }
 
     #[test]

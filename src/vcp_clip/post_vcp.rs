@@ -8,6 +8,10 @@
 //! another, with a softmax of its own that is merged with the others' (Milakov and Gimelshein 2018); a second dot product per patch
 //! gives the map.
 
+use std::borrow::Cow;
+
+use half::bf16;
+use half::slice::HalfFloatSliceExt;
 use rayon::prelude::*;
 
 use super::matrix::{self, View};
@@ -47,6 +51,24 @@ pub struct PostVcp {
     pub temperature: f32,
 }
 
+/// What patch tokens are handed out as. A network that computes in bfloat16 has no more digits than that to hand out.
+pub trait TokenValue: Copy + Sync {
+    /// The same numbers.
+    fn floats(values: &[Self]) -> Cow<'_, [f32]>;
+}
+
+impl TokenValue for f32 {
+    fn floats(values: &[Self]) -> Cow<'_, [f32]> {
+        Cow::Borrowed(values)
+    }
+}
+
+impl TokenValue for bf16 {
+    fn floats(values: &[Self]) -> Cow<'_, [f32]> {
+        Cow::Owned(values.to_f32_vec())
+    }
+}
+
 /// What one pass over a layer's tokens yields.
 pub struct Adjusted {
     /// t′, the text embeddings adjusted to the image: 2 × Cv, normal first, rows of length 1.
@@ -66,7 +88,7 @@ struct Partial {
 impl PostVcp {
     /// One map per layer: `exp(temp) · f̂·(t′_abnormal − t′_normal)`, N values each, from each layer's tokens (N × Cv)
     /// and the text embeddings (2 × Ct, normal first).
-    pub fn difference_maps(&self, layers: &[&[f32]], text: &[f32]) -> Vec<Vec<f32>> {
+    pub fn difference_maps<T: TokenValue>(&self, layers: &[&[T]], text: &[f32]) -> Vec<Vec<f32>> {
         self.adjust(layers, text)
             .iter()
             .zip(layers)
@@ -79,13 +101,13 @@ impl PostVcp {
     }
 
     /// `exp(temp) · f̂·v` for every patch.
-    pub fn patch_logits(&self, tokens: &[f32], inverse_norms: &[f32], vector: &[f32]) -> Vec<f32> {
+    pub fn patch_logits<T: TokenValue>(&self, tokens: &[T], inverse_norms: &[f32], vector: &[f32]) -> Vec<f32> {
         let width = self.vision_width;
         let mut logits = vec![0.0; inverse_norms.len()];
         logits.par_chunks_mut(TASK).zip(inverse_norms.par_chunks(TASK)).enumerate().for_each(
             |(task, (logits, inverse_norms))| {
                 let from = task * TASK * width;
-                row_products(logits, &tokens[from..from + logits.len() * width], vector, width);
+                row_products(logits, &T::floats(&tokens[from..from + logits.len() * width]), vector, width);
                 for (logit, inverse) in logits.iter_mut().zip(inverse_norms) {
                     *logit *= inverse * self.temperature;
                 }
@@ -95,17 +117,17 @@ impl PostVcp {
     }
 
     /// The cross-attention of all layers at once, so that each weight is read once.
-    pub fn adjust(&self, layers: &[&[f32]], text: &[f32]) -> Vec<Adjusted> {
+    pub fn adjust<T: TokenValue>(&self, layers: &[&[T]], text: &[f32]) -> Vec<Adjusted> {
         let (width, heads, count) = (self.vision_width, self.heads, 2 * layers.len());
         let queries = self.query_vectors(text);
 
-        let tasks: Vec<(usize, &[f32])> = layers
+        let tasks: Vec<(usize, &[T])> = layers
             .iter()
             .enumerate()
             .flat_map(|(layer, tokens)| tokens.chunks(TASK * width).map(move |part| (layer, part)))
             .collect();
         let parts: Vec<(usize, Partial)> =
-            tasks.into_par_iter().map(|(layer, part)| (layer, self.look(part, &queries))).collect();
+            tasks.into_par_iter().map(|(layer, part)| (layer, self.look(&T::floats(part), &queries))).collect();
 
         let mut seen: Vec<Partial> = (0..layers.len()).map(|_| Partial::new(2 * heads, width)).collect();
         for (layer, part) in parts {

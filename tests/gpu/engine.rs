@@ -7,7 +7,7 @@ use vcp_line::anomaly::{AnomalyMap, Prediction, StageTimes};
 use vcp_line::cuda::{Gpu, Machine};
 use vcp_line::engine::plan::{self, PlanError, PlanIdentity};
 use vcp_line::engine::tensorrt::{self, BuildRequest, TensorrtEngine};
-use vcp_line::engine::{Engine, EngineChoice, EngineError, EngineSpec, PlanSpec, Precision, self_test};
+use vcp_line::engine::{Engine, EngineChoice, EngineError, EngineSpec, PlanSpec, Precision, nothing_comes, self_test};
 use vcp_line::frame::{Frame, Image};
 use vcp_line::tokens::PatchTokens;
 use vcp_line::vcp_clip::Architecture;
@@ -171,12 +171,12 @@ fn frames_sent_ahead_are_answered_as_if_they_had_not_been() {
         [&|at| vec![image(at + 1)], &|at| vec![image(at + 2)], &|at| vec![image(at + 2), image(at + 1)]];
     for coming in sent.iter().cycle().take(2 * sent.len()) {
         for (at, frame) in frames.iter().enumerate() {
-            let answers = engine.infer_looking_ahead(&[frame], &|| coming(at)).unwrap();
+            let answers = engine.infer_looking_ahead(&[frame], &|_| coming(at)).unwrap();
             assert!(same(&answers[0], &alone[at]), "{}", tiny::IMAGES[at]);
         }
         // Of a batch only the second was sent, and more than a batch may be named.
-        engine.infer_looking_ahead(&[&frames[0]], &|| vec![image(2), image(3), image(4)]).unwrap();
-        let answers = engine.infer_looking_ahead(&[&frames[1], &frames[2]], &Vec::new).unwrap();
+        engine.infer_looking_ahead(&[&frames[0]], &|_| vec![image(2), image(3), image(4)]).unwrap();
+        let answers = engine.infer_looking_ahead(&[&frames[1], &frames[2]], &nothing_comes).unwrap();
         assert!(answers.iter().zip(&together).all(|(found, wanted)| same(found, wanted)), "two frames");
     }
 }

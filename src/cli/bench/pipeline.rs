@@ -19,7 +19,7 @@ use crate::cli::failure;
 use crate::cli::terminal::say;
 use crate::clock::{Clock, SystemClock};
 use crate::engine::Engine;
-use crate::event::{InspectionEvent, RecipeInfo};
+use crate::event::{InspectionEvent, RecipeInfo, VerdictWord};
 use crate::frame::Part;
 use crate::line::parts::TriggerPlan;
 use crate::line::queue::WhenFull;
@@ -36,11 +36,17 @@ use crate::service::plan::{self, SourceSpec};
 use crate::source::gstreamer_spec::{GStreamerInput, GStreamerSpec};
 use crate::source::levels::LevelsSpec;
 use crate::source::synthetic::{SyntheticFormat, SyntheticSpec};
-use crate::synth::{Class, Conveyor, DefectKind};
+use crate::synth::{Class, Conveyor, ConveyorFrames, DefectKind, FRAME_SIDES, Motion};
 
 const LINE: &str = "bench";
 /// Side of a synthetic product's picture.
 const SIDE: u32 = 256;
+/// Columns and rows of a frame unless another size is asked for.
+const FRAME: (u32, u32) = (640, 480);
+/// What the large frames of one camera may take of the memory, bytes.
+const POOL: u32 = 64 << 20;
+/// Diameters of the defects in large frames, pixels.
+const DEFECT_PX: (f32, f32) = (8.0, 60.0);
 /// Longer than any engine takes to open and to look at a first frame.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Longest time for the line to stop, and for the publisher.
@@ -54,8 +60,8 @@ const REPORTS: usize = 4096;
 
 #[derive(Args)]
 pub struct PipelineArguments {
-    /// Model bundle to look at 256x256 synthetic products with [default: one map is replayed]
-    #[arg(long, value_name = "BUNDLE", conflicts_with_all = ["width", "height", "defects"])]
+    /// Model bundle to look at synthetic products with [default: one map is replayed]
+    #[arg(long, value_name = "BUNDLE", conflicts_with = "defects")]
     model: Option<PathBuf>,
     #[command(flatten)]
     engine: EngineArguments,
@@ -65,12 +71,12 @@ pub struct PipelineArguments {
     /// Cameras.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16))]
     cameras: u32,
-    /// Columns of a frame.
-    #[arg(long, default_value_t = 640, value_parser = clap::value_parser!(u32).range(1..=16384))]
-    width: u32,
-    /// Rows of a frame.
-    #[arg(long, default_value_t = 480, value_parser = clap::value_parser!(u32).range(1..=16384))]
-    height: u32,
+    /// Columns of a frame [default: 640; with a model 256x256 pictures that a product fills]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=16384))]
+    width: Option<u32>,
+    /// Rows of a frame [default: 480; with a model as --width]
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=16384))]
+    height: Option<u32>,
     /// Measured time, after one second to settle.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=3600))]
     seconds: u32,
@@ -84,10 +90,19 @@ pub struct PipelineArguments {
 
 /// What one run of the line has shown.
 struct Measured {
-    latency: Histogram,
+    published: PublishedParts,
     report: StopReport,
     unsent: usize,
     archive: Option<ArchiveCounters>,
+}
+
+/// What was published once the line had settled.
+#[derive(Default)]
+struct PublishedParts {
+    /// From capture to publish, of every verdict.
+    latency: Histogram,
+    /// Parts that were looked at: verdicts without those that say why there is none.
+    judged: u64,
 }
 
 /// Publishes verdicts; what else the line says goes into the log.
@@ -119,6 +134,7 @@ impl Heartbeat for Deaf {
 
 pub fn run(arguments: &PipelineArguments) -> anyhow::Result<()> {
     arguments.model.as_deref().map_or(Ok(()), failure::bundle_there)?;
+    arguments.sides_of_products()?;
     if let Some(place) = &arguments.archive {
         std::fs::create_dir_all(place).with_context(|| format!("making the folder {}", place.display()))?;
     }
@@ -133,7 +149,7 @@ pub fn run(arguments: &PipelineArguments) -> anyhow::Result<()> {
     say!("");
     arguments.show(&with);
     say!("");
-    let p99 = |measured: &Measured| measured.latency.percentile(0.99).as_secs_f64() * 1e3;
+    let p99 = |measured: &Measured| measured.published.latency.percentile(0.99).as_secs_f64() * 1e3;
     let (before, after) = (p99(&without), p99(&with));
     say!(
         "archive of every part: p99 capture to publish {after:.2} ms against {before:.2} ms without, {:.2} x, {:+.2} ms",
@@ -176,22 +192,23 @@ impl PipelineArguments {
             clock,
             cancelled: CancellationToken::new(),
         })?;
-        let latency = measure(&published, self.seconds)?;
+        let published = measure(&published, self.seconds)?;
         let report = line.stop(STOP);
         let unsent = publisher.stop(STOP).unsent;
         if let Some(thread) = thread {
             thread.stop(ARCHIVE_STOP);
         }
-        Ok(Measured { latency, report, unsent, archive: archive.as_ref().map(Archive::counters) })
+        Ok(Measured { published, report, unsent, archive: archive.as_ref().map(Archive::counters) })
     }
 
-    fn show(&self, Measured { latency, report, unsent, archive }: &Measured) {
+    fn show(&self, Measured { published, report, unsent, archive }: &Measured) {
         let dropped: u64 = report.queues.iter().map(|(_, lane)| lane.dropped).sum();
         let &PipelineArguments { cameras, fps, seconds, .. } = self;
-        let rate = latency.count() as f64 / f64::from(seconds);
+        let [rate, judged] =
+            [published.latency.count(), published.judged].map(|parts| parts as f64 / f64::from(seconds));
         say!(
-            "{cameras} camera(s), {}, {}at {fps} frames/s for {seconds} s: {rate:.1} verdicts/s, dropped {dropped}, \
-         not acknowledged {unsent}",
+            "{cameras} camera(s), {}, {}at {fps} frames/s for {seconds} s: {rate:.1} verdicts/s, {judged:.1} parts/s looked at, \
+         dropped {dropped}, not acknowledged {unsent}",
             self.input(),
             if archive.is_some() { "every part archived, " } else { "" }
         );
@@ -201,26 +218,29 @@ impl PipelineArguments {
             ("queue", &stats.queue),
             ("inference", &stats.inference),
             ("post-processing, regions, recipe", &stats.postprocess),
-            ("capture to publish", latency),
+            ("capture to publish", &published.latency),
         ]);
     }
 }
 
-/// From capture to publish, of every verdict that is published once the line has settled.
-fn measure(published: &Receiver<Published>, seconds: u32) -> anyhow::Result<Histogram> {
+/// Counts what is published once the line has settled.
+fn measure(published: &Receiver<Published>, seconds: u32) -> anyhow::Result<PublishedParts> {
     // A model takes seconds to open.
     published.recv_timeout(PATIENCE).context("no verdict was published")?;
     let settled = Instant::now() + Duration::from_secs(1);
     let end = settled + Duration::from_secs(u64::from(seconds));
-    let mut latency = Histogram::default();
+    let mut parts = PublishedParts::default();
     while Instant::now() < end {
         match published.recv_timeout(Duration::from_millis(100)) {
-            Ok(report) if report.at >= settled => latency.record(report.latency),
+            Ok(report) if report.at >= settled => {
+                parts.latency.record(report.latency);
+                parts.judged += u64::from(report.outgoing.event.verdict != VerdictWord::NoVerdict);
+            }
             Ok(_) | Err(RecvTimeoutError::Timeout) => {}
             Err(error) => return Err(error).context("the publisher ended"),
         }
     }
-    Ok(latency)
+    Ok(parts)
 }
 
 impl PipelineArguments {
@@ -248,7 +268,7 @@ impl PipelineArguments {
         };
         let source = match self.model {
             None => SourceSpec::GStreamer(self.test_pictures()),
-            Some(_) => SourceSpec::Synthetic(products(self.fps, number)),
+            Some(_) => SourceSpec::Synthetic(self.products(number)),
         };
         let opener = plan::opener(source, plan::context(&plan), LevelsSpec::default());
         (plan, opener)
@@ -256,7 +276,7 @@ impl PipelineArguments {
 
     /// A live camera without hardware.
     fn test_pictures(&self) -> GStreamerSpec {
-        let Self { width, height, fps, .. } = self;
+        let ((width, height), fps) = (self.size(), self.fps);
         let description = format!(
             "videotestsrc is-live=true pattern=ball ! \
              video/x-raw,format=GRAY8,width={width},height={height},framerate={fps}/1"
@@ -274,35 +294,68 @@ impl PipelineArguments {
 
     /// What the line looks at, and with what, in words.
     fn input(&self) -> String {
-        let Self { width, height, defects, .. } = self;
+        let ((width, height), defects) = (self.size(), self.defects);
         match &self.model {
             None => format!("{width}x{height} grey, {defects} defects a frame, no model"),
             Some(model) => {
                 let EngineArguments { engine, precision, .. } = self.engine;
-                format!("{SIDE}x{SIDE} synthetic products, {} {engine} {precision}", model.display())
+                format!("{width}x{height} synthetic products, {} {engine} {precision}", model.display())
             }
         }
     }
-}
 
-/// A conveyor on which three of ten parts have a defect.
-fn products(fps: u32, camera: u32) -> SyntheticSpec {
-    let conveyor = Conveyor {
-        frames: None,
-        classes: Class::ALL.to_vec(),
-        kinds: DefectKind::ALL.to_vec(),
-        defective: 0.3,
-        difficulty: (0.0, 0.6),
-        size: SIDE,
-        pool: 2 * Class::ALL.len() as u32,
-        seed: u64::from(camera),
-    };
-    SyntheticSpec {
-        conveyor,
-        fps: f64::from(fps),
-        first: 1,
-        count: None,
-        pixel_format: SyntheticFormat::default(),
-        truth_file: None,
+    /// Columns and rows of a frame.
+    fn size(&self) -> (u32, u32) {
+        let usual = if self.model.is_some() && !self.large() { (SIDE, SIDE) } else { FRAME };
+        (self.width.unwrap_or(usual.0), self.height.unwrap_or(usual.1))
+    }
+
+    /// Whether a size was asked for, so that products lie in frames instead of filling a picture.
+    fn large(&self) -> bool {
+        self.width.is_some() || self.height.is_some()
+    }
+
+    /// Products lie in frames of some sizes only.
+    fn sides_of_products(&self) -> anyhow::Result<()> {
+        let (width, height) = self.size();
+        let (least, most) = (FRAME_SIDES.start(), FRAME_SIDES.end());
+        if self.model.is_some() && ![width, height].iter().all(|side| FRAME_SIDES.contains(side)) {
+            anyhow::bail!(
+                "{width}x{height} is no size of a frame with products: give --width and --height from {least} to {most}"
+            );
+        }
+        Ok(())
+    }
+
+    /// A conveyor on which three of ten parts have a defect.
+    fn products(&self, camera: u32) -> SyntheticSpec {
+        let (width, height) = self.size();
+        let classes = Class::ALL.len() as u32;
+        let frames = self.large().then(|| ConveyorFrames {
+            width,
+            height,
+            defect_px: (DEFECT_PX.0, DEFECT_PX.1.min(0.1 * width.min(height) as f32)),
+            motion: Motion { shift_px: 10.0, turn_degrees: 5.0 },
+            one_product: false,
+        });
+        let pool = if frames.is_some() { (POOL / (3 * width * height)).clamp(2, 2 * classes) } else { 2 * classes };
+        let conveyor = Conveyor {
+            frames,
+            classes: Class::ALL.to_vec(),
+            kinds: DefectKind::ALL.to_vec(),
+            defective: 0.3,
+            difficulty: (0.0, 0.6),
+            size: SIDE,
+            pool,
+            seed: u64::from(camera),
+        };
+        SyntheticSpec {
+            conveyor,
+            fps: f64::from(self.fps),
+            first: 1,
+            count: None,
+            pixel_format: SyntheticFormat::default(),
+            truth_file: None,
+        }
     }
 }

@@ -20,7 +20,7 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::choice::{EngineChoice, Precision};
-use super::contract::{Engine, EngineInfo};
+use super::contract::{Coming, Engine, EngineInfo};
 use super::error::EngineError;
 use super::spec::EngineSpec;
 use super::{prepare, self_test};
@@ -249,7 +249,7 @@ impl Engine for RemoteEngine {
         &mut self,
         frames: &[&Frame],
         due: &[Option<Instant>],
-        _coming: &dyn Fn() -> Vec<Image>,
+        _coming: &Coming<'_>,
     ) -> Result<Vec<Result<Prediction, EngineError>>, EngineError> {
         self.look(frames, due)
     }

@@ -31,7 +31,7 @@ pub use pipeline::GpuTimes;
 use super::eight_bits::EightBits;
 use super::plan::{self, Arithmetic, Card, PlanError, PlanIdentity, Wanted};
 use super::scales::ScalesError;
-use super::{Engine, EngineError, EngineInfo, EngineSpec, Precision, scratch, self_test};
+use super::{Coming, Engine, EngineError, EngineInfo, EngineSpec, Precision, nothing_comes, scratch, self_test};
 use crate::anomaly::{AnomalyMap, Prediction, StageTimes};
 use crate::engine::onnx::typed;
 use crate::frame::{Frame, Image};
@@ -258,14 +258,10 @@ fn cache_file(plan_sha256: &str, sm: u32, driver: &str) -> Option<PathBuf> {
 
 impl Engine for TensorrtEngine {
     fn infer(&mut self, frames: &[&Frame]) -> Result<Vec<Prediction>, EngineError> {
-        self.infer_looking_ahead(frames, &Vec::new)
+        self.infer_looking_ahead(frames, &nothing_comes)
     }
 
-    fn infer_looking_ahead(
-        &mut self,
-        frames: &[&Frame],
-        coming: &dyn Fn() -> Vec<Image>,
-    ) -> Result<Vec<Prediction>, EngineError> {
+    fn infer_looking_ahead(&mut self, frames: &[&Frame], coming: &Coming<'_>) -> Result<Vec<Prediction>, EngineError> {
         self.info.check_batch(frames.len())?;
         let start = Instant::now();
         let answers = Arc::clone(self.pipeline.answers());

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use half::f16;
 
-use super::super::EngineError;
 use super::super::finish::Finish;
 use super::super::prepare::preprocessor;
+use super::super::{Coming, EngineError};
 use super::ahead::Ahead;
 use super::answers::{Answers, Turn};
 use super::failure::{ENGINE, card};
@@ -155,7 +155,7 @@ impl Pipeline {
         &mut self,
         _turn: &mut Turn,
         images: &[&Image],
-        coming: &dyn Fn() -> Vec<Image>,
+        coming: &Coming<'_>,
     ) -> Result<Vec<Summary>, EngineError> {
         let batch = images.len();
         let kinds: Vec<Kind> = images.iter().map(|image| Kind::of(image)).collect();
@@ -263,9 +263,9 @@ impl Pipeline {
     }
 
     /// Sends frames that our kernels read. A failure is none of the present batch's.
-    fn send_ahead(&mut self, coming: &dyn Fn() -> Vec<Image>) {
+    fn send_ahead(&mut self, coming: &Coming<'_>) {
         let Some(ahead) = &mut self.ahead else { return };
-        let images = coming().into_iter().filter(|image| Kind::of(image) != Kind::Host).collect();
+        let images = coming(self.slots.len()).into_iter().filter(|image| Kind::of(image) != Kind::Host).collect();
         if let Err(error) = ahead.send(images) {
             tracing::warn!(%error, "frames are not sent ahead any more");
             self.ahead = None;
