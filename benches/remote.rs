@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use vcp_line::clock::{Clock, SystemClock};
 use vcp_line::engine::remote::RemoteSpec;
-use vcp_line::engine::{self, Engine, EngineChoice, EngineSpec};
+use vcp_line::engine::{self, Engine, EngineChoice, EngineSpec, nothing_comes};
 use vcp_line::frame::{Frame, Image, PixelFormat};
 use vcp_line::line::stats::Histogram;
 use vcp_line::vcp_clip::Architecture;
@@ -120,7 +120,7 @@ fn asked(bundle: &Path, address: &str, on_their_way: &[usize], rate: Option<f64>
                 std::thread::sleep(due.saturating_duration_since(Instant::now()));
             }
             let due = vec![Some(Instant::now() + Duration::from_secs(2)); most];
-            let looked = engine.infer_until(&frames, &due, &Vec::new).expect("a batch that fits");
+            let looked = engine.infer_until(&frames, &due, &nothing_comes).expect("a batch that fits");
             let good = looked.iter().filter(|answer| answer.is_ok()).count() as u64;
             (answers, failed) = (answers + good, failed + most as u64 - good);
         }

@@ -57,11 +57,11 @@ pub struct EventTime {
 /// Milliseconds per stage.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Latency {
-    /// Waiting for the inference thread.
+    /// Waiting for the inference thread, also when the network has begun with the frame before.
     pub queue: f64,
     /// Resize and normalisation.
     pub preprocess: f64,
-    /// The network.
+    /// The network, and waiting for others that it computes at the same time.
     pub inference: f64,
     /// Maps, regions, recipe.
     pub postprocess: f64,

@@ -9,8 +9,8 @@ use crate::event::ModelInfo;
 use crate::frame::{Frame, Image};
 use crate::weights::bundle::Bundle;
 
-/// Answers with pictures of the next frames in turn, at most so many, which the engine will be asked for next in this order: nothing
-/// newer takes their place, but a part that nobody waits for any longer may leave a gap.
+/// Answers with pictures of the next frames in turn, at most so many, which the engine will be asked for next in this order; until it
+/// is, it hears of the same again. Nothing newer takes their place, but a part that nobody waits for any longer may leave a gap.
 pub type Coming<'a> = dyn Fn(usize) -> Vec<Image> + 'a;
 
 /// The [`Coming`] of those who know of no next frame.

@@ -18,6 +18,8 @@ pub mod openvino;
 #[path = "openvino_absent.rs"]
 pub mod openvino;
 #[cfg(feature = "openvino")]
+mod openvino_apart;
+#[cfg(feature = "openvino")]
 mod openvino_compile;
 #[cfg(feature = "openvino")]
 mod openvino_lanes;

@@ -3,21 +3,22 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use bytemuck::Pod;
-use half::bf16;
-use openvino::{Core, DeviceType, PropertyKey, RwPropertyKey};
+use half::f16;
+use openvino::{Core, PropertyKey, RwPropertyKey};
 
 use crate::anomaly::{Prediction, StageTimes};
 use crate::frame::{Frame, Image};
 use crate::tokens::PatchTokens;
 use crate::vcp_clip::Architecture;
+use crate::vcp_clip::cores;
 use crate::vcp_clip::post_vcp::TokenValue;
 use crate::vcp_clip::preprocess::Preprocessor;
 use crate::weights::bundle::Bundle;
 
 use super::finish::Finish;
 use super::onnx::OutputNames;
-use super::openvino_compile::{Arithmetic, Compiled, Delivery, compile, core, extras, floats, slices};
+use super::openvino_apart::{Apart, Recipe};
+use super::openvino_compile::{Arithmetic, Compiled, Delivery, OutputValue, compile, core, extras, floats, slices};
 use super::openvino_lanes::{About, Ended, Lanes, Streams, runtime};
 use super::scales::Scales;
 use super::tested::Tested;
@@ -35,14 +36,13 @@ pub use super::openvino_probe::{network_tail, watch};
 /// the network has room for it, while answers are still being made of what it has said.
 pub struct OpenvinoEngine {
     // Field order is drop order: requests and what they belong to go before the core.
-    side_by_side: Option<Lanes>,
+    apart: Apart,
     alone: Lanes,
+    #[allow(dead_code, reason = "outlives what it has compiled")]
     core: Core,
     ends: Ends,
     streams: Streams,
     info: EngineInfo,
-    spec: EngineSpec,
-    scales: Option<Scales>,
 }
 
 /// What lies before and behind the network.
@@ -51,7 +51,7 @@ struct Ends {
     names: OutputNames,
     finish: Finish,
     architecture: Architecture,
-    /// Tokens come in bfloat16, which the network computes in.
+    /// Tokens come in float16.
     tokens_are_narrow: bool,
     hands_out_tokens: bool,
     hands_out_paths: bool,
@@ -66,15 +66,19 @@ impl OpenvinoEngine {
     fn open_with(spec: &EngineSpec, delivery: Delivery) -> Result<Self, EngineError> {
         let bundle = Bundle::open(&spec.bundle)?;
         let arithmetic = Arithmetic::choose(spec, &bundle)?;
+        let expected = arithmetic.scales.as_ref().map(|scales| scales.expected.clone());
         let (mut engine, stays_in) = Self::compute(spec, bundle, arithmetic, delivery)?;
         // Products of integers depend on the processor more than others do: some saturate on their way.
-        if let Some(expected) = engine.scales.as_ref().map(|scales| scales.expected.clone()) {
+        if let Some(expected) = expected {
             let runtime = format!("{} {:?}", openvino::version().build_number, spec.threads);
             let tested = stays_in.and_then(|folder| Tested::of(&folder, &runtime));
             if !tested.as_ref().is_some_and(Tested::was_right) {
                 self_test::check(&mut engine, &expected)?;
                 tested.iter().for_each(Tested::is_right);
             }
+        }
+        if engine.info.max_batch > 1 {
+            engine.apart.ask(engine.streams);
         }
         Ok(engine)
     }
@@ -105,6 +109,7 @@ impl OpenvinoEngine {
             names: OutputNames::new(&architecture.taps),
             finish: Finish::new(&bundle)?,
             architecture,
+            // Such a network has no more digits than float16 to hand out, and half of the memory is enough.
             tokens_are_narrow: arithmetic.hint() == "bf16",
             hands_out_tokens: false,
             hands_out_paths: false,
@@ -112,8 +117,8 @@ impl OpenvinoEngine {
 
         let shape = [1, 3, size, size];
         let extras = extras(arithmetic.scales.as_ref(), arithmetic.precision);
-        let delivery = Delivery { narrow: ends.narrow(), ..delivery };
-        let Compiled { network, stays_in } = compile(&mut core, bundle, &delivery, &shape, extras)?;
+        let narrow = if ends.tokens_are_narrow { ends.names.tokens.clone() } else { Vec::new() };
+        let Compiled { network, stays_in } = compile(&mut core, bundle, &delivery, &shape, extras, &narrow)?;
         let taken = network
             .get_property(&PropertyKey::Rw(RwPropertyKey::HintInferencePrecision))
             .map_err(runtime("reading the precision"))?
@@ -126,30 +131,42 @@ impl OpenvinoEngine {
             });
         }
         let alone = Lanes::new(network, 1, shape);
-        let (spec, scales) = (spec.clone(), arithmetic.scales);
-        Ok((Self { side_by_side: None, alone, core, ends, streams, info, spec, scales }, stays_in))
+        let (spec, precision, hint) = (spec.clone(), arithmetic.precision, arithmetic.hint());
+        let recipe = Recipe { spec, precision, hint, scales: arithmetic.scales, narrow, shape };
+        let apart = if streams.side_by_side() { Apart::Unasked(recipe) } else { Apart::Absent };
+        Ok((Self { apart, alone, core, ends, streams, info }, stays_in))
     }
 
-    /// A small network leaves cores idle when one request has them all, so that it gets a thread for each; a large one fills them,
-    /// and has its weights in memory only once.
-    fn has_side_by_side(&mut self) -> Result<bool, EngineError> {
-        if self.side_by_side.is_some() || !self.streams.side_by_side() {
-            return Ok(self.side_by_side.is_some());
-        }
-        let bundle = Bundle::open(&self.spec.bundle)?;
-        let size = self.ends.architecture.image_size as i64;
-        let shape = [1, 3, size, size];
-        let mut set = |key: RwPropertyKey, value: &str| {
-            self.core.set_property(&DeviceType::CPU, &key, value).map_err(runtime("setting a CPU property"))
+    /// With the requests that go side by side, if they are there and meant, or with those that have every core. A small network
+    /// leaves cores idle when one request has them all, so that it gets a thread for each; a large one fills them, and has its
+    /// weights in memory only once.
+    fn work<R>(
+        &mut self,
+        meant: Meant,
+        work: impl FnOnce(&mut Ends, &mut Lanes) -> Result<R, EngineError>,
+    ) -> Result<R, EngineError> {
+        let ends = &mut self.ends;
+        let apart = match meant {
+            Meant::Alone => None,
+            Meant::SideBySide { waits } => self.apart.lanes(self.streams, waits),
         };
-        set(RwPropertyKey::HintPerformanceMode, "THROUGHPUT")?;
-        set(RwPropertyKey::NumStreams, &self.streams.count().to_string())?;
-        let extras = extras(self.scales.as_ref(), self.info.precision);
-        let delivery = Delivery { narrow: self.ends.narrow(), ..Delivery::usual() };
-        let compiled = compile(&mut self.core, bundle, &delivery, &shape, extras)?.network;
-        self.side_by_side = Some(Lanes::new(compiled, self.streams.count(), shape));
-        Ok(true)
+        let Some(lanes) = apart else {
+            let lanes = &mut self.alone;
+            return work(ends, lanes).inspect_err(|_| lanes.clear());
+        };
+        let done =
+            if self.streams.keep_few_cores_busy() { cores::alone(|| work(ends, lanes)) } else { work(ends, lanes) };
+        done.inspect_err(|_| lanes.clear())
     }
+}
+
+/// Which requests.
+enum Meant {
+    Alone,
+    SideBySide {
+        /// Also where the network for them is not compiled yet.
+        waits: bool,
+    },
 }
 
 impl Ends {
@@ -160,16 +177,17 @@ impl Ends {
         frames: &[&Frame],
         coming: &Coming<'_>,
     ) -> Result<Vec<Prediction>, EngineError> {
+        let called = Instant::now();
         let mut answers: Vec<Option<Prediction>> = frames.iter().map(|_| None).collect();
-        let mut to_begin = frames.iter().map(|frame| &frame.image);
+        let mut to_begin = 0;
         while answers.iter().any(Option::is_none) {
-            self.begin(lanes, &mut to_begin, coming)?;
+            self.begin(lanes, frames, &mut to_begin, coming)?;
             if !lanes.wait()? {
                 break;
             }
             // While this answer is made, the network has something to do.
-            self.begin(lanes, &mut to_begin, coming)?;
-            let Some(ended) = lanes.ended() else { break };
+            self.begin(lanes, frames, &mut to_begin, coming)?;
+            let Some(ended) = lanes.ended(called) else { break };
             if let About::Picture(image) = ended.about {
                 let mut wanted =
                     frames.iter().zip(&mut answers).filter(|(frame, _)| frame.image.is_same(image)).map(|(_, at)| at);
@@ -187,38 +205,51 @@ impl Ends {
         })
     }
 
-    /// Sends pictures on their way that are not yet, for as long as the network has room.
+    /// Sends pictures on their way that are not yet, for as long as the network has room: those of `frames` from `to_begin` on, then
+    /// what is coming.
     fn begin(
         &mut self,
         lanes: &mut Lanes,
-        asked: &mut dyn Iterator<Item = &Image>,
+        frames: &[&Frame],
+        to_begin: &mut usize,
         coming: &Coming<'_>,
     ) -> Result<(), EngineError> {
-        while lanes.has_room(0) {
-            let image = match asked.next() {
-                Some(image) if lanes.looks_at(image) => continue,
-                Some(image) => image.clone(),
-                None => match coming(1).pop() {
-                    Some(image) if !lanes.looks_at(&image) => image,
-                    _ => break,
-                },
+        while lanes.has_room() {
+            let Some((at, frame)) = frames.iter().enumerate().nth(*to_begin) else {
+                let next = coming(lanes.ahead_of(frames)).into_iter().find(|image| !lanes.looks_at(image));
+                let Some(next) = next else { break };
+                if let Err(error) = self.start(lanes, &next) {
+                    // It is none of the frames that are answered now.
+                    tracing::debug!(%error, "a picture that comes later is not looked at before");
+                    break;
+                }
+                continue;
             };
-            lanes.start(About::Picture(image.clone()), |input| self.preprocessor.run(&image, input))?;
+            let is_known = frames[..at].iter().any(|earlier| earlier.image.is_same(&frame.image));
+            if !is_known && !lanes.looks_at(&frame.image) {
+                self.start(lanes, &frame.image)?;
+            }
+            *to_begin += 1;
         }
         Ok(())
     }
 
+    fn start(&mut self, lanes: &mut Lanes, image: &Image) -> Result<(), EngineError> {
+        lanes.start(About::Picture(image.clone()), |input| self.preprocessor.run(image, input))
+    }
+
     fn look_at_tiles(&mut self, lanes: &mut Lanes, tiles: &mut dyn Tiles) -> Result<(), EngineError> {
+        let called = Instant::now();
         let (count, mut next) = (tiles.count(), 0);
         loop {
-            while next < count && lanes.has_room(1) && tiles.wanted() {
+            while next < count && lanes.has_room_for_tile() && tiles.wanted() {
                 lanes.start(About::Tile(next), |input| self.preprocessor.run(&tiles.cut(next).image, input))?;
                 next += 1;
             }
             if !lanes.wait()? {
                 return Ok(());
             }
-            if let Some(ended) = lanes.ended()
+            if let Some(ended) = lanes.ended(called)
                 && let &About::Tile(at) = ended.about
                 && tiles.wanted()
             {
@@ -228,18 +259,13 @@ impl Ends {
         }
     }
 
-    /// Outputs in bfloat16.
-    fn narrow(&self) -> Vec<String> {
-        if self.tokens_are_narrow { self.names.tokens.clone() } else { Vec::new() }
-    }
-
     /// What the outputs of a request say that has ended.
     fn answer(&self, ended: &Ended<'_>) -> Result<Prediction, EngineError> {
-        if self.tokens_are_narrow { self.answer_of::<bf16>(ended) } else { self.answer_of::<f32>(ended) }
+        if self.tokens_are_narrow { self.answer_of::<f16>(ended) } else { self.answer_of::<f32>(ended) }
     }
 
     /// The same, with tokens of this type.
-    fn answer_of<T: TokenValue + Pod>(&self, ended: &Ended<'_>) -> Result<Prediction, EngineError> {
+    fn answer_of<T: TokenValue + OutputValue>(&self, ended: &Ended<'_>) -> Result<Prediction, EngineError> {
         let begin = Instant::now();
         let Ended { request, times, .. } = *ended;
         let output = |name: &String| request.get_tensor(name).map_err(runtime("reading an output"));
@@ -265,19 +291,17 @@ impl Engine for OpenvinoEngine {
     fn infer_looking_ahead(&mut self, frames: &[&Frame], coming: &Coming<'_>) -> Result<Vec<Prediction>, EngineError> {
         self.info.check_batch(frames.len())?;
         // A frame alone has every core, unless it is being looked at already.
-        let begun = |lanes: &Lanes| frames.iter().any(|frame| lanes.looks_at(&frame.image));
-        let apart = frames.len() > 1 || self.side_by_side.as_ref().is_some_and(begun);
-        let apart = apart && self.has_side_by_side()?;
+        let begun = |lanes: &mut Lanes| frames.iter().any(|frame| lanes.looks_at(&frame.image));
+        let apart = frames.len() > 1 || self.apart.lanes(self.streams, false).is_some_and(begun);
+        let meant = if apart { Meant::SideBySide { waits: false } } else { Meant::Alone };
         // Frames that come while one has every core go side by side after it.
         let coming: &Coming<'_> = if apart || !self.streams.side_by_side() { coming } else { &nothing_comes };
-        let lanes = self.side_by_side.as_mut().filter(|_| apart).unwrap_or(&mut self.alone);
-        self.ends.look(lanes, frames, coming).inspect_err(|_| lanes.clear())
+        self.work(meant, |ends, lanes| ends.look(lanes, frames, coming))
     }
 
     fn infer_tiles(&mut self, tiles: &mut dyn Tiles) -> Result<(), EngineError> {
-        let apart = self.has_side_by_side()?;
-        let lanes = self.side_by_side.as_mut().filter(|_| apart).unwrap_or(&mut self.alone);
-        self.ends.look_at_tiles(lanes, tiles).inspect_err(|_| lanes.clear())
+        self.apart.ask(self.streams);
+        self.work(Meant::SideBySide { waits: true }, |ends, lanes| ends.look_at_tiles(lanes, tiles))
     }
 
     fn hand_out_paths(&mut self, wanted: bool) {
@@ -316,6 +340,7 @@ mod tests {
         let engine = EngineChoice::Openvino;
         let spec = EngineSpec { engine, max_batch: 4, threads: Some(2), ..EngineSpec::new(bundle) };
         let mut engine = OpenvinoEngine::open(&spec).unwrap();
+        engine.apart.lanes(engine.streams, true);
         assert_eq!(engine.info().max_batch, 2, "one for each thread");
         let other =
             Frame { image: Image::new(3, 2, PixelFormat::Gray8, vec![9, 0, 255, 3, 70, 1]).unwrap(), ..frame() };
@@ -342,6 +367,7 @@ mod tests {
         for threads in [1, 2] {
             let spec = EngineSpec { engine, max_batch: 2, threads: Some(threads), ..EngineSpec::new(bundle.clone()) };
             let mut engine = OpenvinoEngine::open(&spec).unwrap();
+            engine.apart.lanes(engine.streams, true);
             let alone: Vec<Prediction> = frames.iter().map(|frame| engine.infer(&[frame]).unwrap().remove(0)).collect();
             let same = |found: &Prediction, at: usize| {
                 let off = found.map.values().iter().zip(alone[at].map.values()).map(|(a, b)| (a - b).abs());
@@ -409,8 +435,7 @@ mod tests {
         let engine = EngineChoice::Openvino;
         let spec = EngineSpec { engine, ..EngineSpec::new(bundle) };
         let map = |inline_limit: u64, cache: Option<PathBuf>| {
-            let mut engine =
-                OpenvinoEngine::open_with(&spec, Delivery { inline_limit, cache, narrow: Vec::new() }).unwrap();
+            let mut engine = OpenvinoEngine::open_with(&spec, Delivery { inline_limit, cache }).unwrap();
             engine.infer(&[&frame()]).unwrap().remove(0).map
         };
         let (inside, beside) = (map(u64::MAX, None), map(0, None));

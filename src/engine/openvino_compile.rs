@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use bytemuck::Pod;
+use half::f16;
 use openvino::prepostprocess::Pipeline;
 use openvino::{
     CompiledModel, Core, DeviceType, ElementType, InferenceError, Model, PartialShape, RwPropertyKey, Tensor,
@@ -114,14 +115,11 @@ pub(super) struct Delivery {
     /// Folder in which graphs with their weights beside them stay for the next start; `None`: they are deleted when they have been
     /// compiled.
     pub cache: Option<PathBuf>,
-    /// Outputs that are handed over in bfloat16: half of the memory.
-    pub narrow: Vec<String>,
 }
 
 impl Delivery {
     pub fn usual() -> Self {
-        let cache = scratch::cache().map(|cache| cache.join("openvino"));
-        Self { inline_limit: INLINE_LIMIT, cache, narrow: Vec::new() }
+        Self { inline_limit: INLINE_LIMIT, cache: scratch::cache().map(|cache| cache.join("openvino")) }
     }
 }
 
@@ -133,18 +131,19 @@ pub(super) struct Compiled {
 }
 
 /// Reads and compiles the network. Large weights lie beside the graph in a file that OpenVINO maps, and are kept from filling
-/// memory meanwhile.
+/// memory meanwhile. Outputs in `narrow` are handed out in float16.
 pub(super) fn compile(
     core: &mut Core,
     bundle: Bundle,
     delivery: &Delivery,
     input: &[i64; 4],
     extras: Extras<'_>,
+    narrow: &[String],
 ) -> Result<Compiled, EngineError> {
     let input = PartialShape::new_static(4, input).map_err(runtime("input shape"))?;
     let fix_and_compile = |core: &mut Core, model: &mut Model| {
         model.reshape_single_input(&input).map_err(runtime("input shape"))?;
-        let narrowed = narrowed(model, &delivery.narrow).map_err(runtime("setting the type of an output"))?;
+        let narrowed = narrowed(model, narrow).map_err(runtime("setting the type of an output"))?;
         let model = narrowed.as_ref().unwrap_or(model);
         core.compile_model(model, DeviceType::CPU).map_err(runtime("compiling the network"))
     };
@@ -167,14 +166,15 @@ pub(super) fn compile(
     Ok(compiled)
 }
 
-/// The model with these outputs in bfloat16, if there are any.
+/// The model with these outputs in float16, if there are any. Not in bfloat16, though that is what a network may compute in: OpenVINO
+/// (2026.4.1) then also adds up in it what leads to such an output, where it otherwise keeps float32.
 fn narrowed(model: &Model, outputs: &[String]) -> Result<Option<Model>, InferenceError> {
     if outputs.is_empty() {
         return Ok(None);
     }
     let pipeline = Pipeline::new(model)?;
     for name in outputs {
-        pipeline.get_output_info_by_name(name)?.get_tensor_info()?.set_element_type(ElementType::Bf16)?;
+        pipeline.get_output_info_by_name(name)?.get_tensor_info()?.set_element_type(ElementType::F16)?;
     }
     pipeline.build_new_model().map(Some)
 }
@@ -208,6 +208,28 @@ pub(super) fn floats(tensor: &Tensor) -> Result<&[f32], EngineError> {
 }
 
 /// The values of several outputs, which are of this type.
-pub(super) fn slices<T: Pod>(tensors: &[Tensor]) -> Result<Vec<&[T]>, EngineError> {
+pub(super) fn slices<T: OutputValue>(tensors: &[Tensor]) -> Result<Vec<&[T]>, EngineError> {
+    let is_right = |tensor: &Tensor| {
+        let found = tensor.get_element_type().map_err(runtime("reading an output"))?;
+        if found != T::KIND {
+            let reason = format!("its values are {found:?}, not {:?}", T::KIND);
+            return Err(EngineError::Runtime { engine: EngineChoice::Openvino, step: "reading an output", reason });
+        }
+        Ok(())
+    };
+    tensors.iter().try_for_each(is_right)?;
     tensors.iter().map(|tensor| tensor.get_data().map_err(runtime("reading an output"))).collect()
+}
+
+/// What an output's values may be.
+pub(super) trait OutputValue: Pod {
+    const KIND: ElementType;
+}
+
+impl OutputValue for f32 {
+    const KIND: ElementType = ElementType::F32;
+}
+
+impl OutputValue for f16 {
+    const KIND: ElementType = ElementType::F16;
 }

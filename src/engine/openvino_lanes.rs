@@ -3,16 +3,18 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use openvino::{CompiledModel, ElementType, InferRequest, Shape, Tensor};
+use openvino::{CompiledModel, ElementType, InferRequest, InferenceError, InferenceErrorKind, Shape, Tensor};
 
 use super::{EngineChoice, EngineError};
 use crate::anomaly::StageTimes;
-use crate::frame::Image;
+use crate::frame::{Frame, Image};
 
 /// Networks with weights up to this many bytes get a thread for each request: their matrices are too small for several.
 const SMALL: u64 = 64 << 20;
 /// Requests side by side at most: each has the network's activations in memory.
 const MOST_STREAMS: usize = 16;
+/// What lies before and behind the network of so many requests side by side is no more than one thread can do.
+const FEW: usize = 4;
 /// How long one look at a request waits, milliseconds; it is looked at again until it has ended.
 const LOOK_MS: i64 = 60_000;
 
@@ -46,6 +48,12 @@ impl Streams {
     pub fn side_by_side(self) -> bool {
         self.0 > 1
     }
+
+    /// Whether no core is left to help a thread with what lies before and behind the network, and that is little enough for it alone.
+    pub fn keep_few_cores_busy(self) -> bool {
+        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get());
+        self.0 <= FEW && cores <= self.0
+    }
 }
 
 /// What a request looks at.
@@ -62,17 +70,37 @@ struct Lane {
     request: InferRequest,
     input: Tensor,
     about: About,
-    preprocess: Duration,
-    begun: Instant,
-    inference: Duration,
+    /// When its input was begun with, when it was sent on its way, when it was seen to have ended.
+    times: [Instant; 3],
     busy: bool,
+}
+
+impl Lane {
+    fn looks_at(&self, image: &Image) -> bool {
+        matches!(&self.about, About::Picture(picture) if picture.is_same(image))
+    }
+
+    /// Waits until it has ended, however long that takes.
+    fn wait(&mut self) -> Result<(), InferenceError> {
+        loop {
+            match self.request.wait(LOOK_MS) {
+                Err(error) if error.kind == InferenceErrorKind::ResultNotReady => {}
+                ended => {
+                    self.busy = false;
+                    return ended;
+                }
+            }
+        }
+    }
 }
 
 impl Drop for Lane {
     fn drop(&mut self) {
         // Its input must not go while it is being read.
-        if self.busy && self.request.wait(LOOK_MS).is_err() {
-            tracing::warn!("a request to OpenVINO did not end in time");
+        if self.busy
+            && let Err(error) = self.wait()
+        {
+            tracing::debug!(%error, "a request to OpenVINO that nobody waited for has failed");
         }
     }
 }
@@ -92,7 +120,7 @@ pub(super) struct Lanes {
     compiled: CompiledModel,
     streams: usize,
     shape: [i64; 4],
-    /// The oldest has ended; its outputs are being read.
+    /// How many of the oldest have ended and are being read: one or none.
     ended: usize,
 }
 
@@ -102,14 +130,35 @@ impl Lanes {
         Self { free: Vec::new(), on_their_way: VecDeque::new(), compiled, streams, shape, ended: 0 }
     }
 
-    /// Whether another request would find at most `queue` others waiting for those that are computed.
-    pub fn has_room(&self, queue: usize) -> bool {
-        self.on_their_way.len() - self.ended < self.streams + queue
+    /// How many pictures may be begun with beside those of `asked` that are on their way, whether they are or not.
+    pub fn ahead_of(&self, asked: &[&Frame]) -> usize {
+        let is_asked = |lane: &&Lane| asked.iter().any(|frame| lane.looks_at(&frame.image));
+        self.most().saturating_sub(self.on_their_way.iter().skip(self.ended).filter(is_asked).count())
+    }
+
+    /// Whether another picture is to be begun with. Where several are computed at the same time one more waits for the first that
+    /// ends, so that its core goes on while answers are made; where every core has one picture, the next is not fixed before its
+    /// turn, because a newer one may take its place.
+    pub fn has_room(&self) -> bool {
+        self.in_flight() < self.most()
+    }
+
+    fn most(&self) -> usize {
+        self.streams + usize::from(self.streams > 1)
+    }
+
+    /// Whether another tile is to be begun with: all of them are wanted.
+    pub fn has_room_for_tile(&self) -> bool {
+        self.in_flight() <= self.streams
+    }
+
+    fn in_flight(&self) -> usize {
+        self.on_their_way.len() - self.ended
     }
 
     /// Whether a request looks at this picture.
     pub fn looks_at(&self, image: &Image) -> bool {
-        self.on_their_way.iter().any(|lane| matches!(&lane.about, About::Picture(picture) if picture.is_same(image)))
+        self.on_their_way.iter().any(|lane| lane.looks_at(image))
     }
 
     /// Lets `fill` write the network's input, 3×S×S, and sends it on its way; comes back at once.
@@ -119,13 +168,12 @@ impl Lanes {
             Some(lane) => lane,
             None => {
                 let request = self.compiled.create_infer_request().map_err(runtime("creating a request"))?;
-                let (input, about, none) = (tensor(&self.shape)?, About::Tile(0), Duration::ZERO);
-                Lane { request, input, about, preprocess: none, begun: begin, inference: none, busy: false }
+                Lane { request, input: tensor(&self.shape)?, about: About::Tile(0), times: [begin; 3], busy: false }
             }
         };
         fill(lane.input.get_data_mut::<f32>().map_err(runtime("input tensor"))?);
         lane.request.set_input_tensor(&lane.input).map_err(runtime("input tensor"))?;
-        (lane.about, lane.preprocess, lane.begun) = (about, begin.elapsed(), Instant::now());
+        (lane.about, lane.times) = (about, [begin, Instant::now(), begin]);
         lane.request.infer_async().map_err(runtime("inference"))?;
         lane.busy = true;
         self.on_their_way.push_back(lane);
@@ -136,17 +184,18 @@ impl Lanes {
     pub fn wait(&mut self) -> Result<bool, EngineError> {
         let Some(lane) = self.on_their_way.front_mut() else { return Ok(false) };
         if lane.busy {
-            lane.request.wait(LOOK_MS).map_err(runtime("inference"))?;
-            (lane.busy, lane.inference) = (false, lane.begun.elapsed());
+            lane.wait().map_err(runtime("inference"))?;
+            lane.times[2] = Instant::now();
         }
         self.ended = 1;
         Ok(true)
     }
 
-    /// The one that [`Self::wait`] has waited for.
-    pub fn ended(&self) -> Option<Ended<'_>> {
+    /// The one that [`Self::wait`] has waited for. Its times count from when it was asked for: before, its frame still waited.
+    pub fn ended(&self, asked: Instant) -> Option<Ended<'_>> {
         let lane = self.on_their_way.front().filter(|_| self.ended > 0)?;
-        let &Lane { preprocess, inference, .. } = lane;
+        let [begun, sent, ended] = lane.times.map(|time| time.max(asked));
+        let (preprocess, inference) = (sent - begun, ended - sent);
         let times = StageTimes { preprocess, inference, postprocess: Duration::ZERO };
         Some(Ended { about: &lane.about, request: &lane.request, times })
     }

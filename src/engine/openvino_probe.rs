@@ -28,7 +28,7 @@ pub fn watch(
     let size = arch.image_size as i64;
     let shape = [1, 3, size, size];
     let extras = Extras { watched: true, ..Extras::default() };
-    let mut compiled = compile(&mut core, bundle, &Delivery::usual(), &shape, extras)?.network;
+    let mut compiled = compile(&mut core, bundle, &Delivery::usual(), &shape, extras, &[])?.network;
     let mut request = compiled.create_infer_request().map_err(runtime("creating a request"))?;
     let mut input = tensor(&shape)?;
     for image in images {

@@ -107,11 +107,6 @@ impl InUse {
     }
 }
 
-/// Whether frames are looked at as they were captured.
-fn is_whole(way: &Way) -> bool {
-    way.locate.is_none() && way.view.is_captured()
-}
-
 /// A frame on its way through the engine.
 pub(super) struct Taken {
     pub camera: usize,
@@ -147,14 +142,24 @@ impl Inspector<'_> {
     fn run(mut self, collector: &Collector) {
         let max_batch = self.engine.info().max_batch;
         let stations = self.post.stations.clone();
+        let give_up_at = Arc::clone(&self.give_up_at);
         // What is cut or found first is no picture that the engine can look at before.
-        let seen = || stations.iter().map(|station| is_whole(&station.settings.way())).collect::<Vec<_>>();
+        let is_seen = |station: &Arc<Station>| {
+            let way = station.settings.judge().way;
+            way.locate.is_none() && way.view.is_whole()
+        };
+        let coming = |most: usize| {
+            if give_up_at.get().is_some() {
+                return Vec::new();
+            }
+            collector.coming(most, &stations.iter().map(is_seen).collect::<Vec<_>>())
+        };
         loop {
             match collector.take_batch(max_batch, IDLE) {
                 Batch::Frames(frames) if self.too_late() => {
                     frames.iter().for_each(|(camera, frame)| self.give_up(*camera, frame, NoVerdictReason::Deadline));
                 }
-                Batch::Frames(frames) => self.inspect(frames, &|most| collector.coming(most, &seen())),
+                Batch::Frames(frames) => self.inspect(frames, &coming),
                 Batch::Idle => {}
                 Batch::Closed => break,
             }
@@ -223,6 +228,7 @@ impl Inspector<'_> {
         if batch.is_empty() {
             return;
         }
+        let is_whole = |way: &Way| way.locate.is_none() && way.view.is_captured();
         let whole = batch.iter().all(|taken| is_whole(&taken.judge.way));
         let views: Vec<Frame> = match whole {
             true => Vec::new(),

@@ -1,5 +1,8 @@
 //! Frames wait here for the engine: one bounded lane per camera, a named policy when it is full, every drop counted.
 //!
+//! An engine that has room for more is told what is next; from then on that is the engine's, though it still waits here: no newer
+//! frame takes its place. It is never told of more than it has asked for.
+//!
 //! All lanes share one lock, because the inference thread takes from all of them at once and a full lane gives up its
 //! oldest frame in the same step that takes the new one. The lock is held for moving a frame, never for its pixels.
 
@@ -214,12 +217,11 @@ impl Collector {
     }
 
     /// Pictures of the next frames in turn, at most `max`, up to the first that is damaged or of a camera that is not `seen`. From
-    /// now on no newer frame takes their place: [`Self::take_batch`] hands them over next.
+    /// now on no newer frame takes their place: [`Self::take_batch`] hands them over next, and until then each answer begins with
+    /// them.
     pub fn coming(&self, max: usize, seen: &[bool]) -> Vec<Image> {
         let images = self.shared.lock().tell(max, seen);
-        if !images.is_empty() {
-            self.shared.room.notify_all();
-        }
+        self.shared.room.notify_all();
         images
     }
 
@@ -277,18 +279,17 @@ impl Inner {
     }
 
     fn tell(&mut self, max: usize, seen: &[bool]) -> Vec<Image> {
-        let mut images = Vec::new();
-        while images.len() < max {
-            let is_whole = |camera: usize| self.lanes[camera].frames.front().is_some_and(|next| !next.image.damaged);
-            if !self.next_camera().is_some_and(|camera| seen[camera] && is_whole(camera)) {
+        while self.told.len() < max {
+            let is_seen = |camera: &usize| {
+                seen[*camera] && self.lanes[*camera].frames.front().is_some_and(|next| !next.image.damaged)
+            };
+            if self.next_camera().filter(is_seen).is_none() {
                 break;
             }
-            if let Some((camera, frame)) = self.next() {
-                images.push(frame.image.clone());
-                self.told.push_back((camera, frame));
-            }
+            let next = self.next();
+            self.told.extend(next);
         }
-        images
+        self.told.iter().take(max).map(|(_, frame)| frame.image.clone()).collect()
     }
 
     fn take(&mut self, max: usize) -> Vec<(usize, Frame)> {
@@ -408,10 +409,12 @@ mod tests {
         assert!(matches!(queues[0].push(frame("a", 1)), Pushed::Taken), "there is room for another");
         assert!(matches!(queues[0].push(frame("a", 2)), Pushed::Dropped(frame) if frame.seq == 1));
         assert_eq!(collector.watch().counters()[0], LaneCounters { waiting: 2, taken: 3, dropped: 1 });
-        assert!(collector.coming(4, &[true, false]).is_empty(), "b is next, and is not seen");
+        assert_eq!(collector.coming(4, &[true, false]).len(), 1, "b is next, and is not seen");
         assert_eq!(seqs(collector.take_batch(2, Duration::ZERO)), [(0, 0), (1, 0)]);
         assert!(!queues[0].is_idle() && collector.is_waiting());
-        assert_eq!(collector.coming(4, &[true, true]).len(), 1);
+        // It is told of the same again, and of no more than it asks for.
+        let told = || collector.coming(4, &[true, true]);
+        assert!(told().len() == 1 && told()[0].is_same(&told()[0]) && collector.coming(0, &[true, true]).is_empty());
         assert!(matches!(collector.take_batch(2, Duration::ZERO), Batch::Frames(_)));
         assert!(matches!(collector.take_batch(2, Duration::ZERO), Batch::Idle));
         assert!(queues.iter().all(FrameQueue::is_idle) && !collector.is_waiting());

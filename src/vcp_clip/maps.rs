@@ -6,6 +6,8 @@
 
 use rayon::prelude::*;
 
+use super::cores::{self, SharedOut};
+
 use super::simd;
 use super::{Architecture, Constants};
 
@@ -55,7 +57,7 @@ impl MapFusion {
     /// Difference maps (abnormal − normal logits, G×G) of both paths, one per layer → maps and score.
     pub fn fuse(&self, raw: &[Vec<f32>], new: &[Vec<f32>]) -> Fused {
         let size = self.size;
-        let wide: Vec<Vec<f32>> = raw.par_iter().chain(new).map(|layer| self.widened(layer)).collect();
+        let wide: Vec<Vec<f32>> = raw.par_iter().chain(new).shared_out().map(|layer| self.widened(layer)).collect();
         let (wide_raw, wide_new) = wide.split_at(raw.len());
         let reflect = reflections(size, self.kernel.len() - 1);
         let map = || vec![0.0; size * size];
@@ -64,6 +66,7 @@ impl MapFusion {
             .zip(new.par_chunks_mut(ROWS * size))
             .zip(across.par_chunks_mut(ROWS * size))
             .enumerate()
+            .shared_out()
             .for_each(|(task, ((raw, new), across))| {
                 let mut padded = vec![0.0; reflect.len()];
                 simd::dispatch_fused(
@@ -80,8 +83,8 @@ impl MapFusion {
                     },
                 );
             });
-        let top = || rayon::join(|| top_mean(&raw, self.top_k), || top_mean(&new, self.top_k));
-        let (map, (top_raw, top_new)) = rayon::join(|| smooth_down(&across, size, &reflect, &self.kernel), top);
+        let top = || cores::join(|| top_mean(&raw, self.top_k), || top_mean(&new, self.top_k));
+        let (map, (top_raw, top_new)) = cores::join(|| smooth_down(&across, size, &reflect, &self.kernel), top);
         Fused { raw, new, map, score: top_raw + top_new }
     }
 
@@ -143,7 +146,7 @@ fn reflections(size: usize, radius: usize) -> Vec<usize> {
 pub fn smooth(map: &[f32], size: usize, kernel: &[f32]) -> Vec<f32> {
     let reflect = reflections(size, kernel.len() - 1);
     let mut smooth = smooth_down(map, size, &reflect, kernel);
-    smooth.par_chunks_mut(ROWS * size).for_each(|rows| {
+    smooth.par_chunks_mut(ROWS * size).shared_out().for_each(|rows| {
         let mut padded = vec![0.0; reflect.len()];
         simd::dispatch_fused(
             #[inline(always)]
@@ -178,7 +181,7 @@ fn smooth_row(fused: bool, row: &mut [f32], padded: &mut [f32], reflect: &[usize
 fn smooth_down(map: &[f32], size: usize, reflect: &[usize], kernel: &[f32]) -> Vec<f32> {
     let radius = kernel.len() - 1;
     let mut down = vec![0.0; size * size];
-    down.par_chunks_mut(ROWS * size).enumerate().for_each(|(task, rows)| {
+    down.par_chunks_mut(ROWS * size).enumerate().shared_out().for_each(|(task, rows)| {
         simd::dispatch_fused(
             #[inline(always)]
             |fused| {

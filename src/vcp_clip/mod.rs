@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 pub mod block;
+pub(crate) mod cores;
 pub mod eager;
 pub mod maps;
 pub(crate) mod matrix;

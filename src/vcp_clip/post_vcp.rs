@@ -10,10 +10,11 @@
 
 use std::borrow::Cow;
 
-use half::bf16;
+use half::f16;
 use half::slice::HalfFloatSliceExt;
 use rayon::prelude::*;
 
+use super::cores::SharedOut;
 use super::matrix::{self, View};
 use super::row_products::row_products;
 use super::simd;
@@ -51,7 +52,8 @@ pub struct PostVcp {
     pub temperature: f32,
 }
 
-/// What patch tokens are handed out as. A network that computes in bfloat16 has no more digits than that to hand out.
+/// What patch tokens are handed out as. Where a network computes in bfloat16 they need no more digits than float16 has, three more
+/// than its products come with.
 pub trait TokenValue: Copy + Sync {
     /// The same numbers.
     fn floats(values: &[Self]) -> Cow<'_, [f32]>;
@@ -63,7 +65,7 @@ impl TokenValue for f32 {
     }
 }
 
-impl TokenValue for bf16 {
+impl TokenValue for f16 {
     fn floats(values: &[Self]) -> Cow<'_, [f32]> {
         Cow::Owned(values.to_f32_vec())
     }
@@ -104,7 +106,7 @@ impl PostVcp {
     pub fn patch_logits<T: TokenValue>(&self, tokens: &[T], inverse_norms: &[f32], vector: &[f32]) -> Vec<f32> {
         let width = self.vision_width;
         let mut logits = vec![0.0; inverse_norms.len()];
-        logits.par_chunks_mut(TASK).zip(inverse_norms.par_chunks(TASK)).enumerate().for_each(
+        logits.par_chunks_mut(TASK).zip(inverse_norms.par_chunks(TASK)).enumerate().shared_out().for_each(
             |(task, (logits, inverse_norms))| {
                 let from = task * TASK * width;
                 row_products(logits, &T::floats(&tokens[from..from + logits.len() * width]), vector, width);
@@ -126,8 +128,11 @@ impl PostVcp {
             .enumerate()
             .flat_map(|(layer, tokens)| tokens.chunks(TASK * width).map(move |part| (layer, part)))
             .collect();
-        let parts: Vec<(usize, Partial)> =
-            tasks.into_par_iter().map(|(layer, part)| (layer, self.look(&T::floats(part), &queries))).collect();
+        let parts: Vec<(usize, Partial)> = tasks
+            .into_par_iter()
+            .shared_out()
+            .map(|(layer, part)| (layer, self.look(&T::floats(part), &queries)))
+            .collect();
 
         let mut seen: Vec<Partial> = (0..layers.len()).map(|_| Partial::new(2 * heads, width)).collect();
         for (layer, part) in parts {
@@ -163,7 +168,7 @@ impl PostVcp {
         let head_width = width / heads;
         let mut vectors = vec![0.0; 2 * heads * width];
         let (normal, abnormal) = vectors.split_at_mut(heads * width);
-        normal.par_chunks_mut(width).zip(abnormal.par_chunks_mut(width)).enumerate().for_each(
+        normal.par_chunks_mut(width).zip(abnormal.par_chunks_mut(width)).enumerate().shared_out().for_each(
             |(head, (normal, abnormal))| {
                 simd::dispatch(
                     #[inline(always)]
@@ -252,6 +257,7 @@ fn rows_times<'a>(
         .collect();
     let products: Vec<Vec<f32>> = work
         .par_iter()
+        .shared_out()
         .map(|(part, range)| {
             let vectors: Vec<f32> = (0..count).flat_map(|which| vector(*part, which).iter().copied()).collect();
             let mut products = vec![0.0; range.len() * count];

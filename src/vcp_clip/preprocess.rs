@@ -9,6 +9,8 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
+use super::cores::SharedOut;
+
 use super::resample::{NearestMap, Taps, bicubic_8bit, bicubic_16bit, nearest};
 use super::resample_deep::{bicubic_deep, widened};
 use crate::frame::{Image, Levels, PixelFormat, Resampling};
@@ -126,6 +128,7 @@ impl Preprocessor {
             .zip(red.par_chunks_exact_mut(size))
             .zip(green.par_chunks_exact_mut(size))
             .zip(blue.par_chunks_exact_mut(size))
+            .shared_out()
             .for_each(|(((row, red), green), blue)| {
                 for (x, pixel) in row.chunks_exact(step).enumerate() {
                     let [r, g, b] = to_rgb(image.format, pixel);
@@ -147,7 +150,7 @@ impl Preprocessor {
         let size = self.size;
         let step = self.deep.len() / (size * size);
         let (mean, std, deep) = (self.mean, self.std, &self.deep);
-        out.par_chunks_exact_mut(size).enumerate().for_each(|(row, out)| {
+        out.par_chunks_exact_mut(size).enumerate().shared_out().for_each(|(row, out)| {
             let (channel, row) = (row / size, row % size);
             let from = if step == 1 { 0 } else { channel };
             let pixels = deep[row * size * step..(row + 1) * size * step].chunks_exact(step);

@@ -2,6 +2,8 @@
 
 use rayon::prelude::*;
 
+use super::cores::SharedOut;
+
 use super::simd;
 
 /// Fraction bits of a weight: 8 bits of pixel and 2 bits for weights outside 0 … 1 leave 22 of an `i32`.
@@ -172,7 +174,7 @@ fn two_passes(
 }
 
 fn down_8bit(pixels: &[u8], row: usize, down: &Taps, out: &mut [u8]) {
-    out.par_chunks_exact_mut(row).zip(&down.spans).for_each_init(
+    out.par_chunks_exact_mut(row).zip(&down.spans).shared_out().for_each_init(
         || vec![0i32; row],
         |sums, (out, span)| {
             simd::dispatch(
@@ -197,7 +199,7 @@ fn down_8bit(pixels: &[u8], row: usize, down: &Taps, out: &mut [u8]) {
 
 fn across_8bit<const N: usize>(pixels: &[u8], across: &Taps, out: &mut [u8]) {
     let rows = pixels.par_chunks_exact(across.source * N);
-    rows.zip(out.par_chunks_exact_mut(across.target * N)).for_each_init(
+    rows.zip(out.par_chunks_exact_mut(across.target * N)).shared_out().for_each_init(
         || vec![0; across.source * N + LANES],
         |padded, (row, out)| {
             padded[..row.len()].copy_from_slice(row);
@@ -241,7 +243,7 @@ fn level(row: &[u8], x: usize) -> f64 {
 
 fn across_16bit(pixels: &[u8], across: &Taps, out: &mut [u8]) {
     let rows = pixels.par_chunks_exact(across.source * 2);
-    rows.zip(out.par_chunks_exact_mut(across.target * 2)).for_each(|(row, out)| {
+    rows.zip(out.par_chunks_exact_mut(across.target * 2)).shared_out().for_each(|(row, out)| {
         for (out, span) in out.chunks_exact_mut(2).zip(&across.spans) {
             let weights = across.exact[span.at..span.at + span.count].iter().enumerate();
             let sum = weights.fold(0.0, |sum, (tap, weight)| sum + level(row, span.first + tap) * weight);
@@ -251,7 +253,7 @@ fn across_16bit(pixels: &[u8], across: &Taps, out: &mut [u8]) {
 }
 
 fn down_16bit(pixels: &[u8], row: usize, down: &Taps, out: &mut [u8]) {
-    out.par_chunks_exact_mut(row).zip(&down.spans).for_each(|(out, span)| {
+    out.par_chunks_exact_mut(row).zip(&down.spans).shared_out().for_each(|(out, span)| {
         for (x, out) in out.chunks_exact_mut(2).enumerate() {
             let weights = down.exact[span.at..span.at + span.count].iter().enumerate();
             let sum =

@@ -4,6 +4,8 @@
 
 use rayon::prelude::*;
 
+use super::cores::SharedOut;
+
 use super::resample::{Taps, is_down_first};
 use super::simd;
 
@@ -34,7 +36,7 @@ pub(super) fn bicubic_deep<const N: usize>(
         between.resize(wide_row * down.target(), 0.0);
         down_values(pixels, wide_row, down, between);
         let rows = between.par_chunks_exact(wide_row);
-        rows.zip(out.par_chunks_exact_mut(narrow_row)).for_each_init(
+        rows.zip(out.par_chunks_exact_mut(narrow_row)).shared_out().for_each_init(
             || vec![0.0; wide_row + LANES],
             |padded, (row, out)| {
                 padded[..wide_row].copy_from_slice(row);
@@ -48,7 +50,7 @@ pub(super) fn bicubic_deep<const N: usize>(
         between.resize(narrow_row * down.source(), 0.0);
         across_values::<N>(pixels, across, between);
         let between = &*between;
-        out.par_chunks_exact_mut(narrow_row).zip(down.weights()).for_each(|(out, (first, weights))| {
+        out.par_chunks_exact_mut(narrow_row).zip(down.weights()).shared_out().for_each(|(out, (first, weights))| {
             simd::dispatch(
                 #[inline(always)]
                 || {
@@ -63,7 +65,7 @@ pub(super) fn bicubic_deep<const N: usize>(
 }
 
 fn down_values(pixels: &[u8], row: usize, down: &Taps, out: &mut [f32]) {
-    out.par_chunks_exact_mut(row).zip(down.weights()).for_each(|(out, (first, weights))| {
+    out.par_chunks_exact_mut(row).zip(down.weights()).shared_out().for_each(|(out, (first, weights))| {
         simd::dispatch(
             #[inline(always)]
             || {
@@ -81,7 +83,7 @@ fn down_values(pixels: &[u8], row: usize, down: &Taps, out: &mut [f32]) {
 fn across_values<const N: usize>(pixels: &[u8], across: &Taps, out: &mut [f32]) {
     let wide = across.source() * N;
     let rows = pixels.par_chunks_exact(wide * 2);
-    rows.zip(out.par_chunks_exact_mut(across.target() * N)).for_each_init(
+    rows.zip(out.par_chunks_exact_mut(across.target() * N)).shared_out().for_each_init(
         || vec![0.0; wide + LANES],
         |padded, (row, out)| {
             simd::dispatch(

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use vcp_line::clock::{Clock, SystemClock};
 use vcp_line::engine::remote::MapForm;
-use vcp_line::engine::{self, Engine, EngineChoice, EngineSpec};
+use vcp_line::engine::{self, Engine, EngineChoice, EngineSpec, nothing_comes};
 use vcp_line::frame::{Frame, Image, PixelFormat};
 use vcp_line::look::{Asked, LookError, Looker};
 use vcp_line::tls::{ClientFiles, TlsFiles};
@@ -184,7 +184,7 @@ fn a_deadline_is_kept_whatever_the_server_does() {
     for _ in 0..8 {
         let begin = Instant::now();
         let due = [Some(begin + Duration::from_millis(150)); 2];
-        let answers = engine.infer_until(&[&frame, &frame], &due, &Vec::new).unwrap();
+        let answers = engine.infer_until(&[&frame, &frame], &due, &nothing_comes).unwrap();
         assert!(answers.len() == 2 && answers.iter().all(Result::is_err));
         let took = begin.elapsed();
         assert!(took < Duration::from_millis(400), "{took:?}");
@@ -231,7 +231,7 @@ fn this_computer_looks_when_no_server_does() {
     let found = engine.infer(&frames).unwrap();
     found.iter().zip(&expected).for_each(|(a, b)| assert_eq!(a.map.values(), b.map.values()));
     // Without time there is no prediction either.
-    let late = engine.infer_until(&frames[..1], &[Some(Instant::now())], &Vec::new).unwrap();
+    let late = engine.infer_until(&frames[..1], &[Some(Instant::now())], &nothing_comes).unwrap();
     assert!(late[0].is_err());
 }
 

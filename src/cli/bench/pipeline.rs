@@ -43,8 +43,10 @@ const LINE: &str = "bench";
 const SIDE: u32 = 256;
 /// Columns and rows of a frame unless another size is asked for.
 const FRAME: (u32, u32) = (640, 480);
-/// What the large frames of one camera may take of the memory, bytes.
+/// What the large frames of one camera take of the memory, bytes, where they are not fewer than [`LEAST`].
 const POOL: u32 = 64 << 20;
+/// Different frames at least: more than are looked at at the same time.
+const LEAST: u32 = 8;
 /// Diameters of the defects in large frames, pixels.
 const DEFECT_PX: (f32, f32) = (8.0, 60.0);
 /// Longer than any engine takes to open and to look at a first frame.
@@ -338,7 +340,7 @@ impl PipelineArguments {
             motion: Motion { shift_px: 10.0, turn_degrees: 5.0 },
             one_product: false,
         });
-        let pool = if frames.is_some() { (POOL / (3 * width * height)).clamp(2, 2 * classes) } else { 2 * classes };
+        let pool = if frames.is_some() { (POOL / (3 * width * height)).clamp(LEAST, 2 * classes) } else { 2 * classes };
         let conveyor = Conveyor {
             frames,
             classes: Class::ALL.to_vec(),

@@ -1,8 +1,8 @@
-//! Frames that will probably be next travel to the card while it computes the present batch.
+//! Frames that are next travel to the card while it computes the present batch.
 //!
 //! They lie beside the places that graphs read, and move there by a copy within the card when their turn comes, which
-//! costs microseconds where the way from the host costs hundreds. A frame that does not come after all costs nothing but
-//! its upload. Nothing is taken from anybody: the line's queue still decides what comes next.
+//! costs microseconds where the way from the host costs hundreds. The line's queue keeps them next; a frame whose part nobody
+//! waits for any longer does not come after all and costs nothing but its upload.
 
 use std::sync::Arc;
 
