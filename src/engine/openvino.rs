@@ -133,7 +133,7 @@ impl OpenvinoEngine {
         let alone = Lanes::new(network, 1, shape);
         let (spec, precision, hint) = (spec.clone(), arithmetic.precision, arithmetic.hint());
         let recipe = Recipe { spec, precision, hint, scales: arithmetic.scales, narrow, shape };
-        let apart = if streams.side_by_side() { Apart::Unasked(recipe) } else { Apart::Absent };
+        let apart = if streams.side_by_side() { Apart::Unasked(Box::new(recipe)) } else { Apart::Absent };
         Ok((Self { apart, alone, core, ends, streams, info }, stays_in))
     }
 

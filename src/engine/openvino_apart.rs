@@ -25,7 +25,7 @@ pub(super) struct Recipe {
 /// Requests side by side, once they are there.
 pub(super) enum Apart {
     /// Nobody has asked for them.
-    Unasked(Recipe),
+    Unasked(Box<Recipe>),
     /// The network is being compiled.
     Compiling(Compiling, [i64; 4]),
     /// They go before the core that they came from.

@@ -10,6 +10,7 @@ thread_local! {
 }
 
 /// Does `work` on this thread alone.
+#[cfg(any(feature = "openvino", test))]
 pub fn alone<R>(work: impl FnOnce() -> R) -> R {
     struct Before(bool);
     impl Drop for Before {
