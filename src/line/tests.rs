@@ -486,6 +486,7 @@ fn parts_of_an_earlier_start_are_answered_first_and_refused_ones_are_owed_nothin
     assert_eq!(owed, ["part-0", "part-3"]);
 }
 
+mod ahead;
 mod changes;
 mod damaged;
 mod full;
