@@ -77,9 +77,6 @@ impl OpenvinoEngine {
                 tested.iter().for_each(Tested::is_right);
             }
         }
-        if engine.info.max_batch > 1 {
-            engine.apart.ask(engine.streams);
-        }
         Ok(engine)
     }
 
@@ -290,6 +287,10 @@ impl Engine for OpenvinoEngine {
 
     fn infer_looking_ahead(&mut self, frames: &[&Frame], coming: &Coming<'_>) -> Result<Vec<Prediction>, EngineError> {
         self.info.check_batch(frames.len())?;
+        // Not at the start, which would take longer.
+        if frames.len() > 1 {
+            self.apart.ask(self.streams);
+        }
         // A frame alone has every core, unless it is being looked at already.
         let begun = |lanes: &mut Lanes| frames.iter().any(|frame| lanes.looks_at(&frame.image));
         let apart = frames.len() > 1 || self.apart.lanes(self.streams, false).is_some_and(begun);
@@ -340,6 +341,7 @@ mod tests {
         let engine = EngineChoice::Openvino;
         let spec = EngineSpec { engine, max_batch: 4, threads: Some(2), ..EngineSpec::new(bundle) };
         let mut engine = OpenvinoEngine::open(&spec).unwrap();
+        engine.apart.ask(engine.streams);
         engine.apart.lanes(engine.streams, true);
         assert_eq!(engine.info().max_batch, 2, "one for each thread");
         let other =
@@ -367,6 +369,7 @@ mod tests {
         for threads in [1, 2] {
             let spec = EngineSpec { engine, max_batch: 2, threads: Some(threads), ..EngineSpec::new(bundle.clone()) };
             let mut engine = OpenvinoEngine::open(&spec).unwrap();
+            engine.apart.ask(engine.streams);
             engine.apart.lanes(engine.streams, true);
             let alone: Vec<Prediction> = frames.iter().map(|frame| engine.infer(&[frame]).unwrap().remove(0)).collect();
             let same = |found: &Prediction, at: usize| {
