@@ -43,6 +43,8 @@ pub struct OpenvinoEngine {
     ends: Ends,
     streams: Streams,
     info: EngineInfo,
+    /// It has looked at something since it was opened.
+    warm: bool,
 }
 
 /// What lies before and behind the network.
@@ -77,6 +79,7 @@ impl OpenvinoEngine {
                 tested.iter().for_each(Tested::is_right);
             }
         }
+        engine.warm = false;
         Ok(engine)
     }
 
@@ -131,7 +134,7 @@ impl OpenvinoEngine {
         let (spec, precision, hint) = (spec.clone(), arithmetic.precision, arithmetic.hint());
         let recipe = Recipe { spec, precision, hint, scales: arithmetic.scales, narrow, shape };
         let apart = if streams.side_by_side() { Apart::Unasked(Box::new(recipe)) } else { Apart::Absent };
-        Ok((Self { apart, alone, core, ends, streams, info }, stays_in))
+        Ok((Self { apart, alone, core, ends, streams, info, warm: false }, stays_in))
     }
 
     /// With the requests that go side by side, if they are there and meant, or with those that have every core. A small network
@@ -287,8 +290,8 @@ impl Engine for OpenvinoEngine {
 
     fn infer_looking_ahead(&mut self, frames: &[&Frame], coming: &Coming<'_>) -> Result<Vec<Prediction>, EngineError> {
         self.info.check_batch(frames.len())?;
-        // Not at the start, which would take longer.
-        if frames.len() > 1 {
+        // Not at the start, which would take longer, and not when frames wait already: with the first frame after the line's own.
+        if self.info.max_batch > 1 && std::mem::replace(&mut self.warm, true) {
             self.apart.ask(self.streams);
         }
         // A frame alone has every core, unless it is being looked at already.
