@@ -186,24 +186,37 @@ fn camera(name: &str, queue: usize, when_full: WhenFull) -> (Feed, (CameraPlan, 
     (feed, (plan, Box::new(open)))
 }
 
-fn start(cameras: Vec<(CameraPlan, SourceOpener)>, gate: Option<Gate>) -> (Line, Arc<Notebook>) {
-    let notebook = Arc::new(Notebook::default());
-    let info = EngineInfo {
+/// What engines of tests say of themselves.
+fn info(max_batch: usize) -> EngineInfo {
+    EngineInfo {
         model: "by-hand".into(),
         sha256: "00".into(),
         engine: EngineChoice::Reference,
         precision: Precision::Fp32,
-        max_batch: 3,
+        max_batch,
         image_size: 4,
         sigma: 0.0,
         top_k: 1,
-    };
+    }
+}
+
+fn start(cameras: Vec<(CameraPlan, SourceOpener)>, gate: Option<Gate>) -> (Line, Arc<Notebook>) {
+    start_with(cameras, Engineer { info: info(3), gate, warm: false }, Vec::new())
+}
+
+/// With parts that an earlier line owes.
+fn start_with<E: Engine + Send + 'static>(
+    cameras: Vec<(CameraPlan, SourceOpener)>,
+    engine: E,
+    unanswered: Vec<Unanswered>,
+) -> (Line, Arc<Notebook>) {
+    let notebook = Arc::new(Notebook::default());
     let line = Line::start(LineParts {
         name: "test".into(),
         session: Uuid::nil(),
         cameras,
-        engine: Box::new(|| Ok(Box::new(Engineer { info, gate, warm: false }))),
-        unanswered: Vec::new(),
+        engine: Box::new(|| Ok(Box::new(engine))),
+        unanswered,
         sink: Arc::clone(&notebook) as Arc<dyn EventSink>,
         archive: None,
         heartbeat: Arc::clone(&notebook) as Arc<dyn Heartbeat>,
@@ -413,16 +426,6 @@ fn a_start_that_cannot_succeed_says_why() {
 
 #[test]
 fn parts_of_an_earlier_start_are_answered_first_and_refused_ones_are_owed_nothing() {
-    let info = EngineInfo {
-        model: "by-hand".into(),
-        sha256: "00".into(),
-        engine: EngineChoice::Reference,
-        precision: Precision::Fp32,
-        max_batch: 3,
-        image_size: 4,
-        sigma: 0.0,
-        top_k: 1,
-    };
     let owed = |camera: &str, trigger: u64| Unanswered {
         camera: camera.into(),
         part: Part { id: format!("old-{trigger}"), trigger },
@@ -436,22 +439,10 @@ fn parts_of_an_earlier_start_are_answered_first_and_refused_ones_are_owed_nothin
             file: Some("6.png".into()),
         }),
     };
-    let notebook = Arc::new(Notebook::default());
     let (feed, plan) = camera("a", 4, WhenFull::Reject);
     feed.send(Ok(part(frame("a", 0, 20)))).expect("room");
-    let line = Line::start(LineParts {
-        name: "test".into(),
-        session: Uuid::nil(),
-        cameras: vec![plan],
-        engine: Box::new(|| Ok(Box::new(Engineer { info, gate: None, warm: false }))),
-        unanswered: vec![owed("a", 7), owed("gone", 1), owed("gone", 2), owed("a", 8)],
-        sink: Arc::clone(&notebook) as Arc<dyn EventSink>,
-        archive: None,
-        heartbeat: Arc::clone(&notebook) as Arc<dyn Heartbeat>,
-        clock: Arc::new(SystemClock),
-        cancelled: CancellationToken::new(),
-    })
-    .expect("started");
+    let owed_before = vec![owed("a", 7), owed("gone", 1), owed("gone", 2), owed("a", 8)];
+    let (line, notebook) = start_with(vec![plan], Engineer { info: info(3), gate: None, warm: false }, owed_before);
     until("the new part", || notebook.events().len() == 5);
     // Full: a part and a free-running frame are refused, and the next event tells of both without a gap of its own.
     notebook.full.store(true, Ordering::Relaxed);

@@ -57,19 +57,8 @@ impl Engine for Curious {
 
 #[test]
 fn what_an_engine_is_told_of_is_next_and_every_part_has_one_verdict() {
-    let info = EngineInfo {
-        model: "by-hand".into(),
-        sha256: "00".into(),
-        engine: EngineChoice::Reference,
-        precision: Precision::Fp32,
-        max_batch: 2,
-        image_size: 4,
-        sigma: 0.0,
-        top_k: 1,
-    };
     let known = Arc::new(AtomicU64::new(0));
-    let engine = Curious { info, told: Vec::new(), known: Arc::clone(&known) };
-    let notebook = Arc::new(Notebook::default());
+    let engine = Curious { info: info(2), told: Vec::new(), known: Arc::clone(&known) };
     let names = ["a", "b", "tiled"];
     let (feeds, mut cameras): (Vec<_>, Vec<_>) =
         names.map(|name| camera(name, 2, WhenFull::DropOldest)).into_iter().unzip();
@@ -78,19 +67,7 @@ fn what_an_engine_is_told_of_is_next_and_every_part_has_one_verdict() {
     }
     let tiles = TileSpec::Grid { grid: [2, 1], overlap: 0.25 };
     cameras[2].0.view = ViewSpec { tiles: Some(tiles), ..ViewSpec::default() };
-    let line = Line::start(LineParts {
-        name: "test".into(),
-        session: Uuid::nil(),
-        cameras,
-        engine: Box::new(|| Ok(Box::new(engine))),
-        unanswered: Vec::new(),
-        sink: Arc::clone(&notebook) as Arc<dyn EventSink>,
-        archive: None,
-        heartbeat: Arc::clone(&notebook) as Arc<dyn Heartbeat>,
-        clock: Arc::new(SystemClock),
-        cancelled: CancellationToken::new(),
-    })
-    .expect("started");
+    let (line, notebook) = start_with(cameras, engine, Vec::new());
     for seq in 0..FRAMES {
         for ((feed, name), pixel) in feeds.iter().zip(names).zip([20, 30, TILED]) {
             let mut frame = part(frame(name, seq, pixel));

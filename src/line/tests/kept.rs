@@ -55,33 +55,10 @@ impl Engine for CardEngine {
 #[test]
 fn a_kept_map_is_fetched_only_when_asked_for() {
     let card = Arc::new(Card::default());
-    let info = EngineInfo {
-        model: "by-hand".into(),
-        sha256: "00".into(),
-        engine: EngineChoice::Reference,
-        precision: Precision::Fp32,
-        max_batch: 3,
-        image_size: 4,
-        sigma: 0.0,
-        top_k: 1,
-    };
-    let engine = CardEngine { info, card: Arc::clone(&card), handed_out: Vec::new() };
-    let notebook = Arc::new(Notebook::default());
+    let engine = CardEngine { info: info(3), card: Arc::clone(&card), handed_out: Vec::new() };
     let (busy, first) = camera("busy", 4, WhenFull::Wait);
     let (rare, second) = camera("rare", 4, WhenFull::Wait);
-    let line = Line::start(LineParts {
-        name: "test".into(),
-        session: Uuid::nil(),
-        cameras: vec![first, second],
-        engine: Box::new(|| Ok(Box::new(engine))),
-        unanswered: Vec::new(),
-        sink: Arc::clone(&notebook) as Arc<dyn EventSink>,
-        archive: None,
-        heartbeat: Arc::clone(&notebook) as Arc<dyn Heartbeat>,
-        clock: Arc::new(SystemClock),
-        cancelled: CancellationToken::new(),
-    })
-    .expect("started");
+    let (line, notebook) = start_with(vec![first, second], engine, Vec::new());
     rare.send(Ok(frame("rare", 0, 51))).expect("room");
     until("the rare one", || notebook.events().len() == 1);
     (0..50).for_each(|seq| busy.send(Ok(frame("busy", seq, 20))).expect("room"));
