@@ -1,6 +1,6 @@
 //! Training a small CLIP from scratch on pictures with captions: two towers, one contrastive loss.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use burn::tensor::{Device, Tensor, TensorData};
@@ -13,8 +13,10 @@ use super::clip_pairs::{Pairs, ViewRule, Views};
 use super::clip_text;
 use super::contrastive::contrastive;
 use super::parameters::{Named, Parameters, Rate};
+use super::patch_contrast::{PatchTruth, patch_contrast};
 use super::tape::{Gradients, Tape, Value, Weights};
 use crate::dice::Dice;
+use crate::vcp_clip::block::LAYER_NORM_EPS;
 use crate::vcp_clip::eager::as_matrix;
 use crate::vcp_clip::ops::Ops;
 use crate::vcp_clip::prompt::{
@@ -54,6 +56,8 @@ pub struct ClipSettings {
     pub seed: u64,
     /// How views are cut.
     pub view: ViewRule,
+    /// How much the captions of patches count beside those of whole views, which count 1; with [`ViewRule::patch`] alone.
+    pub patch_weight: f32,
 }
 
 impl ClipSettings {
@@ -76,6 +80,10 @@ impl ClipSettings {
             (whole, format!("--smallest-window {} is not from 1 to --working-size {working_size}", view.smallest)),
             (*steps > 0 && *batch > 0, "--steps and --batch are at least 1".to_owned()),
             (self.rate.is_finite() && self.rate > 0.0, format!("--rate {}: a number above 0", self.rate)),
+            (
+                self.patch_weight.is_finite() && self.patch_weight >= 0.0,
+                format!("--patch-weight {}: a number from 0", self.patch_weight),
+            ),
             (self.decay.is_finite() && self.decay >= 0.0, format!("--decay {}: a number from 0", self.decay)),
         ];
         match checks.into_iter().find(|(fine, _)| !fine) {
@@ -124,15 +132,23 @@ enum Part<'a> {
 }
 
 impl Part<'_> {
-    /// Embeddings of length 1, `[n, 1, Ct]`.
-    fn forward(&self, mut tape: Tape, sizes: &Architecture) -> (Tape, Value) {
+    /// Embeddings of length 1: `[n, 1, Ct]` of whole captions and pictures; behind each picture's, with `patches`, those of its
+    /// patches after every tapped block.
+    fn forward(&self, mut tape: Tape, sizes: &Architecture, patches: bool) -> (Tape, Value) {
         let out = match self {
             Self::Captions(texts) => clip_text::encode(&mut tape, sizes, texts),
             Self::Pictures(pixels) => {
                 let count = pixels.len() / (3 * sizes.image_size * sizes.image_size);
                 tape.set_images(count, sizes.image_size, pixels.to_vec());
-                let feature = vision::encode(&mut tape, sizes).feature;
-                tape.l2_normalize(&feature)
+                let seen = vision::encode(&mut tape, sizes);
+                let mut rows = vec![seen.feature];
+                if patches {
+                    let tokens = tape.concat_rows(&seen.tokens);
+                    let tokens = tape.layer_norm(&tokens, "visual.ln_post", LAYER_NORM_EPS);
+                    rows.push(tape.project(&tokens, "visual.proj"));
+                }
+                let rows = tape.concat_rows(&rows);
+                tape.l2_normalize(&rows)
             }
         };
         (tape, out)
@@ -156,6 +172,8 @@ pub struct Step {
     pub loss: f32,
     /// Share of the views whose own caption was the nearest of the batch.
     pub accuracy: f32,
+    /// Mean of the shares of damaged and of good patches told right, where patches have captions.
+    pub patches: Option<f32>,
 }
 
 impl ClipTraining {
@@ -215,24 +233,56 @@ impl ClipTraining {
     fn gradients(&self, weights: Arc<Weights>, views: &Views) -> (Step, Gradients) {
         let sizes = &self.settings.sizes;
         let width = sizes.text_width;
-        let unique: Vec<usize> = views.captions.iter().copied().collect::<BTreeSet<_>>().into_iter().collect();
-        let texts: Vec<&[usize]> = unique.iter().map(|&caption| self.captions[caption].as_slice()).collect();
-        let which = |caption: &usize| unique.binary_search(caption).expect("unique holds every caption");
-        let which: Vec<usize> = views.captions.iter().map(which).collect();
+        let unique: BTreeSet<usize> = views.captions.iter().copied().collect();
+        // Captions that only patches are told apart by come behind those of views.
+        let others: BTreeSet<usize> = views.patches.iter().flat_map(|view| view.captions).collect();
+        let others = others.difference(&unique).copied();
+        let order: Vec<usize> = unique.iter().copied().chain(others).collect();
+        let texts: Vec<&[usize]> = order.iter().map(|&caption| self.captions[caption].as_slice()).collect();
+        let which: HashMap<usize, usize> = order.iter().copied().zip(0..).collect();
+        let own: Vec<usize> = views.captions.iter().map(|caption| which[caption]).collect();
 
-        let area = 3 * sizes.image_size * sizes.image_size;
+        let (area, by_patch) = (3 * sizes.image_size * sizes.image_size, !views.patches.is_empty());
         let mut parts: Vec<Part> = vec![Part::Captions(&texts)];
         parts.extend(views.pixels.chunks(CHUNK * area).map(Part::Pictures));
-        let towers: Vec<(Tape, Value)> =
-            parts.par_iter().with_max_len(1).map(|part| part.forward(Tape::new(Arc::clone(&weights)), sizes)).collect();
+        let forward = |part: &Part| part.forward(Tape::new(Arc::clone(&weights)), sizes, by_patch);
+        let towers: Vec<(Tape, Value)> = parts.par_iter().with_max_len(1).map(forward).collect();
 
-        let image: Vec<f32> = towers[1..].iter().flat_map(|(tape, out)| tape.values(*out)).copied().collect();
+        // A picture's embedding, and those of its patches.
+        let rows = 1 + if by_patch { sizes.taps.len() * sizes.patches() } else { 0 };
+        let seen = towers[1..].iter().flat_map(|(tape, out)| tape.values(*out).chunks_exact(rows * width));
+        let (mut image, mut patches) = (Vec::new(), Vec::new());
+        for picture in seen {
+            image.extend_from_slice(&picture[..width]);
+            patches.extend_from_slice(&picture[width..]);
+        }
         let (tape, out) = &towers[0];
+        let text = tape.values(*out);
         let log_scale = weights.values(LOGIT_SCALE)[0].min(LARGEST_LOGIT_SCALE.ln());
-        let seen = contrastive(&image, tape.values(*out), width, log_scale.exp(), &which);
+        let seen = contrastive(&image, &text[..unique.len() * width], width, log_scale.exp(), &own);
+        let mut step = Step { loss: seen.loss, accuracy: seen.accuracy, patches: None };
+        let (mut to_image, mut to_text, mut to_scale) = (seen.to_image, seen.to_text, seen.to_scale);
+        if by_patch {
+            let told = |view: &PatchTruth| PatchTruth {
+                captions: view.captions.map(|caption| which[&caption]),
+                ..view.clone()
+            };
+            let views: Vec<PatchTruth> = views.patches.iter().map(told).collect();
+            let share = self.settings.patch_weight;
+            let seen = patch_contrast(&patches, text, width, log_scale.exp(), &views);
+            step.loss += share * seen.loss;
+            step.patches = Some(seen.accuracy);
+            to_text.resize(text.len(), 0.0);
+            to_text.iter_mut().zip(&seen.to_text).for_each(|(sum, grad)| *sum += share * grad);
+            to_scale += share * seen.to_scale;
+            let pictures = to_image.chunks_exact(width).zip(seen.to_patches.chunks_exact((rows - 1) * width));
+            to_image = pictures
+                .flat_map(|(whole, patches)| whole.iter().copied().chain(patches.iter().map(|grad| share * grad)))
+                .collect();
+        }
 
-        let mut grads = vec![seen.to_text];
-        grads.extend(seen.to_image.chunks(CHUNK * width).map(<[f32]>::to_vec));
+        let mut grads = vec![to_text];
+        grads.extend(to_image.chunks(CHUNK * rows * width).map(<[f32]>::to_vec));
         let back = |((tape, out), grad): ((Tape, Value), Vec<f32>)| {
             let mut gradients = weights.zeros();
             tape.backward(out, grad, &mut gradients);
@@ -241,8 +291,8 @@ impl ClipTraining {
         let parts: Vec<Gradients> = towers.into_par_iter().zip(grads).with_max_len(1).map(back).collect();
         let mut sum = weights.zeros();
         parts.iter().for_each(|part| sum.add(part));
-        sum.of_mut(&weights, LOGIT_SCALE)[0] = seen.to_scale;
-        (Step { loss: seen.loss, accuracy: seen.accuracy }, sum)
+        sum.of_mut(&weights, LOGIT_SCALE)[0] = to_scale;
+        (step, sum)
     }
 
     /// The tensors of a CLIP file under OpenAI's names. Rows of tokens that no caption uses keep their first values.

@@ -1,27 +1,23 @@
 //! Pictures with captions, as `vcp-line synth` writes them, and the views of them that CLIP learns from.
 
-use std::collections::HashMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rayon::prelude::*;
-use serde::Deserialize;
+use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use super::LearnError;
+use super::captions::{CAPTIONS_FILE, CaptionLine, PairsError, Shown, Vocabulary, read_list};
+use super::patch_contrast::PatchTruth;
+use super::tiles::TilePlan;
 use crate::dice::Dice;
 use crate::frame::{Image, PixelFormat};
-use crate::source::image_file;
-use crate::vcp_clip::preprocess::{Preprocessor, resize_to_rgb};
-use crate::vcp_clip::prompt::{self, CLASS_TOKEN, END_TOKEN, PromptError, START_TOKEN};
-
-/// The list of pairs in a folder.
-pub const CAPTIONS_FILE: &str = "captions.jsonl";
-
-/// Positions of the text tower, as OpenAI's CLIP has them, start and end included.
-pub const CONTEXT_LENGTH: usize = 77;
+use crate::vcp_clip::preprocess::Preprocessor;
 
 /// Share of the mask's pixels from which a view shows the defect; with fewer, but some, it is ambiguous and not used.
 const SHOWN: f32 = 0.25;
+/// Share of a patch from which on it is damaged; with less, but some, it is ambiguous.
+const DAMAGED: f32 = 1.0 / 16.0;
 /// Share of a defective picture's windows that are laid over the defect.
 const AIMED: f32 = 0.6;
 /// Windows tried before an ambiguous view is replaced by the whole picture.
@@ -29,59 +25,14 @@ const TRIES: usize = 6;
 /// Window sides are multiples of this, so that the tables for resizing are few.
 const WINDOW_STEP: usize = 8;
 
-/// One line of [`CAPTIONS_FILE`]; what else it holds is not read.
-#[derive(Deserialize)]
-struct CaptionLine {
-    image: PathBuf,
-    mask: Option<PathBuf>,
-    class: String,
-    caption: String,
-    /// What is true of a view that leaves the defect out.
-    good_caption: String,
-}
-
-/// Pairs cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum PairsError {
-    /// A file cannot be read.
-    #[error("{}: {reason}", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        reason: String,
-    },
-    /// A line is not what it should be.
-    #[error("{}: line {line}: {reason}; `vcp-line synth` writes such files", path.display())]
-    Line {
-        /// The list.
-        path: PathBuf,
-        /// From 1.
-        line: usize,
-        /// Why.
-        reason: String,
-    },
-    /// A caption that the text tower cannot read.
-    #[error("{}: caption '{caption}': {reason}", path.display())]
-    Caption {
-        /// The list.
-        path: PathBuf,
-        /// The caption.
-        caption: String,
-        /// Why.
-        reason: String,
-    },
-    /// Nothing to learn from.
-    #[error("{}: no pairs of the classes asked for; the list has {}", path.display(), classes.join(", "))]
-    Empty {
-        /// The list.
-        path: PathBuf,
-        /// What there is.
-        classes: Vec<String>,
-    },
-    /// A caption cannot be tokenised.
-    #[error(transparent)]
-    Prompt(#[from] PromptError),
+/// A folder of pairs.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PairSource {
+    /// With [`CAPTIONS_FILE`] and what that names.
+    #[serde(skip)]
+    pub folder: PathBuf,
+    /// The tiles that become pictures of their own, if not the whole ones do.
+    pub tiles: Option<TilePlan>,
 }
 
 struct Pair {
@@ -113,6 +64,8 @@ pub struct Views {
     pub pixels: Vec<f32>,
     /// Caption of each, an index into [`Pairs::captions`].
     pub captions: Vec<usize>,
+    /// What the patches of each show, where that is asked for.
+    pub patches: Vec<PatchTruth>,
 }
 
 /// How views are cut.
@@ -128,70 +81,50 @@ pub struct ViewRule {
     pub mean: [f32; 3],
     /// Per channel.
     pub std: [f32; 3],
+    /// Side of the patches whose truth is asked for, pixels of a view; a divisor of its size.
+    pub patch: Option<usize>,
 }
 
 impl Pairs {
-    /// Reads the pictures that `folder`'s list names, resized to `side`; `classes` empty takes all.
-    pub fn open(folder: &Path, classes: &[String], side: usize) -> Result<Self, PairsError> {
-        let path = folder.join(CAPTIONS_FILE);
-        let text = fs::read_to_string(&path)
-            .map_err(|error| PairsError::File { path: path.clone(), reason: error.to_string() })?;
-        let mut lines = Vec::new();
+    /// Reads the pictures that the lists of `sources` name, resized to `side`; `classes` empty takes all, `seed` draws the good
+    /// tiles.
+    pub fn open(sources: &[PairSource], classes: &[String], side: usize, seed: u64) -> Result<Self, LearnError> {
         let mut seen = Vec::new();
         let mut hasher = Sha256::new();
-        for (text, line) in text.lines().zip(1..) {
-            let parsed: CaptionLine = serde_json::from_str(text).map_err(|error| PairsError::Line {
-                path: path.clone(),
-                line,
-                reason: error.to_string(),
-            })?;
-            if !seen.contains(&parsed.class) {
-                seen.push(parsed.class.clone());
-            }
-            if classes.is_empty() || classes.contains(&parsed.class) {
+        let mut lists = Vec::new();
+        for PairSource { folder, tiles } in sources {
+            let path = folder.join(CAPTIONS_FILE);
+            let lines = read_list(&path, &mut seen)?;
+            let lines = lines.into_iter().filter(|(_, line)| classes.is_empty() || classes.contains(&line.class));
+            let (texts, lines): (Vec<String>, Vec<CaptionLine>) = lines.unzip();
+            for text in texts {
                 hasher.update(text);
                 hasher.update("\n");
-                lines.push(parsed);
             }
+            if lines.is_empty() || classes.iter().any(|class| !seen.contains(class)) {
+                return Err(PairsError::Empty { path, classes: seen }.into());
+            }
+            lists.push((path, folder, tiles.as_ref(), lines));
         }
-        if lines.is_empty() || classes.iter().any(|class| !seen.contains(class)) {
-            return Err(PairsError::Empty { path, classes: seen });
-        }
-        let mut captions = Vec::new();
-        let mut known = HashMap::new();
-        let mut caption = |text: &str| -> Result<usize, PairsError> {
-            if let Some(&at) = known.get(text) {
-                return Ok(at);
-            }
-            let mut ids = vec![START_TOKEN];
-            ids.extend(prompt::tokenize(text)?);
-            ids.push(END_TOKEN);
-            let unfit = |reason: String| PairsError::Caption { path: path.clone(), caption: text.to_owned(), reason };
-            if ids.contains(&CLASS_TOKEN) {
-                return Err(unfit("'<|class|>' stands for learned vectors; take another word".to_owned()));
-            }
-            if ids.len() > CONTEXT_LENGTH {
-                return Err(unfit(format!("it has {} tokens, at most {CONTEXT_LENGTH} fit; shorten it", ids.len())));
-            }
-            captions.push(ids);
-            known.insert(text.to_owned(), captions.len() - 1);
-            Ok(captions.len() - 1)
-        };
-        let indices: Vec<[usize; 2]> = lines
-            .iter()
-            .map(|line| Ok([caption(&line.caption)?, caption(&line.good_caption)?]))
-            .collect::<Result<_, PairsError>>()?;
-        let class = |line: &CaptionLine| seen.iter().position(|class| *class == line.class).unwrap_or_default();
-        let load = |(line, [caption, good_caption]): (&CaptionLine, [usize; 2])| {
-            let picture = load(&folder.join(&line.image))?;
-            let mask = match &line.mask {
-                Some(mask) => grey(&resize_to_rgb(&load(&folder.join(mask))?, side)),
-                None => Vec::new(),
+        let mut vocabulary = Vocabulary::default();
+        let mut pairs = Vec::new();
+        for (path, folder, tiles, lines) in lists {
+            let indices: Vec<[usize; 2]> = lines
+                .iter()
+                .map(|line| Ok([vocabulary.index(&path, &line.caption)?, vocabulary.index(&path, &line.good_caption)?]))
+                .collect::<Result<_, PairsError>>()?;
+            let class = |line: &CaptionLine| seen.iter().position(|class| *class == line.class).unwrap_or_default();
+            let load = |(number, (line, captions)): (usize, (&CaptionLine, [usize; 2]))| {
+                let pictures = match tiles {
+                    None => vec![line.whole(folder, side)?],
+                    Some(plan) => line.pieces(folder, side, plan, seed, number as u64)?,
+                };
+                let pair = |shown| Pair::new(class(line), shown, captions);
+                Ok(pictures.into_iter().map(pair).collect::<Vec<_>>())
             };
-            let area = mask.iter().filter(|&&value| value >= 128).count();
-            Ok(Pair { class: class(line), rgb: resize_to_rgb(&picture, side), mask, area, caption, good_caption })
-        };
-        let pairs = lines.par_iter().zip(indices).map(load).collect::<Result<Vec<_>, PairsError>>()?;
+            let read = lines.par_iter().zip(indices).enumerate().map(load).collect::<Result<Vec<_>, LearnError>>()?;
+            pairs.extend(read.into_iter().flatten());
+        }
         let of = |class| pairs.iter().zip(0..).filter(|(pair, _)| pair.class == class).map(|(_, at)| at).collect();
         let classes = (0..seen.len()).map(of).filter(|pictures: &Vec<usize>| !pictures.is_empty()).collect();
         for pair in &pairs {
@@ -199,7 +132,7 @@ impl Pairs {
             hasher.update(&pair.mask);
         }
         let sha256 = hex::encode(hasher.finalize());
-        Ok(Self { side, pairs, classes, captions, sha256 })
+        Ok(Self { side, pairs, classes, captions: vocabulary.captions, sha256 })
     }
 
     /// Pictures.
@@ -235,7 +168,7 @@ impl Pairs {
             order.swap(at, other);
         }
         let mut pixels = vec![0.0; count * area];
-        let captions = pixels
+        let seen: Vec<(usize, Option<PatchTruth>)> = pixels
             .par_chunks_exact_mut(area)
             .enumerate()
             .map(|(item, out)| {
@@ -245,11 +178,12 @@ impl Pairs {
                 self.view(pair, rule, &mut dice, out)
             })
             .collect();
-        Views { pixels, captions }
+        let captions = seen.iter().map(|(caption, _)| *caption).collect();
+        Views { pixels, captions, patches: seen.into_iter().filter_map(|(_, patches)| patches).collect() }
     }
 
-    /// Cuts a window, turns and lights it anew, writes it to `out` and says what it shows.
-    fn view(&self, pair: &Pair, rule: &ViewRule, dice: &mut Dice, out: &mut [f32]) -> usize {
+    /// Cuts a window, turns and lights it anew, writes it to `out` and says which caption is true of it, and of its patches.
+    fn view(&self, pair: &Pair, rule: &ViewRule, dice: &mut Dice, out: &mut [f32]) -> (usize, Option<PatchTruth>) {
         let side = self.side;
         let mut window = (0, 0, side);
         let mut shows = pair.area > 0;
@@ -274,6 +208,7 @@ impl Pairs {
         let (mirror, turn) = (dice.chance(0.5), dice.below(4));
         let (gain, offset) = (dice.between(0.85, 1.15), dice.between(-12.0, 12.0));
         let mut bytes = Vec::with_capacity(length * length * 3);
+        let mut damaged = Vec::with_capacity(length * length);
         for y in 0..length {
             for x in 0..length {
                 let x = if mirror { length - 1 - x } else { x };
@@ -283,18 +218,49 @@ impl Pairs {
                     2 => (length - 1 - x, length - 1 - y),
                     _ => (y, length - 1 - x),
                 };
-                let at = ((y0 + y) * side + x0 + x) * 3;
-                bytes.extend(pair.rgb[at..at + 3].iter().map(|&v| (f32::from(v) * gain + offset) as u8));
+                let at = (y0 + y) * side + x0 + x;
+                bytes.extend(pair.rgb[3 * at..3 * at + 3].iter().map(|&v| (f32::from(v) * gain + offset) as u8));
+                damaged.push(pair.mask.get(at).is_some_and(|&value| value >= 128));
             }
         }
         let side = length as u32;
         let image = Image::new(side, side, PixelFormat::Rgb8, bytes).expect("a window has length² × 3 bytes");
         Preprocessor::new(rule.size, rule.mean, rule.std).run(&image, out);
-        if shows { pair.caption } else { pair.good_caption }
+        let caption = if shows { pair.caption } else { pair.good_caption };
+        let patches = rule.patch.map(|patch| PatchTruth {
+            captions: [pair.good_caption, self.damaged_caption(pair, dice)],
+            damaged: patch_truth(&damaged, length, rule.size / patch),
+        });
+        (caption, patches)
+    }
+
+    /// The caption of the pair's defect; for a good one that of another product of the class, or its own where all are good: that
+    /// teaches nothing.
+    fn damaged_caption(&self, pair: &Pair, dice: &mut Dice) -> usize {
+        if pair.area > 0 {
+            return pair.caption;
+        }
+        let same = self.classes.iter().find(|pictures| self.pairs[pictures[0]].class == pair.class);
+        let damaged = |at: &&usize| self.pairs[**at].area > 0;
+        let count = same.map_or(0, |pictures| pictures.iter().filter(damaged).count());
+        if count == 0 {
+            return pair.good_caption;
+        }
+        let which = dice.below(count);
+        let found = same.and_then(|pictures| pictures.iter().filter(damaged).nth(which));
+        found.map_or(pair.good_caption, |&at| self.pairs[at].caption)
     }
 }
 
 impl Pair {
+    /// Of a picture of side² × 3 and its mask of side² values, empty for a good one.
+    fn new(class: usize, Shown { rgb, mask }: Shown, [caption, good_caption]: [usize; 2]) -> Self {
+        let area = mask.iter().filter(|&&value| value >= 128).count();
+        // What shows no defect is not called damaged.
+        let caption = if area == 0 { good_caption } else { caption };
+        Self { class, rgb, mask, area, caption, good_caption }
+    }
+
     /// Column and row of a pixel of the mask, the `which`-th from the top.
     fn defect_pixel(&self, side: usize, which: usize) -> [usize; 2] {
         let at = self.mask.iter().zip(0..).filter(|(value, _)| **value >= 128).nth(which).map_or(0, |(_, at)| at);
@@ -310,10 +276,18 @@ impl Pair {
     }
 }
 
-fn load(path: &Path) -> Result<Image, PairsError> {
-    image_file::load(path).map_err(|error| PairsError::File { path: path.to_owned(), reason: error.to_string() })
-}
-
-fn grey(rgb: &[u8]) -> Vec<u8> {
-    rgb.chunks_exact(3).map(|pixel| pixel[0]).collect()
+/// Of `grid`² patches of a window of `length`² pixels: whether they are damaged.
+fn patch_truth(damaged: &[bool], length: usize, grid: usize) -> Vec<Option<bool>> {
+    let truth = |place: usize| {
+        let span = |at: usize| at * length / grid..((at + 1) * length / grid).max(at * length / grid + 1);
+        let (rows, columns) = (span(place / grid), span(place % grid));
+        let area = rows.len() * columns.len();
+        let marked = rows.flat_map(|y| &damaged[y * length + columns.start..y * length + columns.end]);
+        match marked.filter(|marked| **marked).count() {
+            0 => Some(false),
+            count if count as f32 >= DAMAGED * area as f32 => Some(true),
+            _ => None,
+        }
+    };
+    (0..grid * grid).map(truth).collect()
 }

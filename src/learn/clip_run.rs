@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::checkpoint::{self, CheckpointError, CheckpointRequest};
 use super::clip::{ClipSettings, ClipTraining, Step};
-use super::clip_pairs::Pairs;
+use super::clip_pairs::{PairSource, Pairs};
 use super::{LearnError, io_error, vcp_file};
 use crate::output;
 use crate::weights::bundle::Bundle;
@@ -14,8 +14,8 @@ use crate::weights::bundle::Bundle;
 /// Everything about a training.
 #[derive(Clone, Debug)]
 pub struct ClipRequest {
-    /// Folder with pictures and their captions.
-    pub data: PathBuf,
+    /// Folders with pictures and their captions.
+    pub data: Vec<PairSource>,
     /// Which classes; none named: all.
     pub classes: Vec<String>,
     /// Side to which whole pictures are brought before views are cut, pixels.
@@ -60,14 +60,17 @@ pub fn run(request: &ClipRequest, report: &mut dyn FnMut(ClipEvent)) -> Result<(
         request.settings.fits(&bundle.manifest().architecture).map_err(LearnError::Settings)?;
     }
     let _lock = request.checkpoint.as_ref().map(|kept| checkpoint::lock(&kept.folder)).transpose()?;
-    let pairs = Pairs::open(&request.data, &request.classes, request.working_size)?;
+    for plan in request.data.iter().filter_map(|source| source.tiles.as_ref()) {
+        plan.check()?;
+    }
+    let pairs = Pairs::open(&request.data, &request.classes, request.working_size, request.settings.seed)?;
     report(ClipEvent::Data { pictures: pairs.len(), captions: pairs.captions().len() });
     let identity = json!({
         "what": "clip",
         "start": start.as_ref().map(Bundle::sha256),
         "settings": request.settings,
         "working_size": request.working_size,
-        "data": {"sha256": pairs.identity()},
+        "data": {"sha256": pairs.identity(), "sources": request.data},
     });
     let mut training = ClipTraining::new(request.settings.clone(), pairs, start.as_ref())?;
     if let Some(kept) = &request.checkpoint {

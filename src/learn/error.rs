@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use safetensors::tensor::SafeTensorError;
 
-use super::clip_pairs::PairsError;
+use super::captions::PairsError;
 use crate::dataset::DatasetError;
 use crate::eval::metrics::MetricsError;
 use crate::vcp_clip::prompt::PromptError;

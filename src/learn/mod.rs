@@ -3,6 +3,7 @@
 
 pub mod adam;
 pub mod augment;
+pub mod captions;
 pub mod checkpoint;
 pub mod clip;
 mod clip_init;
@@ -17,6 +18,7 @@ pub mod features;
 pub mod initial;
 pub mod map_loss;
 pub mod parameters;
+mod patch_contrast;
 pub mod pictures;
 mod samples;
 pub mod tape;

@@ -52,7 +52,24 @@ impl TilePlan {
     /// vanishes at that size is neither good nor anomalous, and is left out. `number` is that of the picture: with `seed` it draws
     /// the good tiles.
     pub fn tiles(&self, item: &Item, image_size: usize, seed: u64, number: u64) -> Result<Vec<Tile>, LearnError> {
-        let (image, mask) = item.load()?;
+        self.among(&Open::read(item)?, image_size, seed, number)
+    }
+
+    /// The pixels of [`Self::tiles`], and of their masks; the picture is read once.
+    pub fn pieces(
+        &self,
+        item: &Item,
+        image_size: usize,
+        seed: u64,
+        number: u64,
+    ) -> Result<Vec<(Image, Option<Mask>)>, LearnError> {
+        let open = Open::read(item)?;
+        let tiles = self.among(&open, image_size, seed, number)?;
+        Ok(tiles.into_iter().map(|tile| open.piece(tile.rect)).collect())
+    }
+
+    fn among(&self, open: &Open, image_size: usize, seed: u64, number: u64) -> Result<Vec<Tile>, LearnError> {
+        let Open { item, image, mask, .. } = open;
         let view = ViewSpec { crop: self.crop, ..ViewSpec::default() };
         let transform = Transform::new(&view, (image.width, image.height)).map_err(|error| fits(item, &error))?;
         let [left, top, ..] = transform.crop();
@@ -105,22 +122,30 @@ struct Open {
     transform: Transform,
 }
 
+impl Open {
+    fn read(item: &Item) -> Result<Self, LearnError> {
+        let (image, mask) = item.load()?;
+        let transform =
+            Transform::new(&ViewSpec::default(), (image.width, image.height)).map_err(|error| fits(item, &error))?;
+        Ok(Self { item: item.clone(), image, mask, transform })
+    }
+
+    fn piece(&self, rect: Rect) -> (Image, Option<Mask>) {
+        let mask = self.mask.as_ref().and_then(|mask| mask.cut([rect.x, rect.y, rect.width, rect.height]));
+        (cut(&self.image, &self.transform, rect), mask)
+    }
+}
+
 impl Opened {
     /// The pixels of a tile of `item`, and of its mask.
     pub fn tile(&mut self, item: &Item, rect: Rect) -> Result<(Image, Option<Mask>), LearnError> {
         let open = match self.0.take().filter(|open| open.item == *item) {
             Some(open) => open,
-            None => {
-                let (image, mask) = item.load()?;
-                let transform = Transform::new(&ViewSpec::default(), (image.width, image.height))
-                    .map_err(|error| fits(item, &error))?;
-                Open { item: item.clone(), image, mask, transform }
-            }
+            None => Open::read(item)?,
         };
-        let piece = cut(&open.image, &open.transform, rect);
-        let mask = open.mask.as_ref().and_then(|mask| mask.cut([rect.x, rect.y, rect.width, rect.height]));
+        let piece = open.piece(rect);
         self.0 = Some(open);
-        Ok((piece, mask))
+        Ok(piece)
     }
 }
 

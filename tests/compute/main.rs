@@ -25,6 +25,7 @@ mod formats;
 mod golden;
 mod hostile_bytes;
 mod image_file;
+mod image_sensor_bits;
 mod image_upright;
 mod image_whole;
 #[cfg(feature = "opencv")]

@@ -248,3 +248,57 @@ fn the_clip_of_a_bundle_is_a_start() {
     let text = text(&wide);
     assert!(text.contains("--vision-width is 128, the CLIP of --start has 64"), "{text}");
 }
+
+/// What the training says of patches on its last line.
+fn patches_told_right(said: &str) -> f32 {
+    let (_, rest) = said.rsplit_once("patches told right ").unwrap_or_else(|| panic!("{said}"));
+    rest.split_whitespace().next().and_then(|word| word.parse().ok()).unwrap_or_else(|| panic!("{said}"))
+}
+
+#[test]
+fn pieces_of_frames_and_their_patches_are_learned_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    pairs(folder);
+    let frames = ["synth", "--out", "frames", "--classes", "ring,tile", "--frame", "320x256", "--defect-px", "16..40"];
+    let made =
+        ["--defects", "stain,dent", "--difficulty", "0..0", "--train-good", "0", "--good", "2", "--defective", "12"];
+    let made = vcp_line(&[&frames[..], &made].concat(), folder).output().unwrap();
+    assert!(made.status.success(), "{}", text(&made));
+
+    let pieces = ["--data", "frames", "--tiles", "64,96", "--good-tiles", "2", "--whole-data", "pairs"];
+    let run = |out: &str, more: &[&str]| {
+        let learned = train(folder, &[&pieces[..], more, &["-o", out]].concat()).output().unwrap();
+        assert!(learned.status.success(), "{}", text(&learned));
+        text(&learned)
+    };
+    let long = ["--steps", "150", "--log-every", "30", "--rate", "3e-3", "--image-size", "32", "--batch", "16"];
+    let patches = ["--patch-weight", "2", "--patch-taps", "1,2"];
+    let said = run("patches.safetensors", &[&long[..], &patches].concat());
+    let right = patches_told_right(&said);
+    assert!(right > 0.7, "guessing tells half of them right: {said}");
+    // 26 whole pictures, and of each of 28 frames two good tiles at least.
+    let (count, _) = said.split_once(" pictures").unwrap_or_else(|| panic!("{said}"));
+    assert!(count.parse::<usize>().unwrap() > 26 + 2 * 28, "{said}");
+
+    // The same again is the same; patches make another CLIP of it.
+    let few = ["--steps", "5"];
+    let bytes = |name: &str| std::fs::read(folder.join(name)).unwrap();
+    run("first.safetensors", &[&few[..], &patches].concat());
+    run("second.safetensors", &[&few[..], &patches].concat());
+    assert!(!run("without.safetensors", &few).contains("patches"));
+    assert!(bytes("first.safetensors") == bytes("second.safetensors"));
+    assert!(bytes("first.safetensors") != bytes("without.safetensors"));
+
+    let refused = |more: &[&str]| {
+        let output = train(folder, &[&["-o", "no.safetensors"], more].concat()).output().unwrap();
+        assert!(!output.status.success());
+        text(&output)
+    };
+    let said = refused(&["--patch-weight", "-1"]);
+    assert!(said.contains("--patch-weight"), "{said}");
+    let said = refused(&["--tiles", "4"]);
+    assert!(said.contains("--tiles, ") && said.contains('4'), "{said}");
+    let said = refused(&["--tiles", "64", "--whole-data", "nowhere"]);
+    assert!(said.contains("--whole-data nowhere"), "{said}");
+}

@@ -8,12 +8,14 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::checkpoint;
+use super::vcp_settings::TileArguments;
 use crate::cli::failure;
 use crate::cli::interrupt::Interrupts;
 use crate::cli::terminal::{note, say};
 use crate::learn::adam::Adam;
+use crate::learn::captions::CONTEXT_LENGTH;
 use crate::learn::clip::ClipSettings;
-use crate::learn::clip_pairs::{CONTEXT_LENGTH, ViewRule};
+use crate::learn::clip_pairs::{PairSource, ViewRule};
 use crate::learn::clip_run::{self, ClipEvent, ClipRequest};
 use crate::vcp_clip::{Architecture, Constants};
 
@@ -55,6 +57,15 @@ pub struct ClipArguments {
     /// Smallest window that becomes a view, pixels of the working size.
     #[arg(long, value_name = "PX", default_value_t = 48)]
     smallest_window: usize,
+    #[command(flatten)]
+    tiles: TileArguments,
+    /// How much it counts that the patches of a view tell "good" from "damaged" by its mask; the captions of whole views count 1.
+    /// With 0, as CLIP learns, only those count.
+    #[arg(long, value_name = "WEIGHT", default_value_t = 0.0)]
+    patch_weight: f32,
+    /// Vision blocks whose patches learn from --patch-weight, counted from 1 [default: the last]
+    #[arg(long, value_name = "LAYER,…", value_delimiter = ',')]
+    patch_taps: Vec<usize>,
     /// Classes in one batch: few make the captions of a batch differ by the defect rather than by the product.
     #[arg(long, value_name = "N", default_value_t = 4)]
     classes_per_batch: usize,
@@ -114,7 +125,7 @@ impl ClipArguments {
                 class_vectors: 2,
                 prompt_tokens: 1,
                 deep_prompts: self.text_layers.saturating_sub(1),
-                taps: vec![self.vision_layers],
+                taps: if self.patch_taps.is_empty() { vec![self.vision_layers] } else { self.patch_taps.clone() },
                 post_heads: 8,
                 direct_prompts: false,
             },
@@ -131,16 +142,27 @@ impl ClipArguments {
                 classes: self.classes_per_batch,
                 mean,
                 std,
+                patch: (self.patch_weight > 0.0).then_some(self.patch),
             },
+            patch_weight: self.patch_weight,
         }
+    }
+}
+
+impl ClipArguments {
+    fn sources(&self) -> Vec<PairSource> {
+        let first = PairSource { folder: self.data.clone(), tiles: self.tiles.plan() };
+        let whole = self.tiles.whole_data.clone().map(|folder| PairSource { folder, tiles: None });
+        std::iter::once(first).chain(whole).collect()
     }
 }
 
 pub fn run(arguments: &ClipArguments, interrupts: &Interrupts) -> anyhow::Result<()> {
     failure::there("--data", &arguments.data)?;
+    arguments.tiles.whole_data.as_deref().map_or(Ok(()), |whole| failure::there("--whole-data", whole))?;
     arguments.start.as_deref().map_or(Ok(()), |start| failure::there("--start", start))?;
     let request = ClipRequest {
-        data: arguments.data.clone(),
+        data: arguments.sources(),
         classes: arguments.classes.clone(),
         start: arguments.start.clone(),
         working_size: arguments.working_size,
@@ -165,13 +187,14 @@ pub fn run(arguments: &ClipArguments, interrupts: &Interrupts) -> anyhow::Result
         None => note!("{text}"),
     };
     let start = Instant::now();
-    let (mut loss, mut accuracy, mut count) = (0.0, 0.0, 0u64);
+    let (mut loss, mut accuracy, mut patches, mut count) = (0.0, 0.0, 0.0, 0u64);
     let result = clip_run::run(&request, &mut |event| match event {
         ClipEvent::Data { pictures, captions } => line(&format!("{pictures} pictures, {captions} different captions")),
         ClipEvent::Resumed(step) => line(&format!("goes on after step {step}")),
         ClipEvent::Step { step, seen } => {
             checkpoint::stepping(request.checkpoint.as_ref(), interrupts);
             (loss, accuracy, count) = (loss + seen.loss, accuracy + seen.accuracy, count + 1);
+            patches += seen.patches.unwrap_or(0.0);
             if let Some(bar) = &bar {
                 bar.set_position(step);
                 bar.set_message(format!("loss {:.3}", seen.loss));
@@ -180,8 +203,14 @@ pub fn run(arguments: &ClipArguments, interrupts: &Interrupts) -> anyhow::Result
                 let mean = |sum: f32| sum / count as f32;
                 let seconds = start.elapsed().as_secs_f64();
                 let (loss_mean, right) = (mean(loss), mean(accuracy));
-                line(&format!("step {step}  loss {loss_mean:.4}  own caption nearest {right:.3}  {seconds:.0} s"));
-                (loss, accuracy, count) = (0.0, 0.0, 0);
+                let told = match seen.patches {
+                    Some(_) => format!("  patches told right {:.3}", mean(patches)),
+                    None => String::new(),
+                };
+                line(&format!(
+                    "step {step}  loss {loss_mean:.4}  own caption nearest {right:.3}{told}  {seconds:.0} s"
+                ));
+                (loss, accuracy, patches, count) = (0.0, 0.0, 0.0, 0);
             }
         }
     });

@@ -116,7 +116,8 @@ pub struct TileArguments {
 }
 
 impl TileArguments {
-    fn plan(&self) -> Option<TilePlan> {
+    /// What the arguments ask for, if any tiles.
+    pub fn plan(&self) -> Option<TilePlan> {
         (!self.tiles.is_empty()).then(|| TilePlan {
             sizes_px: self.tiles.clone(),
             overlap: self.overlap,

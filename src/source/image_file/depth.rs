@@ -99,3 +99,28 @@ pub(crate) fn unpack(packed: Vec<u8>, bits: usize, width: usize, line: usize) ->
     let sample = |row: &[u8], x: usize| (row[x * bits / 8] >> (8 - bits - x * bits % 8)) & mask;
     packed.chunks_exact(line).flat_map(|row| (0..width).map(move |x| sample(row, x))).collect()
 }
+
+/// Samples of 9 to 16 bits, packed from the high end of each byte, each row from a byte of its own.
+pub(crate) fn unpack_deep(packed: &[u8], bits: usize, width: usize) -> Vec<u16> {
+    let mask = u32::from(u16::MAX >> (16 - bits));
+    let sample = |row: &[u8], x: usize| {
+        let (at, used) = (x * bits / 8, x * bits % 8);
+        let byte = |at: usize| row.get(at).map_or(0, |&byte| u32::from(byte));
+        let three = (byte(at) << 16) | (byte(at + 1) << 8) | byte(at + 2);
+        ((three >> (24 - bits - used)) & mask) as u16
+    };
+    packed.chunks_exact((width * bits).div_ceil(8)).flat_map(|row| (0..width).map(move |x| sample(row, x))).collect()
+}
+
+/// A grey picture whose file says how many bits its sensor has: white is certain.
+pub(crate) fn of_sensor(
+    (width, height): (u32, u32),
+    levels: &[u16],
+    bits: usize,
+    wanted: Depth,
+) -> Result<Image, Refusal> {
+    let data = levels.iter().flat_map(|level| level.to_le_bytes()).collect();
+    let mut image = Image::new(width, height, PixelFormat::Gray16, data).map_err(Refusal::because)?;
+    image.levels = (wanted == Depth::Whole).then(|| Arc::new(Levels::of_bits(bits as u32)));
+    Ok(image)
+}

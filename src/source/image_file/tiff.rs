@@ -9,7 +9,7 @@ use tiff::decoder::{Decoder, DecodingResult, Limits};
 use tiff::tags::{CompressionMethod, PhotometricInterpretation, SampleFormat, Tag};
 use tiff::{ColorType, TiffError};
 
-use super::depth::{Depth, sixteen_bits, unpack};
+use super::depth::{Depth, of_sensor, sixteen_bits, unpack, unpack_deep};
 use super::error::{MAX_PIXELS, Refusal, check_size};
 use super::jpeg;
 use super::orientation::of_value;
@@ -57,7 +57,11 @@ pub(crate) fn decode(bytes: &[u8], wanted: Depth) -> Result<(Image, Orientation)
         _ => None,
     };
     let padded = padded(&entries, &samples, (width, height))?;
+    let packed = packed_line(&entries, &samples, width)?;
     let mut changes: Vec<(u16, u64)> = Vec::new();
+    if let Some(line) = packed {
+        changes.extend([(Tag::ImageWidth.to_u16(), u64::from(line)), (Tag::BitsPerSample.to_u16(), 8)]);
+    }
     changes.extend(read_as.map(|other| (Tag::PhotometricInterpretation.to_u16(), u64::from(other.to_u16()))));
     if let Some((width, height)) = padded {
         changes.extend([(Tag::ImageWidth.to_u16(), width as u64), (Tag::ImageLength.to_u16(), height as u64)]);
@@ -71,10 +75,12 @@ pub(crate) fn decode(bytes: &[u8], wanted: Depth) -> Result<(Image, Orientation)
     let mut decoder = Decoder::new(Cursor::new(bytes.as_ref())).map_err(refused)?.with_limits(limits());
     chunks_are_there(&mut decoder, &bytes, samples.compression)?;
     let colour = decoder.colortype().map_err(refused)?;
-    if usize::from(colour.bit_depth()) != samples.bits {
+    if usize::from(colour.bit_depth()) != if packed.is_some() { 8 } else { samples.bits } {
         return Err(Refusal::damaged("its tags contradict each other"));
     }
-    let read = matches!(samples.bits, 1 | 2 | 4 | 8 | 16) || (wanted == Depth::AsStored && samples.bits == 32);
+    let read = packed.is_some()
+        || matches!(samples.bits, 1 | 2 | 4 | 8 | 16)
+        || (wanted == Depth::AsStored && samples.bits == 32);
     if !read {
         return Err(Refusal::because(format!("has {} bits a channel; save it with 8 or 16", samples.bits)));
     }
@@ -96,6 +102,10 @@ pub(crate) fn decode(bytes: &[u8], wanted: Depth) -> Result<(Image, Orientation)
         }
     };
     let (mut data, line) = match result {
+        DecodingResult::U8(data) if packed.is_some() => {
+            let levels = unpack_deep(&data, samples.bits, width as usize);
+            return Ok((of_sensor((width, height), &levels, samples.bits, wanted)?, orientation));
+        }
         DecodingResult::U8(data) => (data, (width as usize * samples.bits).div_ceil(8)),
         DecodingResult::U16(levels) if samples.bits == 16 => {
             let levels = interleaved(within(levels, padded, (width, height)), planes);
@@ -237,6 +247,28 @@ fn chunks_are_there(
         }
     }
     Ok(())
+}
+
+/// Bytes of a row of samples of 10, 12 or 14 bits, as sensors have them, where the picture has some.
+///
+/// The decoder (`tiff` 0.11.3) does not take such samples: their rows are read as bytes, and taken apart here.
+fn packed_line(entries: &Entries<'_>, samples: &Samples, width: u32) -> Result<Option<u32>, Refusal> {
+    if !matches!(samples.bits, 10 | 12 | 14) {
+        return Ok(None);
+    }
+    let number = |tag: Tag| entries.number(tag.to_u16());
+    let plain = number(Tag::Predictor).unwrap_or(1) == 1 && number(Tag::TileWidth).is_none();
+    let grey =
+        matches!(samples.photometric, PhotometricInterpretation::BlackIsZero | PhotometricInterpretation::WhiteIsZero);
+    let lossless = samples.compression != CompressionMethod::ModernJPEG;
+    if samples.count != 1 || !grey || !plain || !lossless {
+        return Err(Refusal::because(format!(
+            "is a TIFF of {} bits a channel that is not grey in strips without predictor; save it with 8 or 16 bits",
+            samples.bits
+        )));
+    }
+    let bytes = (u64::from(width) * samples.bits as u64).div_ceil(8);
+    u32::try_from(bytes).map(Some).map_err(|_| Refusal::damaged("its size cannot be understood"))
 }
 
 /// Columns and rows with the tiles at the right and lower edge filled up, where planes lie in tiles.

@@ -1,0 +1,173 @@
+//! The list of pictures and captions that `vcp-line synth` writes beside them, and what its lines show.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::LearnError;
+use super::tiles::TilePlan;
+use crate::dataset::{Item, Mask};
+use crate::frame::Image;
+use crate::source::image_file;
+use crate::vcp_clip::preprocess::resize_to_rgb;
+use crate::vcp_clip::prompt::{self, CLASS_TOKEN, END_TOKEN, PromptError, START_TOKEN};
+
+/// The list of pairs in a folder.
+pub const CAPTIONS_FILE: &str = "captions.jsonl";
+
+/// Positions of the text tower, as OpenAI's CLIP has them, start and end included.
+pub const CONTEXT_LENGTH: usize = 77;
+
+/// One line of [`CAPTIONS_FILE`]; what else it holds is not read.
+#[derive(Deserialize)]
+pub(super) struct CaptionLine {
+    image: PathBuf,
+    mask: Option<PathBuf>,
+    /// The product.
+    pub class: String,
+    /// What is true of the whole picture.
+    pub caption: String,
+    /// What is true of a view that leaves the defect out.
+    pub good_caption: String,
+}
+
+/// Pairs cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PairsError {
+    /// A file cannot be read.
+    #[error("{}: {reason}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+    /// A line is not what it should be.
+    #[error("{}: line {line}: {reason}; `vcp-line synth` writes such files", path.display())]
+    Line {
+        /// The list.
+        path: PathBuf,
+        /// From 1.
+        line: usize,
+        /// Why.
+        reason: String,
+    },
+    /// A caption that the text tower cannot read.
+    #[error("{}: caption '{caption}': {reason}", path.display())]
+    Caption {
+        /// The list.
+        path: PathBuf,
+        /// The caption.
+        caption: String,
+        /// Why.
+        reason: String,
+    },
+    /// Nothing to learn from.
+    #[error("{}: no pairs of the classes asked for; the list has {}", path.display(), classes.join(", "))]
+    Empty {
+        /// The list.
+        path: PathBuf,
+        /// What there is.
+        classes: Vec<String>,
+    },
+    /// A caption cannot be tokenised.
+    #[error(transparent)]
+    Prompt(#[from] PromptError),
+}
+
+/// Every caption once.
+#[derive(Default)]
+pub(super) struct Vocabulary {
+    /// As token ids from start to end.
+    pub captions: Vec<Vec<u32>>,
+    known: HashMap<String, usize>,
+}
+
+impl Vocabulary {
+    /// Where `text`, of the list at `path`, is among the captions.
+    pub fn index(&mut self, path: &Path, text: &str) -> Result<usize, PairsError> {
+        if let Some(&at) = self.known.get(text) {
+            return Ok(at);
+        }
+        let mut ids = vec![START_TOKEN];
+        ids.extend(prompt::tokenize(text)?);
+        ids.push(END_TOKEN);
+        let unfit = |reason: String| PairsError::Caption { path: path.to_owned(), caption: text.to_owned(), reason };
+        if ids.contains(&CLASS_TOKEN) {
+            return Err(unfit("'<|class|>' stands for learned vectors; take another word".to_owned()));
+        }
+        if ids.len() > CONTEXT_LENGTH {
+            return Err(unfit(format!("it has {} tokens, at most {CONTEXT_LENGTH} fit; shorten it", ids.len())));
+        }
+        self.captions.push(ids);
+        self.known.insert(text.to_owned(), self.captions.len() - 1);
+        Ok(self.captions.len() - 1)
+    }
+}
+
+/// The lines of the list at `path`, as they stand there and as they are read; classes that are new are added to `seen`.
+pub(super) fn read_list(path: &Path, seen: &mut Vec<String>) -> Result<Vec<(String, CaptionLine)>, PairsError> {
+    let text = fs::read_to_string(path)
+        .map_err(|error| PairsError::File { path: path.to_owned(), reason: error.to_string() })?;
+    let read = |(text, line): (&str, usize)| {
+        let parsed: CaptionLine = serde_json::from_str(text).map_err(|error| PairsError::Line {
+            path: path.to_owned(),
+            line,
+            reason: error.to_string(),
+        })?;
+        if !seen.contains(&parsed.class) {
+            seen.push(parsed.class.clone());
+        }
+        Ok((text.to_owned(), parsed))
+    };
+    text.lines().zip(1..).map(read).collect()
+}
+
+/// What a line or a tile of it shows.
+pub(super) struct Shown {
+    /// side² × 3, red green blue.
+    pub rgb: Vec<u8>,
+    /// side² values, from 128 on within the defect; empty for a good product.
+    pub mask: Vec<u8>,
+}
+
+impl CaptionLine {
+    /// The picture at this side, and its mask.
+    pub fn whole(&self, folder: &Path, side: usize) -> Result<Shown, PairsError> {
+        let picture = load(&folder.join(&self.image))?;
+        let mask = match &self.mask {
+            Some(mask) => grey(&resize_to_rgb(&load(&folder.join(mask))?, side)),
+            None => Vec::new(),
+        };
+        Ok(Shown { rgb: resize_to_rgb(&picture, side), mask })
+    }
+
+    /// Its tiles at this side, and their masks.
+    pub fn pieces(
+        &self,
+        folder: &Path,
+        side: usize,
+        plan: &TilePlan,
+        seed: u64,
+        number: u64,
+    ) -> Result<Vec<Shown>, LearnError> {
+        let masks = self.mask.iter().map(|mask| folder.join(mask)).collect();
+        let item = Item { image: folder.join(&self.image), masks, anomalous: self.mask.is_some(), kind: None };
+        let bytes = |mask: Mask| mask.resized(side).into_iter().map(|marked| if marked { 255 } else { 0 }).collect();
+        let piece = |(image, mask): (Image, Option<Mask>)| Shown {
+            rgb: resize_to_rgb(&image, side),
+            mask: mask.map_or(Vec::new(), bytes),
+        };
+        Ok(plan.pieces(&item, side, seed, number)?.into_iter().map(piece).collect())
+    }
+}
+
+fn load(path: &Path) -> Result<Image, PairsError> {
+    image_file::load(path).map_err(|error| PairsError::File { path: path.to_owned(), reason: error.to_string() })
+}
+
+fn grey(rgb: &[u8]) -> Vec<u8> {
+    rgb.chunks_exact(3).map(|pixel| pixel[0]).collect()
+}
