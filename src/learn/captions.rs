@@ -107,29 +107,39 @@ impl Vocabulary {
     }
 }
 
-/// The lines of the list at `path`, as they stand there and as they are read; classes that are new are added to `seen`.
-pub(super) fn read_list(path: &Path, seen: &mut Vec<String>) -> Result<Vec<(String, CaptionLine)>, PairsError> {
+/// A list.
+pub(super) struct CaptionList {
+    /// Each line as it stands there, and as it is read.
+    pub lines: Vec<(String, CaptionLine)>,
+    /// Its classes, each once.
+    pub classes: Vec<String>,
+}
+
+/// The list at `path`.
+pub(super) fn read_list(path: &Path) -> Result<CaptionList, PairsError> {
     let text = fs::read_to_string(path)
         .map_err(|error| PairsError::File { path: path.to_owned(), reason: error.to_string() })?;
+    let mut classes = Vec::new();
     let read = |(text, line): (&str, usize)| {
         let parsed: CaptionLine = serde_json::from_str(text).map_err(|error| PairsError::Line {
             path: path.to_owned(),
             line,
             reason: error.to_string(),
         })?;
-        if !seen.contains(&parsed.class) {
-            seen.push(parsed.class.clone());
+        if !classes.contains(&parsed.class) {
+            classes.push(parsed.class.clone());
         }
         Ok((text.to_owned(), parsed))
     };
-    text.lines().zip(1..).map(read).collect()
+    let lines = text.lines().zip(1..).map(read).collect::<Result<_, PairsError>>()?;
+    Ok(CaptionList { lines, classes })
 }
 
 /// What a line or a tile of it shows.
 pub(super) struct Shown {
     /// side² × 3, red green blue.
     pub rgb: Vec<u8>,
-    /// side² values, from 128 on within the defect; empty for a good product.
+    /// side² values, from 128 on within the defect; empty for a good product or tile.
     pub mask: Vec<u8>,
 }
 
@@ -155,7 +165,11 @@ impl CaptionLine {
     ) -> Result<Vec<Shown>, LearnError> {
         let masks = self.mask.iter().map(|mask| folder.join(mask)).collect();
         let item = Item { image: folder.join(&self.image), masks, anomalous: self.mask.is_some(), kind: None };
-        let bytes = |mask: Mask| mask.resized(side).into_iter().map(|marked| if marked { 255 } else { 0 }).collect();
+        let bytes = |mask: Mask| {
+            let marked = mask.resized(side);
+            let any = marked.contains(&true);
+            marked.into_iter().filter(|_| any).map(|marked| if marked { u8::MAX } else { 0 }).collect()
+        };
         let piece = |(image, mask): (Image, Option<Mask>)| Shown {
             rgb: resize_to_rgb(&image, side),
             mask: mask.map_or(Vec::new(), bytes),

@@ -57,7 +57,13 @@ pub struct ClipSettings {
     /// How views are cut.
     pub view: ViewRule,
     /// How much the captions of patches count beside those of whole views, which count 1; with [`ViewRule::patch`] alone.
+    #[serde(skip_serializing_if = "is_zero")]
     pub patch_weight: f32,
+}
+
+/// So that a run from before there was this weight goes on.
+fn is_zero(weight: &f32) -> bool {
+    *weight == 0.0
 }
 
 impl ClipSettings {
@@ -68,6 +74,10 @@ impl ClipSettings {
         let fits = patch > 0 && image_size >= patch && image_size.is_multiple_of(patch);
         let wide = vision_width >= HEAD_WIDTH && text_width >= HEAD_WIDTH;
         let even = |width: usize| width.is_multiple_of(width / HEAD_WIDTH);
+        let asked = (self.patch_weight > 0.0).then_some(patch);
+        let taps = &sizes.taps;
+        let in_order =
+            taps.is_sorted_by(|a, b| a < b) && taps.iter().all(|tap| (1..=sizes.vision_layers).contains(tap));
         let whole = (1..=working_size).contains(&view.smallest);
         let checks = [
             (fits, format!("--image-size {image_size} is no multiple of --patch {patch}")),
@@ -83,6 +93,11 @@ impl ClipSettings {
             (
                 self.patch_weight.is_finite() && self.patch_weight >= 0.0,
                 format!("--patch-weight {}: a number from 0", self.patch_weight),
+            ),
+            (view.patch == asked, "the views tell the truth of patches of another size".to_owned()),
+            (
+                !taps.is_empty() && in_order,
+                format!("--patch-taps {taps:?}: ascending blocks from 1 to {} (--vision-layers)", sizes.vision_layers),
             ),
             (self.decay.is_finite() && self.decay >= 0.0, format!("--decay {}: a number from 0", self.decay)),
         ];
@@ -153,6 +168,24 @@ impl Part<'_> {
         };
         (tape, out)
     }
+}
+
+/// What a batch shows, by the rows of its captions.
+struct Shown {
+    /// The caption of each view; they come first.
+    own: Vec<usize>,
+    /// How many those are, each once.
+    captions: usize,
+    /// Of each view, or of none.
+    patches: Vec<PatchTruth>,
+}
+
+/// What the losses say of a batch, and their derivatives with respect to what the towers made of it.
+struct Judged {
+    step: Step,
+    to_text: Vec<f32>,
+    to_pictures: Vec<f32>,
+    to_scale: f32,
 }
 
 /// A training under way.
@@ -240,7 +273,15 @@ impl ClipTraining {
         let order: Vec<usize> = unique.iter().copied().chain(others).collect();
         let texts: Vec<&[usize]> = order.iter().map(|&caption| self.captions[caption].as_slice()).collect();
         let which: HashMap<usize, usize> = order.iter().copied().zip(0..).collect();
-        let own: Vec<usize> = views.captions.iter().map(|caption| which[caption]).collect();
+        let truth = |view: &PatchTruth| PatchTruth {
+            captions: view.captions.map(|caption| which[&caption]),
+            damaged: view.damaged.clone(),
+        };
+        let shown = Shown {
+            own: views.captions.iter().map(|caption| which[caption]).collect(),
+            captions: unique.len(),
+            patches: views.patches.iter().map(truth).collect(),
+        };
 
         let (area, by_patch) = (3 * sizes.image_size * sizes.image_size, !views.patches.is_empty());
         let mut parts: Vec<Part> = vec![Part::Captions(&texts)];
@@ -248,41 +289,15 @@ impl ClipTraining {
         let forward = |part: &Part| part.forward(Tape::new(Arc::clone(&weights)), sizes, by_patch);
         let towers: Vec<(Tape, Value)> = parts.par_iter().with_max_len(1).map(forward).collect();
 
-        // A picture's embedding, and those of its patches.
-        let rows = 1 + if by_patch { sizes.taps.len() * sizes.patches() } else { 0 };
-        let seen = towers[1..].iter().flat_map(|(tape, out)| tape.values(*out).chunks_exact(rows * width));
-        let (mut image, mut patches) = (Vec::new(), Vec::new());
-        for picture in seen {
-            image.extend_from_slice(&picture[..width]);
-            patches.extend_from_slice(&picture[width..]);
-        }
-        let (tape, out) = &towers[0];
-        let text = tape.values(*out);
         let log_scale = weights.values(LOGIT_SCALE)[0].min(LARGEST_LOGIT_SCALE.ln());
-        let seen = contrastive(&image, &text[..unique.len() * width], width, log_scale.exp(), &own);
-        let mut step = Step { loss: seen.loss, accuracy: seen.accuracy, patches: None };
-        let (mut to_image, mut to_text, mut to_scale) = (seen.to_image, seen.to_text, seen.to_scale);
-        if by_patch {
-            let told = |view: &PatchTruth| PatchTruth {
-                captions: view.captions.map(|caption| which[&caption]),
-                ..view.clone()
-            };
-            let views: Vec<PatchTruth> = views.patches.iter().map(told).collect();
-            let share = self.settings.patch_weight;
-            let seen = patch_contrast(&patches, text, width, log_scale.exp(), &views);
-            step.loss += share * seen.loss;
-            step.patches = Some(seen.accuracy);
-            to_text.resize(text.len(), 0.0);
-            to_text.iter_mut().zip(&seen.to_text).for_each(|(sum, grad)| *sum += share * grad);
-            to_scale += share * seen.to_scale;
-            let pictures = to_image.chunks_exact(width).zip(seen.to_patches.chunks_exact((rows - 1) * width));
-            to_image = pictures
-                .flat_map(|(whole, patches)| whole.iter().copied().chain(patches.iter().map(|grad| share * grad)))
-                .collect();
-        }
+        let rows = if by_patch { 1 + sizes.taps.len() * sizes.patches() } else { 1 };
+        let pictures =
+            towers[1..].iter().flat_map(|(tape, out)| tape.values(*out).chunks_exact(rows * width)).collect();
+        let (tape, out) = &towers[0];
+        let judged = self.judge(tape.values(*out), pictures, &shown, log_scale.exp());
 
-        let mut grads = vec![to_text];
-        grads.extend(to_image.chunks(CHUNK * rows * width).map(<[f32]>::to_vec));
+        let mut grads = vec![judged.to_text];
+        grads.extend(judged.to_pictures.chunks(CHUNK * rows * width).map(<[f32]>::to_vec));
         let back = |((tape, out), grad): ((Tape, Value), Vec<f32>)| {
             let mut gradients = weights.zeros();
             tape.backward(out, grad, &mut gradients);
@@ -291,8 +306,38 @@ impl ClipTraining {
         let parts: Vec<Gradients> = towers.into_par_iter().zip(grads).with_max_len(1).map(back).collect();
         let mut sum = weights.zeros();
         parts.iter().for_each(|part| sum.add(part));
-        sum.of_mut(&weights, LOGIT_SCALE)[0] = to_scale;
-        (step, sum)
+        sum.of_mut(&weights, LOGIT_SCALE)[0] = judged.to_scale;
+        (judged.step, sum)
+    }
+
+    /// `text` holds the embeddings of all captions of the batch (U × Ct), `pictures` of each picture its own and those of its patches.
+    fn judge(&self, text: &[f32], pictures: Vec<&[f32]>, shown: &Shown, scale: f32) -> Judged {
+        let width = self.settings.sizes.text_width;
+        let image: Vec<f32> = pictures.iter().flat_map(|rows| &rows[..width]).copied().collect();
+        let whole = contrastive(&image, &text[..shown.captions * width], width, scale, &shown.own);
+        let mut judged = Judged {
+            step: Step { loss: whole.loss, accuracy: whole.accuracy, patches: None },
+            to_text: whole.to_text,
+            to_pictures: whole.to_image,
+            to_scale: whole.to_scale,
+        };
+        if shown.patches.is_empty() {
+            return judged;
+        }
+        let patches: Vec<f32> = pictures.iter().flat_map(|rows| &rows[width..]).copied().collect();
+        let part = patch_contrast(&patches, text, width, scale, &shown.patches);
+        let weight = self.settings.patch_weight;
+        judged.step.loss += weight * part.loss;
+        judged.step.patches = part.accuracy;
+        judged.to_scale += weight * part.to_scale;
+        judged.to_text.resize(text.len(), 0.0);
+        judged.to_text.iter_mut().zip(&part.to_text).for_each(|(sum, grad)| *sum += weight * grad);
+        let per_view = patches.len() / pictures.len();
+        let both = judged.to_pictures.chunks_exact(width).zip(part.to_patches.chunks_exact(per_view));
+        judged.to_pictures = both
+            .flat_map(|(own, patches)| own.iter().copied().chain(patches.iter().map(|grad| weight * grad)))
+            .collect();
+        judged
     }
 
     /// The tensors of a CLIP file under OpenAI's names. Rows of tokens that no caption uses keep their first values.

@@ -7,16 +7,17 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::LearnError;
-use super::captions::{CAPTIONS_FILE, CaptionLine, PairsError, Shown, Vocabulary, read_list};
+use super::captions::{CAPTIONS_FILE, CaptionLine, CaptionList, PairsError, Shown, Vocabulary, read_list};
 use super::patch_contrast::PatchTruth;
 use super::tiles::TilePlan;
 use crate::dice::Dice;
 use crate::frame::{Image, PixelFormat};
 use crate::vcp_clip::preprocess::Preprocessor;
 
-/// Share of the mask's pixels from which a view shows the defect; with fewer, but some, it is ambiguous and not used.
+/// Share of a picture's mask from which a view shows the defect; with fewer, but some, it is ambiguous and not used. Of a tile it
+/// is what lies in that.
 const SHOWN: f32 = 0.25;
-/// Share of a patch from which on it is damaged; with less, but some, it is ambiguous.
+/// Share of a patch from which on it is damaged; with less, but some, it is ambiguous. A scratch of a few pixels covers no more.
 const DAMAGED: f32 = 1.0 / 16.0;
 /// Share of a defective picture's windows that are laid over the defect.
 const AIMED: f32 = 0.6;
@@ -39,7 +40,7 @@ struct Pair {
     class: usize,
     /// side² × 3, red green blue.
     rgb: Vec<u8>,
-    /// side² values, 0 outside of the defect; empty for a good product.
+    /// side² values, 0 outside of the defect; empty for a good product or tile.
     mask: Vec<u8>,
     /// Pixels in the mask.
     area: usize,
@@ -82,6 +83,7 @@ pub struct ViewRule {
     /// Per channel.
     pub std: [f32; 3],
     /// Side of the patches whose truth is asked for, pixels of a view; a divisor of its size.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub patch: Option<usize>,
 }
 
@@ -94,17 +96,22 @@ impl Pairs {
         let mut lists = Vec::new();
         for PairSource { folder, tiles } in sources {
             let path = folder.join(CAPTIONS_FILE);
-            let lines = read_list(&path, &mut seen)?;
+            let CaptionList { lines, classes: found } = read_list(&path)?;
+            let new = found.iter().filter(|class| !seen.contains(*class)).cloned().collect::<Vec<String>>();
+            seen.extend(new);
             let lines = lines.into_iter().filter(|(_, line)| classes.is_empty() || classes.contains(&line.class));
             let (texts, lines): (Vec<String>, Vec<CaptionLine>) = lines.unzip();
             for text in texts {
                 hasher.update(text);
                 hasher.update("\n");
             }
-            if lines.is_empty() || classes.iter().any(|class| !seen.contains(class)) {
-                return Err(PairsError::Empty { path, classes: seen }.into());
+            if lines.is_empty() {
+                return Err(PairsError::Empty { path, classes: found }.into());
             }
             lists.push((path, folder, tiles.as_ref(), lines));
+        }
+        if let Some((path, ..)) = lists.first().filter(|_| classes.iter().any(|class| !seen.contains(class))) {
+            return Err(PairsError::Empty { path: path.clone(), classes: seen }.into());
         }
         let mut vocabulary = Vocabulary::default();
         let mut pairs = Vec::new();
@@ -124,6 +131,11 @@ impl Pairs {
             };
             let read = lines.par_iter().zip(indices).enumerate().map(load).collect::<Result<Vec<_>, LearnError>>()?;
             pairs.extend(read.into_iter().flatten());
+        }
+        if pairs.is_empty() {
+            let reason =
+                "--tiles leaves nothing to learn from: take --good-tiles from 1 on, or pictures with larger defects";
+            return Err(LearnError::Settings(reason.to_owned()));
         }
         let of = |class| pairs.iter().zip(0..).filter(|(pair, _)| pair.class == class).map(|(_, at)| at).collect();
         let classes = (0..seen.len()).map(of).filter(|pictures: &Vec<usize>| !pictures.is_empty()).collect();
@@ -227,28 +239,30 @@ impl Pairs {
         let image = Image::new(side, side, PixelFormat::Rgb8, bytes).expect("a window has length² × 3 bytes");
         Preprocessor::new(rule.size, rule.mean, rule.std).run(&image, out);
         let caption = if shows { pair.caption } else { pair.good_caption };
-        let patches = rule.patch.map(|patch| PatchTruth {
-            captions: [pair.good_caption, self.damaged_caption(pair, dice)],
-            damaged: patch_truth(&damaged, length, rule.size / patch),
+        let patches = rule.patch.map(|patch| {
+            let grid = rule.size / patch;
+            match self.damaged_caption(pair, dice) {
+                Some(other) => {
+                    PatchTruth { captions: [pair.good_caption, other], damaged: patch_truth(&damaged, length, grid) }
+                }
+                None => PatchTruth { captions: [pair.good_caption; 2], damaged: vec![None; grid * grid] },
+            }
         });
         (caption, patches)
     }
 
-    /// The caption of the pair's defect; for a good one that of another product of the class, or its own where all are good: that
-    /// teaches nothing.
-    fn damaged_caption(&self, pair: &Pair, dice: &mut Dice) -> usize {
+    /// The caption of the pair's defect; for a good one that of another product of the class, if any is damaged.
+    fn damaged_caption(&self, pair: &Pair, dice: &mut Dice) -> Option<usize> {
+        let other = |caption: usize| (caption != pair.good_caption).then_some(caption);
         if pair.area > 0 {
-            return pair.caption;
+            return other(pair.caption);
         }
-        let same = self.classes.iter().find(|pictures| self.pairs[pictures[0]].class == pair.class);
-        let damaged = |at: &&usize| self.pairs[**at].area > 0;
-        let count = same.map_or(0, |pictures| pictures.iter().filter(damaged).count());
-        if count == 0 {
-            return pair.good_caption;
+        let same = self.classes.iter().find(|pictures| self.pairs[pictures[0]].class == pair.class)?;
+        let damaged: Vec<usize> = same.iter().copied().filter(|&at| self.pairs[at].area > 0).collect();
+        if damaged.is_empty() {
+            return None;
         }
-        let which = dice.below(count);
-        let found = same.and_then(|pictures| pictures.iter().filter(damaged).nth(which));
-        found.map_or(pair.good_caption, |&at| self.pairs[at].caption)
+        other(self.pairs[damaged[dice.below(damaged.len())]].caption)
     }
 }
 
@@ -290,4 +304,51 @@ fn patch_truth(damaged: &[bool], length: usize, grid: usize) -> Vec<Option<bool>
         }
     };
     (0..grid * grid).map(truth).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn patches_are_damaged_from_a_sixteenth_of_them_on() {
+        // 24 pixels, patches of 8: 4 of 64 pixels in the first, 3 in the middle one.
+        let mut damaged = vec![false; 24 * 24];
+        for at in [0, 1, 24, 25, 8 * 24 + 8, 8 * 24 + 9, 8 * 24 + 10] {
+            damaged[at] = true;
+        }
+        let truth = patch_truth(&damaged, 24, 3);
+        assert_eq!((truth[0], truth[4]), (Some(true), None));
+        assert_eq!(truth.iter().filter(|truth| **truth == Some(false)).count(), 7);
+        // A window of fewer pixels than patches: each shows the pixel that it lies in.
+        let few = patch_truth(&[true, false, false, false], 2, 4);
+        assert!((0..16).all(|at| few[at] == Some(at / 4 < 2 && at % 4 < 2)), "{few:?}");
+    }
+
+    #[test]
+    fn the_truth_of_patches_is_turned_with_the_view() {
+        // A red square on black, marked: whatever the turn, patches are damaged where the view is red.
+        let side = 32;
+        let inside = |at: usize| (4..12).contains(&(at % side)) && (16..20).contains(&(at / side));
+        let rgb = (0..side * side).flat_map(|at| [if inside(at) { 255 } else { 0 }, 0, 0]).collect();
+        let mask = (0..side * side).map(|at| if inside(at) { 255 } else { 0 }).collect();
+        let pair = Pair::new(0, Shown { rgb, mask }, [1, 0]);
+        let pairs = Pairs { side, pairs: vec![pair], classes: vec![vec![0]], captions: vec![], sha256: String::new() };
+        let rule = ViewRule { size: 32, smallest: 32, classes: 1, mean: [0.5; 3], std: [1.0; 3], patch: Some(4) };
+        let views = pairs.views(&rule, 5, 0, 24);
+        let mut seen = std::collections::BTreeSet::new();
+        for (pixels, truth) in views.pixels.chunks_exact(3 * 32 * 32).zip(&views.patches) {
+            assert_eq!(truth.captions, [0, 1]);
+            for (place, damaged) in truth.damaged.iter().enumerate() {
+                let red = pixels[(place / 8 * 4 + 2) * 32 + place % 8 * 4 + 2] > 0.0;
+                assert_eq!(*damaged, Some(red), "patch {place}");
+            }
+            seen.insert(truth.damaged.iter().position(|damaged| *damaged == Some(true)));
+        }
+        assert!(seen.len() >= 6, "eight ways to lie: {seen:?}");
+        // Good ones alone have no words for damaged patches.
+        let good = Pair::new(0, Shown { rgb: vec![0; 3 * side * side], mask: vec![] }, [0, 0]);
+        let pairs = Pairs { pairs: vec![good], ..pairs };
+        assert!(pairs.views(&rule, 5, 0, 1).patches[0].damaged.iter().all(Option::is_none));
+    }
 }

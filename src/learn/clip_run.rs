@@ -18,7 +18,7 @@ pub struct ClipRequest {
     pub data: Vec<PairSource>,
     /// Which classes; none named: all.
     pub classes: Vec<String>,
-    /// Side to which whole pictures are brought before views are cut, pixels.
+    /// Side to which whole pictures and tiles are brought before views are cut, pixels.
     pub working_size: usize,
     /// A bundle whose CLIP gives the first values.
     pub start: Option<PathBuf>,
@@ -54,23 +54,27 @@ pub enum ClipEvent {
 /// Trains and writes the file. On an error the file is as it was, and the last checkpoint is whole.
 pub fn run(request: &ClipRequest, report: &mut dyn FnMut(ClipEvent)) -> Result<(), LearnError> {
     request.settings.check(request.working_size).map_err(LearnError::Settings)?;
+    for plan in request.data.iter().filter_map(|source| source.tiles.as_ref()) {
+        plan.check()?;
+    }
     output::check_file(&request.out).map_err(|source| io_error("write", &request.out, source))?;
     let start = request.start.as_deref().map(Bundle::open).transpose()?;
     if let Some(bundle) = &start {
         request.settings.fits(&bundle.manifest().architecture).map_err(LearnError::Settings)?;
     }
     let _lock = request.checkpoint.as_ref().map(|kept| checkpoint::lock(&kept.folder)).transpose()?;
-    for plan in request.data.iter().filter_map(|source| source.tiles.as_ref()) {
-        plan.check()?;
-    }
     let pairs = Pairs::open(&request.data, &request.classes, request.working_size, request.settings.seed)?;
     report(ClipEvent::Data { pictures: pairs.len(), captions: pairs.captions().len() });
+    let mut data = json!({"sha256": pairs.identity()});
+    if request.data.iter().any(|source| source.tiles.is_some()) {
+        data["sources"] = json!(request.data);
+    }
     let identity = json!({
         "what": "clip",
         "start": start.as_ref().map(Bundle::sha256),
         "settings": request.settings,
         "working_size": request.working_size,
-        "data": {"sha256": pairs.identity(), "sources": request.data},
+        "data": data,
     });
     let mut training = ClipTraining::new(request.settings.clone(), pairs, start.as_ref())?;
     if let Some(kept) = &request.checkpoint {

@@ -4,8 +4,8 @@
 //! is learned from it; the maps of VCP-CLIP read the patches. Where masks are known, as on synthetic parts, this loss says it to
 //! the patches themselves. It is logistic regression on the difference of two logits, with the temperature of the other loss.
 
-/// Weight of the damaged patches of a batch, which are few; the good ones have the rest of 1.
-const DAMAGED: f32 = 0.25;
+/// Weight of the damaged patches of a batch, which are few; the good ones, which must not be called damaged, have the rest of 1.
+const DAMAGED_WEIGHT: f32 = 0.25;
 
 /// What the patches of one view show.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,8 +20,9 @@ pub struct PatchTruth {
 pub struct PatchContrast {
     /// Weighted mean cross-entropy.
     pub loss: f32,
-    /// Mean of the shares of damaged and of good patches that are nearer to their caption than to the other.
-    pub accuracy: f32,
+    /// Mean of the shares of damaged and of good patches that are nearer to their caption than to the other; `None` where the truth
+    /// of none is known.
+    pub accuracy: Option<f32>,
     /// With respect to the patch embeddings, as they were given.
     pub to_patches: Vec<f32>,
     /// With respect to the caption embeddings, U × Ct.
@@ -32,8 +33,13 @@ pub struct PatchContrast {
 
 /// `patches` holds, view after view, the embeddings of its patches once for each tapped layer (layers × N × `width`), and `text`
 /// those of captions (U × `width`), all of length 1. A patch's logit is `scale · patch · (damaged − good)`.
+///
+/// # Panics
+/// When the views differ in their number of patches, or the embeddings are not whole layers of them.
 pub fn patch_contrast(patches: &[f32], text: &[f32], width: usize, scale: f32, views: &[PatchTruth]) -> PatchContrast {
     let per_view = patches.len() / views.len().max(1);
+    let whole = |view: &PatchTruth| per_view.is_multiple_of(width * view.damaged.len());
+    assert!(views.iter().all(whole), "each view has its patches once a layer");
     let known = |damaged: bool| {
         let of = |view: &PatchTruth| {
             let layers = per_view / width / view.damaged.len().max(1);
@@ -45,7 +51,7 @@ pub fn patch_contrast(patches: &[f32], text: &[f32], width: usize, scale: f32, v
     let weights = match counts {
         [0, _] => [0.0, 1.0],
         [_, 0] => [1.0, 0.0],
-        _ => [1.0 - DAMAGED, DAMAGED],
+        _ => [1.0 - DAMAGED_WEIGHT, DAMAGED_WEIGHT],
     };
     let (mut loss, mut to_scale, mut right) = (0.0f64, 0.0f64, [0usize; 2]);
     let (mut to_patches, mut to_text) = (vec![0.0; patches.len()], vec![0.0; text.len()]);
@@ -82,7 +88,7 @@ pub fn patch_contrast(patches: &[f32], text: &[f32], width: usize, scale: f32, v
     let shares =
         right.iter().zip(counts).filter(|(_, count)| *count > 0).map(|(right, count)| *right as f32 / count as f32);
     let shares: Vec<f32> = shares.collect();
-    let accuracy = shares.iter().sum::<f32>() / shares.len().max(1) as f32;
+    let accuracy = (!shares.is_empty()).then(|| shares.iter().sum::<f32>() / shares.len() as f32);
     PatchContrast { loss: loss as f32, accuracy, to_patches, to_text, to_scale: to_scale as f32 }
 }
 

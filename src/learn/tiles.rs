@@ -48,7 +48,7 @@ impl TilePlan {
         self.sizes_px.iter().map(|&size_px| TileSpec::Size { size_px, overlap: self.overlap })
     }
 
-    /// The tiles of one picture that are learned from at `image_size`, the side of the model's input. A tile whose part of a defect
+    /// The tiles of one picture that are learned from at `image_size`, the side that they are brought to. A tile whose part of a defect
     /// vanishes at that size is neither good nor anomalous, and is left out. `number` is that of the picture: with `seed` it draws
     /// the good tiles.
     pub fn tiles(&self, item: &Item, image_size: usize, seed: u64, number: u64) -> Result<Vec<Tile>, LearnError> {

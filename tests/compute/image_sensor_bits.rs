@@ -5,7 +5,7 @@ use std::io::Write;
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
 use vcp_line::frame::{Image, Levels, PixelFormat};
-use vcp_line::source::image_file::{from_bytes, load};
+use vcp_line::source::image_file::{from_bytes, load_as_stored, load_of_sensor};
 
 const WIDTH: usize = 21;
 const HEIGHT: usize = 13;
@@ -20,11 +20,11 @@ struct Kind {
     deflate: bool,
     /// PhotometricInterpretation: 0 where white is 0, 1 where black is.
     photometric: u32,
-    /// Of the tag Predictor, which is left out at 1.
-    predictor: u32,
+    /// One more tag: its number, count and value.
+    more: Option<(u32, u32, u32)>,
 }
 
-const PLAIN: Kind = Kind { bits: 12, big_endian: false, deflate: false, photometric: 1, predictor: 1 };
+const PLAIN: Kind = Kind { bits: 12, big_endian: false, deflate: false, photometric: 1, more: None };
 
 fn sample(bits: usize, x: usize, y: usize) -> u16 {
     ((x * 1237 + y * 311) % (1 << bits)) as u16
@@ -58,39 +58,43 @@ fn tiff(kind: Kind) -> Vec<u8> {
             encoder.finish().unwrap()
         })
         .collect();
-    let mut bytes = if kind.big_endian { b"MM\0*".to_vec() } else { b"II*\0".to_vec() };
-    bytes.extend(long(0));
-    let mut offsets = Vec::new();
-    for strip in &strips {
-        offsets.push(bytes.len() as u32);
-        bytes.extend(strip);
-    }
-    let lists = bytes.len() as u32;
-    let counts: Vec<u32> = strips.iter().map(|strip| strip.len() as u32).collect();
-    bytes.extend(offsets.iter().chain(&counts).flat_map(|&value| long(value)));
-    let directory = long(bytes.len() as u32);
-    bytes[4..8].copy_from_slice(&directory);
-
+    // The directory comes first, so that what is cut is pixels.
     let many = strips.len() as u32;
-    let compression = if kind.deflate { 8 } else { 1 };
     let mut tags: Vec<(u32, u32, u32)> = vec![
         (256, 1, WIDTH as u32),
         (257, 1, HEIGHT as u32),
         (258, 1, kind.bits as u32),
-        (259, 1, compression),
+        (259, 1, if kind.deflate { 8 } else { 1 }),
         (262, 1, kind.photometric),
-        (273, many, lists),
+        (273, many, 0),
         (277, 1, 1),
         (278, 1, STRIP as u32),
-        (279, many, lists + 4 * many),
+        (279, many, 0),
     ];
-    tags.extend((kind.predictor != 1).then_some((317, 1, kind.predictor)));
+    tags.extend(kind.more);
+    tags.sort_unstable();
+    let lists = 8 + 2 + 12 * tags.len() as u32 + 4;
+    let mut at = lists + 8 * many;
+    let mut bytes = if kind.big_endian { b"MM\0*".to_vec() } else { b"II*\0".to_vec() };
+    bytes.extend(long(8));
     bytes.extend(short(tags.len() as u32));
     for (tag, count, value) in tags {
+        let value = match tag {
+            273 => lists,
+            279 => lists + 4 * many,
+            _ => value,
+        };
         bytes.extend([short(tag), short(4)].concat());
         bytes.extend([long(count), long(value)].concat());
     }
     bytes.extend(long(0));
+    let counts: Vec<u32> = strips.iter().map(|strip| strip.len() as u32).collect();
+    for count in &counts {
+        bytes.extend(long(at));
+        at += count;
+    }
+    bytes.extend(counts.iter().flat_map(|&count| long(count)));
+    bytes.extend(strips.concat());
     bytes
 }
 
@@ -117,7 +121,7 @@ fn the_numbers_of_the_sensor_come_back_with_its_white() {
         // A camera's folder has levels of its own.
         let path = folder.path().join("frame.tif");
         std::fs::write(&path, &bytes).unwrap();
-        let frame = load(&path).unwrap();
+        let frame = load_of_sensor(&path).unwrap();
         assert_eq!((values(&frame), frame.levels.as_deref()), (expected(kind.bits), None));
     }
     let inverse = from_bytes(&tiff(Kind { photometric: 0, ..PLAIN })).unwrap();
@@ -126,15 +130,28 @@ fn the_numbers_of_the_sensor_come_back_with_its_white() {
 
 #[test]
 fn what_is_cut_or_packed_otherwise_is_refused_by_name() {
-    let whole = tiff(PLAIN);
-    for length in 0..whole.len() {
-        match from_bytes(&whole[..length]) {
-            Ok(found) => assert_eq!(values(&found), expected(12), "cut to {length} of {} bytes", whole.len()),
-            Err(reason) => assert!(!reason.is_empty()),
+    for kind in [PLAIN, Kind { deflate: true, ..PLAIN }] {
+        let whole = tiff(kind);
+        for length in 0..whole.len() {
+            assert!(from_bytes(&whole[..length]).is_err(), "cut to {length} of {} bytes", whole.len());
         }
     }
-    for other in [Kind { predictor: 2, ..PLAIN }, Kind { photometric: 2, ..PLAIN }] {
+    let with = |tag, value| Kind { more: Some((tag, 1, value)), ..PLAIN };
+    let others = [
+        (Kind { photometric: 2, ..PLAIN }, "not grey"),
+        (with(317, 2), "with a predictor"),
+        (with(266, 2), "the other way round"),
+        (with(339, 2), "a sign"),
+        (with(322, 16), "not in strips"),
+    ];
+    for (other, what) in others {
         let reason = from_bytes(&tiff(other)).unwrap_err();
-        assert!(reason.contains("12 bits a channel") && reason.contains("save it with 8 or 16 bits"), "{reason}");
+        assert!(reason.contains(what) || (what == "a sign" && reason.contains("Int")), "{what}: {reason}");
+        assert!(reason.contains("save it with 8 or 16 bits"), "{reason}");
     }
+    // As a mask: what is above 0 is marked.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("mask.tif");
+    std::fs::write(&path, tiff(PLAIN)).unwrap();
+    assert_eq!(values(&load_as_stored(&path).unwrap()), expected(12));
 }

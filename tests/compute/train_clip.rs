@@ -249,6 +249,12 @@ fn the_clip_of_a_bundle_is_a_start() {
     assert!(text.contains("--vision-width is 128, the CLIP of --start has 64"), "{text}");
 }
 
+fn frames(folder: &Path, out: &str, more: &[&str]) {
+    let sizes = ["synth", "--frame", "320x256", "--shift", "20", "--defect-px", "12..25", "--difficulty", "0..0"];
+    let made = vcp_line(&[&sizes[..], &["--train-good", "0", "--out", out], more].concat(), folder).output().unwrap();
+    assert!(made.status.success(), "{}", text(&made));
+}
+
 /// What the training says of patches on its last line.
 fn patches_told_right(said: &str) -> f32 {
     let (_, rest) = said.rsplit_once("patches told right ").unwrap_or_else(|| panic!("{said}"));
@@ -260,11 +266,11 @@ fn pieces_of_frames_and_their_patches_are_learned_from() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     pairs(folder);
-    let frames = ["synth", "--out", "frames", "--classes", "ring,tile", "--frame", "320x256", "--defect-px", "16..40"];
-    let made =
-        ["--defects", "stain,dent", "--difficulty", "0..0", "--train-good", "0", "--good", "2", "--defective", "12"];
-    let made = vcp_line(&[&frames[..], &made].concat(), folder).output().unwrap();
-    assert!(made.status.success(), "{}", text(&made));
+    frames(
+        folder,
+        "frames",
+        &["--classes", "ring,tile", "--defects", "stain,dent", "--good", "2", "--defective", "12"],
+    );
 
     let pieces = ["--data", "frames", "--tiles", "64,96", "--good-tiles", "2", "--whole-data", "pairs"];
     let run = |out: &str, more: &[&str]| {
@@ -272,11 +278,12 @@ fn pieces_of_frames_and_their_patches_are_learned_from() {
         assert!(learned.status.success(), "{}", text(&learned));
         text(&learned)
     };
-    let long = ["--steps", "150", "--log-every", "30", "--rate", "3e-3", "--image-size", "32", "--batch", "16"];
-    let patches = ["--patch-weight", "2", "--patch-taps", "1,2"];
+    let long = ["--steps", "150", "--log-every", "50", "--rate", "3e-3", "--image-size", "32", "--batch", "16"];
+    let long = [&long[..], &["--working-size", "64", "--smallest-window", "32"]].concat();
+    let patches = ["--patch-weight", "5", "--patch-taps", "1,2"];
     let said = run("patches.safetensors", &[&long[..], &patches].concat());
     let right = patches_told_right(&said);
-    assert!(right > 0.7, "guessing tells half of them right: {said}");
+    assert!(right > 0.6, "guessing tells half of them right: {said}");
     // 26 whole pictures, and of each of 28 frames two good tiles at least.
     let (count, _) = said.split_once(" pictures").unwrap_or_else(|| panic!("{said}"));
     assert!(count.parse::<usize>().unwrap() > 26 + 2 * 28, "{said}");
@@ -295,10 +302,23 @@ fn pieces_of_frames_and_their_patches_are_learned_from() {
         assert!(!output.status.success());
         text(&output)
     };
-    let said = refused(&["--patch-weight", "-1"]);
+    for weight in ["--patch-weight=-1", "--patch-weight=nan"] {
+        let said = refused(&[weight]);
+        assert!(said.contains("--patch-weight ") && said.contains("a number from 0"), "{said}");
+    }
+    for taps in ["3", "2,1"] {
+        let said = refused(&["--patch-weight", "1", "--patch-taps", taps]);
+        assert!(said.contains("--patch-taps [") && said.contains("from 1 to 2"), "{said}");
+    }
+    let said = refused(&["--patch-taps", "1"]);
     assert!(said.contains("--patch-weight"), "{said}");
     let said = refused(&["--tiles", "4"]);
     assert!(said.contains("--tiles, ") && said.contains('4'), "{said}");
+    frames(folder, "good", &["--classes", "ring", "--good", "2", "--defective", "0"]);
+    let said = refused(&["--data", "good", "--tiles", "64", "--good-tiles", "0"]);
+    assert!(said.contains("leaves nothing to learn from"), "{said}");
+    let said = refused(&["--data", "good", "--classes", "tile"]);
+    assert!(said.contains("good/captions.jsonl") && said.contains("the list has ring"), "{said}");
     let said = refused(&["--tiles", "64", "--whole-data", "nowhere"]);
     assert!(said.contains("--whole-data nowhere"), "{said}");
 }

@@ -51,7 +51,7 @@ pub struct ClipArguments {
     /// Blocks of the text tower.
     #[arg(long, value_name = "N", default_value_t = 4)]
     text_layers: usize,
-    /// Side to which whole pictures are brought before views are cut, pixels: the image size the model will run at.
+    /// Side to which whole pictures and tiles are brought before views are cut, pixels: the image size the model will run at.
     #[arg(long, value_name = "PX", default_value_t = 128)]
     working_size: usize,
     /// Smallest window that becomes a view, pixels of the working size.
@@ -64,7 +64,7 @@ pub struct ClipArguments {
     #[arg(long, value_name = "WEIGHT", default_value_t = 0.0)]
     patch_weight: f32,
     /// Vision blocks whose patches learn from --patch-weight, counted from 1 [default: the last]
-    #[arg(long, value_name = "LAYER,…", value_delimiter = ',')]
+    #[arg(long, value_name = "LAYER,…", value_delimiter = ',', requires = "patch_weight")]
     patch_taps: Vec<usize>,
     /// Classes in one batch: few make the captions of a batch differ by the defect rather than by the product.
     #[arg(long, value_name = "N", default_value_t = 4)]
@@ -105,12 +105,18 @@ pub struct ClipArguments {
     /// Steps from one line of progress to the next.
     #[arg(long, value_name = "N", default_value_t = 50)]
     log_every: u64,
-    /// Makes first values and views; the same seed trains the same CLIP.
+    /// Makes first values and views, and draws good tiles; the same seed trains the same CLIP.
     #[arg(long, default_value_t = 1)]
     seed: u64,
 }
 
 impl ClipArguments {
+    fn sources(&self) -> Vec<PairSource> {
+        let first = PairSource { folder: self.data.clone(), tiles: self.tiles.plan() };
+        let whole = self.tiles.whole_data.clone().map(|folder| PairSource { folder, tiles: None });
+        std::iter::once(first).chain(whole).collect()
+    }
+
     fn settings(&self) -> ClipSettings {
         let Constants { mean, std, .. } = Constants::default();
         ClipSettings {
@@ -146,14 +152,6 @@ impl ClipArguments {
             },
             patch_weight: self.patch_weight,
         }
-    }
-}
-
-impl ClipArguments {
-    fn sources(&self) -> Vec<PairSource> {
-        let first = PairSource { folder: self.data.clone(), tiles: self.tiles.plan() };
-        let whole = self.tiles.whole_data.clone().map(|folder| PairSource { folder, tiles: None });
-        std::iter::once(first).chain(whole).collect()
     }
 }
 

@@ -98,7 +98,7 @@ pub struct LearnArguments {
 #[command(next_help_heading = "Tiles")]
 pub struct TileArguments {
     /// Learn from overlapping tiles of these sides, pixels of the pictures, as a line with `tiles` in [camera.view] looks at them:
-    /// from all that show a defect, and some that show none. Without --cache-copies a picture is read for nearly every tile.
+    /// from all that show a defect, and some that show none. `train vcp` without --cache-copies reads a picture for nearly every tile.
     #[arg(long, value_name = "PX,…", value_delimiter = ',')]
     tiles: Vec<u32>,
     /// Least share of a tile that it has in common with the next one.

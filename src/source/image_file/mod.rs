@@ -55,14 +55,15 @@ impl Upright {
 
 /// Reads the picture in `path`, upright by its EXIF orientation; the content decides the format, not the name.
 ///
-/// Samples of 16 bits stay, with white at 65535; a 16-bit copy of an 8-bit picture gives the same bytes as that. A picture that
-/// uses at most 14 of its 16 bits is refused, and so is one that is not all there. Palette and 1-bit files are to be resized
+/// Samples of 16 bits stay, with white at 65535, and those of a grey TIFF of 10, 12 or 14 bits with the white of their bits; a
+/// 16-bit copy of an 8-bit picture gives the same bytes as that. A picture that uses at most 14 of its 16 bits is refused, and so is
+/// one that is not all there. Palette and 1-bit files are to be resized
 /// without interpolation. A transparent colour of a palette or of an opaque file is ignored.
 pub fn load(path: &Path) -> Result<Image, ImageFileError> {
     load_upright(path).map(|upright| upright.image)
 }
 
-/// Like [`load`] for pictures of a sensor whose levels are known elsewhere: those of 16 bits have none yet, and none is
+/// Like [`load`] for pictures of a sensor whose levels are known elsewhere: those of more than 8 bits have none yet, and none is
 /// refused for being dark.
 pub fn load_of_sensor(path: &Path) -> Result<Image, ImageFileError> {
     read(path, Depth::Sensor).map(|upright| upright.image)

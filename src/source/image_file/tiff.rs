@@ -75,7 +75,8 @@ pub(crate) fn decode(bytes: &[u8], wanted: Depth) -> Result<(Image, Orientation)
     let mut decoder = Decoder::new(Cursor::new(bytes.as_ref())).map_err(refused)?.with_limits(limits());
     chunks_are_there(&mut decoder, &bytes, samples.compression)?;
     let colour = decoder.colortype().map_err(refused)?;
-    if usize::from(colour.bit_depth()) != if packed.is_some() { 8 } else { samples.bits } {
+    let stored_bits = if packed.is_some() { 8 } else { samples.bits };
+    if usize::from(colour.bit_depth()) != stored_bits {
         return Err(Refusal::damaged("its tags contradict each other"));
     }
     let read = packed.is_some()
@@ -256,19 +257,30 @@ fn packed_line(entries: &Entries<'_>, samples: &Samples, width: u32) -> Result<O
     if !matches!(samples.bits, 10 | 12 | 14) {
         return Ok(None);
     }
-    let number = |tag: Tag| entries.number(tag.to_u16());
-    let plain = number(Tag::Predictor).unwrap_or(1) == 1 && number(Tag::TileWidth).is_none();
-    let grey =
-        matches!(samples.photometric, PhotometricInterpretation::BlackIsZero | PhotometricInterpretation::WhiteIsZero);
-    let lossless = samples.compression != CompressionMethod::ModernJPEG;
-    if samples.count != 1 || !grey || !plain || !lossless {
-        return Err(Refusal::because(format!(
-            "is a TIFF of {} bits a channel that is not grey in strips without predictor; save it with 8 or 16 bits",
+    let other = |what: &str| {
+        Err(Refusal::because(format!(
+            "is a TIFF of {} bits a channel, {what}; save it with 8 or 16 bits",
             samples.bits
-        )));
+        )))
+    };
+    let number = |tag: Tag| entries.number(tag.to_u16());
+    let first = |tag: Tag| number(tag).unwrap_or(1) == 1;
+    let grey = [PhotometricInterpretation::BlackIsZero, PhotometricInterpretation::WhiteIsZero];
+    if samples.count != 1 || !grey.contains(&samples.photometric) {
+        return other("not grey");
+    }
+    if number(Tag::TileWidth).is_some() || samples.compression == CompressionMethod::ModernJPEG {
+        return other("not in strips without loss");
+    }
+    if !first(Tag::Predictor) || !first(Tag::FillOrder) || !first(Tag::SampleFormat) {
+        return other("with a predictor, a sign or its bits the other way round");
     }
     let bytes = (u64::from(width) * samples.bits as u64).div_ceil(8);
-    u32::try_from(bytes).map(Some).map_err(|_| Refusal::damaged("its size cannot be understood"))
+    // What is read in its place must fit the tag, which may have 16 bits.
+    match u32::try_from(bytes).ok().filter(|_| entries.rewritten(&[(Tag::ImageWidth.to_u16(), bytes)]).is_some()) {
+        Some(line) => Ok(Some(line)),
+        None => other("in rows that are too long for its tags"),
+    }
 }
 
 /// Columns and rows with the tiles at the right and lower edge filled up, where planes lie in tiles.
