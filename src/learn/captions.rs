@@ -1,4 +1,4 @@
-//! The list of pictures and captions that `vcp-line synth` writes beside them, and what its lines show.
+//! The list of pictures and captions that `vcp-line synth` writes beside them.
 
 use std::collections::HashMap;
 use std::fs;
@@ -6,12 +6,6 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::LearnError;
-use super::tiles::TilePlan;
-use crate::dataset::{Item, Mask};
-use crate::frame::Image;
-use crate::source::image_file;
-use crate::vcp_clip::preprocess::resize_to_rgb;
 use crate::vcp_clip::prompt::{self, CLASS_TOKEN, END_TOKEN, PromptError, START_TOKEN};
 
 /// The list of pairs in a folder.
@@ -23,8 +17,10 @@ pub const CONTEXT_LENGTH: usize = 77;
 /// One line of [`CAPTIONS_FILE`]; what else it holds is not read.
 #[derive(Deserialize)]
 pub(super) struct CaptionLine {
-    image: PathBuf,
-    mask: Option<PathBuf>,
+    /// Below the list's folder.
+    pub image: PathBuf,
+    /// Of its defect, below the list's folder.
+    pub mask: Option<PathBuf>,
     /// The product.
     pub class: String,
     /// What is true of the whole picture.
@@ -133,55 +129,4 @@ pub(super) fn read_list(path: &Path) -> Result<CaptionList, PairsError> {
     };
     let lines = text.lines().zip(1..).map(read).collect::<Result<_, PairsError>>()?;
     Ok(CaptionList { lines, classes })
-}
-
-/// What a line or a tile of it shows.
-pub(super) struct Shown {
-    /// side² × 3, red green blue.
-    pub rgb: Vec<u8>,
-    /// side² values, from 128 on within the defect; empty for a good product or tile.
-    pub mask: Vec<u8>,
-}
-
-impl CaptionLine {
-    /// The picture at this side, and its mask.
-    pub fn whole(&self, folder: &Path, side: usize) -> Result<Shown, PairsError> {
-        let picture = load(&folder.join(&self.image))?;
-        let mask = match &self.mask {
-            Some(mask) => grey(&resize_to_rgb(&load(&folder.join(mask))?, side)),
-            None => Vec::new(),
-        };
-        Ok(Shown { rgb: resize_to_rgb(&picture, side), mask })
-    }
-
-    /// Its tiles at this side, and their masks.
-    pub fn pieces(
-        &self,
-        folder: &Path,
-        side: usize,
-        plan: &TilePlan,
-        seed: u64,
-        number: u64,
-    ) -> Result<Vec<Shown>, LearnError> {
-        let masks = self.mask.iter().map(|mask| folder.join(mask)).collect();
-        let item = Item { image: folder.join(&self.image), masks, anomalous: self.mask.is_some(), kind: None };
-        let bytes = |mask: Mask| {
-            let marked = mask.resized(side);
-            let any = marked.contains(&true);
-            marked.into_iter().filter(|_| any).map(|marked| if marked { u8::MAX } else { 0 }).collect()
-        };
-        let piece = |(image, mask): (Image, Option<Mask>)| Shown {
-            rgb: resize_to_rgb(&image, side),
-            mask: mask.map_or(Vec::new(), bytes),
-        };
-        Ok(plan.pieces(&item, side, seed, number)?.into_iter().map(piece).collect())
-    }
-}
-
-fn load(path: &Path) -> Result<Image, PairsError> {
-    image_file::load(path).map_err(|error| PairsError::File { path: path.to_owned(), reason: error.to_string() })
-}
-
-fn grey(rgb: &[u8]) -> Vec<u8> {
-    rgb.chunks_exact(3).map(|pixel| pixel[0]).collect()
 }

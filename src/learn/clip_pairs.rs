@@ -1,18 +1,20 @@
 //! Pictures with captions, as `vcp-line synth` writes them, and the views of them that CLIP learns from.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::LearnError;
-use super::captions::{CAPTIONS_FILE, CaptionLine, CaptionList, PairsError, Shown, Vocabulary, read_list};
+use super::captions::{CAPTIONS_FILE, CaptionLine, CaptionList, PairsError, Vocabulary, read_list};
 use super::patch_contrast::PatchTruth;
 use super::tiles::TilePlan;
+use crate::dataset::{Item, Mask};
 use crate::dice::Dice;
 use crate::frame::{Image, PixelFormat};
-use crate::vcp_clip::preprocess::Preprocessor;
+use crate::source::image_file;
+use crate::vcp_clip::preprocess::{Preprocessor, resize_to_rgb};
 
 /// Share of a picture's mask from which a view shows the defect; with fewer, but some, it is ambiguous and not used. Of a tile it
 /// is what lies in that.
@@ -123,8 +125,8 @@ impl Pairs {
             let class = |line: &CaptionLine| seen.iter().position(|class| *class == line.class).unwrap_or_default();
             let load = |(number, (line, captions)): (usize, (&CaptionLine, [usize; 2]))| {
                 let pictures = match tiles {
-                    None => vec![line.whole(folder, side)?],
-                    Some(plan) => line.pieces(folder, side, plan, seed, number as u64)?,
+                    None => vec![Shown::whole(line, folder, side)?],
+                    Some(plan) => Shown::pieces(line, folder, side, plan, seed, number as u64)?,
                 };
                 let pair = |shown| Pair::new(class(line), shown, captions);
                 Ok(pictures.into_iter().map(pair).collect::<Vec<_>>())
@@ -290,6 +292,49 @@ impl Pair {
     }
 }
 
+/// What a line or a tile of it shows.
+struct Shown {
+    /// side² × 3, red green blue.
+    rgb: Vec<u8>,
+    /// side² values, from 128 on within the defect; empty for a good product or tile.
+    mask: Vec<u8>,
+}
+
+impl Shown {
+    /// A line's picture at this side, and its mask.
+    fn whole(line: &CaptionLine, folder: &Path, side: usize) -> Result<Self, PairsError> {
+        let picture = load(&folder.join(&line.image))?;
+        let mask = match &line.mask {
+            Some(mask) => grey(&resize_to_rgb(&load(&folder.join(mask))?, side)),
+            None => Vec::new(),
+        };
+        Ok(Self { rgb: resize_to_rgb(&picture, side), mask })
+    }
+
+    /// A line's tiles at this side, and their masks.
+    fn pieces(
+        line: &CaptionLine,
+        folder: &Path,
+        side: usize,
+        plan: &TilePlan,
+        seed: u64,
+        number: u64,
+    ) -> Result<Vec<Self>, LearnError> {
+        let masks = line.mask.iter().map(|mask| folder.join(mask)).collect();
+        let item = Item { image: folder.join(&line.image), masks, anomalous: line.mask.is_some(), kind: None };
+        let bytes = |mask: Mask| {
+            let marked = mask.resized(side);
+            let any = marked.contains(&true);
+            marked.into_iter().filter(|_| any).map(|marked| if marked { u8::MAX } else { 0 }).collect()
+        };
+        let piece = |(image, mask): (Image, Option<Mask>)| Self {
+            rgb: resize_to_rgb(&image, side),
+            mask: mask.map_or(Vec::new(), bytes),
+        };
+        Ok(plan.pieces(&item, side, seed, number)?.into_iter().map(piece).collect())
+    }
+}
+
 /// Of `grid`² patches of a window of `length`² pixels: whether they are damaged.
 fn patch_truth(damaged: &[bool], length: usize, grid: usize) -> Vec<Option<bool>> {
     let truth = |place: usize| {
@@ -304,6 +349,14 @@ fn patch_truth(damaged: &[bool], length: usize, grid: usize) -> Vec<Option<bool>
         }
     };
     (0..grid * grid).map(truth).collect()
+}
+
+fn load(path: &Path) -> Result<Image, PairsError> {
+    image_file::load(path).map_err(|error| PairsError::File { path: path.to_owned(), reason: error.to_string() })
+}
+
+fn grey(rgb: &[u8]) -> Vec<u8> {
+    rgb.chunks_exact(3).map(|pixel| pixel[0]).collect()
 }
 
 #[cfg(test)]
