@@ -22,6 +22,11 @@ pub struct ClipRequest {
     pub working_size: usize,
     /// A bundle whose CLIP gives the first values.
     pub start: Option<PathBuf>,
+    /// Share of the first values in what is written, 0 to less than 1: linear interpolation of weights keeps more of what the start knew
+    /// than it gives up of what was learned (WiSE-FT, Wortsman et al. 2022, arXiv 2109.01903, whose α is one less this share). Where the
+    /// start keeps no value (temperature, words outside its prompts), the first one is that drawn by the seed. Not part of a run's
+    /// identity: a run that has come to its end can be written again with another share.
+    pub keep_start: f32,
     /// What decides the result.
     pub settings: ClipSettings,
     /// Where the run is kept, if anywhere.
@@ -54,6 +59,12 @@ pub enum ClipEvent {
 /// Trains and writes the file. On an error the file is as it was, and the last checkpoint is whole.
 pub fn run(request: &ClipRequest, report: &mut dyn FnMut(ClipEvent)) -> Result<(), LearnError> {
     request.settings.check(request.working_size).map_err(LearnError::Settings)?;
+    if !(0.0..1.0).contains(&request.keep_start) {
+        return Err(LearnError::Settings(format!(
+            "--keep-start {}: a number from 0 to less than 1",
+            request.keep_start
+        )));
+    }
     for plan in request.data.iter().filter_map(|source| source.tiles.as_ref()) {
         plan.check()?;
     }
@@ -77,6 +88,7 @@ pub fn run(request: &ClipRequest, report: &mut dyn FnMut(ClipEvent)) -> Result<(
         "data": data,
     });
     let mut training = ClipTraining::new(request.settings.clone(), pairs, start.as_ref())?;
+    let first = (request.keep_start > 0.0).then(|| training.parameters().values());
     if let Some(kept) = &request.checkpoint {
         resume(kept, &identity, &mut training, report)?;
     }
@@ -103,6 +115,9 @@ pub fn run(request: &ClipRequest, report: &mut dyn FnMut(ClipEvent)) -> Result<(
     }
     if !training.parameters().finite() {
         return Err(run_away(training.steps()));
+    }
+    if let Some(first) = first {
+        training.parameters().interpolate(&first, request.keep_start);
     }
     vcp_file::write_halves(&request.out, &training.file()).map_err(|source| io_error("write", &request.out, source))
 }

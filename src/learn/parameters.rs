@@ -113,6 +113,19 @@ impl Parameters {
         }
     }
 
+    /// Interpolates linearly between the values and `others`, which [`Self::values`] gave before: `(1 − share)·value + share·other`, with a
+    /// `share` of 0 to 1.
+    ///
+    /// # Panics
+    /// When `others` holds other tensors: a mistake of the caller's code.
+    pub fn interpolate(&mut self, others: &[Named], share: f32) {
+        assert!(self.names().eq(others.iter().map(|(name, ..)| name.as_str())), "values of other parameters");
+        for (entry, (_, _, other)) in self.entries.iter_mut().zip(others) {
+            let other = Tensor::from_data(TensorData::new(other.clone(), entry.value.dims()), &self.device);
+            entry.value = entry.value.clone().mul_scalar(1.0 - share) + other.mul_scalar(share);
+        }
+    }
+
     /// Are all values numbers?
     pub fn finite(&self) -> bool {
         self.entries.iter().all(|entry| numbers(&entry.value).iter().all(|value| value.is_finite()))

@@ -244,9 +244,33 @@ fn the_clip_of_a_bundle_is_a_start() {
     }
     assert!(first["token_embedding.weight"] != second["token_embedding.weight"]);
 
+    // Between where it began and where it came to, which is hundredths away; a file holds halves.
+    let learn = ["--start", "bundle", "--steps", "5", "--warm-up", "0", "--rate", "1e-2", "--checkpoint", "run"];
+    let written = |more: &[&str], out: &str| {
+        let learned = run(&[&learn[..], more, &["-o", out]].concat());
+        assert!(learned.status.success(), "{}", text(&learned));
+        read(out)
+    };
+    let moved = written(&[], "moved.safetensors");
+    let between = written(&["--resume", "--keep-start", "0.25"], "between.safetensors");
+    for (name, values) in &between {
+        let ends = second[name].iter().zip(&moved[name]);
+        let right = values.iter().zip(ends).all(|(value, (from, to))| (value - (0.25 * from + 0.75 * to)).abs() < 3e-3);
+        assert!(right && second[name] != moved[name], "'{name}' is not between");
+    }
+    let range = "a number from 0 to less than 1";
+    for (refused, why) in [
+        (&["--start", "bundle", "--keep-start=1"][..], range),
+        (&["--start", "bundle", "--keep-start=-0.1"], range),
+        (&["--start", "bundle", "--keep-start=nan"], range),
+        (&["--keep-start=0.5"], "--start <BUNDLE>"),
+    ] {
+        let output = run(&[refused, &["-o", "no.safetensors"]].concat());
+        assert!(!output.status.success() && text(&output).contains(why), "{refused:?}: {}", text(&output));
+    }
+
     let wide = run(&[&still[..], &["--vision-width", "128", "-o", "third.safetensors"]].concat());
-    let text = text(&wide);
-    assert!(text.contains("--vision-width is 128, the CLIP of --start has 64"), "{text}");
+    assert!(text(&wide).contains("--vision-width is 128, the CLIP of --start has 64"), "{}", text(&wide));
 }
 
 fn frames(folder: &Path, out: &str, more: &[&str]) {

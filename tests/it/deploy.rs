@@ -129,7 +129,7 @@ fn keys_in_the_runbook_are_keys_of_the_settings() {
 fn links_between_papers_lead_somewhere() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut pages = vec![];
-    for folder in ["", "deploy", "engines", "engines/vcp-demo", "findings"] {
+    for folder in ["", "deploy", "engines", "engines/vcp-demo", "engines/vcp-demo-tiles", "findings"] {
         let files = fs::read_dir(root.join(folder)).unwrap().map(|file| file.unwrap().path());
         pages.extend(files.filter(|file| file.extension().is_some_and(|end| end == "md")));
     }

@@ -33,6 +33,10 @@ pub struct ClipArguments {
     /// Bundle whose CLIP to start from, with towers of the same sizes [default: drawn by --seed]
     #[arg(long, value_name = "BUNDLE")]
     start: Option<PathBuf>,
+    /// Share of the weights of --start in those that are written, 0 to less than 1: between the two lies what keeps much of both.
+    /// To be given again with --resume; a run that has come to its end can be written with another.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.0, requires = "start")]
+    keep_start: f32,
     /// Side of the pictures the towers learn on, pixels; the bundle's image size may be another.
     #[arg(long, value_name = "PX", default_value_t = 64)]
     image_size: usize,
@@ -163,6 +167,7 @@ pub fn run(arguments: &ClipArguments, interrupts: &Interrupts) -> anyhow::Result
         data: arguments.sources(),
         classes: arguments.classes.clone(),
         start: arguments.start.clone(),
+        keep_start: arguments.keep_start,
         working_size: arguments.working_size,
         settings: arguments.settings(),
         checkpoint: checkpoint::request(
