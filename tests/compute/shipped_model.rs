@@ -47,7 +47,7 @@ fn defects_of_a_few_pixels_stand_out_in_tiles_of_large_frames() {
     assert_light(TILES);
     let folder = tempfile::tempdir().unwrap();
     let synth = ["synth", "--out", "data", "--classes", "gear", "--frame", "2448x2048", "--defect-px", "10..16"];
-    let parts = ["--one-product", "--train-good", "0", "--good", "1", "--defective", "3", "--seed", "5"];
+    let parts = ["--one-product", "--train-good", "0", "--good", "1", "--defective", "2", "--seed", "5"];
     vcp_line(&[&synth[..], &parts].concat(), folder.path());
     let aupro = |bundle: &str| {
         let view = ["--tiles", "128", "--crop", "700,500,1050,1050", "--layout", "mvtec", "--data", "data"];
@@ -56,6 +56,6 @@ fn defects_of_a_few_pixels_stand_out_in_tiles_of_large_frames() {
         found["methods"][0]["by_size"]["all"][0]["aupro"].as_f64().unwrap()
     };
     let (tiles, demo) = (aupro(TILES), aupro(BUNDLE));
-    // 0.998 and 0.829: one has learned what teeth look like in pieces.
+    // 0.998 and 0.920: one has learned what teeth look like in pieces.
     assert!(tiles >= 0.95 && tiles > demo, "{tiles}, that of whole products {demo}");
 }
