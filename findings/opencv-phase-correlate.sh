@@ -24,22 +24,7 @@ for width, height in [(128, 128), (120, 120), (127, 127), (125, 125), (120, 125)
     numbers = [", ".join(str(round(2 * value) / 2) for value in shift) for shift in (still, moved)]
     print(f"{width} x {height}: the same picture ({numbers[0]}), moved by (4, 3): ({numbers[1]})")
 PYTHON
-for version in 4.13.0.92 5.0.0.93; do
-  python3 -m venv "$version"
-  "$version/bin/pip" install --quiet --disable-pip-version-check opencv-python-headless==$version numpy==2.4.6
-  "$version/bin/python" look.py
-done >seen
-cat seen
-diff seen - <<'EXPECTED' || { echo "what is seen has changed"; exit 1; }
-OpenCV 4.13.0
-128 x 128: the same picture (0.0, 0.0), moved by (4, 3): (4.0, 3.0)
-120 x 120: the same picture (0.0, 0.0), moved by (4, 3): (4.0, 3.0)
-127 x 127: the same picture (0.0, 0.0), moved by (4, 3): (4.0, 3.0)
-125 x 125: the same picture (0.5, 0.5), moved by (4, 3): (4.5, 3.5)
-120 x 125: the same picture (0.0, 0.5), moved by (4, 3): (4.0, 3.5)
-135 x 75: the same picture (0.5, 0.5), moved by (4, 3): (4.5, 3.5)
-375 x 225: the same picture (0.5, 0.5), moved by (4, 3): (4.5, 3.5)
-OpenCV 5.0.0
+cat >expected <<'EXPECTED'
 128 x 128: the same picture (0.0, 0.0), moved by (4, 3): (4.0, 3.0)
 120 x 120: the same picture (0.0, 0.0), moved by (4, 3): (4.0, 3.0)
 127 x 127: the same picture (0.0, 0.0), moved by (4, 3): (4.0, 3.0)
@@ -48,4 +33,10 @@ OpenCV 5.0.0
 135 x 75: the same picture (0.5, 0.5), moved by (4, 3): (4.5, 3.5)
 375 x 225: the same picture (0.5, 0.5), moved by (4, 3): (4.5, 3.5)
 EXPECTED
+for version in 4.13.0.92 5.0.0.93; do
+  python3 -m venv "$version"
+  "$version/bin/pip" install --quiet --disable-pip-version-check opencv-python-headless==$version numpy==2.4.6
+  "$version/bin/python" look.py | tee seen
+  diff <(tail -n +2 seen) expected || { echo "what is seen has changed"; exit 1; }
+done
 echo "as described"
