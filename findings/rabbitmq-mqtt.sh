@@ -14,7 +14,7 @@ cleanup() {
   rm -rf "$work"
 }
 trap cleanup EXIT
-(cd "$work" && apt-get -qq download rabbitmq-server=3.10.8-1.1+deb12u1 2>/dev/null && dpkg -x rabbitmq-server_*.deb package)
+(cd "$work" && apt-get download -qq rabbitmq-server=3.10.8-1.1+deb12u1 2>/dev/null && dpkg -x rabbitmq-server_*.deb package)
 server="$work/package/usr/lib/rabbitmq/lib/rabbitmq_server-3.10.8/sbin/rabbitmq-server"
 free() { python3 -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])'; }
 port="$(free)"
